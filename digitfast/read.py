@@ -6,8 +6,8 @@
 __all__ = ['DigitError', 'DataError', 'RunError', 'KaggleError', 'pixel_cols', 'check_frame', 'DigitData', 'sample_path',
            'read_csvs', 'find_data']
 
-# %% ../nbs/00_read.ipynb #07931603
-import csv, gzip, hashlib, lzma, os, re, struct, zipfile, zlib
+# %% ../nbs/00_read.ipynb #18c19299
+import csv, gzip, hashlib, lzma, os, re, zipfile, zlib
 from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -32,27 +32,27 @@ def _few(os, n=4):
     os = list(os)
     return ', '.join(_show(o, 40)[1:-1] for o in os[:n]) + (f' and {len(os)-n:,} more' if len(os)>n else '')
 
-# %% ../nbs/00_read.ipynb #1fd52c33
+# %% ../nbs/00_read.ipynb #351dcddf
 _ids = 'id','imageid','image_id'
 
 def _split(cols, name):
     "The pixel columns of `cols` in numeric order, and the label and id columns among the others"
-    if twice := [c for c,n in Counter(map(str, cols)).items() if n>1]: raise DataError(f'{name}: two columns are named {_few(twice)}; expected each name once: remove or rename one')
+    if twice := [c for c,n in Counter(map(str, cols)).items() if n>1]: raise DataError(f'{name}: two columns are named {_few(twice)}; remove or rename one')
     oth = [c for c in cols if str(c)=='label' or str(c).lower() in _ids]
     ms = {c:re.fullmatch(r'(?:([0-9]{1,4})x|([^0-9]*))([0-9]{1,6})', str(c)) for c in cols if c not in oth}
-    prefix = Counter(m[2] for m in ms.values() if m).most_common(1)
-    if not prefix: raise DataError(f'{name}: no pixel columns among {_few(cols)}; expected names with a number, such as pixel0, pixel1, …')
-    if odd := [c for c,m in ms.items() if not m or m[2]!=prefix[0][0]]:
-        raise DataError(f'{name}: column {_few(map(_show, odd))} is neither the label nor a pixel; remove it, or name it like {next(c for c in ms if c not in odd)}')
+    (prefix,_), = Counter(m[2] for m in ms.values() if m).most_common(1) or [(0,0)]
+    if prefix==0: raise DataError(f'{name}: no pixel columns among {_few(cols)}; expected names with a number, such as pixel0, pixel1')
+    if odd := [c for c,m in ms.items() if not m or m[2]!=prefix]:
+        raise DataError(f'{name}: column {_few(map(_show, odd))} is neither label nor pixel; remove it, or name it like {next(c for c in ms if c not in odd)}')
     keys = {c:tuple(int(o) for o in m.group(1,3) if o) for c,m in ms.items()}
     ks = {k:c for c,k in keys.items()}
-    if len(ks)<len(keys): raise DataError(f'{name}: {_few(c for c,k in keys.items() if ks[k]!=c)} and {_few(ks[k] for c,k in keys.items() if ks[k]!=c)} have the same number; remove or rename one')
+    if same := [(c,ks[k]) for c,k in keys.items() if ks[k]!=c]: raise DataError(f'{name}: columns {same[0][0]} and {same[0][1]} have one number; rename or remove one')
     spans = [range(min(o+(1,)), max(o)+1) for o in zip(*ks)]
-    if gone := [k for k in islice((k for k in product(*spans) if k not in ks), 4)]:
-        raise DataError(f'{name}: {len(ks):,} pixel columns, {ks[min(ks)]} to {ks[max(ks)]}, without {_few((prefix[0][0] or "")+"x".join(map(str,k)) for k in gone)}; expected every number once: add what is missing')
-    side = isqrt(len(ks))
+    n, side = f'{len(ks):,} pixel columns, {ks[min(ks)]} to {ks[max(ks)]},', isqrt(len(ks))
+    if gone := list(islice((k for k in product(*spans) if k not in ks), 4)):
+        raise DataError(f'{name}: {n} without {_few((prefix or "")+"x".join(map(str,k)) for k in gone)}; expected every number: add what is missing')
     if side**2!=len(ks) or len(spans)==2 and len(spans[0])!=side:
-        raise DataError(f'{name}: {len(ks):,} pixel columns, {ks[min(ks)]} to {ks[max(ks)]}, are no square picture; expected {side**2:,} ({side}x{side}) or {(side+1)**2:,}: is one missing or left over?')
+        raise DataError(f'{name}: {n} make no square picture; expected {side**2:,} ({side}x{side}) or {(side+1)**2:,}: is one missing or left over?')
     return [ks[k] for k in sorted(ks)], oth
 
 # %% ../nbs/00_read.ipynb #317af4b9
@@ -62,12 +62,11 @@ def pixel_cols(df, # a DataFrame with one image a row
     "Columns with one prefix and a number (`pixel0`, `1x1`); `DataError` where one is missing, repeated or extra, or they make no square"
     return _split(df.columns, name)[0]
 
-# %% ../nbs/00_read.ipynb #3b197a52
+# %% ../nbs/00_read.ipynb #db31fd8d
 def _kind(l):
     if re.fullmatch(r'[0-9]{1,18}(\.0*)?', l): return 'whole'
-    try: float(l)
+    try: return 'number' if abs(float(l))>=0 else 'blank'   # nan is a blank
     except ValueError: return 'text' if l else 'blank'
-    return 'number'
 
 def _labels(ls, name, at=lambda i: f'line {i+2}'):
     "Texts as int64 where all are whole numbers, as they are where none is a number; `at(i)` says where row `i` is"
@@ -79,7 +78,7 @@ def _labels(ls, name, at=lambda i: f'line {i+2}'):
         raise DataError(f'{name}, {at(i)}, column label: {"found "+_show(ls[i]) if ls[i] else "blank"}, expected '
                         f'{"a whole number from 0 up" if ok=="whole" else "text"} as in other rows; mend it or remove the row')
     res = pd.Series([int(l.split('.')[0]) for l in ls], dtype='int64') if ok=='whole' else pd.Series(ls)
-    if res.nunique()<2: raise DataError(f'{name}, column label: {_show(res[0])} in all {len(ls):,} rows; expected two classes or more: there is nothing to tell apart')
+    if res.nunique()<2: raise DataError(f'{name}, column label: {_show(res[0])} in every row; expected two classes or more, to tell apart: add rows of another')
     return res
 
 # %% ../nbs/00_read.ipynb #4ecc8c06
@@ -141,15 +140,19 @@ def _slow(b, line, cols, pix, oth, name):
         for t,c in zip(txt, oth): t.append(r[c].strip())
     return x, txt
 
-# %% ../nbs/00_read.ipynb #3d714320
+# %% ../nbs/00_read.ipynb #188d638b
 _chunk, _line_max, _window, _ratio = 2**19, 2**22, 2**26, 200
 _sigs = {b'PK\3\4':'a zip', b'\x1f\x8b':'gzip', b'\xff\xfe':'UTF-16 text', b'\xfe\xff':'UTF-16 text', b'%PDF':'a PDF', b'\x89PNG':'a PNG picture',
     b'\xd0\xcf\x11\xe0':'an Excel file', b'PAR1':'Parquet', b'<':'a web page or XML', b'{':'JSON'}
 
-def _unzip_errors(f):
-    "Call `f`; what a zip can throw becomes `BadZipFile`"
-    try: return f()
-    except (struct.error, ValueError, IndexError, UnicodeError, OverflowError) as e: raise zipfile.BadZipFile(str(e)) from None
+@contextmanager
+def _reading(name):
+    "What goes wrong in files and zips, as a `DataError`"
+    try: yield
+    except (zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, lzma.LZMAError, EOFError, ValueError) as e:
+        raise DataError(f'{name}: truncated or corrupt ({e}); get it again') from None
+    except (OSError, RuntimeError, NotImplementedError) as e:
+        raise DataError(f'{name}: cannot be read ({getattr(e, "strerror", 0) or e}); get it again, or in a form that can be') from None
 
 class _Csv:
     "One CSV, in the folder or zip `path`"
@@ -159,13 +162,9 @@ class _Csv:
     @contextmanager
     def open(self):
         "The file, un-gzipped, and the file on disk under it, whose position says how much of it was used"
-        try:
-            with open(self.path if self.zip else self.path/self.name, 'rb') as raw:
-                f = _unzip_errors(lambda: zipfile.ZipFile(raw).open(self.name)) if self.zip else raw
-                yield gzip.GzipFile(fileobj=f) if self.name.lower().endswith('.gz') else f, raw
-        except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, gzip.BadGzipFile) as e: raise DataError(f'{self}: truncated or corrupt ({e}); get it again') from None
-        except (RuntimeError, NotImplementedError) as e: raise DataError(f'{self}: cannot be unpacked ({e}); unpack it with a tool that can') from None
-        except OSError as e: raise DataError(f'{self}: cannot be read ({e.strerror or e})') from None
+        with _reading(self), open(self.path if self.zip else self.path/self.name, 'rb') as raw:
+            f = zipfile.ZipFile(raw).open(self.name) if self.zip else raw
+            yield gzip.GzipFile(fileobj=f) if self.name.lower().endswith('.gz') else f, raw
 
     def header(self):
         "The column names; `DataError` says what the file is where it is no CSV"
@@ -173,15 +172,16 @@ class _Csv:
         with self.open() as (f,_):
             while b'\n' not in b and len(b)<=_line_max and (o := f.read(_chunk)): b += o
         if not b.strip(): raise DataError(f'{self}: empty; expected a header and one image a line')
-        what = next((v for k,v in _sigs.items() if b.startswith(k)), None) or (b'\0' in b[:4096] and ('UTF-16 text' if b[:4096].count(0)*3>len(b[:4096]) else 'binary'))
+        what = next((v for k,v in _sigs.items() if b.startswith(k)), None)
+        if not what and (n := b[:4096].count(0)): what = 'UTF-16 text' if n>len(b[:4096])/3 else 'binary'
         if what: raise DataError(f'{self}: this is {what}; expected a CSV in UTF-8: save or download it as one')
-        if len(b)>_line_max and b'\n' not in b[:_line_max]: raise self.long(1)
+        if b'\n' not in b and len(b)>_line_max: raise self.long(1)
         cols = [o.strip() for o in _fields(b.partition(b'\n')[0].removesuffix(b'\r').removeprefix(b'\xef\xbb\xbf'), f'{self}, line 1')]
-        if not ''.join(cols): raise DataError(f'{self}, line 1: blank; expected the names of the columns')
-        if odd := [o for o in cols if not o.isprintable()]: raise DataError(f'{self}, line 1: {_show(odd[0])} is no column name; the file is binary or damaged: get it again')
+        if odd := [o for o in cols if not o.isprintable()]: raise DataError(f'{self}, line 1: {_show(odd[0])} is no column name; get the file again')
+        if len(cols)<2: raise DataError(f'{self}, line 1: found {_show(*cols or [""])}, expected names with commas between; add them, or save it with commas')
         return cols
 
-    def long(self, line): return DataError(f'{self}, line {line}: longer than {_line_max:,} bytes; expected one image a line: this is no such CSV')
+    def long(self, line): return DataError(f'{self}, line {line}: over {_line_max:,} bytes long; expected one image a line: get it as such a CSV')
 
     def lines(self, h):
         "Whole lines, as (number of the first, bytes); `h` hashes every byte"
@@ -193,7 +193,7 @@ class _Csv:
                 h.update(b)
                 out += len(b)
                 if out>_window:
-                    if out>_ratio*(raw.tell()-pos): raise DataError(f'{self}: unpacks to over {_ratio} times its size, as pictures do not (a zip bomb?); make or get it again')
+                    if out>_ratio*(raw.tell()-pos): raise DataError(f'{self}: unpacks to over {_ratio} times its size (a zip bomb?), expected under that, as of pictures; get it again')
                     out, pos = 0, raw.tell()
                 buf += b
                 full = buf.rstrip(b'\r\n')   # line ends stay back: at the end of the file they are no blank lines
@@ -225,7 +225,7 @@ def _frame(x, pix, label=None):
     if label is not None: df.insert(0, 'label', label)
     return df
 
-# %% ../nbs/00_read.ipynb #5806783c
+# %% ../nbs/00_read.ipynb #81ba7196
 def check_frame(df, # one image a row: pixel columns and, unless `labels=False`, a `label`
     name='the frame', # what to call it in an error
     labels=True # must it have labels? If not, a `label` column is left out
@@ -235,7 +235,7 @@ def check_frame(df, # one image a row: pixel columns and, unless `labels=False`,
     if labels and 'label' not in df: raise DataError(f"{name}: no 'label' column; expected one beside the {len(pix):,} pixels")
     if not len(df): raise DataError(f'{name}: no rows; expected one an image')
     x = np.empty((len(df), len(pix)), np.uint8)
-    isnum = lambda o: isinstance(o, (int, float, np.number)) and not isinstance(o, (bool, complex)) and 0<=o<=255 and o%1==0
+    isnum = lambda o: isinstance(o, (int, float, np.integer, np.floating)) and not isinstance(o, bool) and 0<=o<=255 and o%1==0
     for i in range(0, len(df), 4096):
         v = df.iloc[i:i+4096][pix].to_numpy()
         if v.dtype.kind in 'iuf': ok = (v>=0)&(v<=255)&(np.floor(v)==v)
@@ -245,9 +245,9 @@ def check_frame(df, # one image a row: pixel columns and, unless `labels=False`,
             raise DataError(f'{name}, row {i+r}, column {pix[c]}: found {_show(v[r,c])}, expected a whole number from 0 to 255')
         x[i:i+4096] = v
     if not labels: return _frame(x, pix)
-    return _frame(x, pix, _labels(['' if pd.isna(o) else str(o).strip() for o in df['label'].tolist()], name, lambda i: f'row {i}'))
+    return _frame(x, pix, _labels(['' if pd.isna(o) is True else str(o).strip() for o in df['label'].tolist()], name, lambda i: f'row {i}'))
 
-# %% ../nbs/00_read.ipynb #23374b74
+# %% ../nbs/00_read.ipynb #0c156be3
 _role = re.compile(r'(?:.*[-_ .])?(train|test|sample[-_]?submission)(?:ing)?\.csv(?:\.gz)?', re.I)
 
 def _roles(names, path):
@@ -262,27 +262,19 @@ def _roles(names, path):
 
 def _names(path):
     "Files of a folder (up to three folders down, where no training CSV is at its top), or of a zip"
-    if not path.is_dir():
-        with zipfile.ZipFile(path) as z: return [o.filename for o in _unzip_errors(z.infolist) if not o.is_dir()]
-    top, res = [o.name for o in os.scandir(path) if o.is_file()], []
-    if any((m := _role.fullmatch(o)) and m[1].lower()=='train' for o in top): return top
-    for d,ds,fs in os.walk(path):
-        rel = Path(d).relative_to(path)
-        if len(rel.parts)>2 or len(res)>10_000: ds.clear()
-        res += [str(rel/o) for o in fs if (Path(d)/o).is_file()]
+    want, res = 'expected a folder with train.csv, or a zip of it', []
+    with _reading(path):
+        if not path.is_dir():
+            if not path.is_file(): raise DataError(f'{path}: {"neither file nor folder" if path.exists() else "no such file or folder"}; {want}')
+            with open(path, 'rb') as f: sig = f.read(2)
+            tip = f'give its folder, {path.parent}' if '.csv' in path.name.lower() else 'get it again'
+            if sig!=b'PK': raise DataError(f'{path}: {"not a zip" if sig else "an empty file"}; {want}: {tip}')
+            with zipfile.ZipFile(path) as z: return [o.filename for o in z.infolist() if not o.is_dir()]
+        for d,ds,fs in os.walk(path):
+            rel = Path(d).relative_to(path)
+            res += [str(rel/o) for o in fs if (Path(d)/o).is_file()]
+            if len(rel.parts)>2 or len(res)>10_000 or any((m := _role.fullmatch(o)) and m[1].lower()=='train' for o in res): ds.clear()
     return res
-
-def _listed(path):
-    "As `_names`, with the reason where there is nothing to list"
-    try:
-        if not path.exists(): raise DataError(f'{path}: no such file or folder; expected a folder with train.csv, or a zip of it')
-        if not path.is_dir() and not path.is_file(): raise DataError(f'{path}: neither a folder nor a file; expected a folder with train.csv, or a zip of it')
-        if path.is_file() and not path.stat().st_size: raise DataError(f'{path}: an empty file; expected a zip with train.csv: get it again')
-        return _unzip_errors(lambda: _names(path))
-    except zipfile.BadZipFile as e:
-        with open(path, 'rb') as f: what = f'a zip that is truncated or corrupt ({e}); get it again' if f.read(4)==b'PK\3\4' else 'not a zip; expected a folder with train.csv, or a zip of it'
-        raise DataError(f'{path}: {what}' + (f': give its folder, {path.parent}' if path.name.lower().endswith(('.csv','.csv.gz')) else '')) from None
-    except OSError as e: raise DataError(f'{path}: cannot be read ({e.strerror or e})') from None
 
 # %% ../nbs/00_read.ipynb #525b1576
 @dataclass(frozen=True, eq=False)
@@ -304,7 +296,7 @@ class DigitData:
     def __repr__(self):
         return f'{self.name}: {len(self.train):,} training and {0 if self.test is None else len(self.test):,} test images of {self.side}x{self.side}, {len(self.classes)} classes'
 
-# %% ../nbs/00_read.ipynb #6fd906cb
+# %% ../nbs/00_read.ipynb #8d1fcb0f
 def _order(cols, pix, src): return [] if [c for c in cols if c in set(pix)]==pix else [f'{src}: pixel columns put in order by name.']
 
 def _no_header(cols, src):
@@ -345,11 +337,11 @@ def _column(txt, name, src, once):
 def _sample(f, h):
     "Frame of the sample submission"
     cols = f.header()
-    if len(set(cols))!=2 or len(cols)!=2: raise DataError(f'{f}, line 1: found {_few(cols)}, expected two columns, an id and a label')
+    if len(cols)!=2 or cols[0]==cols[1]: raise DataError(f'{f}, line 1: found {_few(cols)}, expected two columns, an id and a label')
     _,txt = f.read(cols, [], cols, h)
     return pd.DataFrame({c:_column(t, c, f, c==cols[0]) for c,t in zip(cols, txt)})
 
-# %% ../nbs/00_read.ipynb #b889a4f1
+# %% ../nbs/00_read.ipynb #a65acd08
 def sample_path()->Path: # a zip in Kaggle's layout
     "The sample in the package: the first 5,000 training and 1,000 test rows of Kaggle's Digit Recognizer"
     return Path(__file__).parent/'sample'/'digit-recognizer.zip'
@@ -358,7 +350,7 @@ def read_csvs(path # a folder with the CSVs, a zip of them, or the word 'sample'
 )->DigitData: # frames of uint8 pixels, checked
     "Read the training CSV and, where they are there, the test CSV and the sample submission; `DataError` where anything is not as it should be"
     p, h = sample_path() if path=='sample' else Path(path).expanduser(), hashlib.sha256()
-    names = _listed(p)
+    names = _names(p)
     ftrain,ftest,fsample = [o and _Csv(p, o) for o in _roles(names, p)]
     if not ftrain: raise DataError(f'{p}: no training CSV; expected train.csv, or a name that ends in _train.csv, found {_few(sorted(names)) or "nothing"}')
     train,notes = _train(ftrain, h)
