@@ -62,7 +62,7 @@ def save_model(
     write_file(Path(path)/'model.json', json.dumps(info, indent=1))
     return Path(path)
 
-# %% ../nbs/05_export.ipynb #3aa54a6d
+# %% ../nbs/05_export.ipynb #91f4a9a6
 _schema = dict(format=int, arch=str, arch_kwargs=dict, loss=str, classes=list, side=int, mean=(int,float), std=(int,float), columns=list, sha256=str)
 
 def _info(path):
@@ -82,6 +82,7 @@ def _info(path):
           and len({type(c) for c in classes})==1 and type(classes[0]) in (int,str) and len(set(classes))==len(classes) and np.isfinite([info['mean'],info['std']]).all() and info['std']>0)
     if not ok: raise RunError(f"{f} is damaged: its side, columns, classes or stats don't fit together. Train again or take a whole copy")
     if info['arch'] not in archs: raise RunError(f"{f} names the architecture '{info['arch'][:40]}', which digitfast doesn't know: it has {', '.join(archs)}")
+    if len(json.dumps(info['arch_kwargs']))>2000: raise RunError(f"{f} is damaged: arch_kwargs are too long for an architecture's arguments")
     if info['loss'] not in losses: raise RunError(f"{f} names the loss '{info['loss'][:40]}', which digitfast doesn't know: it has {', '.join(losses)}")
     return info
 

@@ -139,7 +139,7 @@ class BF16(Callback):
 opts = dict(adam=Adam, adamw=partial(OptimWrapper, opt=partial(torch.optim.AdamW, fused=True)), sgd=partial(OptimWrapper, opt=torch.optim.SGD))
 losses = dict(cross_entropy=lambda n,smooth: CrossEntropyLossFlat(label_smoothing=smooth))
 
-# %% ../nbs/04_learner.ipynb #986baeae
+# %% ../nbs/04_learner.ipynb #abc38234
 @dataclass(frozen=True)
 class Recipe:
     "A training run as data"
@@ -191,6 +191,7 @@ class Recipe:
         learn = digit_learner(dls, self.arch, self.arch_kwargs, loss_func=losses[self.loss](len(dls.vocab), self.smooth),
                               opt_func=opts[self.opt], wd=self.wd, cbs=cbs, **kwargs)
         learn.precision = precision
+        learn.model.config['loss'] = self.loss
         return learn
 
     def fit(self,
@@ -215,9 +216,9 @@ def find_lr(learn)->float: # The rate at the valley of `lr_find`'s curve, which 
     learn.lr_curve = L(learn.recorder.lrs),L(learn.recorder.losses)
     return float(lr)
 
-# %% ../nbs/04_learner.ipynb #497d10da
+# %% ../nbs/04_learner.ipynb #05444a13
 recipes = dict(
-    quick = Recipe(source='seconds on a CPU: a small net of valid convs under 1cycle'),
+    quick = Recipe(bs=256, affine=dict(shift=1), source='seconds on a CPU: a small net of valid convs under 1cycle'),
 )
 
 def get_recipe(

@@ -32,7 +32,7 @@ def _few(os, n=4):
     os = list(os)
     return ', '.join(_show(o, 40)[1:-1] for o in os[:n]) + (f' and {len(os)-n:,} more' if len(os)>n else '')
 
-# %% ../nbs/00_read.ipynb #351dcddf
+# %% ../nbs/00_read.ipynb #75009d03
 _ids = 'id','imageid','image_id'
 
 def _split(cols, name):
@@ -46,7 +46,7 @@ def _split(cols, name):
         raise DataError(f'{name}: column {_few(map(_show, odd))} is neither label nor pixel; remove it, or name it like {next(c for c in ms if c not in odd)}')
     keys = {c:tuple(int(o) for o in m.group(1,3) if o) for c,m in ms.items()}
     ks = {k:c for c,k in keys.items()}
-    if same := [(c,ks[k]) for c,k in keys.items() if ks[k]!=c]: raise DataError(f'{name}: columns {same[0][0]} and {same[0][1]} have one number; rename or remove one')
+    if same := [f'{c} and {ks[k]}' for c,k in keys.items() if ks[k]!=c]: raise DataError(f'{name}: {same[0]} have one number; rename or remove one column')
     spans = [range(min(o+(1,)), max(o)+1) for o in zip(*ks)]
     n, side = f'{len(ks):,} pixel columns, {ks[min(ks)]} to {ks[max(ks)]},', isqrt(len(ks))
     if gone := list(islice((k for k in product(*spans) if k not in ks), 4)):
@@ -107,7 +107,7 @@ def _fast(b, ncol, pix, oth):
     v = v[ends[:,pix]-1]
     if v.max()<=255: return v.astype(np.uint8).tobytes(), txt
 
-# %% ../nbs/00_read.ipynb #39e87a6f
+# %% ../nbs/00_read.ipynb #e7d5fe13
 class _Pixels(dict):
     "The text of a field to its value; `ValueError` for what is no pixel"
     def __missing__(self, s):
@@ -123,14 +123,16 @@ def _fields(l, at):
     try: return next(csv.reader([l.decode()], strict=True), [])
     except UnicodeDecodeError as e: raise DataError(f'{at}: byte 0x{l[e.start]:02x} at {e.start+1:,} is not UTF-8; save the file as UTF-8') from None
     except csv.Error as e:
-        raise DataError(f'{at}: {"a quoted field that does not end" if "end of data" in str(e) else e}, expected fields with commas between; mend or remove the line') from None
+        what = 'a quoted field that does not end' if 'end of data' in str(e) else e
+        raise DataError(f'{at}: {what}, expected fields with commas between; mend or remove the line') from None
 
 def _slow(b, line, cols, pix, oth, name):
     "As `_fast`, line by line from number `line`; `DataError` at the first field that will not do"
     x, txt = bytearray(), [[] for _ in oth]
     for i,l in enumerate(b.split(b'\n')[:-1], line):
         r, at = _fields(l, f'{name}, line {i}'), f'{name}, line {i}'
-        if len(r)!=len(cols): raise DataError(f'{at}: {f"{len(r):,} fields" if l.strip() else "blank"}, expected {len(cols):,} as in the header; mend or remove the line, or get the file again')
+        if len(r)!=len(cols):
+            raise DataError(f'{at}: {f"{len(r):,} fields" if l.strip() else "blank"}, expected {len(cols):,} as in the header; mend or remove it, or get the file again')
         try: x += bytes([_pixels[r[c]] for c in pix])
         except ValueError as e:
             s = e.args[0]
@@ -140,7 +142,7 @@ def _slow(b, line, cols, pix, oth, name):
         for t,c in zip(txt, oth): t.append(r[c].strip())
     return x, txt
 
-# %% ../nbs/00_read.ipynb #188d638b
+# %% ../nbs/00_read.ipynb #2023fc88
 _chunk, _line_max, _window, _ratio = 2**19, 2**22, 2**26, 200
 _sigs = {b'PK\3\4':'a zip', b'\x1f\x8b':'gzip', b'\xff\xfe':'UTF-16 text', b'\xfe\xff':'UTF-16 text', b'%PDF':'a PDF', b'\x89PNG':'a PNG picture',
     b'\xd0\xcf\x11\xe0':'an Excel file', b'PAR1':'Parquet', b'<':'a web page or XML', b'{':'JSON'}
@@ -172,11 +174,11 @@ class _Csv:
         with self.open() as (f,_):
             while b'\n' not in b and len(b)<=_line_max and (o := f.read(_chunk)): b += o
         if not b.strip(): raise DataError(f'{self}: empty; expected a header and one image a line')
-        what = next((v for k,v in _sigs.items() if b.startswith(k)), None)
-        if not what and (n := b[:4096].count(0)): what = 'UTF-16 text' if n>len(b[:4096])/3 else 'binary'
+        head, nuls = b.partition(b'\n')[0], b[:4096].count(0)
+        what = next((v for k,v in _sigs.items() if b.startswith(k)), 'UTF-16 text' if nuls>len(b[:4096])/3 else 'binary' if b'\0' in head else '')
         if what: raise DataError(f'{self}: this is {what}; expected a CSV in UTF-8: save or download it as one')
         if b'\n' not in b and len(b)>_line_max: raise self.long(1)
-        cols = [o.strip() for o in _fields(b.partition(b'\n')[0].removesuffix(b'\r').removeprefix(b'\xef\xbb\xbf'), f'{self}, line 1')]
+        cols = [o.strip() for o in _fields(head.removesuffix(b'\r').removeprefix(b'\xef\xbb\xbf'), f'{self}, line 1')]
         if odd := [o for o in cols if not o.isprintable()]: raise DataError(f'{self}, line 1: {_show(odd[0])} is no column name; get the file again')
         if len(cols)<2: raise DataError(f'{self}, line 1: found {_show(*cols or [""])}, expected names with commas between; add them, or save it with commas')
         return cols
@@ -193,7 +195,7 @@ class _Csv:
                 h.update(b)
                 out += len(b)
                 if out>_window:
-                    if out>_ratio*(raw.tell()-pos): raise DataError(f'{self}: unpacks to over {_ratio} times its size (a zip bomb?), expected under that, as of pictures; get it again')
+                    if out>_ratio*(raw.tell()-pos): raise DataError(f'{self}: unpacks to over {_ratio} times its size (a zip bomb?); if it is honest, unpack it and give the folder')
                     out, pos = 0, raw.tell()
                 buf += b
                 full = buf.rstrip(b'\r\n')   # line ends stay back: at the end of the file they are no blank lines
@@ -247,7 +249,7 @@ def check_frame(df, # one image a row: pixel columns and, unless `labels=False`,
     if not labels: return _frame(x, pix)
     return _frame(x, pix, _labels(['' if pd.isna(o) is True else str(o).strip() for o in df['label'].tolist()], name, lambda i: f'row {i}'))
 
-# %% ../nbs/00_read.ipynb #0c156be3
+# %% ../nbs/00_read.ipynb #c5ecde78
 _role = re.compile(r'(?:.*[-_ .])?(train|test|sample[-_]?submission)(?:ing)?\.csv(?:\.gz)?', re.I)
 
 def _roles(names, path):
@@ -270,13 +272,15 @@ def _names(path):
             tip = f'give its folder, {path.parent}' if '.csv' in path.name.lower() else 'get it again'
             if sig!=b'PK': raise DataError(f'{path}: {"not a zip" if sig else "an empty file"}; {want}: {tip}')
             with zipfile.ZipFile(path) as z: return [o.filename for o in z.infolist() if not o.is_dir()]
+        os.listdir(path)   # walk would pass over a folder that it may not read
         for d,ds,fs in os.walk(path):
             rel = Path(d).relative_to(path)
             res += [str(rel/o) for o in fs if (Path(d)/o).is_file()]
-            if len(rel.parts)>2 or len(res)>10_000 or any((m := _role.fullmatch(o)) and m[1].lower()=='train' for o in res): ds.clear()
+            top = not rel.parts and any((m := _role.fullmatch(o)) and m[1].lower()=='train' for o in res)
+            if top or len(rel.parts)>2 or len(res)>10_000: ds.clear()
     return res
 
-# %% ../nbs/00_read.ipynb #525b1576
+# %% ../nbs/00_read.ipynb #1af00682
 @dataclass(frozen=True, eq=False)
 class DigitData:
     "What `read_csvs` read"
@@ -294,13 +298,14 @@ class DigitData:
     @property
     def classes(self): return sorted(self.train['label'].unique().tolist())
     def __repr__(self):
-        return f'{self.name}: {len(self.train):,} training and {0 if self.test is None else len(self.test):,} test images of {self.side}x{self.side}, {len(self.classes)} classes'
+        ntest = 0 if self.test is None else len(self.test)
+        return f'{self.name}: {len(self.train):,} training and {ntest:,} test images of {self.side}x{self.side}, {len(self.classes)} classes'
 
-# %% ../nbs/00_read.ipynb #8d1fcb0f
+# %% ../nbs/00_read.ipynb #c38dc002
 def _order(cols, pix, src): return [] if [c for c in cols if c in set(pix)]==pix else [f'{src}: pixel columns put in order by name.']
 
 def _no_header(cols, src):
-    if all(re.fullmatch('[0-9.]+', c) for c in cols): raise DataError(f'{src}, line 1: no header, the first line is numbers; expected names such as label, pixel0, pixel1: add them')
+    if all(re.fullmatch('[0-9.]+', c) for c in cols): raise DataError(f'{src}, line 1: no header but numbers; expected names such as label, pixel0: add them')
 
 def _train(f, h):
     "Frame of the training set, and notes"
@@ -324,14 +329,16 @@ def _test(f, h, pix):
         raise DataError(f'{f}, line 1: {diff}, expected the pixel columns of the training set; name them alike')
     _split(cols, f'{f}, line 1')
     x,txt = f.read(cols, pix, ids, h)
-    return _frame(x, pix), _column(txt[0], ids[0], f, True) if ids else None, _order(cols, pix, f)+[f'{f}: the labels in it are ignored.' for c in rest if c=='label']
+    notes = _order(cols, pix, f)+[f'{f}: the labels in it are ignored.' for c in rest if c=='label']
+    return _frame(x, pix), _column(txt[0], ids[0], f, True) if ids else None, notes
 
 def _column(txt, name, src, once):
     "Texts as whole numbers where all are; `once`: ids, none blank or repeated"
     if once and (len(set(txt))<len(txt) or '' in txt):
         n = Counter(txt)
         i = next(i for i,o in enumerate(txt) if not o or n[o]>1)
-        raise DataError(f'{src}, line {i+2}, column {name}: {f"{_show(txt[i])} is there {n[txt[i]]:,} times" if txt[i] else "blank"}, expected an id of its own for each row')
+        what = f'{_show(txt[i])} is there {n[txt[i]]:,} times' if txt[i] else 'blank'
+        raise DataError(f'{src}, line {i+2}, column {name}: {what}, expected each row to have its own; mend it')
     return pd.Series([int(o) for o in txt] if all(_kind(o)=='whole' and '.' not in o for o in txt) else txt, name=name)
 
 def _sample(f, h):
@@ -341,7 +348,7 @@ def _sample(f, h):
     _,txt = f.read(cols, [], cols, h)
     return pd.DataFrame({c:_column(t, c, f, c==cols[0]) for c,t in zip(cols, txt)})
 
-# %% ../nbs/00_read.ipynb #a65acd08
+# %% ../nbs/00_read.ipynb #a8e1d466
 def sample_path()->Path: # a zip in Kaggle's layout
     "The sample in the package: the first 5,000 training and 1,000 test rows of Kaggle's Digit Recognizer"
     return Path(__file__).parent/'sample'/'digit-recognizer.zip'
@@ -361,7 +368,7 @@ def read_csvs(path # a folder with the CSVs, a zip of them, or the word 'sample'
     else: notes.append(f'{p}: no test CSV, so there is nothing to predict.')
     if fsample:
         sample = _sample(fsample, h)
-        if test is not None and len(sample)!=len(test): raise DataError(f'{fsample}: {len(sample):,} rows, expected {len(test):,}, one for each row of {ftest}; get both again')
+        if test is not None and len(sample)!=len(test): raise DataError(f'{fsample}: {len(sample):,} rows, expected {len(test):,} as in {ftest}; get both again')
     return DigitData(train, test, sample, ids, 'sample' if path=='sample' else p.resolve().name, h.hexdigest(), tuple(notes))
 
 # %% ../nbs/00_read.ipynb #d43d0431
