@@ -82,10 +82,10 @@ def train_epoch(
         total += loss.item()*len(idx)
     return total/len(x)
 
-# %% ../nbs/02_baseline.ipynb #204a6bbc
+# %% ../nbs/02_baseline.ipynb #5e1a9c4b
 def nearest_label(acts, c):
     "Squash activations (n, 1) into 0 to c-0.5; probabilities (n, c) that fall with the distance of each label, `softmax(-|value-label|)`"
-    return (-(torch.sigmoid(acts)*(c-.5) - torch.arange(c)).abs()).softmax(1)
+    return (-(torch.sigmoid(acts)*(c-.5) - torch.arange(c, device=acts.device)).abs()).softmax(1)
 
 def batch_accuracy(probs, yb):
     "How often, from 0 to 1, the most probable class of probabilities (n, c) is the label (n,)"
@@ -97,10 +97,10 @@ def two_layer(xb, w1, b1, w2, b2):
     "Linear, ReLU, linear: images (n, p), weights (p, h) and (h, k), biases (h,) and (k,) to activations (n, k)"
     return (xb@w1 + b1).relu()@w2 + b2
 
-# %% ../nbs/02_baseline.ipynb #c6c29575
+# %% ../nbs/02_baseline.ipynb #18a01699
 def one_hot(yb, c):
     "Labels (n,) as targets (n, c): 1 for the label, 0 elsewhere"
-    return torch.eye(c)[yb]
+    return torch.eye(c, device=yb.device)[yb]
 
 def softmax_probs(acts, c=None):
     "Activations (n, c) as probabilities"
@@ -177,7 +177,7 @@ class HandModel:
         "All that `ByHand.load` needs to build it again"
         return {k:v.detach().clone() for k,v in self.params.items()} | dict(shape=torch.tensor([self.n_pixels,self.n_classes]))
 
-# %% ../nbs/02_baseline.ipynb #60c1185e
+# %% ../nbs/02_baseline.ipynb #e2ca81e5
 @dataclass(frozen=True)
 class ByHand:
     "A system trained by hand; `dataclasses.replace` makes a variant"
@@ -225,7 +225,7 @@ class ByHand:
         want = {k:tuple(s) for k,s in self.sizes(p, c).items()}
         got = {k:tuple(v.shape) for k,v in state.items() if k!='shape'}
         if got!=want: raise RunError(f'{self.name}: the saved parameters are {got}; expected {want}: were they saved by another system?')
-        return HandModel(self, {k:state[k] for k in want}, p, c)
+        return HandModel(self, {k:state[k].clone() for k in want}, p, c)   # a copy is aligned in memory, so sums round as they did
 
 # %% ../nbs/02_baseline.ipynb #87ee5ad3
 def minus_rms(xb, means):

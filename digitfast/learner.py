@@ -4,11 +4,12 @@
 
 # %% auto #0
 __all__ = ['opts', 'losses', 'recipes', 'seed_all', 'LossAccuracy', 'digit_learner', 'RandAffine', 'shifts', 'EMA',
-           'best_precision', 'BF16', 'Recipe', 'find_lr', 'get_recipe']
+           'best_precision', 'BF16', 'ValueLoss', 'Recipe', 'find_lr', 'get_recipe']
 
-# %% ../nbs/04_learner.ipynb #d922c189
+# %% ../nbs/04_learner.ipynb #eddee1a9
 from .read import DigitError
 from .data import DigitDataLoaders
+from .baseline import as_value, by_hand, mse, nearest_label
 from .models import create_model
 import random, tempfile
 import torch, torch.nn.functional as F
@@ -135,11 +136,19 @@ class BF16(Callback):
     def after_loss(self): self.ctx.__exit__(None, None, None)
     def after_cancel_batch(self): self.after_loss()
 
-# %% ../nbs/04_learner.ipynb #9fa4b6ed
+# %% ../nbs/04_learner.ipynb #42fbe033
 opts = dict(adam=Adam, adamw=partial(OptimWrapper, opt=partial(torch.optim.AdamW, fused=True)), sgd=partial(OptimWrapper, opt=torch.optim.SGD))
-losses = dict(cross_entropy=lambda n,smooth: CrossEntropyLossFlat(label_smoothing=smooth))
 
-# %% ../nbs/04_learner.ipynb #abc38234
+class ValueLoss:
+    "Mean squared error of one output and the number of the class, as in the articles; the output is squashed into 0 to `n`-0.5 for predictions only"
+    def __init__(self, n): self.n = n # Number of classes
+    def __call__(self, pred, targ): return mse(pred, as_value(targ))
+    def activation(self, pred): return nearest_label(pred, self.n)
+    def decodes(self, pred): return (self.activation(pred) if pred.shape[-1]==1 else pred).argmax(-1)
+
+losses = dict(cross_entropy=lambda n,smooth: CrossEntropyLossFlat(label_smoothing=smooth), value=lambda n,smooth: ValueLoss(n))
+
+# %% ../nbs/04_learner.ipynb #53ad8669
 @dataclass(frozen=True)
 class Recipe:
     "A training run as data"
@@ -148,10 +157,12 @@ class Recipe:
     split:str='stratified'  # 'stratified', 'random' or 'last'
     valid_pct:float=0.1     # Share of rows held out
     split_seed:int=42       # Seed of the split
+    shuffle:bool=True       # A new order each epoch?
+    normalize:bool=True     # Pixels of mean 0 and standard deviation 1, or of 0 to 1?
     bs:int=128              # Batch size
     loss:str='cross_entropy'# Name in `losses`
     smooth:float=0.         # Label smoothing
-    opt:str='adamw'         # Name in `opts`
+    opt:str='adamw'         # Name in `opts`, or 'by_hand'
     lr:float|str=0.01       # Learning rate (the peak of 1cycle), or 'auto' for `lr_find`'s valley
     sched:str='one_cycle'   # 'one_cycle' or 'flat'
     wd:float=0.01           # Weight decay
@@ -163,6 +174,7 @@ class Recipe:
     precision:str='fp32'    # Precision where the device is good at it
     members:int=1           # Nets to average
     source:str=''           # Where it comes from
+    reported:str=''         # The accuracy that its source reports
 
     def n_epoch(self,
         n # Training rows
@@ -175,7 +187,9 @@ class Recipe:
         **kwargs # For `DigitDataLoaders.from_df`
     )->DigitDataLoaders:
         "DataLoaders of `df` with this recipe's split, batch size and augmentation"
-        kwargs = {**dict(valid=self.split, valid_pct=self.valid_pct, seed=self.split_seed, bs=self.bs), **kwargs}
+        kwargs = {**dict(valid=self.split, valid_pct=self.valid_pct, seed=self.split_seed, bs=self.bs, shuffle=self.shuffle), **kwargs}
+        if not self.normalize: kwargs.update(mean=0., std=1.)
+        if self.opt=='by_hand': kwargs.update(device='cpu')
         return DigitDataLoaders.from_df(df, batch_tfms=[RandAffine(**self.affine)] if self.affine else None, **kwargs)
 
     @delegates(digit_learner)
@@ -189,7 +203,7 @@ class Recipe:
         precision = best_precision(precision, dls.device, self.precision)
         cbs = L(cbs) + ([EMA(self.ema)] if self.ema else []) + dict(fp32=[], bf16=[BF16()], fp16=[MixedPrecision()])[precision]
         learn = digit_learner(dls, self.arch, self.arch_kwargs, loss_func=losses[self.loss](len(dls.vocab), self.smooth),
-                              opt_func=opts[self.opt], wd=self.wd, cbs=cbs, **kwargs)
+                              opt_func=opts.get(self.opt, Adam), wd=self.wd, cbs=cbs, **kwargs)
         learn.precision = precision
         learn.model.config['loss'] = self.loss
         return learn
@@ -199,6 +213,7 @@ class Recipe:
         cbs=None, # Callbacks for this fit only
     )->Learner:
         "Train `learn` as the recipe says"
+        if self.opt=='by_hand': return _fit_by_hand(self, learn, cbs)
         lr = find_lr(learn) if self.lr=='auto' else self.lr
         n = self.n_epoch(len(learn.dls.train_ds))
         if self.sched=='one_cycle': learn.fit_one_cycle(n, lr, cbs=cbs)
@@ -216,9 +231,36 @@ def find_lr(learn)->float: # The rate at the valley of `lr_find`'s curve, which 
     learn.lr_curve = L(learn.recorder.lrs),L(learn.recorder.losses)
     return float(lr)
 
-# %% ../nbs/04_learner.ipynb #05444a13
+# %% ../nbs/04_learner.ipynb #c371a3ee
+def _fit_by_hand(recipe, learn, cbs):
+    (x,y),(xv,yv) = ((o.images.flatten(1).as_subclass(torch.Tensor).float()/255, o.tensors[1].as_subclass(torch.Tensor)) for o in learn.dls.loaders)
+    tell = [cb.tell for cb in L(cbs) if hasattr(cb, 'tell')]
+    system,seed = by_hand[recipe.arch],int(torch.randint(2**31, (1,)))
+    hand = system.fit(x, y, xv, yv, seed=seed, epochs=recipe.epochs, n_classes=len(learn.dls.vocab), progress=lambda row: [t(*row, system.lr or 0.) for t in tell])
+    with torch.no_grad():
+        for k,v in hand.params.items(): learn.model.ps[k].copy_(v)
+    return learn
+
+# %% ../nbs/04_learner.ipynb #2576b317
+def _hand(k, reported, **kwargs):
+    return Recipe(arch=k, opt='by_hand', normalize=False, split='last', valid_pct=0.2, bs=by_hand[k].bs or 256, lr=by_hand[k].lr or 0., epochs=by_hand[k].epochs,
+                  sched='flat', wd=0., source='an article, by hand', reported=reported, **kwargs)
+
+def _article(arch, epochs, lr, **kwargs):
+    return Recipe(**{**dict(arch=arch, epochs=epochs, lr=lr, normalize=False, split='last', valid_pct=0.2, opt='sgd', sched='flat', bs=256, wd=0.), **kwargs})
+
 recipes = dict(
     quick = Recipe(bs=256, affine=dict(shift=1), source='seconds on a CPU: a small net of valid convs under 1cycle'),
+    **{k:_hand(k, r) for k,r in (('average','0.8075'), ('linear','0.146'), ('two-layer','0.104'), ('linear-softmax','0.87421'), ('two-layer-softmax','0.90142'), ('numpy','0.83'))},
+    **{'two-layer-learner': _article('mlp-30-value', 10, 1e-4, loss='value', reported='0.0996', source='an article: regression on the value of the digit, in a Learner'),
+       'two-layer-1cycle': _article('mlp-30', 5, 1e-2, opt='adam', sched='one_cycle', reported='0.90078', source='two layers in a Learner, cross entropy and 1cycle'),
+       'stride2': _article('stride2', 10, 0.2, reported='0.9736', source='an article: SGD at one rate'),
+       'stride2-1cycle': _article('stride2', 10, 0.2, sched='one_cycle', reported='0.9676', source='an article: SGD under 1cycle'),
+       'mlp-100': _article('mlp-100', 100, 0.1, bs=32, valid_pct=1/3, reported='0.9622', source='an article: softmax into cross entropy'),
+       'mlp-25-25': _article('mlp-25-25', 100, 0.02, bs=1028, opt='adam', split='stratified', reported='0.95', source='an article: Adam at one rate'),
+       'mlp-512-256': _article('mlp-512-256', 20, 1e-5, bs=64, opt='adam', split='stratified', source='an article: Adam at a very low rate'),
+       'mlp-512-512': _article('mlp-512-512', 100, 0.01, bs=100, shuffle=False, reported='0.96814', source='an article: dropout, and no shuffling'),
+       'resnet18': _article('resnet18', 2, 5e-3, bs=128, opt='adamw', sched='one_cycle', wd=0.01, normalize=True, split='stratified', reported='0.9471', source='vision_learner(resnet18), 2 epochs from scratch')},
 )
 
 def get_recipe(

@@ -4,12 +4,14 @@
 
 # %% auto #0
 __all__ = ['archs', 'arch', 'create_model', 'conv', 'stride2', 'fastbook', 'small', 'mlp_30_value', 'mlp_30', 'mlp_100',
-           'mlp_25_25', 'mlp_512_256', 'mlp_512_512', 'model_cost']
+           'mlp_25_25', 'mlp_512_256', 'mlp_512_512', 'RepeatChannels', 'resnet18', 'HandNet', 'model_cost']
 
-# %% ../nbs/03_models.ipynb #2e998844
+# %% ../nbs/03_models.ipynb #65ef47b8
 import torch
 from torch import nn
+from pathlib import Path
 from .read import DigitError
+from .baseline import by_hand
 
 # %% ../nbs/03_models.ipynb #ffc914ba
 archs = {}
@@ -111,7 +113,34 @@ def mlp_512_256(n_out=10, side=28):
 def mlp_512_512(n_out=10, side=28, ps=0.2):
     return nn.Sequential(nn.Flatten(), nn.Linear(side*side, 512), nn.ReLU(), nn.Dropout(ps), nn.Linear(512, 512), nn.ReLU(), nn.Dropout(ps), nn.Linear(512, n_out))
 
-# %% ../nbs/03_models.ipynb #dffd1a24
+# %% ../nbs/03_models.ipynb #096dc329
+class RepeatChannels(nn.Module):
+    "One channel as three: (n, 1, h, w) to (n, 3, h, w)"
+    def forward(self, x): return x.expand(-1, 3, -1, -1)
+
+@arch('resnet18', "torchvision's ResNet-18 with fastai's head, from the rows as three channels")
+def resnet18(n_out=10, side=28):
+    "ResNet-18; any side"
+    from fastai.vision.learner import create_vision_model
+    from torchvision.models import resnet18 as body, ResNet18_Weights
+    weights = Path(torch.hub.get_dir())/'checkpoints'/ResNet18_Weights.DEFAULT.url.split('/')[-1]
+    model = nn.Sequential(RepeatChannels(), create_vision_model(body, n_out, pretrained=weights.exists()))
+    model.pretrained = weights.exists()
+    return model
+
+# %% ../nbs/03_models.ipynb #c73e5290
+class HandNet(nn.Module):
+    "A `by_hand` system: (n, 1, side, side) pixels of 0 to 1 to log-probabilities (n, n_out)"
+    def __init__(self, system, n_out, side):
+        super().__init__()
+        self.system,self.n_out = system,n_out
+        self.ps = nn.ParameterDict([(k, torch.zeros(*s)) for k,s in system.sizes(side*side, n_out).items()])
+    def forward(self, x): return self.system.probs(self.system.net(x.flatten(1), *self.ps.values()), self.n_out).clamp_min(1e-30).log()
+
+def _hand_arch(k): arch(k, 'by hand: see the baseline notebook')(lambda n_out=10, side=28: HandNet(by_hand[k], n_out, side))
+for k in by_hand: _hand_arch(k)
+
+# %% ../nbs/03_models.ipynb #f0b11580
 def model_cost(
     arch, # Name in `archs`
     n_out=10, side=28, **kwargs # As for `create_model`
@@ -121,6 +150,7 @@ def model_cost(
     def _count(m, inp, out):
         nonlocal macs
         macs += out.numel()*m.weight[0].numel()
+    if isinstance(model, HandNet): return sum(p.numel() for p in model.parameters()), sum(p.numel() for p in model.parameters() if p.ndim>1)
     for m in model.modules():
         if isinstance(m, (nn.Conv2d, nn.Linear)): m.register_forward_hook(_count)
     model.to('meta').eval()(torch.empty(1, 1, side, side, device='meta'))

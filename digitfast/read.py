@@ -32,7 +32,7 @@ def _few(os, n=4):
     os = list(os)
     return ', '.join(_show(o, 40)[1:-1] for o in os[:n]) + (f' and {len(os)-n:,} more' if len(os)>n else '')
 
-# %% ../nbs/00_read.ipynb #75009d03
+# %% ../nbs/00_read.ipynb #97b9fd0b
 _ids = 'id','imageid','image_id'
 
 def _split(cols, name):
@@ -43,7 +43,8 @@ def _split(cols, name):
     (prefix,_), = Counter(m[2] for m in ms.values() if m).most_common(1) or [(0,0)]
     if prefix==0: raise DataError(f'{name}: no pixel columns among {_few(cols)}; expected names with a number, such as pixel0, pixel1')
     if odd := [c for c,m in ms.items() if not m or m[2]!=prefix]:
-        raise DataError(f'{name}: column {_few(map(_show, odd))} is neither label nor pixel; remove it, or name it like {next(c for c in ms if c not in odd)}')
+        like = next(c for c,m in ms.items() if m and m[2]==prefix)
+        raise DataError(f'{name}: column {_few(map(_show, odd))} is neither label nor pixel; remove it, or name it like {like}')
     keys = {c:tuple(int(o) for o in m.group(1,3) if o) for c,m in ms.items()}
     ks = {k:c for c,k in keys.items()}
     if same := [f'{c} and {ks[k]}' for c,k in keys.items() if ks[k]!=c]: raise DataError(f'{name}: {same[0]} have one number; rename or remove one column')
@@ -107,7 +108,7 @@ def _fast(b, ncol, pix, oth):
     v = v[ends[:,pix]-1]
     if v.max()<=255: return v.astype(np.uint8).tobytes(), txt
 
-# %% ../nbs/00_read.ipynb #e7d5fe13
+# %% ../nbs/00_read.ipynb #d2c36f18
 class _Pixels(dict):
     "The text of a field to its value; `ValueError` for what is no pixel"
     def __missing__(self, s):
@@ -132,7 +133,7 @@ def _slow(b, line, cols, pix, oth, name):
     for i,l in enumerate(b.split(b'\n')[:-1], line):
         r, at = _fields(l, f'{name}, line {i}'), f'{name}, line {i}'
         if len(r)!=len(cols):
-            raise DataError(f'{at}: {f"{len(r):,} fields" if l.strip() else "blank"}, expected {len(cols):,} as in the header; mend or remove it, or get the file again')
+            raise DataError(f'{at}: {f"{len(r):,} fields" if l.strip() else "blank"}, expected {len(cols):,} as in the header; mend it, or get it again')
         try: x += bytes([_pixels[r[c]] for c in pix])
         except ValueError as e:
             s = e.args[0]
@@ -142,10 +143,9 @@ def _slow(b, line, cols, pix, oth, name):
         for t,c in zip(txt, oth): t.append(r[c].strip())
     return x, txt
 
-# %% ../nbs/00_read.ipynb #2023fc88
+# %% ../nbs/00_read.ipynb #90c8689a
 _chunk, _line_max, _window, _ratio = 2**19, 2**22, 2**26, 200
-_sigs = {b'PK\3\4':'a zip', b'\x1f\x8b':'gzip', b'\xff\xfe':'UTF-16 text', b'\xfe\xff':'UTF-16 text', b'%PDF':'a PDF', b'\x89PNG':'a PNG picture',
-    b'\xd0\xcf\x11\xe0':'an Excel file', b'PAR1':'Parquet', b'<':'a web page or XML', b'{':'JSON'}
+_sigs = {b'PK':'a zip, or a spreadsheet', b'\x1f\x8b':'gzip', b'\xff\xfe':'UTF-16 text', b'\xfe\xff':'UTF-16 text', b'<':'a web page or XML', b'{':'JSON'}
 
 @contextmanager
 def _reading(name):
@@ -170,20 +170,15 @@ class _Csv:
 
     def header(self):
         "The column names; `DataError` says what the file is where it is no CSV"
-        b = b''
-        with self.open() as (f,_):
-            while b'\n' not in b and len(b)<=_line_max and (o := f.read(_chunk)): b += o
+        _,b = next(self.lines(hashlib.sha256()), (1,b''))
         if not b.strip(): raise DataError(f'{self}: empty; expected a header and one image a line')
         head, nuls = b.partition(b'\n')[0], b[:4096].count(0)
         what = next((v for k,v in _sigs.items() if b.startswith(k)), 'UTF-16 text' if nuls>len(b[:4096])/3 else 'binary' if b'\0' in head else '')
         if what: raise DataError(f'{self}: this is {what}; expected a CSV in UTF-8: save or download it as one')
-        if b'\n' not in b and len(b)>_line_max: raise self.long(1)
-        cols = [o.strip() for o in _fields(head.removesuffix(b'\r').removeprefix(b'\xef\xbb\xbf'), f'{self}, line 1')]
+        cols = [o.strip() for o in _fields(head.removeprefix(b'\xef\xbb\xbf'), f'{self}, line 1')]
         if odd := [o for o in cols if not o.isprintable()]: raise DataError(f'{self}, line 1: {_show(odd[0])} is no column name; get the file again')
         if len(cols)<2: raise DataError(f'{self}, line 1: found {_show(*cols or [""])}, expected names with commas between; add them, or save it with commas')
         return cols
-
-    def long(self, line): return DataError(f'{self}, line {line}: over {_line_max:,} bytes long; expected one image a line: get it as such a CSV')
 
     def lines(self, h):
         "Whole lines, as (number of the first, bytes); `h` hashes every byte"
@@ -195,7 +190,8 @@ class _Csv:
                 h.update(b)
                 out += len(b)
                 if out>_window:
-                    if out>_ratio*(raw.tell()-pos): raise DataError(f'{self}: unpacks to over {_ratio} times its size (a zip bomb?); if it is honest, unpack it and give the folder')
+                    if out>_ratio*(raw.tell()-pos):
+                        raise DataError(f'{self}: unpacks to over {_ratio} times its size (a zip bomb?); if it is honest, unpack it and give the folder')
                     out, pos = 0, raw.tell()
                 buf += b
                 full = buf.rstrip(b'\r\n')   # line ends stay back: at the end of the file they are no blank lines
@@ -204,7 +200,7 @@ class _Csv:
                     yield line, o
                     line, buf = line+o.count(b'\n'), buf[cut:]
                 if not b: return
-                if len(buf)>_line_max: raise self.long(line)
+                if len(buf)>_line_max: raise DataError(f'{self}, line {line}: over {_line_max:,} bytes long; expected one image a line: get it as such a CSV')
 
     def read(self, cols, pix, oth, h):
         "Pixels, an array of a row an image; and columns `oth`, lists of text. `pix` and `oth` are names in `cols`"
@@ -249,7 +245,7 @@ def check_frame(df, # one image a row: pixel columns and, unless `labels=False`,
     if not labels: return _frame(x, pix)
     return _frame(x, pix, _labels(['' if pd.isna(o) is True else str(o).strip() for o in df['label'].tolist()], name, lambda i: f'row {i}'))
 
-# %% ../nbs/00_read.ipynb #c5ecde78
+# %% ../nbs/00_read.ipynb #c0bbbb3c
 _role = re.compile(r'(?:.*[-_ .])?(train|test|sample[-_]?submission)(?:ing)?\.csv(?:\.gz)?', re.I)
 
 def _roles(names, path):
@@ -263,7 +259,7 @@ def _roles(names, path):
     return [res.get(k, [None])[0] for k in ('train','test','sample')]
 
 def _names(path):
-    "Files of a folder (up to three folders down, where no training CSV is at its top), or of a zip"
+    "Files of a zip; or of a folder, and of folders in it (three down) until there is a training CSV among them"
     want, res = 'expected a folder with train.csv, or a zip of it', []
     with _reading(path):
         if not path.is_dir():
@@ -272,18 +268,16 @@ def _names(path):
             tip = f'give its folder, {path.parent}' if '.csv' in path.name.lower() else 'get it again'
             if sig!=b'PK': raise DataError(f'{path}: {"not a zip" if sig else "an empty file"}; {want}: {tip}')
             with zipfile.ZipFile(path) as z: return [o.filename for o in z.infolist() if not o.is_dir()]
-        os.listdir(path)   # walk would pass over a folder that it may not read
-        for d,ds,fs in os.walk(path):
-            rel = Path(d).relative_to(path)
-            res += [str(rel/o) for o in fs if (Path(d)/o).is_file()]
-            top = not rel.parts and any((m := _role.fullmatch(o)) and m[1].lower()=='train' for o in res)
-            if top or len(rel.parts)>2 or len(res)>10_000: ds.clear()
+        os.listdir(path)   # says so where it may not be read
+        for k in range(1, 5):
+            res += [str(o.relative_to(path)) for o in islice(path.glob('/'.join('*'*k)), 10_000) if o.is_file()]
+            if _roles(res, path)[0]: break
     return res
 
-# %% ../nbs/00_read.ipynb #1af00682
+# %% ../nbs/00_read.ipynb #79d94839
 @dataclass(frozen=True, eq=False)
 class DigitData:
-    "What `read_csvs` read"
+    "What `read_csvs` read. `pixels` are the names of the pixel columns, `side` is the height and width of an image, `classes` are the labels, sorted"
     train: pd.DataFrame # `label`, then uint8 pixels in numeric order
     test: pd.DataFrame|None # the same pixels
     sample: pd.DataFrame|None # the sample submission: an id and a label column
@@ -301,54 +295,50 @@ class DigitData:
         ntest = 0 if self.test is None else len(self.test)
         return f'{self.name}: {len(self.train):,} training and {ntest:,} test images of {self.side}x{self.side}, {len(self.classes)} classes'
 
-# %% ../nbs/00_read.ipynb #c38dc002
-def _order(cols, pix, src): return [] if [c for c in cols if c in set(pix)]==pix else [f'{src}: pixel columns put in order by name.']
-
-def _no_header(cols, src):
-    if all(re.fullmatch('[0-9.]+', c) for c in cols): raise DataError(f'{src}, line 1: no header but numbers; expected names such as label, pixel0: add them')
+# %% ../nbs/00_read.ipynb #096f8d6a
+def _found(cols): return _few(cols)+(' (is the header missing?)' if cols and all(re.fullmatch('[0-9.]+', c) for c in cols) else '')
 
 def _train(f, h):
     "Frame of the training set, and notes"
     cols = f.header()
-    if 'label' not in cols:
-        _no_header(cols, f)
-        raise DataError(f"{f}, line 1: no 'label' column, found {_few(cols)}; name the column with the labels so")
+    if 'label' not in cols: raise DataError(f"{f}, line 1: no 'label' column, found {_found(cols)}; expected label, pixel0, pixel1, …: name the columns so")
     pix,oth = _split(cols, f'{f}, line 1')
     x,(ls,) = f.read(cols, pix, ['label'], h)
-    return _frame(x, pix, _labels(ls, f)), _order(cols, pix, f)+[f'{f}: column {c} is not used.' for c in oth if c!='label']
+    notes = [f'{f}: column {c} is not used.' for c in oth if c!='label']
+    return _frame(x, pix, _labels(ls, f)), notes+_order(cols, oth, pix, f)
 
 def _test(f, h, pix):
     "Frame and ids of the test set, and notes"
-    cols = f.header()
-    rest = [c for c in cols if c not in set(pix)]
-    ids = [c for c in rest if c.lower() in _ids][:1]
-    gone, odd = [c for c in pix if c not in set(cols)], [c for c in rest if c!='label' and c not in ids]
-    if gone: _no_header(cols, f)
+    cols, want = f.header(), set(pix)
+    rest = [c for c in cols if c not in want]
+    ids, lost = [c for c in rest if c.lower() in _ids][:1], want.difference(cols)
+    gone, odd = [c for c in pix if c in lost], [c for c in rest if c not in ('label',*ids)]
     if gone or odd:
-        diff = ' and '.join(f'{k} {_few(v)}' for k,v in (('without',gone),('with',odd)) if v)
+        diff = ' and '.join(f'{k} {_found(v)}' for k,v in (('without',gone),('with',odd)) if v)
         raise DataError(f'{f}, line 1: {diff}, expected the pixel columns of the training set; name them alike')
-    _split(cols, f'{f}, line 1')
+    _split(cols, f'{f}, line 1')   # for columns that are there twice
     x,txt = f.read(cols, pix, ids, h)
-    notes = _order(cols, pix, f)+[f'{f}: the labels in it are ignored.' for c in rest if c=='label']
-    return _frame(x, pix), _column(txt[0], ids[0], f, True) if ids else None, notes
+    notes = [f'{f}: the labels in it are ignored.' for c in rest if c=='label']
+    return _frame(x, pix), _column(txt[0], ids[0], f, True) if ids else None, notes+_order(cols, rest, pix, f)
 
-def _column(txt, name, src, once):
-    "Texts as whole numbers where all are; `once`: ids, none blank or repeated"
-    if once and (len(set(txt))<len(txt) or '' in txt):
-        n = Counter(txt)
-        i = next(i for i,o in enumerate(txt) if not o or n[o]>1)
+def _order(cols, oth, pix, f): return [] if [c for c in cols if c not in oth]==pix else [f'{f}: pixel columns put in order by name.']
+
+def _column(txt, name, f, isid):
+    "Texts as whole numbers where all are; ids must not be blank or repeated"
+    n = Counter(txt)
+    if isid and (i := next((i for i,o in enumerate(txt) if not o or n[o]>1), None)) is not None:
         what = f'{_show(txt[i])} is there {n[txt[i]]:,} times' if txt[i] else 'blank'
-        raise DataError(f'{src}, line {i+2}, column {name}: {what}, expected each row to have its own; mend it')
-    return pd.Series([int(o) for o in txt] if all(_kind(o)=='whole' and '.' not in o for o in txt) else txt, name=name)
+        raise DataError(f'{f}, line {i+2}, column {name}: {what}, expected each row to have its own; mend it')
+    return pd.Series([int(o) for o in txt] if all(re.fullmatch('[0-9]{1,18}', o) for o in n) else txt, name=name)
 
 def _sample(f, h):
     "Frame of the sample submission"
     cols = f.header()
-    if len(cols)!=2 or cols[0]==cols[1]: raise DataError(f'{f}, line 1: found {_few(cols)}, expected two columns, an id and a label')
+    if len(cols)!=2 or cols[0]==cols[1]: raise DataError(f'{f}, line 1: found {_few(cols)}, expected two columns, an id and a label; get it again')
     _,txt = f.read(cols, [], cols, h)
     return pd.DataFrame({c:_column(t, c, f, c==cols[0]) for c,t in zip(cols, txt)})
 
-# %% ../nbs/00_read.ipynb #a8e1d466
+# %% ../nbs/00_read.ipynb #90e41529
 def sample_path()->Path: # a zip in Kaggle's layout
     "The sample in the package: the first 5,000 training and 1,000 test rows of Kaggle's Digit Recognizer"
     return Path(__file__).parent/'sample'/'digit-recognizer.zip'
@@ -356,7 +346,7 @@ def sample_path()->Path: # a zip in Kaggle's layout
 def read_csvs(path # a folder with the CSVs, a zip of them, or the word 'sample'
 )->DigitData: # frames of uint8 pixels, checked
     "Read the training CSV and, where they are there, the test CSV and the sample submission; `DataError` where anything is not as it should be"
-    p, h = sample_path() if path=='sample' else Path(path).expanduser(), hashlib.sha256()
+    with _reading(path): p, h = sample_path() if path=='sample' else Path(path).expanduser(), hashlib.sha256()
     names = _names(p)
     ftrain,ftest,fsample = [o and _Csv(p, o) for o in _roles(names, p)]
     if not ftrain: raise DataError(f'{p}: no training CSV; expected train.csv, or a name that ends in _train.csv, found {_few(sorted(names)) or "nothing"}')
@@ -368,23 +358,24 @@ def read_csvs(path # a folder with the CSVs, a zip of them, or the word 'sample'
     else: notes.append(f'{p}: no test CSV, so there is nothing to predict.')
     if fsample:
         sample = _sample(fsample, h)
-        if test is not None and len(sample)!=len(test): raise DataError(f'{fsample}: {len(sample):,} rows, expected {len(test):,} as in {ftest}; get both again')
+        if ftest and len(sample)!=len(test): raise DataError(f'{fsample}: {len(sample):,} rows, expected {len(test):,} as in {ftest.name}; get both again')
     return DigitData(train, test, sample, ids, 'sample' if path=='sample' else p.resolve().name, h.hexdigest(), tuple(notes))
 
-# %% ../nbs/00_read.ipynb #d43d0431
+# %% ../nbs/00_read.ipynb #8358b3d3
 def find_data(competition='digit-recognizer', # its name in Kaggle's addresses
     path='.' # the folder to look in where there is no mount
 )->Path|None: # what to give to `read_csvs`; None where nothing is found
     "The data on disk: on Kaggle's mount, `/kaggle/input` or `DIGITFAST_KAGGLE_INPUT`, else the folder or zip in `path` with the competition's name"
-    def full(p, names=None):
-        try: return all(_roles([o for o in names or _names(p) if (p/o).stat().st_size], p)[:2])
+    def full(p, names=_names):
+        "Are a training and a test CSV in the folder `p`, with something in them?"
+        try: return all(o and (p/o).stat().st_size for o in _roles(names(p), p)[:2])
         except (OSError, DataError): return False
     root, local = Path(os.environ.get('DIGITFAST_KAGGLE_INPUT') or '/kaggle/input'), Path(path)/competition
     for p in (root/'competitions'/competition, root/competition):
-        if p.is_dir() and full(p): return p
-    below = [Path(d) for d,ds,fs in islice(os.walk(root), 1000) if len(Path(d).relative_to(root).parts)<5 and fs and full(Path(d), fs)]
-    named = [o for o in below if competition in o.parts] or below
-    if len(named)==1: return named[0]
+        if full(p): return p
+    below = [p for p in islice((p for k in range(1, 5) for p in root.glob('*/'*k)), 1000) if full(p, os.listdir)]
+    below = [p for p in below if competition in p.parts] or below
+    if len(below)==1: return below[0]
     if local.is_dir() and full(local): return local
     z = local.with_name(f'{competition}.zip')
     return z if z.is_file() and z.stat().st_size else None

@@ -92,26 +92,26 @@ def _load_opt(opt, vals):
     sd['state'] = state if isinstance(sd['state'], dict) else [state.get(i, {}) for i in range(len(sd['state']))]
     opt.load_state_dict(sd)
 
-# %% ../nbs/10_run.ipynb #57cbe04e
+# %% ../nbs/10_run.ipynb #1e3b2d64
 class RunLog(Callback):
     "Tell how training goes, stop it where the loss is no number, and leave a checkpoint after each epoch"
-    order = 80
+    order,names = 80,['epoch','train_loss','valid_loss','accuracy','lr','seconds']
     def __init__(self,
         path, # Checkpoint folder
         info, # What the run is, for `resume` to compare
         say=noop, # Called with a line of text
         tick=noop, # Called with (batches done, of how many)
-    ): self.path,self.info,self.say,self.tick,self.history,self.start,self.error = Path(path),info,say,tick,[],0,None
+    ):
+        self.path,self.info,self.say,self.tick = Path(path),info,say,tick
+        self.history,self.start,self.error,self.t0 = [],0,None,time.perf_counter()
 
     def before_fit(self):
         if hasattr(self.learn, 'lr_finder') or hasattr(self.learn, 'gather_preds'): return setattr(self, 'run', False)
         if (self.path/'state.json').exists(): self._load()
-        self.names = ['epoch','train_loss','valid_loss','accuracy','lr','seconds']
-        self.say('  '.join(f'{o:>10}' for o in self.names))
+        self.t0 = time.perf_counter()
 
     def before_epoch(self):
         if self.epoch<self.start: raise CancelEpochException
-        self.t0 = time.perf_counter()
 
     def after_batch(self):
         if self.training: self.tick(self.epoch*self.n_iter+self.iter+1, self.n_epoch*self.n_iter)
@@ -119,14 +119,21 @@ class RunLog(Callback):
     def after_epoch(self):
         if self.epoch<self.start: return
         rec = self.recorder
-        row = [self.epoch, *(float(o) for o in rec.log[1:4]), float(rec.lrs[-1]), time.perf_counter()-self.t0]
-        if not math.isfinite(row[1]) or not math.isfinite(row[2]):
+        loss,valid_loss,acc = (float(o) for o in rec.log[1:4])
+        if not math.isfinite(loss+valid_loss):
             kept = f" The checkpoint after epoch {self.epoch-1} is kept in {self.path}." if self.epoch else ''
-            self.error = RunError(f"the loss became {row[1] if not math.isfinite(row[1]) else row[2]} in epoch {self.epoch}: try again with a lower --lr than {max(rec.lrs):.3g}.{kept}")
+            self.error = RunError(f"the loss became {valid_loss if math.isfinite(loss) else loss} in epoch {self.epoch}: try again with a lower --lr than {max(rec.lrs):.3g}.{kept}")
             raise CancelFitException
-        self.history.append(row)
-        self.say('  '.join(f'{o:>10}' if isinstance(o, int) else f'{o:>10.3g}' if n=='lr' else f'{o:>10.2f}' if n=='seconds' else f'{o:>10.4f}' for n,o in zip(self.names, row)))
+        self.tell(self.epoch, loss, valid_loss, acc, float(rec.lrs[-1]))
         self._save()
+
+    def tell(self, epoch, loss, valid_loss, acc, lr):
+        "Add an epoch to the history, and say it"
+        now = time.perf_counter()
+        if not self.history or epoch==self.start: self.say('  '.join(f'{o:>10}' for o in self.names))
+        self.history.append([epoch, loss, valid_loss, acc, lr, now-self.t0])
+        self.say(f'{epoch:>10}  {loss:>10.4f}  {valid_loss:>10.4f}  {acc:>10.4f}  {lr:>10.3g}  {now-self.t0:>10.2f}')
+        self.t0 = now
 
     def _modules(self): return dict(model=self.model, **({'ema':self.learn.ema.ema} if hasattr(self.learn, 'ema') else {}))
 
@@ -242,7 +249,7 @@ def train(
         if resume and not state: say("nothing to resume: this run starts from the beginning")
         return _train(d, recipe, name, out, info, say, tick, t0, t_load)
 
-# %% ../nbs/10_run.ipynb #ae761735
+# %% ../nbs/10_run.ipynb #be020185
 def _same_run(old, new, out):
     "Raise `RunError` where a resumed run would not be the one that was started"
     if old['data']['sha256']!=new['data']['sha256']: raise RunError(f"{out} was started on other data ({old['data']['name']}): resume it with the same CSVs")
@@ -260,6 +267,7 @@ def _train(d, recipe, name, out, info, say, tick, t0, t_load):
     threads = torch.get_num_threads()
     say(f"recipe {name}: {recipe.arch}, {n_par:,} parameters, {n_epoch} epochs of {n_train:,} images on {dls.device} "
         f"({threads} thread{'s'*(threads!=1)}, {learn.precision}), {len(dls.valid_ds):,} held out")
+    if hasattr(learn.model, 'pretrained'): say("note: it starts from ImageNet's weights" if learn.model.pretrained else "note: ImageNet's weights are not on this machine, so it starts from scratch")
     log = RunLog(out/'checkpoint', info, say, tick)
     t1 = time.perf_counter()
     with learn.no_bar(), learn.no_logging():
@@ -292,7 +300,7 @@ def _train(d, recipe, name, out, info, say, tick, t0, t_load):
         metrics['canary_rows'] = 0
         say("note: there is no test set, so no submission is written")
     write_file(out/'predictions.npz', _npz(**arrays))
-    write_file(out/'history.csv', pd.DataFrame(log.history, columns=['epoch','train_loss','valid_loss','accuracy','lr','seconds']).to_csv(index=False))
+    write_file(out/'history.csv', pd.DataFrame(log.history, columns=log.names).to_csv(index=False))
     t3 = time.perf_counter()
     metrics.update(seconds=dict(load=t_load, train=t2-t1, predict=t3-t2, total=t3-t0), data=dict(**info['data'], path=info['path']), settings=info['recipe'],
                    versions=versions(), date=time.strftime('%Y-%m-%d'), format=1)
