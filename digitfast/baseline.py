@@ -137,14 +137,14 @@ def np_grads(x, targ, w1, b1, w2, b2):
     loss = -np.log((probs*targ).sum(1).clip(1e-30)).mean()
     return float(loss), [x.T@d1, d1.sum(0), a.T@d2, d2.sum(0)]
 
-# %% ../nbs/02_baseline.ipynb #cfbfe7bc
+# %% ../nbs/02_baseline.ipynb #c3c0b4f6
 def he_params(*size):
-    "Weights to start from: normal, standard deviation `sqrt(2/inputs)`, inputs first (He et al., arXiv:1502.01852); zeros for biases"
-    return torch.randn(size)*(2/size[0])**.5 if len(size)>1 else torch.zeros(size)
+    "Weights to start from, gathering gradients: normal, standard deviation `sqrt(2/inputs)`, inputs first (He et al., arXiv:1502.01852); biases 0"
+    return (torch.randn(size)*(2/size[0])**.5 if len(size)>1 else torch.zeros(size)).requires_grad_()
 
 def np_epoch(net, params, loss_func, x, targ, lr, bs=None):
     "As `train_epoch`, by NumPy: one step on all images; of `net`, `loss_func` and `bs` it has its own"
-    ps = [p.numpy() for p in params]   # the same memory as the tensors
+    ps = [p.detach().numpy() for p in params]   # the same memory as the tensors
     loss,grads = np_grads(x.numpy(), targ.numpy(), *ps)
     for p,g in zip(ps,grads): p -= lr*g
     return loss
@@ -227,7 +227,7 @@ class ByHand:
         if got!=want: raise RunError(f'{self.name}: the saved parameters are {got}; expected {want}: were they saved by another system?')
         return HandModel(self, {k:state[k].clone() for k in want}, p, c)   # a copy is aligned in memory, so sums round as they did
 
-# %% ../nbs/02_baseline.ipynb #87ee5ad3
+# %% ../nbs/02_baseline.ipynb #d0af4b6c
 def minus_rms(xb, means):
     "Nearness as an activation: minus `rms_dist`"
     return -rms_dist(xb, means)
@@ -243,5 +243,5 @@ by_hand = {o.name:o for o in (
     ByHand('linear', linear1, lambda p,c: dict(w=(p,1), b=(1,)), init_params, as_value, mse, nearest_label, lr=1e-4, epochs=11),
     ByHand('two-layer', two_layer, lambda p,c: dict(w1=(p,30), b1=(30,), w2=(30,1), b2=(1,)), init_params, as_value, mse, nearest_label, lr=1e-5, epochs=10),
     ByHand('linear-softmax', linear1, lambda p,c: dict(w=(p,c), b=(c,)), uniform_params, one_hot, softmax_rmse, softmax_probs, epochs=500),
-    ByHand('two-layer-softmax', two_layer, lambda p,c: dict(w1=(p,30), b1=(30,), w2=(30,c), b2=(c,)), uniform_params, one_hot, softmax_rmse, softmax_probs, epochs=500),
+    ByHand('two-layer-softmax', two_layer, lambda p,c: dict(w1=(p,30), b1=(30,), w2=(30,c), b2=(c,)), he_params, one_hot, softmax_rmse, softmax_probs, epochs=500),
     ByHand('numpy', two_layer, lambda p,c: dict(w1=(p,10), b1=(10,), w2=(10,c), b2=(c,)), he_params, one_hot, cross_entropy, softmax_probs, np_epoch, .1, None, 500))}

@@ -6,10 +6,11 @@
 __all__ = ['digit_device', 'RowToImage', 'pixel_stats', 'NormalizePixels', 'DigitDL', 'DigitBlock', 'digit_splitter',
            'same_images', 'rows_frame', 'DigitDataLoaders']
 
-# %% ../nbs/01_data.ipynb #a2879364
+# %% ../nbs/01_data.ipynb #1893e866
 from .read import DataError, DigitError, check_frame, pixel_cols, read_csvs
-import warnings
+import math, warnings
 import numpy as np, pandas as pd, torch
+from collections import Counter
 from functools import lru_cache
 from fastcore.all import first, L, delegates
 from torch import Tensor
@@ -27,13 +28,16 @@ def _cuda_error():
     try: return None if (torch.ones(1, device='cuda')+1).item()==2 else 'the GPU adds wrong'
     except RuntimeError as e: return str(e).splitlines()[0]
 
-# %% ../nbs/01_data.ipynb #c03760a1
+# %% ../nbs/01_data.ipynb #62050985
 def digit_device(
     device='auto', # 'auto', or a torch device or its name ('cpu', 'cuda', 'cuda:1')
 )->torch.device:
     "The device to train on: a GPU that works, else the CPU. Raises `DigitError` where a GPU is asked for and none works."
     if device is None or device=='auto': return torch.device('cpu' if _cuda_error() else 'cuda')
-    device = torch.device(device)
+    try: device = torch.device(device)
+    except (RuntimeError, TypeError): raise DigitError(f"'{device}' is no device: use 'auto', 'cpu' or 'cuda'") from None
+    if device.type=='cuda' and not _cuda_error() and (device.index or 0)>=torch.cuda.device_count():
+        raise DigitError(f"there is no device '{device}', only {torch.cuda.device_count()} GPU(s): use 'cuda'")
     if device.type=='cuda' and _cuda_error(): raise DigitError(f"device '{device}' can't be used: {_cuda_error()}. Use 'auto' or 'cpu'")
     return device
 
@@ -145,7 +149,7 @@ def DigitBlock(
     "A `TransformBlock` for images that are rows of a frame: one pixel a column, 0 to 255"
     return TransformBlock(type_tfms=RowToImage(cols), batch_tfms=[IntToFloatTensor, NormalizePixels(mean, std)], dl_type=DigitDL)
 
-# %% ../nbs/01_data.ipynb #c7cbef34
+# %% ../nbs/01_data.ipynb #68f5feb6
 def digit_splitter(
     valid='stratified', # 'stratified', 'random', 'last', or the positions of the validation rows
     valid_pct=0.2, # Share of the rows to hold out, 0 to 1
@@ -159,6 +163,9 @@ def digit_splitter(
     if not given and not 0<valid_pct<1: raise DataError(f"a validation share of {valid_pct:g} leaves a side empty: use a number between 0 and 1, such as 0.2")
     def _split(df):
         y = df[label]
+        if given and len(valid):
+            odd = first(i for i,n in Counter(o.item() if hasattr(o, 'item') else o for o in valid).items() if n>1 or type(i) is not int or not 0<=i<len(df))
+            if odd is not None: raise DataError(f"validation row {odd!r} is there twice or is none of the rows 0 to {len(df)-1:,}: give each position once")
         try:
             if given: splits = IndexSplitter(valid)(df)
             elif valid=='last': splits = IndexSplitter(range(len(df)-round(valid_pct*len(df)), len(df)))(df)
@@ -166,18 +173,18 @@ def digit_splitter(
         except ValueError as e: raise DataError(f"{len(df)} rows of {y.nunique()} classes can't be split with a validation share of {valid_pct:g}: {e}") from None
         for name,idxs in zip(('training','validation'), splits):
             if len(idxs)==0: raise DataError(f"the {name} side of the split is empty: {len(df)} rows with a validation share of {valid_pct:g}")
-            lost = sorted(set(y.unique()) - set(y.iloc[idxs].unique())) if name=='training' or not given else []
+            lost = sorted(set(y.unique().tolist()) - set(y.iloc[idxs].unique().tolist())) if name=='training' or not given else []
             if lost: raise DataError(f"no row of class {lost[0]!r} is on the {name} side of the split ({len(idxs)} of {len(df)} rows): use another validation share or split")
         return splits
     return _split
 
-# %% ../nbs/01_data.ipynb #efff213b
+# %% ../nbs/01_data.ipynb #4fccb06a
 def same_images(
     a, # uint8 images, (n, …)
     b, # uint8 images, (m, …)
 )->np.ndarray: # Bool mask, (m,): is this image of `b` in `a` too?
     "Which images of `b` are in `a`, pixel for pixel"
-    def rows(o): return [r.tobytes() for r in np.asarray(o.cpu()).reshape(len(o), -1)]
+    def rows(o): return [r.tobytes() for r in np.asarray(o.cpu()).reshape(len(o), math.prod(o.shape[1:]))]
     seen = set(rows(a))
     return np.array([r in seen for r in rows(b)], dtype=bool)
 
@@ -199,7 +206,7 @@ def rows_frame(
     if 'label' in items.columns: df.insert(0, 'label', items['label'].to_numpy())
     return df
 
-# %% ../nbs/01_data.ipynb #a2e95234
+# %% ../nbs/01_data.ipynb #9027f94e
 class DigitDataLoaders(DataLoaders):
     "`DataLoaders` of images that are rows of a frame, with factory methods for CSVs and frames"
     @classmethod
@@ -224,7 +231,7 @@ class DigitDataLoaders(DataLoaders):
         trn,val = digit_splitter(valid, valid_pct, seed)(df)
         if len(trn)<bs: warnings.warn(f"batches are of {len(trn)} images, not {bs}: there are only {len(trn)} training rows")
         dblock = DataBlock((DigitBlock(pixel_cols(df), mean, std), CategoryBlock(vocab=classes, sort=False)), get_y=ColReader('label'),
-                           splitter=lambda _: (trn,val), batch_tfms=batch_tfms)
+                           splitter=lambda _: (trn,val), item_tfms=kwargs.pop('item_tfms', None), batch_tfms=batch_tfms)
         dls = dblock.dataloaders(df, bs=min(bs, len(trn)), val_bs=val_bs, device=digit_device(device), path=path, **kwargs)
         return cls(*dls.loaders, path=dls.path, device=dls.device)
 

@@ -60,19 +60,20 @@ def digit_learner(
     model = create_model(arch, len(dls.vocab), dls.side, **(arch_kwargs or {}))
     return Learner(dls, model.to(dls.device), loss_func=loss_func, metrics=metrics, **kwargs)
 
-# %% ../nbs/04_learner.ipynb #1d34e251
+# %% ../nbs/04_learner.ipynb #1cb1faa4
 class RandAffine(Transform):
     "Rotate, shift, zoom and shear each image of a training batch at random, in one bilinear resampling with black around it"
     order,split_idx = 30,0
     def __init__(self,
         rotate=0., # Largest angle in degrees, either way
-        shift=0., # Largest shift in pixels, either way and along each axis
+        shift=0., # Largest shift in pixels, either way and along each axis; by whole pixels where it is all there is
         zoom=0., # Largest change of scale, as a fraction of 1, along each axis
         shear=0., # Largest shear in degrees, either way
     ): self.rotate,self.shift,self.zoom,self.shear = rotate,shift,zoom,shear
 
     def encodes(self, x:TensorImage):
         n,_,h,w = x.shape
+        if not (self.rotate or self.zoom or self.shear): return self._shift(x, n, h, w)
         a,s,zx,zy,tx,ty = torch.empty(6, n, device=x.device).uniform_(-1, 1)
         a,s = a*self.rotate*torch.pi/180, (s*self.shear*torch.pi/180).tan()
         zx,zy = 1/(1+zx*self.zoom), 1/(1+zy*self.zoom)
@@ -81,6 +82,12 @@ class RandAffine(Transform):
                              torch.stack([zy*sin, zy*(s*sin+cos), ty*2*self.shift/h], 1)], 1)
         grid = F.affine_grid(theta, list(x.shape), align_corners=False)
         return type(x)(F.grid_sample(x.as_subclass(torch.Tensor), grid.to(x.dtype), align_corners=False))
+
+    def _shift(self, x, n, h, w):
+        p = int(self.shift)
+        windows = F.pad(x, (p,p,p,p)).unfold(2, h, 1).unfold(3, w, 1)
+        i,j = torch.randint(2*p+1, (2,n), device=x.device)
+        return windows[torch.arange(n, device=x.device), :, i, j]
 
 # %% ../nbs/04_learner.ipynb #995436fc
 def shifts(
