@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['write_file', 'versions', 'save_model', 'load_model']
 
-# %% ../nbs/05_export.ipynb #73dd0293
-from .read import DigitError, RunError
-from .data import DigitDataLoaders
+# %% ../nbs/05_export.ipynb #78b92efd
+from .read import DataError, DigitError, RunError
+from .data import DigitDataLoaders, digit_device
 from .models import archs, create_model
 from .learner import digit_learner, losses
 import hashlib, json, os
@@ -46,7 +46,9 @@ def versions():
     return dict(digitfast=__version__, python='.'.join(map(str, __import__('sys').version_info[:3])), torch=torch.__version__, fastai=fastai.__version__,
                 pandas=pd.__version__, numpy=np.__version__)
 
-# %% ../nbs/05_export.ipynb #07a0979a
+# %% ../nbs/05_export.ipynb #139d1599
+def _digest(info): return hashlib.sha256(json.dumps({k:v for k,v in info.items() if k!='check'}, sort_keys=True).encode()).hexdigest()
+
 def save_model(
     learn, # A Learner from `digit_learner` or a recipe
     path, # Folder for the two files
@@ -58,55 +60,67 @@ def save_model(
     mean,std = dls.stats
     info = dict(format=1, arch=cfg['arch'], arch_kwargs=cfg['arch_kwargs'], loss=cfg.get('loss','cross_entropy'), classes=list(dls.vocab), side=dls.side,
                 mean=mean, std=std, columns=list(dls.row2im.cols), sha256=hashlib.sha256(weights).hexdigest(), versions=versions())
+    info['check'] = _digest(info)
     write_file(Path(path)/'model.safetensors', weights)
     write_file(Path(path)/'model.json', json.dumps(info, indent=1))
     return Path(path)
 
-# %% ../nbs/05_export.ipynb #91f4a9a6
-_schema = dict(format=int, arch=str, arch_kwargs=dict, loss=str, classes=list, side=int, mean=(int,float), std=(int,float), columns=list, sha256=str)
+# %% ../nbs/05_export.ipynb #85b57432
+_schema = dict(format=int, arch=str, arch_kwargs=dict, loss=str, classes=list, side=int, mean=(int,float), std=(int,float), columns=list, sha256=str, check=str)
+
+def _plain(f, most):
+    "The file `f`, if it is a regular one of at most `most` bytes"
+    if not f.exists(): raise RunError(f"no model at {f.parent}: there is no {f.name}. Expected a run directory or its model folder")
+    if not f.is_file(): raise RunError(f"no model at {f.parent}: {f.name} is no regular file. Expected a run directory or its model folder")
+    if f.stat().st_size>most: raise RunError(f"{f} has {f.stat().st_size:,} bytes, expected {most:,} at most: it isn't a model's")
+    return f
 
 def _info(path):
     "The checked content of `model.json` in folder `path`"
     f = path/'model.json'
     try:
-        if f.stat().st_size>2**22: raise RunError(f"{f} has {f.stat().st_size:,} bytes, expected a few thousand: it isn't a model's")
-        info = json.loads(f.read_text('utf-8'))
+        info = json.loads(_plain(f, 2**22).read_text('utf-8'))
     except OSError as e: raise RunError(f"no model at {path}: {f.name} can't be read ({e.strerror}). Expected a run directory or its model folder") from None
     except (ValueError, RecursionError): raise RunError(f"{f} is damaged: expected JSON. Train again or take a whole copy") from None
-    if not isinstance(info, dict) or not isinstance(info.get('format'), int): raise RunError(f"{f} is no digitfast model: it names no format")
-    if info['format']>1: raise RunError(f"{f} has format {info['format']}, made by a newer digitfast; this is {__version__}, which reads format 1: upgrade digitfast")
+    if not isinstance(info, dict) or type(info.get('format')) is not int or info['format']<1: raise RunError(f"{f} is no digitfast model: it names no format")
+    if info['format']>1: raise RunError(f"{f} has format {info['format']:.6g}, made by a newer digitfast; this is {__version__}, which reads format 1: upgrade digitfast")
     for k,t in _schema.items():
         if not isinstance(info.get(k), t) or isinstance(info.get(k), bool): raise RunError(f"{f} is damaged: '{k}' is {str(info.get(k))[:40]!r}. Train again or take a whole copy")
+    if info['check']!=_digest(info): raise RunError(f"{f} is damaged: its content is not what was written. Train again or take a whole copy")
     n,side,classes = len(info['columns']),info['side'],info['classes']
     ok = (0<side<=1024 and n==side*side and all(isinstance(c, str) for c in info['columns']) and len(set(info['columns']))==n and 2<=len(classes)<=10_000
-          and len({type(c) for c in classes})==1 and type(classes[0]) in (int,str) and len(set(classes))==len(classes) and np.isfinite([info['mean'],info['std']]).all() and info['std']>0)
+          and len({type(c) for c in classes})==1 and type(classes[0]) in (int,str) and len(set(classes))==len(classes)
+          and all(isinstance(c, str) or 0<=c<2**63 for c in classes) and all(abs(info[k])<=1 for k in ('mean','std')) and info['std']>0)
     if not ok: raise RunError(f"{f} is damaged: its side, columns, classes or stats don't fit together. Train again or take a whole copy")
     if info['arch'] not in archs: raise RunError(f"{f} names the architecture '{info['arch'][:40]}', which digitfast doesn't know: it has {', '.join(archs)}")
     if len(json.dumps(info['arch_kwargs']))>2000: raise RunError(f"{f} is damaged: arch_kwargs are too long for an architecture's arguments")
     if info['loss'] not in losses: raise RunError(f"{f} names the loss '{info['loss'][:40]}', which digitfast doesn't know: it has {', '.join(losses)}")
     return info
 
-# %% ../nbs/05_export.ipynb #3a0d7ca8
+# %% ../nbs/05_export.ipynb #d50892e7
+def _shape(o): return 'missing' if o is None else f"{'x'.join(map(str, o[:-1])) or 'a number'} of {o[-1]}"
+
 def _check_shapes(f, info):
-    "Compare the shapes in the safetensors file `f` with the architecture's, before anything is allocated"
+    "Compare shapes and types in the safetensors file `f` with the architecture's, before anything is allocated"
+    types = {torch.float32:'F32', torch.float64:'F64', torch.int64:'I64'}
     try:
         with torch.device('meta'): want = create_model(info['arch'], len(info['classes']), info['side'], **info['arch_kwargs']).state_dict()
     except Exception as e: raise RunError(f"{f.parent/'model.json'}: '{info['arch']}' can't be built from arch_kwargs {str(info['arch_kwargs'])[:60]}: {str(e)[:100]}") from None
     try:
-        with safe_open(f, 'pt') as st: have = {k:tuple(st.get_slice(k).get_shape()) for k in st.keys()}
+        with safe_open(_plain(f, 2**31), 'pt') as st: have = {k:(*st.get_slice(k).get_shape(), st.get_slice(k).get_dtype()) for k in st.keys()}
     except (SafetensorError, OSError) as e: raise RunError(f"{f} is damaged or no safetensors file ({str(e)[:80]}). Train again or take a whole copy") from None
-    want = {k:tuple(v.shape) for k,v in want.items()}
+    want = {k:(*v.shape, types.get(v.dtype)) for k,v in want.items()}
     for k in sorted(want.keys()|have.keys()):
-        if want.get(k)!=have.get(k): raise RunError(f"{f}: weight '{k[:60]}' has shape {have.get(k)}, '{info['arch']}' expects {want.get(k)}: it belongs to another model")
+        if want.get(k)!=have.get(k): raise RunError(f"{f}: weight '{k[:60]}' is {_shape(have.get(k))}, '{info['arch']}' expects {_shape(want.get(k))}: it belongs to another model")
 
-# %% ../nbs/05_export.ipynb #ebfe5627
+# %% ../nbs/05_export.ipynb #1a4c1cc3
 def load_model(
     path, # Folder with `model.json` and `model.safetensors`, or a run directory that holds one
     device='auto', # As for `digit_device`
 )->Learner: # Ready for `predict` and `get_preds`; its `dls` are empty
     "Load a model saved by `save_model`, executing nothing from it. Raises `RunError` where it is damaged, unknown or newer."
     path = Path(path)
-    if path.suffix in ('.pkl','.pth','.pt'):
+    if path.suffix.lower() in ('.pkl','.pth','.pt'):
         raise RunError(f"{path} is a pickle, and loading one runs whatever code it holds: digitfast loads run directories. If you trust it, use fastai's load_learner yourself")
     if not (path/'model.json').exists() and (path/'model').is_dir(): path = path/'model'
     info,f = _info(path),path/'model.safetensors'
@@ -114,9 +128,13 @@ def load_model(
     weights = f.read_bytes()
     if hashlib.sha256(weights).hexdigest()!=info['sha256']: raise RunError(f"{f} is damaged: its sha256 is not the one in model.json. Train again or take a whole copy")
     classes,cols = info['classes'],info['columns']
-    df = pd.DataFrame(np.zeros((2*len(classes), len(cols)), np.uint8), columns=cols)
-    df.insert(0, 'label', classes*2)
-    dls = DigitDataLoaders.from_df(df, valid=range(len(classes)), classes=classes, bs=1, mean=info['mean'], std=info['std'], device=device).new_empty()
+    device = digit_device(device)
+    try:
+        df = pd.DataFrame(np.zeros((4, len(cols)), np.uint8), columns=cols)
+        df.insert(0, 'label', classes[:2]*2)
+        dls = DigitDataLoaders.from_df(df, valid=[0,1], classes=classes, bs=1, mean=info['mean'], std=info['std'], device=device).new_empty()
+        if dls.row2im.cols!=cols: raise DataError('the pixel columns are not in order')
+    except (DataError, KeyError, ValueError) as e: raise RunError(f"{path/'model.json'} is damaged: {e}. Train again or take a whole copy") from None
     learn = digit_learner(dls, info['arch'], info['arch_kwargs'], loss_func=losses[info['loss']](len(classes), 0.))
     learn.model.config['loss'] = info['loss']
     learn.model.load_state_dict(st_load(weights))

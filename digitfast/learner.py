@@ -44,7 +44,7 @@ class LossAccuracy(AvgMetric):
     @property
     def name(self): return 'accuracy'
 
-# %% ../nbs/04_learner.ipynb #be8a7091
+# %% ../nbs/04_learner.ipynb #4d232131
 @delegates(Learner.__init__, but=['model'])
 def digit_learner(
     dls, # `DigitDataLoaders`
@@ -58,7 +58,7 @@ def digit_learner(
     if loss_func is None: loss_func = CrossEntropyLossFlat()
     if metrics is None: metrics = LossAccuracy(loss_func)
     model = create_model(arch, len(dls.vocab), dls.side, **(arch_kwargs or {}))
-    return Learner(dls, model.to(dls.device), loss_func=loss_func, metrics=metrics, **kwargs)
+    return Learner(dls, model.to(dls.device, memory_format=torch.channels_last), loss_func=loss_func, metrics=metrics, **kwargs)
 
 # %% ../nbs/04_learner.ipynb #1cb1faa4
 class RandAffine(Transform):
@@ -132,16 +132,15 @@ def best_precision(
     cpu = torch.cpu.get_capabilities() if hasattr(torch.cpu, 'get_capabilities') else {}
     return 'bf16' if cpu.get('avx512_bf16') or cpu.get('amx_bf16') else 'fp32'
 
-# %% ../nbs/04_learner.ipynb #e11892e7
+# %% ../nbs/04_learner.ipynb #66d757e3
 class BF16(Callback):
     "Run the net in bfloat16 under autocast, on CPU or GPU; loss and weights stay fp32"
     order = 10
-    def before_batch(self):
-        self.ctx = torch.autocast(self.xb[0].device.type, torch.bfloat16)
-        self.ctx.__enter__()
+    def before_fit(self):
+        self.after_fit()
+        self.model.forward = torch.autocast(self.dls.device.type, torch.bfloat16)(self.model.forward)
     def after_pred(self): self.learn.pred = to_float(self.pred)
-    def after_loss(self): self.ctx.__exit__(None, None, None)
-    def after_cancel_batch(self): self.after_loss()
+    def after_fit(self): self.model.__dict__.pop('forward', None)
 
 # %% ../nbs/04_learner.ipynb #42fbe033
 opts = dict(adam=Adam, adamw=partial(OptimWrapper, opt=partial(torch.optim.AdamW, fused=True)), sgd=partial(OptimWrapper, opt=torch.optim.SGD))
@@ -155,7 +154,7 @@ class ValueLoss:
 
 losses = dict(cross_entropy=lambda n,smooth: CrossEntropyLossFlat(label_smoothing=smooth), value=lambda n,smooth: ValueLoss(n))
 
-# %% ../nbs/04_learner.ipynb #53ad8669
+# %% ../nbs/04_learner.ipynb #43728a17
 @dataclass(frozen=True)
 class Recipe:
     "A training run as data"
@@ -173,7 +172,7 @@ class Recipe:
     lr:float|str=0.01       # Learning rate (the peak of 1cycle), or 'auto' for `lr_find`'s valley
     sched:str='one_cycle'   # 'one_cycle' or 'flat'
     wd:float=0.01           # Weight decay
-    images:int=168_000      # Images to train on; epochs follow from the number of rows
+    images:int=126_000      # Images to train on; epochs follow from the number of rows
     epochs:int|None=None    # Epochs, whatever the number of rows
     affine:dict = field(default_factory=dict) # Arguments of `RandAffine`
     ema:float=0.            # Decay of `EMA`
@@ -182,6 +181,11 @@ class Recipe:
     members:int=1           # Nets to average
     source:str=''           # Where it comes from
     reported:str=''         # The accuracy that its source reports
+
+    def __post_init__(self):
+        known = dict(split=('stratified','random','last'), loss=losses, opt=(*opts,'by_hand'), sched=('one_cycle','flat'))
+        for k,v in known.items():
+            if getattr(self, k) not in v: raise DigitError(f"unknown {k} {getattr(self, k)!r}: use one of {', '.join(v)}")
 
     def n_epoch(self,
         n # Training rows

@@ -71,10 +71,10 @@ def fastbook(n_out=10, side=28, chs=(8,16,32,64)):
     return nn.Sequential(conv(1, chs[0], 5, norm=True), *[conv(a, b, norm=True) for a,b in zip(chs, chs[1:])],
                          conv(chs[-1], n_out, act=False, norm=True), nn.AdaptiveAvgPool2d(1), nn.Flatten())
 
-# %% ../nbs/03_models.ipynb #487ccae3
+# %% ../nbs/03_models.ipynb #d98090bf
 @arch('small', 'digitfast: a 5x5 stem of stride 2, three 3x3 convs without padding, batch norm')
 def small(n_out=10, side=28, chs=(16,32,32,64), strides=(1,2,1), ps=0.):
-    "Valid convs with batch norm; a side of 15 pixels or more"
+    "Valid convs with batch norm; a side of 21 pixels or more"
     body = nn.Sequential(conv(1, chs[0], 5, 2, 0, norm=True), *[conv(a, b, 3, s, 0, norm=True) for a,b,s in zip(chs, chs[1:], strides)])
     return nn.Sequential(body, nn.Flatten(), nn.Dropout(ps), nn.Linear(chs[-1]*_left(side, 5, 2, strides)**2, n_out))
 

@@ -76,7 +76,7 @@ class RunDir:
         for o in ('.owner','.lock'): (self.path/o).unlink(missing_ok=True)
         self.lock.release()
 
-# %% ../nbs/10_run.ipynb #69f121b9
+# %% ../nbs/10_run.ipynb #f6e1081c
 def _opt_state(opt):
     "Optimiser state as ({name: tensor}, {name: number})"
     state = opt.state_dict()['state']
@@ -84,10 +84,12 @@ def _opt_state(opt):
     return {k:v for k,v in items.items() if torch.is_tensor(v)}, {k:v for k,v in items.items() if not torch.is_tensor(v)}
 
 def _load_opt(opt, vals):
-    sd = opt.state_dict()
+    "Undo `_opt_state`; a tensor of a parameter's shape gets its memory layout too, which fused optimisers count on"
+    sd,ps = opt.state_dict(),[p for pg in opt.param_lists for p in pg]
     state = {}
     for k,v in vals.items():
         _,i,name = k.split('.', 2)
+        if torch.is_tensor(v) and v.shape==ps[int(i)].shape: v = torch.empty_like(ps[int(i)], dtype=v.dtype).copy_(v)
         state.setdefault(int(i), {})[name] = v
     sd['state'] = state if isinstance(sd['state'], dict) else [state.get(i, {}) for i in range(len(sd['state']))]
     opt.load_state_dict(sd)
