@@ -82,7 +82,7 @@ class NormalizePixels(DisplayedTransform):
     def encodes(self, x:TensorImage): return x.sub(self.mean).div_(self.std)
     def decodes(self, x:TensorImage): return x.mul(self.std).add_(self.mean)
 
-# %% ../nbs/01_data.ipynb #b3f112f4
+# %% ../nbs/01_data.ipynb #c53d23b4
 class DigitDL(TfmdDL):
     "A `TfmdDL` over a frame of rows that indexes whole batches out of one uint8 tensor on its device"
     def __init__(self,
@@ -134,6 +134,10 @@ class DigitDL(TfmdDL):
     def create_batch(self, b):
         if not isinstance(b, Tensor): return super().create_batch(b)
         return tuple(o.index_select(0, b) for o in self.tensors)
+
+    def _pre_show_batch(self, b, max_n=9):
+        import fastai.vision.learner # registers how batches and results of images are shown; slow to import, so not before
+        return super()._pre_show_batch(b, max_n)
 
     def new(self, dataset=None, cls=None, **kwargs):
         res = super().new(dataset, cls, **kwargs)

@@ -6,7 +6,7 @@
 __all__ = ['wilson', 'score_interval', 'Preds', 'read_metrics', 'read_preds', 'most_confused', 'worst_mistakes',
            'suspicious_labels', 'calibration', 'Versus', 'versus']
 
-# %% ../nbs/06a_measure.ipynb #34fd095a
+# %% ../nbs/06a_measure.ipynb #2e7c22ee
 from .read import DigitError, RunError
 from .data import same_images
 from .submit import predict_rows
@@ -14,6 +14,7 @@ import json, math, zipfile, zlib
 import numpy as np, pandas as pd
 from collections import Counter
 from dataclasses import dataclass
+from fastcore.all import L
 from pathlib import Path
 from fastai.learner import Learner
 from scipy.stats import binomtest
@@ -61,7 +62,7 @@ class Preds:
     def __len__(self): return len(self.targs)
     def __repr__(self): return f'{self.name}: {self.hits.sum():,} of {len(self):,} rows right ({100*self.hits.mean():.2f} %)'
 
-# %% ../nbs/06a_measure.ipynb #9861296b
+# %% ../nbs/06a_measure.ipynb #7fcd1ddb
 def read_metrics(
     run, # A run's directory
 )->dict: # `metrics.json`
@@ -113,7 +114,8 @@ def read_preds(
     if not len(dls.valid_ds): raise DigitError("this Learner has no validation rows: give the directory of its run")
     keep = ~same_images(dls.train.images, dls.valid.images)
     if not keep.any(): raise DigitError("each validation image is in the training rows too: nothing can be measured on them")
-    probs,targs,ims = predict_rows(o),dls.valid.tensors[1].cpu().numpy(),dls.valid.images[:,0].cpu().numpy()
+    with o.removed_cbs(L(getattr(o, 'recorder', None))): probs = predict_rows(o)   # it would forget the training
+    targs,ims = dls.valid.tensors[1].cpu().numpy(),dls.valid.images[:,0].cpu().numpy()
     rows = dls.valid_ds.items.index.to_numpy()[keep]
     return Preds(targs[keep], probs[keep], dls.vocab, rows, dict(zip(rows.tolist(), ims[keep])))
 

@@ -52,14 +52,14 @@ def _svg(ax, label):
     for k,v in _colors.items(): s = re.sub(rf'((?:fill|stroke): ){k}', rf'\g<1>{v}', s)
     return s
 
-# %% ../nbs/07a_report.ipynb #e62204e2
+# %% ../nbs/07a_report.ipynb #c1740e78
 def _png(im):
     "A uint8 image as a data address"
     f = io.BytesIO()
-    imsave(f, im, format='png', cmap='gray_r', vmin=0, vmax=255, metadata=dict(Software=None))
+    imsave(f, np.dstack([np.zeros((*im.shape,3), np.uint8), im]), format='png', metadata=dict(Software=None))
     return 'data:image/png;base64,'+base64.b64encode(f.getvalue()).decode()
 
-# %% ../nbs/07a_report.ipynb #a2ce951e
+# %% ../nbs/07a_report.ipynb #70634e16
 _page = '''<!doctype html>
 <html lang="en"><head><meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
@@ -74,10 +74,10 @@ body { margin: 0 auto; padding: 2.5rem 1.25rem 4rem; max-width: 62rem; backgroun
 h1 { font-size: 1.15rem; font-weight: 600; margin: 0 } h2 { font-size: 1.2rem; font-weight: 600; margin: 3rem 0 .35rem; padding-top: 1.25rem; border-top: 1px solid var(--line) }
 p { margin: .35rem 0; max-width: 44rem } .muted, figcaption, dt, th { color: var(--muted) } a { color: var(--accent) }
 .head { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 15rem), 1fr)); gap: 1.5rem 2.5rem; margin: 1.75rem 0 0 }
-.head b { display: block; font-size: 2.6rem; line-height: 1.15; font-weight: 600; letter-spacing: -.02em } .head div:first-child b { color: var(--accent) }
+.head b { display: block; font-size: 2.1rem; line-height: 1.3; font-weight: 600; letter-spacing: -.02em; white-space: nowrap } .head div:first-child b { color: var(--accent) }
 .figs { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 17rem), 1fr)); gap: 1.5rem 2rem; margin-top: 1rem; align-items: start }
 .two { grid-template-columns: repeat(auto-fit, minmax(min(100%, 22rem), 1fr)) }
-figure { margin: 0; break-inside: avoid } svg { display: block; width: 100%; height: auto; max-width: 30rem } svg text { font-family: inherit !important }
+figure { margin: 0; break-inside: avoid } svg { display: block; width: 100%; height: auto; max-width: 28rem } .small svg { max-width: 22rem } svg text { font-family: inherit !important }
 .digits { display: grid; grid-template-columns: repeat(auto-fill, minmax(6.25rem, 1fr)); gap: 1.25rem .75rem; margin-top: 1rem }
 .digits img, td img { image-rendering: pixelated; filter: invert(var(--invert)); display: block } .digits img { width: 84px; height: 84px; border: 1px solid var(--line) } td img { width: 42px; height: 42px }
 figcaption { font-size: .85rem; line-height: 1.4; margin-top: .3rem } figcaption strong, td strong { color: var(--ink); font-weight: 600 }
@@ -93,7 +93,7 @@ figcaption { font-size: .85rem; line-height: 1.4; margin-top: .3rem } figcaption
 <div><b>{{ '%.4f'|format(s_low) }}&thinsp;–&thinsp;{{ '%.4f'|format(s_high) }}</b>is the score to expect on 28,000 test rows, as Kaggle's Digit Recognizer has: {{ num(((1-s_high)*28000)|round|int) }} to {{ num(((1-s_low)*28000)|round|int) }} wrong.</div>
 </div></header>
 {% if curves %}<h2>Training</h2><p class="muted">Where the validation loss climbs while the training loss falls, the net learns its rows by heart.</p>
-<div class="figs">{% for s in curves %}<figure>{{ s|safe }}</figure>{% endfor %}</div>{% endif %}
+<div class="figs{{ ' two' if curves|length==4 }}">{% for s in curves %}<figure>{{ s|safe }}</figure>{% endfor %}</div>{% endif %}
 <h2>Which classes</h2>
 <p>{% if pairs %}Confused most often: {% for t,p,k in pairs %}<strong>{{ t }}</strong> taken for <strong>{{ p }}</strong> ({{ num(k) }}){{ ', ' if not loop.last }}{% endfor %}.{% else %}No two classes are confused.{% endif %}</p>
 <div class="figs two"><figure>{{ confusion|safe }}<figcaption>A row for each label, a column for each prediction. Only mistakes set the shade.</figcaption></figure>
@@ -108,7 +108,7 @@ figcaption { font-size: .85rem; line-height: 1.4; margin-top: .3rem } figcaption
 {% for m in doubts %}<tr><td>{% if m.img %}<img src="{{ m.img }}" alt="">{% endif %}</td><td>{{ num(m.row+2) }}</td><td>{{ m.label }}</td><td>{{ m.p_label }}</td><td><strong>{{ m.pred }}</strong>, {{ m.p }}</td></tr>{% endfor %}</table></div>{% endif %}
 <h2>Does it know what it does not know?</h2>
 <p>{{ ece_text }}</p>
-<div class="figs"><figure>{{ reliability|safe }}<figcaption>How many of the rows are right, against how sure the net is of them. On the dotted line it is as sure as it is right; below, too sure.</figcaption></figure></div>
+<div class="figs small"><figure>{{ reliability|safe }}<figcaption>How many of the rows are right, against how sure the net is of them. On the dotted line it is as sure as it is right; below, too sure.</figcaption></figure></div>
 <h2>The system</h2>
 <table class="sys">{% for k,v in system %}<tr><th>{{ k }}</th><td>{{ v }}</td></tr>{% endfor %}</table>
 <footer class="muted">Made by digitfast. This file holds all that it shows.</footer>
@@ -185,7 +185,7 @@ def render_report(
         doubts=[_row(d, i) for i in odd[:12]], doubt_text=doubt_text, reliability=reliability, system=_system(metrics, p),
         ece_text=f"It is {_pct(sure)} sure on average and right on {_pct(k/len(p))} of the rows. Its expected calibration error, over 15 bins of confidence, is {_pct(ece)}.")
 
-# %% ../nbs/07a_report.ipynb #10eeceae
+# %% ../nbs/07a_report.ipynb #37c584bf
 def _lr_curve(run):
     "(rates, losses) of a run that used `lr_find`, or None"
     f = run/'lr_find.csv'
@@ -212,7 +212,7 @@ def report(
     if isinstance(o, Learner):
         cfg,lr = getattr(o.model, 'config', {}),getattr(o, 'lr_curve', None)
         m = dict(arch=cfg.get('arch'), params=sum(q.numel() for q in o.model.parameters()), n_train=len(o.dls.train_ds), device=str(o.dls.device), precision=getattr(o, 'precision', None), versions=versions())
-        return Report(render_report(read_preds(o), m, read_history(o) if getattr(o.recorder, 'values', None) else None, lr))
+        return Report(render_report(read_preds(o), m, read_history(o) if getattr(o.recorder, 'lrs', None) else None, lr))
     run = Path(o)
     return Report(render_report(read_preds(run), read_metrics(run), read_history(run) if (run/'history.csv').exists() else None, _lr_curve(run),
                                 read_preds(run, 'oof.npz') if (run/'oof.npz').exists() else None))

@@ -53,12 +53,13 @@ def predict_test(
     if len(probs)!=len(test): raise RunError(f"{len(probs):,} predictions for {len(test):,} test rows: no submission is written")
     return probs, n
 
-# %% ../nbs/06_submit.ipynb #49c38311
+# %% ../nbs/06_submit.ipynb #ae3e7a3b
 def check_canary(
     test_probs, # What the test path gave for some validation rows, (n, classes)
     valid_probs, # What the validation path gave for them
 ):
     "Raises `RunError` unless both paths say the same, row for row (to 0.01, since batches of other sizes round differently)"
+    if not len(valid_probs): raise RunError("the canary has no rows: there are no validation rows to prove the test path with, so no submission is written")
     off = np.flatnonzero(~(np.abs(test_probs-valid_probs).max(1)<0.01)) if test_probs.shape==valid_probs.shape else np.arange(len(valid_probs))
     if len(off): raise RunError(f"the canary died: the test path disagrees with the validation path on {len(off)} of {len(valid_probs)} rows whose prediction is known "
                                 f"(the first is number {off[0]}). The test rows are not read as the training rows are: no submission is written")
@@ -90,7 +91,7 @@ def save_submission(
     _check(text, path, data)
     return write_file(path, text)
 
-# %% ../nbs/06_submit.ipynb #129ff76c
+# %% ../nbs/06_submit.ipynb #af2ad534
 def _classes(data):
     return {str(c) for c in data.classes} if data is not None else None
 
@@ -111,6 +112,7 @@ def _check(text, name, data=None):
     for i,r in body:
         at = f"{name}, line {i}"
         if len(r)!=2: raise DataError(f"{at}: {len(r)} fields, expected two")
+        if not r[0].strip(): raise DataError(f"{at}: the id is {r[0]!r}, expected each line to have its own")
         if r[0] in seen: raise DataError(f"{at}: id {r[0][:40]!r} is already on line {seen[r[0]]}")
         if ids is not None and r[0] not in ids: raise DataError(f"{at}: id {r[0][:40]!r} is not one of the {len(ids):,} of the test set")
         if classes is not None and r[1] not in classes: raise DataError(f"{at}: label {r[1][:40]!r} is none of the classes {', '.join(sorted(classes)[:12])}")

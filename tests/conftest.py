@@ -1,0 +1,90 @@
+"One thread everywhere, so that equal seeds give equal bytes; the sample and small trained runs are made once a session."
+import os
+os.environ.update(OMP_NUM_THREADS='1', MKL_NUM_THREADS='1', MPLBACKEND='Agg')   # before torch is imported; subprocesses inherit them
+from pathlib import Path
+import numpy as np, pandas as pd, pytest
+
+REPO = Path(__file__).parent.parent
+BIG = Path(os.environ.get('DIGITFAST_DATA') or REPO.parent/'shared'/'data'/'digit-recognizer.zip')
+
+def pytest_collection_modifyitems(items):
+    cuda = [o for o in items if 'cuda' in o.keywords]
+    if not cuda: return
+    from digitfast.data import _cuda_error
+    if _cuda_error(): [o.add_marker(pytest.mark.skip(reason=f'needs a GPU: {_cuda_error()}')) for o in cuda]
+
+def digits(n=60, side=8, n_class=3, seed=0, classes=None, prefix='pixel', label=True):
+    "A frame of `n` easy images: class k has a bright bar in row k+1 on a dim, noisy ground; no two alike"
+    rng = np.random.default_rng(seed)
+    y = np.arange(n)%n_class
+    x = rng.integers(0, 90, (n,side,side))
+    x[np.arange(n), y%(side-2)+1, 1:-1] += 150
+    df = pd.DataFrame(x.reshape(n, -1).astype(np.uint8), columns=[f'{prefix}{i}' for i in range(side*side)])
+    if label: df.insert(0, 'label', y if classes is None else np.array(classes, dtype=object)[y])
+    return df
+
+def csvs(path, train=None, test=None, sample=None, **kw):
+    "A folder with the CSVs of small made-up digits, as Kaggle lays them out; frames given replace them, and False leaves one out"
+    path.mkdir(parents=True, exist_ok=True)
+    if train is None: train = digits(**kw)
+    if test is None: test = digits(**{**kw, 'n':20, 'seed':1}).drop(columns='label')
+    train.to_csv(path/'train.csv', index=False)
+    if test is not False: test.to_csv(path/'test.csv', index=False)
+    if sample is None and test is not False: sample = pd.DataFrame(dict(ImageId=range(1, len(test)+1), Label=[train.label.iloc[0]]*len(test)))
+    if sample is not None and sample is not False: sample.to_csv(path/'sample_submission.csv', index=False)
+    return path
+
+@pytest.fixture(scope='session', autouse=True)
+def one_thread():
+    import sys
+    if 'torch' in sys.modules: sys.modules['torch'].set_num_threads(1)
+
+@pytest.fixture(scope='session')
+def data():
+    "The packaged sample"
+    from digitfast.read import read_csvs
+    return read_csvs('sample')
+
+@pytest.fixture(scope='session')
+def big_zip():
+    "The whole competition's zip"
+    if not BIG.exists(): pytest.skip(f'the competition\'s zip is not at {BIG}: say where in DIGITFAST_DATA')
+    return BIG
+
+@pytest.fixture(scope='session')
+def sample_run(tmp_path_factory):
+    "(run directory, lines said) of one epoch on the sample; not to be changed"
+    from digitfast.run import train
+    lines = []
+    return train('sample', epochs=1, out=tmp_path_factory.mktemp('sample')/'run', say=lines.append), lines
+
+@pytest.fixture(scope='session')
+def tiny(tmp_path_factory):
+    "Folder with 60 training and 20 test images of 8x8, three classes"
+    return csvs(tmp_path_factory.mktemp('tiny')/'tiny')
+
+TINY = dict(arch='stride2', epochs=2, bs=16, valid_pct=.2)   # options of `train` that suit `tiny`
+
+@pytest.fixture(scope='session')
+def tiny_run(tiny, tmp_path_factory):
+    "(run directory, lines said) of two epochs on `tiny`; not to be changed"
+    from digitfast.run import train
+    lines = []
+    return train(tiny, out=tmp_path_factory.mktemp('tinyrun')/'run', say=lines.append, **TINY), lines
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    "The test's own folder, as the working directory, with an empty home and neither Kaggle's mount nor credentials"
+    for k in list(os.environ):
+        if k.startswith('KAGGLE_'): monkeypatch.delenv(k)
+    home,work = tmp_path/'home',tmp_path/'work'
+    home.mkdir(); work.mkdir()
+    for k,v in dict(HOME=home, USERPROFILE=home, DIGITFAST_KAGGLE_INPUT=tmp_path/'input', http_proxy='http://127.0.0.1:9', https_proxy='http://127.0.0.1:9').items():
+        monkeypatch.setenv(k, str(v))
+    monkeypatch.chdir(work)
+    return work
+
+@pytest.fixture
+def in_tmp(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path

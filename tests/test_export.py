@@ -1,0 +1,329 @@
+"A model is data: what is saved comes back, and nothing hostile is let in, executed or allocated."
+import errno, hashlib, json, os, pickle, shutil, struct, time
+import numpy as np, pytest, torch
+from safetensors.torch import load_file, save_file
+from digitfast.read import DigitError, RunError
+from digitfast.data import DigitDataLoaders
+from digitfast.models import archs
+from digitfast.learner import BF16, EMA, Recipe, digit_learner
+from digitfast.export import load_model, save_model, versions, write_file
+from digitfast.submit import predict_rows
+from conftest import digits
+
+def learner(df=None, arch='fastbook', **kw):
+    learn = digit_learner(DigitDataLoaders.from_df(digits() if df is None else df, bs=16, device='cpu'), arch, **kw)
+    with learn.no_bar(), learn.no_logging(): learn.fit(1, .01)
+    return learn
+
+@pytest.fixture(scope='module')
+def saved(tmp_path_factory):
+    "A saved model's folder; not to be changed"
+    return save_model(learner(), tmp_path_factory.mktemp('saved')/'model')
+
+@pytest.fixture
+def folder(saved, tmp_path):
+    "A copy of it, to be spoilt"
+    return shutil.copytree(saved, tmp_path/'model')
+
+def info(folder): return json.loads((folder/'model.json').read_text())
+def put(folder, raw=None, seal=True, **changes):
+    "Change `model.json`; with `seal`, as one who can count its checksum would"
+    d = {k:v for k,v in {**info(folder), **changes}.items() if v is not ...}
+    if seal and 'check' in d: d['check'] = check_of(d)
+    (folder/'model.json').write_text(json.dumps(d) if raw is None else raw)
+    return folder
+def check_of(d):
+    from digitfast.export import _digest
+    return _digest(d)
+def weights(folder, tensors=None, data=None):
+    "Replace the weights by `tensors` or bytes, with the right sha256"
+    f = folder/'model.safetensors'
+    save_file(tensors, f) if data is None else f.write_bytes(data)
+    return put(folder, sha256=hashlib.sha256(f.read_bytes()).hexdigest())
+
+def refused(path, *says, seconds=5):
+    t = time.perf_counter()
+    with pytest.raises(RunError) as e: load_model(path, device='cpu')
+    msg = str(e.value)
+    assert time.perf_counter()-t<seconds and '\n' not in msg and len(msg)<600, msg
+    for o in says: assert o in msg, (o, msg)
+    return msg
+
+# ---- round trip
+
+@pytest.mark.parametrize('arch', [o for o in archs if o!='resnet18'])
+def test_round_trip(arch, tmp_path):
+    side = 24 if arch=='small' else 8
+    learn = digit_learner(DigitDataLoaders.from_df(digits(side=side), bs=16, device='cpu'), arch)
+    other = load_model(save_model(learn, tmp_path/'m'), device='cpu')
+    test = digits(30, side=side, seed=9).drop(columns='label')
+    assert np.array_equal(predict_rows(learn, test), predict_rows(other, test))
+    assert all(torch.equal(a, b) for a,b in zip(learn.model.state_dict().values(), other.model.state_dict().values()))
+
+@pytest.mark.parametrize('kw', [dict(classes=['ka','ki','ku']), dict(classes=['<script>alert(1)</script>','a,b','é "x"']), dict(side=5), dict(prefix='px_')], ids='text odd side prefix'.split())
+def test_round_trip_of_classes_and_columns(kw, tmp_path):
+    df = digits(**kw)
+    learn = learner(df, 'stride2', arch_kwargs=dict(chs=[3,5]))
+    other = load_model(save_model(learn, tmp_path/'m'), device='cpu')
+    assert list(other.dls.vocab)==list(learn.dls.vocab) and other.dls.side==learn.dls.side and other.dls.stats==learn.dls.stats
+    row = df.iloc[4]
+    with learn.no_bar(), other.no_bar(): (a,_,p),(b,_,q) = learn.predict(row),other.predict(row)
+    assert a==b and torch.equal(p, q)
+
+def test_round_trip_of_numbers_that_are_no_digits(tmp_path):
+    df = digits()
+    df['label'] = df.label.map({0:3, 1:11, 2:7})
+    other = load_model(save_model(learner(df), tmp_path/'m'), device='cpu')
+    assert list(other.dls.vocab)==[3,7,11] and other.predict(df.iloc[0])[0] in ('3','7','11',3,7,11)
+
+def test_loaded_model_has_no_rows_and_runs_as_it_did(saved):
+    learn = load_model(saved, device='cpu')
+    assert len(learn.dls.train_ds)==0
+    a = predict_rows(learn, digits())
+    assert a.shape==(60,3) and np.array_equal(a, predict_rows(load_model(saved, device='cpu'), digits()))
+
+@pytest.mark.parametrize('cbs', [EMA(.9), BF16()], ids=['ema','bf16'])
+def test_round_trip_of_averaged_and_half_precision(cbs, tmp_path):
+    learn = learner(digits(side=20), cbs=cbs)   # at 8x8, torch's bf16 gradient of a 3x3 kernel on one padded pixel can hold NaN
+    other = load_model(save_model(learn, tmp_path/'m'), device='cpu')
+    assert all(torch.equal(a, b) for a,b in zip(learn.model.state_dict().values(), other.model.state_dict().values()))
+
+def test_files_are_safetensors_and_json_and_small(saved):
+    assert sorted(o.name for o in saved.iterdir())==['model.json','model.safetensors']
+    d = info(saved)
+    assert d['format']==1 and d['arch']=='fastbook' and d['classes']==[0,1,2] and d['side']==8 and len(d['columns'])==64 and d['versions'].keys()>={'digitfast','torch','fastai'}
+    assert set(load_file(saved/'model.safetensors'))==set(digit_learner_state()) and d['sha256']==hashlib.sha256((saved/'model.safetensors').read_bytes()).hexdigest()
+
+def digit_learner_state():
+    from digitfast.models import create_model
+    return create_model('fastbook', 3, 8).state_dict()
+
+def test_run_directory_or_model_folder(tiny_run):
+    run,_ = tiny_run
+    a,b = load_model(run, device='cpu'),load_model(run/'model', device='cpu')
+    assert torch.equal(*[next(o.model.parameters()) for o in (a,b)])
+    assert load_model(str(run), device='cpu').dls.side==8
+
+def test_unregistered_net_is_not_saved(tmp_path):
+    def mine(n_out, side): return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(side*side, n_out))
+    learn = digit_learner(DigitDataLoaders.from_df(digits(), bs=16, device='cpu'), mine)
+    with pytest.raises(DigitError, match="'mine' isn't registered"): save_model(learn, tmp_path/'m')
+    assert not (tmp_path/'m').exists()
+
+def test_shared_memory_and_views_save(tmp_path):
+    learn = learner()
+    with torch.no_grad():
+        for m in learn.model.modules():
+            if isinstance(m, torch.nn.Conv2d): m.weight.data = m.weight.data.transpose(2,3)   # not contiguous
+    other = load_model(save_model(learn, tmp_path/'m'), device='cpu')
+    assert all(torch.equal(a, b) for a,b in zip(learn.model.state_dict().values(), other.model.state_dict().values()))
+
+# ---- hostile models
+
+class Bomb:
+    def __init__(self, f): self.f = str(f)
+    def __reduce__(self): return os.system, (f'touch {self.f}',)
+
+def torch_bomb(f):
+    import io
+    b = io.BytesIO()
+    torch.save(Bomb(f), b)
+    return b.getvalue()
+
+@pytest.mark.parametrize('form', ['pickle','torch'])
+@pytest.mark.parametrize('name', ['m.pkl','m.pth','m.pt','m.bin','m.PKL','model.safetensors','model.json','both','model','run/model'])
+def test_pickle_is_never_run(name, form, folder, tmp_path):
+    mark = tmp_path/'executed'
+    data = pickle.dumps(Bomb(mark)) if form=='pickle' else torch_bomb(mark)
+    if name in ('model.safetensors','model.json'): weights(folder, data=data) if 'safe' in name else (folder/name).write_bytes(data); path = folder
+    elif name=='both': [(folder/o).write_bytes(data) for o in ('model.json','model.safetensors')]; path = folder
+    elif name=='run/model': (tmp_path/'run').mkdir(); (tmp_path/name).write_bytes(data); path = tmp_path/'run'
+    else: path = tmp_path/'d'/name; path.parent.mkdir(); path.write_bytes(data)
+    msg = refused(path)
+    if name.lower() in ('m.pkl','m.pth','m.pt'): assert 'pickle' in msg and 'load_learner' in msg
+    assert not mark.exists()
+
+def deep(n): return '{"a":'*n+'1'+'}'*n
+JSONS = dict(empty='', space=' ', text='hello', list='[]', number='1', null='null', noformat='{}', deep=deep(100_000), deeplist='['*100_000, half='{"format": 1, "arch": "fast', long='{"format": '+'9'*5000+'}',
+             nul='\0'*100, strformat='{"format": "1"}', nan='NaN', boolean='{"format": true}')
+@pytest.mark.parametrize('name', JSONS)
+def test_json_that_is_none(name, folder): refused(put(folder, raw=JSONS[name]), 'model.json')
+
+@pytest.mark.parametrize('data', [b'\xff\xfe{\x00}\x00', b'\x80\x81', b'{"format": 1, "arch": "\xff"}', b'\x1f\x8b'+b'\0'*50], ids='utf16 bytes latin gzip'.split())
+def test_json_that_is_not_utf8(data, folder):
+    (folder/'model.json').write_bytes(data)
+    refused(folder, 'model.json')
+
+def test_json_that_is_huge(folder):
+    with open(folder/'model.json', 'r+b') as f: f.truncate(2**40)   # a sparse file: 1 TB
+    refused(folder, 'bytes')
+
+FIELDS = dict(newer=(dict(format=2), 'upgrade'), newest=(dict(format=10**30), 'upgrade'), older=(dict(format=0), 'format'), negative=(dict(format=-1), 'format'), noarch=(dict(arch=...), "'arch'"),
+    arch=(dict(arch='evil'), 'evil'), archnum=(dict(arch=3), "'arch'"), archpath=(dict(arch='os.system'), 'os.system'), archlong=(dict(arch='x'*10**5), 'xxx'),
+    kwargs=(dict(arch_kwargs=dict(evil=1)), 'evil'), kwlist=(dict(arch_kwargs=[1]), 'arch_kwargs'), kwhuge=(dict(arch_kwargs=dict(chs=[10**9]*4)), None), kwbig=(dict(arch_kwargs=dict(chs=[30_000]*4)), None),
+    kwzero=(dict(arch_kwargs=dict(chs=[0,0,0,0])), None), kwneg=(dict(arch_kwargs=dict(chs=[-1]*4)), None), kwmany=(dict(arch_kwargs=dict(chs=[1]*990)), None), kwmore=(dict(arch_kwargs=dict(chs=[1]*10**6)), 'too long'),
+    kwtext=(dict(arch_kwargs=dict(chs='abcd')), None), kwnested=(dict(arch_kwargs=dict(chs={'a':[1]})), None), kwnan=(dict(arch_kwargs=dict(chs=[float('nan')]*4)), None), kwside=(dict(arch_kwargs=dict(side=3)), None),
+    loss=(dict(loss='evil'), 'evil'), noloss=(dict(loss=None), "'loss'"), classes=(dict(classes=[]), None), oneclass=(dict(classes=[1]), None), fewer=(dict(classes=[0,1]), 'weight'), more=(dict(classes=[0,1,2,3]), 'weight'),
+    same=(dict(classes=[1,1,2]), None), mixed=(dict(classes=[1,'a',2]), None), floats=(dict(classes=[.5,1.5,2.5]), None), nested=(dict(classes=[[1],[2],[3]]), None), dicts=(dict(classes=[{},{},{}]), None),
+    nulls=(dict(classes=[None]*3), None), bools=(dict(classes=[True,False,2]), None), manyclasses=(dict(classes=list(range(20_000))), None), hugeclass=(dict(classes=[0,1,10**40]), None), negclass=(dict(classes=[-1,0,1]), None),
+    side=(dict(side=9), None), sidezero=(dict(side=0,columns=[]), None), sideneg=(dict(side=-8), None), sidehuge=(dict(side=10**6), None), sidefloat=(dict(side=8.), "'side'"), sidebool=(dict(side=True), "'side'"), sidetext=(dict(side='8'), "'side'"),
+    mean=(dict(mean=float('nan')), None), inf=(dict(mean=float('inf')), None), std=(dict(std=0), None), stdneg=(dict(std=-1), None), stdnan=(dict(std=float('nan')), None), meantext=(dict(mean='0.1'), "'mean'"), meanbig=(dict(mean=10**400), None), stdbig=(dict(std=10**400), None),
+    stdbool=(dict(std=True), "'std'"), columns=(dict(columns=['a']*64), None), colnum=(dict(columns=list(range(64))), None), colnames=(dict(columns=[f'a{chr(97+i%26)}{i//26}x' for i in range(64)]), None), label=(dict(columns=['label']+[f'pixel{i}' for i in range(63)]), None),
+    colshort=(dict(columns=['pixel0']), None), coldict=(dict(columns={}), "'columns'"), coldeep=(dict(columns=[['a']]*64), None), sha=(dict(sha256='0'*64), 'sha256'), nosha=(dict(sha256=...), "'sha256'"), shanum=(dict(sha256=7), "'sha256'"))
+@pytest.mark.parametrize('name', FIELDS)
+def test_json_with_a_bad_field(name, folder):
+    changes,says = FIELDS[name]
+    refused(put(folder, **changes), *([says] if says else []))
+
+@pytest.mark.parametrize('classes', [['1','2','3'], [' a','b ','c'], ['','x','y'], ['nan','1e3','x']])
+def test_text_classes_that_look_like_something_else(classes, folder):
+    "They load as they are or are refused: never another class than the one that was saved"
+    try: learn = load_model(put(folder, classes=classes), device='cpu')
+    except RunError: return
+    assert list(learn.dls.vocab)==classes and predict_rows(learn, digits(4)).shape==(4,3)
+
+def test_much_memory_is_not_asked_for(folder):
+    "Many classes and a large side would be gigabytes of rows, were they made"
+    import tracemalloc
+    from digitfast.models import create_model
+    side = 200
+    put(folder, arch='stride2', side=side, columns=[f'p{i}' for i in range(side*side)], classes=list(range(2000)), arch_kwargs=dict(chs=[1]))
+    weights(folder, create_model('stride2', 2000, side, chs=[1]).state_dict())
+    tracemalloc.start()
+    try: load_model(folder, device='cpu')
+    finally: peak = tracemalloc.get_traced_memory()[1]; tracemalloc.stop()
+    assert peak<60_000_000   # the rows would be 160 MB
+
+def test_weights_too_large_for_memory(folder):
+    "A sparse file with honest shapes: refused by size, before it is read"
+    chs = [60_000,60_000]
+    put(folder, arch='stride2', arch_kwargs=dict(chs=chs), classes=[0,1,2])
+    from digitfast.models import create_model
+    with torch.device('meta'): sd = create_model('stride2', 3, 8, chs=chs).state_dict()
+    head,at = {},0
+    for k,v in sd.items():
+        head[k] = dict(dtype='F32', shape=list(v.shape), data_offsets=[at, at+4*v.numel()])
+        at += 4*v.numel()
+    h = json.dumps(head).encode()
+    with open(folder/'model.safetensors', 'wb') as f:
+        f.write(struct.pack('<Q', len(h))+h)
+        f.truncate(8+len(h)+at)
+    refused(folder, 'bytes')
+
+@pytest.mark.parametrize('k', [0,1,7,8,9,100,.5,.99,-1])
+def test_truncated_weights(k, folder):
+    f = folder/'model.safetensors'
+    b = f.read_bytes()
+    n = int(len(b)*k) if isinstance(k, float) else k
+    f.write_bytes(b[:n])
+    refused(folder, 'model.safetensors')
+    put(folder, sha256=hashlib.sha256(b[:n]).hexdigest())
+    refused(folder, 'model.safetensors')
+
+@pytest.mark.parametrize('k', [0,.2,.5,.9,.99])
+def test_truncated_json(k, folder):
+    s = (folder/'model.json').read_text()
+    refused(put(folder, raw=s[:int(len(s)*k)]), 'model.json')
+
+@pytest.mark.parametrize('name', ['model.safetensors','model.json'])
+def test_flipped_bits(name, folder):
+    "Any bit, anywhere in either file: refused, or it changed nothing"
+    f = folder/name
+    b = f.read_bytes()
+    was = predict_rows(load_model(folder, device='cpu'), digits(6))
+    rng = np.random.default_rng(0)
+    for i in [*range(0, 64, 5), *rng.integers(0, len(b), 40)]:
+        for bit in rng.integers(0, 8, 2):
+            c = bytearray(b)
+            c[i] ^= 1<<bit
+            f.write_bytes(c)
+            try: learn = load_model(folder, device='cpu')
+            except RunError as e: assert '\n' not in str(e); continue
+            assert np.array_equal(predict_rows(learn, digits(6)), was) and list(learn.dls.vocab)==[0,1,2] and name=='model.json' and json.loads(c)==json.loads(b), (i, bit)
+
+def test_weights_of_another_model(folder, tmp_path):
+    other = save_model(learner(arch='stride2'), tmp_path/'o')
+    weights(folder, data=(other/'model.safetensors').read_bytes())
+    refused(folder, 'weight')
+
+@pytest.mark.parametrize('change', [lambda s: s.popitem(), lambda s: s.update(extra=torch.zeros(3)), lambda s: s.update({'0.0.weight':torch.zeros(8,1,5,4)}), lambda s: s.update({'0.0.weight':torch.zeros(200)}),
+                                    lambda s: s.clear(), lambda s: s.update({'x'*10_000:torch.zeros(1)})], ids='missing extra shape flat none longname'.split())
+def test_weights_of_other_shapes(change, folder):
+    s = load_file(folder/'model.safetensors')
+    change(s)
+    refused(weights(folder, s), 'weight')
+
+@pytest.mark.parametrize('dtype', [torch.float64, torch.float16, torch.int64, torch.bool, torch.uint8])
+def test_weights_of_another_type(dtype, folder):
+    s = {k:v.to(dtype) if v.dtype==torch.float32 else v for k,v in load_file(folder/'model.safetensors').items()}
+    refused(weights(folder, s), 'weight')
+
+HEADS = dict(huge=struct.pack('<Q', 2**63), large=struct.pack('<Q', 10**9)+b'{', negative=b'\xff'*8, none=struct.pack('<Q', 0), nojson=struct.pack('<Q', 4)+b'abcd', list=struct.pack('<Q', 2)+b'[]',
+             empty=struct.pack('<Q', 2)+b'{}', deep=struct.pack('<Q', 200_000)+b'['*200_000,
+             overlap=(lambda h: struct.pack('<Q', len(h))+h+b'\0'*8)(b'{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"b":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}'),
+             beyond=(lambda h: struct.pack('<Q', len(h))+h)(b'{"a":{"dtype":"F32","shape":[1000000000000],"data_offsets":[0,4000000000000]}}'))
+@pytest.mark.parametrize('name', HEADS)
+def test_safetensors_with_a_bad_header(name, folder): refused(weights(folder, data=HEADS[name]), 'model.safetensors')
+
+@pytest.mark.parametrize('name', ['model.safetensors','model.json'])
+@pytest.mark.parametrize('kind', ['missing','directory','dangling','loop','zero','fifo','elsewhere'])
+def test_files_that_are_none(name, kind, folder, tmp_path):
+    f = folder/name
+    b = f.read_bytes()
+    f.unlink()
+    if kind=='directory': f.mkdir()
+    elif kind=='dangling': f.symlink_to(tmp_path/'nothing')
+    elif kind=='loop': f.symlink_to(f)
+    elif kind=='zero': f.symlink_to('/dev/zero')
+    elif kind=='fifo': os.mkfifo(f)
+    elif kind=='elsewhere':   # a link to a whole file is fine: data stores do that
+        (tmp_path/'store').write_bytes(b)
+        f.symlink_to(tmp_path/'store')
+        return load_model(folder, device='cpu')
+    refused(folder, name)
+
+@pytest.mark.parametrize('path', ['nowhere','empty','file','model/model.json','model/model.safetensors'])
+def test_paths_that_are_no_model(path, folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path/'empty').mkdir()
+    (tmp_path/'file').write_text('x')
+    refused(path)
+
+def test_path_of_control_characters(tmp_path): assert refused(tmp_path/'a\nb\x1b[31m').isprintable()
+
+# ---- writing
+
+def test_write_file(tmp_path):
+    f = write_file(tmp_path/'a'/'b.txt', 'é')
+    assert f.read_bytes()=='é'.encode() and write_file(f, b'x').read_bytes()==b'x' and os.listdir(f.parent)==['b.txt']
+
+@pytest.mark.parametrize('what', ['replace','fsync'])
+@pytest.mark.parametrize('code', [errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS])
+def test_full_disk_leaves_what_was_there(what, code, tmp_path, monkeypatch):
+    f = write_file(tmp_path/'b.txt', 'old')
+    def fail(*a): raise OSError(code, os.strerror(code))
+    monkeypatch.setattr(os, what, fail)
+    with pytest.raises(RunError, match='b.txt') as e: write_file(f, 'new')
+    assert os.strerror(code) in str(e.value) and f.read_text()=='old' and os.listdir(tmp_path)==['b.txt']
+
+def test_full_disk_for_real():
+    "/dev/full takes nothing: the operating system's own ENOSPC"
+    if not os.path.exists('/dev/full'): pytest.skip('no /dev/full here')
+    with open('/dev/full', 'wb', buffering=0) as f, pytest.raises(OSError): f.write(b'x')
+
+@pytest.mark.parametrize('path', ['file/b.txt','dir'])
+def test_places_that_cannot_be_written(path, tmp_path):
+    (tmp_path/'file').write_text('x')
+    (tmp_path/'dir').mkdir()
+    with pytest.raises(RunError, match="can't write"): write_file(tmp_path/path, 'new')
+    assert sorted(os.listdir(tmp_path))==['dir','file']
+
+def test_interrupted_write_leaves_the_old(tmp_path, monkeypatch):
+    f = write_file(tmp_path/'b.txt', 'old')
+    def stop(*a): raise KeyboardInterrupt
+    monkeypatch.setattr(os, 'fsync', stop)
+    with pytest.raises(KeyboardInterrupt): write_file(f, 'new')
+    assert f.read_text()=='old' and os.listdir(tmp_path)==['b.txt']
+
+def test_versions():
+    assert versions().keys()>={'digitfast','python','torch','fastai','pandas','numpy'} and json.dumps(versions())

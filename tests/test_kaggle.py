@@ -1,0 +1,510 @@
+"Everything that talks to Kaggle, through the real fastkaggle and kaggle client, against the double on the loopback"
+import builtins, json, os, subprocess, sys, tempfile, textwrap, time, zipfile
+from pathlib import Path
+import pytest
+from kaggle_double import KEY, OAUTH, TOKEN, USER, Double, a_zip
+from digitfast import kaggle as dk
+from digitfast.read import DataError, KaggleError, find_data, sample_path
+
+HERE = Path(__file__).parent
+SECRETS = TOKEN, KEY, OAUTH, '0123456789abcdef', 'X-Goog-Signature'
+
+def forget():
+    for m in [m for m in sys.modules if m.split('.')[0] in ('kaggle','fastkaggle')]: del sys.modules[m]
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    "An empty home, no credentials, no way to the network, and a client that has not been imported"
+    for k in list(os.environ):
+        if k.startswith(('KAGGLE_','VERBOSE')) or k.lower() in ('no_proxy','http_proxy','https_proxy','all_proxy','xdg_config_home'): monkeypatch.delenv(k)
+    h = tmp_path/'home'
+    h.mkdir()
+    for k,v in dict(HOME=h, USERPROFILE=h, http_proxy='http://127.0.0.1:9', https_proxy='http://127.0.0.1:9').items(): monkeypatch.setenv(k, str(v))
+    work = tmp_path/'work'
+    work.mkdir()
+    monkeypatch.chdir(work)
+    (tmp_path/'tmp').mkdir()
+    monkeypatch.setattr(tempfile, 'tempdir', str(tmp_path/'tmp'))
+    monkeypatch.setattr(dk, 'poll', .02)
+    forget()
+    yield h
+    forget()
+
+@pytest.fixture
+def kg(home, monkeypatch, capfd, caplog):
+    "The double, with a good token; afterwards no secret is in what was printed or written"
+    with Double() as k:
+        for n,v in k.env.items(): monkeypatch.setenv(n, v)
+        monkeypatch.setenv('KAGGLE_API_TOKEN', TOKEN)
+        yield k
+    said = ''.join([*capfd.readouterr(), *(r.getMessage() for r in caplog.get_records('call'))])
+    said += ''.join(p.read_text(errors='replace') for p in Path.cwd().rglob('*') if p.is_file())
+    assert not [s for s in SECRETS if s in said] and not list(Path(tempfile.gettempdir()).rglob('*.*'))
+
+def fails(*match, kind=KaggleError):
+    "A context that wants one line of error with all of `match` in it, and no secret"
+    class C:
+        def __enter__(self): return self
+        def __exit__(self, t, e, tb):
+            assert t is not None, 'nothing was raised'
+            if not issubclass(t, kind): return False
+            self.msg = str(e)
+            assert '\n' not in self.msg and not [s for s in SECRETS if s in self.msg], self.msg
+            for m in match: assert m in self.msg, self.msg
+            assert e.__cause__ is None and (e.__context__ is None or e.__suppress_context__)
+            return True
+    return C()
+
+def inside(p='.'): return sorted(q.name for q in Path(p).iterdir())
+
+# -- credentials
+
+def as_json(home, name, **kw):
+    (home/'.kaggle').mkdir(exist_ok=True)
+    (home/'.kaggle'/name).write_text(json.dumps(kw))
+
+CREDS = dict(token=lambda h,m: m.setenv('KAGGLE_API_TOKEN', TOKEN),
+    file=lambda h,m: ((h/'.kaggle').mkdir(), (h/'.kaggle/access_token').write_text(TOKEN+'\n')),
+    token_file=lambda h,m: ((h/'t').write_text(TOKEN), m.setenv('KAGGLE_API_TOKEN', str(h/'t'))),
+    env=lambda h,m: (m.setenv('KAGGLE_USERNAME', USER), m.setenv('KAGGLE_KEY', KEY)),
+    json=lambda h,m: as_json(h, 'kaggle.json', username=USER, key=KEY),
+    xdg=lambda h,m: ((h/'.config/kaggle').mkdir(parents=True), (h/'.config/kaggle/kaggle.json').write_text(json.dumps(dict(username=USER, key=KEY)))),
+    config_dir=lambda h,m: ((h/'c').mkdir(), (h/'c/kaggle.json').write_text(json.dumps(dict(username=USER, key=KEY))), m.setenv('KAGGLE_CONFIG_DIR', str(h/'c'))),
+    half=lambda h,m: (as_json(h, 'kaggle.json', username=USER), m.setenv('KAGGLE_KEY', KEY)),
+    oauth=lambda h,m: as_json(h, 'credentials.json', refresh_token=OAUTH, username=USER, scopes=['resources.admin:*']))
+KINDS = dict(token='API token', file='API token', token_file='API token', oauth='OAuth login')
+
+@pytest.mark.parametrize('how', CREDS)
+def test_credentials_are_the_clients(how, kg, home, monkeypatch):
+    "Each way is found, named by its kind, and is the one that the client then signs in with"
+    monkeypatch.delenv('KAGGLE_API_TOKEN')
+    assert dk.credentials() is None
+    CREDS[how](home, monkeypatch)
+    got = dk.credentials()
+    assert str(got)==f'{got.kind} from {got.where}'
+    assert got.kind==KINDS.get(how, 'username and key') and not [s for s in SECRETS if s in repr(got)]
+    assert 'kaggle' not in sys.modules
+    ask = dk.Kaggle()
+    method = {'API token':'ACCESS_TOKEN', 'username and key':'LEGACY_API_KEY', 'OAuth login':'OAUTH'}[got.kind]
+    assert ask.api.config_values['auth_method'].upper().endswith(method) and ask.api.config_values['username']==USER
+    assert ask('count', 'competition_get_submission_limits', 'digit-recognizer').num_allowed_now==5
+
+@pytest.mark.parametrize('junk', ['', '{', '[]', '{"username":"ada"}', '\x00'])
+def test_no_credentials_in_junk(home, junk):
+    (home/'.kaggle').mkdir()
+    for n in ('kaggle.json','credentials.json'): (home/'.kaggle'/n).write_text(junk)
+    (home/'.kaggle/access_token').write_text(' \n')
+    assert dk.credentials() is None
+
+@pytest.mark.parametrize('act', [lambda: dk.comp_path(), lambda: dk.Kaggle(), lambda: dk.publish(a_notebook(), USER)])
+def test_none_says_the_three_ways(home, act):
+    with fails('kaggle auth login', 'KAGGLE_API_TOKEN', 'kaggle.json'): act()
+    assert 'kaggle' not in sys.modules  # importing it signs in, and answers with SystemExit
+
+@pytest.mark.parametrize('ipython', [False, True])
+def test_wrong_token(kg, monkeypatch, ipython):
+    "The client answers with SystemExit, or under IPython with a NameError"
+    if ipython: monkeypatch.delattr(builtins, 'exit')
+    monkeypatch.setenv('KAGGLE_API_TOKEN', 'KGAT_wrong')
+    with fails('KAGGLE_API_TOKEN', 'wrong or has expired', 'settings/api'): dk.comp_path()
+    assert inside()==[]
+
+def test_wrong_key(kg, monkeypatch):
+    monkeypatch.delenv('KAGGLE_API_TOKEN')
+    monkeypatch.setenv('KAGGLE_USERNAME', USER)
+    monkeypatch.setenv('KAGGLE_KEY', KEY[:-1]+'9')
+    with fails('username and key from KAGGLE_KEY', 'wrong or has expired'): dk.comp_path()
+
+def test_no_secret_gets_out(kg, monkeypatch, capfd):
+    "Not when the client is told to be verbose and prints its headers, nor when the server says the header back"
+    monkeypatch.setenv('VERBOSE', '1')
+    kg.fail('DownloadDataFiles', 403, echo=True)
+    with fails('***', 'rules'): dk.comp_path()
+    kg.fail('DownloadDataFiles', 429, retry_after=0, echo=True)  # the client prints this one
+    dk.comp_path()
+    out,err = capfd.readouterr()
+    assert 'Will retry' in err and not [s for s in SECRETS if s in out+err]
+
+# -- data
+
+def test_download(kg, monkeypatch):
+    said = []
+    monkeypatch.setenv('KAGGLE_PATH', '/nowhere')
+    p = dk.comp_path(say=said.append)
+    assert p.read_bytes()==kg.zip and inside()==['digit-recognizer.zip'] and find_data()==p
+    assert len(said)==1 and 'ownloading' in said[0]
+    n = len(kg.calls)
+    assert dk.comp_path(say=said.append)==p and len(kg.calls)==n and len(said)==1
+    assert 'fastkaggle' in sys.modules
+
+def test_download_into_a_new_folder(kg):
+    assert dk.comp_path(path='a/b').read_bytes()==kg.zip and inside('a/b')==['digit-recognizer.zip']
+
+def test_broken_file_is_replaced(kg):
+    Path('digit-recognizer.zip').write_bytes(kg.zip[:50])
+    assert dk.comp_path().read_bytes()==kg.zip
+
+@pytest.fixture
+def old():
+    "A damaged zip that is there already, and is as it was after a failed download"
+    b = b'PK\3\4 an earlier download'
+    Path('digit-recognizer.zip').write_bytes(b)
+    yield
+    assert inside()==['digit-recognizer.zip'] and Path('digit-recognizer.zip').read_bytes()==b
+
+def test_rules(kg, old):
+    kg.rules = False
+    with fails('https://www.kaggle.com/competitions/digit-recognizer/rules', '403', 'must accept'): dk.comp_path()
+
+def test_not_found(kg):
+    with fails("'digit-recogniser'", '404'): dk.comp_path('digit-recogniser')
+    assert inside()==[]
+
+@pytest.mark.parametrize('slug', ['../x', 'a/b', '', 'Digit Recognizer', '/etc/passwd', None])
+def test_no_slug(kg, slug):
+    with fails('is no competition'): dk.comp_path(slug)
+    assert not kg.calls
+
+def test_refused(kg, old, monkeypatch):
+    monkeypatch.setenv('http_proxy', 'http://127.0.0.1:9')
+    monkeypatch.setattr(dk, 'patience', 2)
+    t = time.monotonic()
+    with fails('no connection to Kaggle'): dk.comp_path()
+    assert time.monotonic()-t<8
+
+@pytest.mark.parametrize('fault', ['cut', 'short'])
+def test_broken_download_goes_on(kg, fault):
+    "The client resumes where it was; the whole is checked"
+    kg.zip = a_zip({'train.csv': os.urandom(300_000)})
+    kg.fail('GetBlob', fault)
+    assert dk.comp_path().read_bytes()==kg.zip
+    assert 'Range' in kg.asked('GetBlob')[1]['headers'] and inside()==['digit-recognizer.zip']
+
+@pytest.mark.parametrize('fault', ['cut', 'short', 'reset'])
+def test_broken_for_good(kg, old, fault, monkeypatch):
+    monkeypatch.setattr(dk, 'patience', 1)
+    kg.fail('GetBlob', fault, times=50)
+    with fails('could not download', 'broke off'): dk.comp_path()
+    assert len(kg.asked('GetBlob'))<4
+
+def test_silence(kg, old, monkeypatch):
+    monkeypatch.setattr(dk, 'silence', .3)
+    monkeypatch.setattr(dk, 'patience', 1)
+    kg.fail('DownloadDataFiles', 'hang', times=50, seconds=6)
+    t = time.monotonic()
+    with fails('no connection'): dk.comp_path()
+    assert time.monotonic()-t<5
+
+def test_busy_is_waited_for(kg):
+    kg.fail('DownloadDataFiles', 429, retry_after=1)
+    dk.comp_path()
+    a,b = kg.asked('DownloadDataFiles')
+    assert 1<=b['time']-a['time']<3
+
+def test_busy_for_an_hour_is_not(kg, old):
+    kg.fail('DownloadDataFiles', 429, times=9, retry_after=3600)
+    with fails('too many requests', '3600 s'): dk.comp_path()
+    assert len(kg.asked('DownloadDataFiles'))==1
+
+def test_busy_storage(kg):
+    kg.fail('GetBlob', 429, retry_after=1)
+    assert dk.comp_path().read_bytes()==kg.zip
+
+def test_address_has_expired(kg, old):
+    "What storage says has the signed address in it"
+    kg.fail('GetBlob', 403)
+    with fails('403', 'archive.zip?***'): dk.comp_path()
+
+def test_server_error_is_tried_again(kg):
+    kg.fail('DownloadDataFiles', 500, times=2)
+    assert dk.comp_path().read_bytes()==kg.zip
+
+def test_server_error_for_good(kg, old, monkeypatch):
+    monkeypatch.setattr(dk, 'patience', 3)
+    kg.fail('DownloadDataFiles', 500, times=50)
+    with fails('Kaggle itself is at fault', '500'): dk.comp_path()
+    assert 2<=len(kg.asked('DownloadDataFiles'))<=5
+
+@pytest.mark.parametrize('files,match', [({'../train.csv':'x'}, 'outside'), ({'/etc/x':'x'}, 'outside'), ({'C:\\x':'x'}, 'outside'), ({}, 'empty')])
+def test_zip_is_not_trusted(kg, old, files, match):
+    kg.zip = a_zip(files)
+    with fails('not usable', match): dk.comp_path()
+
+def test_damage_is_found(kg, old):
+    "Every byte that counts is under a checksum"
+    b = bytearray(a_zip({'train.csv': os.urandom(10_000)}))
+    b[5000] ^= 1
+    kg.zip = bytes(b)
+    with fails('not usable', 'train.csv'): dk.comp_path()
+
+def test_page_for_a_zip(kg, old):
+    kg.fail('DownloadDataFiles', 'garbage')
+    with fails('could not download'): dk.comp_path()
+
+def test_disk_full(kg, old):
+    "A real limit on the size of a file, so in a process of its own; said at once, not after the client's retries"
+    kg.zip = a_zip({'train.csv': os.urandom(400_000)})
+    code = '''
+        import resource
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+        from digitfast import kaggle
+        try: kaggle.comp_path()
+        except kaggle.KaggleError as e: print(e)'''
+    t = time.monotonic()
+    res = subprocess.run([sys.executable, '-c', textwrap.dedent(code)], capture_output=True, text=True, env=os.environ|dict(PYTHONPATH=str(HERE.parent)))
+    assert 'could not download' in res.stdout and 'make room' in res.stdout and 'Traceback' not in res.stderr, res
+    assert time.monotonic()-t<10
+
+def test_folder_that_refuses(kg):
+    Path('file').write_text('')
+    with fails('could not download', 'file'): dk.comp_path(path='file')
+
+# -- submissions
+
+@pytest.fixture
+def sub(tmp_path):
+    p = Path('submission.csv')
+    with zipfile.ZipFile(sample_path()) as z: n = z.read('test.csv').count(b'\n')-1
+    p.write_text('ImageId,Label\n'+''.join(f'{i},{i%10}\n' for i in range(1, n+1)))
+    return p
+
+def test_submit(kg, sub):
+    said = []
+    res = dk.submit(sub, 'by hand', say=said.append)
+    assert (res.status,res.score,res.left)==('complete', .99571, 4) and res.ref==kg.subs[0]['ref'] and res.url.endswith('digit-recognizer/submissions')
+    assert kg.subs[0]['description']=='by hand' and kg.subs[0]['fileName']=='submission.csv'
+    assert [b['data'] for b in kg.blobs.values()]==[sub.read_bytes()]
+    assert [c['method'] for c in kg.calls if c['method']!='IntrospectToken'][:4]==['GetSubmissionLimits','StartSubmissionUpload','PutBlob','CreateSubmission']
+    assert dk.submit(sub, 'again').left==3
+
+def test_submit_checks_first(kg, sub):
+    sub.write_text('ImageId,Label\n1,11\n')
+    with fails(kind=DataError): dk.submit(sub, 'm', data='sample')
+    assert not kg.calls
+
+def test_submit_without_waiting(kg, sub):
+    assert dk.submit(sub, 'm', wait=0)[1:3]==('pending', None) and not kg.asked('ListSubmissions')
+
+def test_score_that_does_not_come(kg, sub):
+    kg.pending = 10**6
+    assert dk.submit(sub, 'm', wait=.2)[1:3]==('pending', None) and len(kg.asked('ListSubmissions'))>1
+
+def test_score_that_is_an_error(kg, sub):
+    kg.error = 'Evaluation Exception: 27999 rows expected'
+    with fails('could not score', '27999 rows'): dk.submit(sub, 'm')
+
+def test_score_of_this_submission(kg, sub):
+    kg.mate = '0.10217'
+    assert dk.submit(sub, 'm').score==.99571
+
+def test_no_score_to_show(kg, sub):
+    kg.score = ''
+    assert dk.submit(sub, 'm')[1:3]==('complete', None)
+
+def test_limit(kg, sub):
+    kg.allowed,kg.total = 0,5
+    with fails('no submission is left', '00:00 UTC'): dk.submit(sub, 'm')
+    kg.by_total = True
+    with fails('no submission is left', '5 in all'): dk.submit(sub, 'm')
+    assert not kg.asked('StartSubmissionUpload')
+
+def test_submit_before_the_rules(kg, sub):
+    "All limits are zero for one who has not joined: not a used-up day"
+    kg.rules = False
+    with fails('digit-recognizer/rules'): dk.submit(sub, 'm')
+
+def test_submit_nowhere(kg, sub):
+    with fails('404', "'digits'"): dk.submit(sub, 'm', competition='digits')
+
+def test_upload_refused(kg, sub):
+    "The client returns a message and `ref=0`"
+    kg.fail('PutBlob', 403)
+    with fails('did not take', 'Could not submit'): dk.submit(sub, 'm')
+    assert not kg.asked('CreateSubmission') and not kg.subs
+
+def test_upload_unreachable(kg, sub, monkeypatch):
+    monkeypatch.setattr(dk, 'patience', 1)
+    kg.fail('PutBlob', 'reset', times=50)
+    t = time.monotonic()
+    with fails('submission.csv'): dk.submit(sub, 'm')
+    assert time.monotonic()-t<8 and not kg.subs
+
+def test_busy_submission_counts_once(kg, sub):
+    kg.fail('CreateSubmission', 429, retry_after=0)
+    assert dk.submit(sub, 'm').score==.99571 and len(kg.subs)==1
+
+@pytest.mark.parametrize('fault', ['reset', 500])
+def test_doubtful_submission_is_not_repeated(kg, sub, fault):
+    "It may have counted: a second try might cost a second of the day's few"
+    kg.fail('CreateSubmission', fault)
+    with fails('before another try', 'digit-recognizer/submissions'): dk.submit(sub, 'm')
+    assert len(kg.asked('CreateSubmission'))==1
+
+@pytest.mark.parametrize('method', ['GetSubmissionLimits','StartSubmissionUpload','ListSubmissions'])
+@pytest.mark.parametrize('fault', ['reset', 500])
+def test_the_rest_is_tried_again(kg, sub, method, fault):
+    kg.fail(method, fault)
+    assert dk.submit(sub, 'm').score==.99571 and len(kg.subs)==1
+
+def test_score_out_of_reach(kg, sub):
+    kg.fail('ListSubmissions', 403)
+    with fails('which Kaggle has'): dk.submit(sub, 'm')
+
+# -- publishing
+
+def a_notebook(*cells, path='first_look.ipynb', **meta):
+    cells = cells or [('markdown','# A first look\n\n> at digits'), ('code','#| default_exp x'), ('code','#| hide\nassert 0'), ('code','#| echo: false\n#|label: f\nimport digitfast'),
+                      ('code','#| eval: false\nraise Exception'), ('code','%%time\n#| export\n\n1+1'), ('code','# | exports\n# a comment\n2'), ('raw','---\na: b\n---')]
+    nb = dict(cells=[dict(cell_type=t, source=s, metadata={}) | (dict(outputs=[dict(output_type='stream', name='stdout', text='x'*2_000_000)], execution_count=1) if t=='code' else {})
+                     for t,s in cells], metadata=meta, nbformat=4, nbformat_minor=5)
+    Path(path).write_text(json.dumps(nb))
+    return path
+
+REF = f'{USER}/digitfast-wheel'
+
+def test_publish(kg, capfd):
+    res = dk.publish(a_notebook(), USER)
+    assert res==(f'{USER}/a-first-look', 1, 'pushed', f'https://www.kaggle.com/code/{USER}/a-first-look')
+    d = kg.datasets[REF]
+    assert d['private'] and d['licence']=='apache-2.0' and len(d['versions'])==1
+    (name,) = d['versions'][0]
+    k = kg.kernels[res.id]
+    want = dict(slug=res.id, newTitle='A first look', language='python', kernelType='notebook', isPrivate=True, enableGpu=False, enableInternet=False, enableTpu=False,
+                datasetDataSources=[REF], competitionDataSources=['digit-recognizer'])
+    assert {n:k['request'].get(n) for n in want}==want and not k['request'].get('machineShape')
+    cells = k['nb']['cells']
+    assert [c['source'] for c in cells[1:]]==['# A first look\n\n> at digits', 'import digitfast', '```python\nraise Exception\n```', '%%time\n1+1', '# a comment\n2']
+    assert name in cells[0]['source'] and '--no-index' in cells[0]['source'] and '--no-deps' in cells[0]['source']
+    assert k['nb']['metadata']['kernelspec']==dict(name='python3', display_name='Python 3', language='python') and not any(c.get('outputs') for c in cells)
+    assert 'Version 1 is at https://www.kaggle.com/code/ada/a-first-look' in capfd.readouterr().out
+    assert inside()==['first_look.ipynb']
+
+def test_publish_as_asked(kg):
+    dk.publish(a_notebook(('code','1')), USER, title='Linear: y = mx + b', competition=None, gpu=True, internet=True, public=True)
+    r = kg.kernels[f'{USER}/linear-y-mx-b']['request']
+    assert r['isPrivate'] is False and r['enableGpu'] and r['enableInternet'] and r['machineShape']=='NvidiaTeslaT4'
+    assert not r.get('competitionDataSources') and not r.get('datasetDataSources') and not kg.datasets  # it does without digitfast
+
+def test_publish_again(kg, monkeypatch):
+    "Equal sources send no second wheel; others make a new version of the same dataset"
+    ver = dk.digitfast.__version__
+    dk.publish(a_notebook(), USER)
+    assert dk.publish(a_notebook(), USER).version==2 and len(kg.datasets[REF]['versions'])==1 and len(kg.asked('StartBlobUpload'))==1
+    monkeypatch.setattr(dk.digitfast, '__version__', '9.9')
+    dk.publish(a_notebook(), USER)
+    assert [n.split('-')[1] for v in kg.datasets[REF]['versions'] for n in v]==[ver, '9.9']
+
+def test_dry_run(home, capsys):
+    "Sends nothing, needs no credentials, writes all that would be sent"
+    res = dk.publish(a_notebook(), USER, gpu=True, dry_run='out')
+    assert res.status=='written' and 'kaggle' not in sys.modules
+    fs = sorted(p.relative_to('out').as_posix() for p in Path('out').rglob('*') if p.is_file())
+    assert fs[0]=='dataset/dataset-metadata.json' and fs[1].endswith('.whl') and fs[2:]==['kernel/kernel-metadata.json','kernel/kernel.ipynb']
+    meta = json.loads(Path('out/kernel/kernel-metadata.json').read_text())
+    assert meta['id']==f'{USER}/a-first-look' and meta['enable_gpu'] is True and meta['machine_shape']=='NvidiaTeslaT4' and meta['competition_sources']==['digit-recognizer']
+    assert json.loads(Path('out/dataset/dataset-metadata.json').read_text())['licenses']==[{'name':'apache-2.0'}]
+    said = capsys.readouterr().out
+    assert 'Nothing was sent' in said and 'GPU on' in said and 'internet off' in said and 'private kernel' in said
+    dk.publish(a_notebook(), USER, dry_run='out')
+    assert len(list(Path('out/dataset').glob('*.whl')))==1
+
+def test_dry_run_on_a_file(home):
+    Path('out').write_text('')
+    with fails('could not write the dry run'): dk.publish(a_notebook(), USER, dry_run='out')
+
+@pytest.mark.parametrize('run,status', [(['QUEUED','RUNNING','COMPLETE'], 'complete'), (['RUNNING'], 'running')])
+def test_follow(kg, run, status):
+    kg.run = run
+    assert dk.publish(a_notebook(), USER, wait=.3).status==status
+
+def test_failed_run_leaves_its_log(kg):
+    kg.run,kg.log = ['RUNNING','ERROR'],json.dumps([dict(stream_name='stderr', time=1.0, data='Traceback\n'), dict(stream_name='stderr', time=1.1, data='NameError: x\n')])
+    with fails('did not finish', 'threw an exception', 'a-first-look.log'): dk.publish(a_notebook(), USER, wait=True)
+    assert Path('a-first-look.log').read_text()=='Traceback\nNameError: x\n'
+
+@pytest.mark.parametrize('version', [False, True])
+def test_push_refused(kg, version):
+    said = 'Maximum batch CPU session count of 5 reached'
+    if version: kg.push = dict(error=said)
+    else: kg.message = said
+    with fails('did not take', 'session count'): dk.publish(a_notebook(), USER)
+
+def test_push_with_invalid_sources(kg):
+    "Kaggle pushes it, leaves the data out, and calls that success"
+    with fails('without its data', 'competition digits'): dk.publish(a_notebook(), USER, competition='digits')
+
+def test_push_without_a_version(kg):
+    kg.push = dict(versionNumber=0)
+    with fails('no version number'): dk.publish(a_notebook(), USER)
+
+@pytest.mark.parametrize('fault', ['reset', 500])
+def test_doubtful_push_is_not_repeated(kg, fault):
+    kg.fail('SaveKernel', fault)
+    with fails('before another try', 'code/ada/a-first-look'): dk.publish(a_notebook(), USER)
+    assert len(kg.asked('SaveKernel'))==1
+
+def test_landed_elsewhere(kg, capfd):
+    "Kaggle makes the address of the title by a rule of its own"
+    res = dk.publish(a_notebook(), USER, title='Über digits')
+    assert res.id==f'{USER}/ber-digits' and 'not as ada/uber-digits' in capfd.readouterr().out
+
+@pytest.mark.parametrize('fault', [403, 'reset'])
+def test_wheel_refused(kg, fault, monkeypatch):
+    "The client would make the dataset without its file"
+    monkeypatch.setattr(dk, 'patience', 1)
+    kg.fail('PutBlob', fault, times=50)
+    with fails('.whl'): dk.publish(a_notebook(), USER)
+    assert not kg.datasets and not kg.kernels
+
+def test_dataset_refused(kg, monkeypatch):
+    dk.publish(a_notebook(), USER)
+    monkeypatch.setattr(dk.digitfast, '__version__', '9.9')
+    monkeypatch.setattr(kg, 'on_CreateDatasetVersion', type('F', (), dict(__doc__='datasets.DatasetApiService', __call__=lambda s,r: dict(status='error', error='quota'))  )())
+    with fails('did not take the dataset', 'quota'): dk.publish(a_notebook(), USER)
+    assert kg.kernels[f'{USER}/a-first-look']['version']==1
+
+def test_not_your_name(kg):
+    with fails('belongs to ada', 'not to bob'): dk.publish(a_notebook(), 'bob')
+    assert not kg.asked('SaveKernel') and not kg.datasets
+
+@pytest.mark.parametrize('kw,match', [(dict(title='Look'), '5 to 50'), (dict(title='x'*51), '5 to 50'), (dict(title='?????'), 'address'), (dict(title='a ... b'), 'address'),
+                                      (dict(user='a/b'), 'no Kaggle user'), (dict(user=''), 'no Kaggle user'), (dict(competition='c/d'), 'no competition')])
+def test_metadata_refused(kg, kw, match):
+    with fails(match): dk.publish(a_notebook(), **(dict(user=USER)|kw))
+    assert not kg.calls
+
+@pytest.mark.parametrize('text,match', [('', 'no notebook'), ('{}', 'no notebook'), ('[1]', 'no notebook'), ('{"cells":[{}],"nbformat":4}', 'no notebook'), ('{"cells":3,"nbformat":4}', 'no notebook'),
+    ('{"worksheets":[],"nbformat":3}', 'no notebook'), ('{"cells":[],"nbformat":4}', 'no code'), ('{"cells":[{"cell_type":"code","source":"#| hide\\n1"}],"nbformat":4}', 'no code'),
+    ('{"cells":[{"cell_type":"code","source":"1"}],"nbformat":4,"metadata":{"kernelspec":{"language":"R"}}}', 'written in R')])
+def test_no_notebook(kg, text, match):
+    Path('x.ipynb').write_text(text)
+    with fails('x.ipynb', match): dk.publish('x.ipynb', USER)
+    assert not kg.calls
+
+def test_no_file(kg):
+    with fails('gone.ipynb', 'no notebook'): dk.publish('gone.ipynb', USER)
+
+# -- the wheel
+
+def test_wheel_installs(tmp_path):
+    "pip takes it offline, checks its list of files, and what lands is the package"
+    whl = dk.mk_wheel(tmp_path)
+    pip = [sys.executable, '-m', 'pip', 'install', '-q', '--no-index', '--no-deps', '--no-compile', '--target', str(tmp_path/'t'), str(whl)]
+    subprocess.run(pip, check=True, capture_output=True)
+    src = {p.relative_to(dk.digitfast.__path__[0]).as_posix():p.read_bytes() for p in Path(dk.digitfast.__path__[0]).rglob('*') if p.is_file() and '__pycache__' not in p.parts}
+    assert {p.relative_to(tmp_path/'t/digitfast').as_posix():p.read_bytes() for p in (tmp_path/'t/digitfast').rglob('*') if p.is_file()}==src
+    code = 'import digitfast, sys; from importlib.metadata import version as v; assert v("digitfast")==digitfast.__version__; print(digitfast.__file__)'
+    res = subprocess.run([sys.executable, '-c', code], cwd=tmp_path, env=os.environ|dict(PYTHONPATH=str(tmp_path/'t')), capture_output=True, text=True, check=True)
+    assert res.stdout.startswith(str(tmp_path/'t'))
+    again = subprocess.run([sys.executable, '-c', 'from digitfast.kaggle import mk_wheel; print(mk_wheel("."))'], cwd=tmp_path, env=os.environ|dict(PYTHONPATH=str(tmp_path/'t')),
+                           capture_output=True, text=True, check=True).stdout.strip()
+    assert (tmp_path/again).name==whl.name  # made from the installed copy, it is the same
+
+def test_import_needs_no_client():
+    "A kernel has no fastkaggle: importing the module, and making a kernel of a notebook there, do without"
+    code = '''import sys; sys.modules.update(kaggle=None, fastkaggle=None)
+import digitfast.kaggle as k
+try: k.Kaggle()
+except k.KaggleError as e: print(e)'''
+    res = subprocess.run([sys.executable, '-c', code], env=os.environ|dict(PYTHONPATH=str(HERE.parent), KAGGLE_API_TOKEN=TOKEN), capture_output=True, text=True, check=True)
+    assert 'pip install fastkaggle' in res.stdout

@@ -1,0 +1,74 @@
+"The registry of nets: shapes, sides, freshness, what is refused."
+import pytest, torch
+from torch import nn
+from digitfast.read import DigitError
+from digitfast.models import arch, archs, conv, create_model, model_cost
+
+N_OUT = lambda name: 1 if name=='mlp-30-value' else 10
+
+@pytest.mark.parametrize('name', archs)
+def test_takes_images_gives_classes(name):
+    m = create_model(name).eval()
+    assert m(torch.randn(3,1,28,28)).shape==(3,N_OUT(name)) and archs[name].source
+    assert m.config==dict(arch=name, arch_kwargs={}, n_out=10, side=28)
+
+@pytest.mark.parametrize('side', [1,2,5,8,20,21,40,64])
+@pytest.mark.parametrize('name', archs)
+def test_other_sides_work_or_are_refused_clearly(name, side):
+    try: m = create_model(name, 3, side).eval()
+    except DigitError as e:
+        assert f'{side}x{side}' in str(e) and 'stride2' in str(e) and side<21
+        return
+    assert m(torch.randn(2,1,side,side)).shape==(2,1 if name=='mlp-30-value' else 3)
+
+def test_stride2_takes_any_side(): assert create_model('stride2', 3, 1)(torch.randn(2,1,1,1)).shape==(2,3)
+
+def test_article_net_is_1_4_16_32_64_10_without_batch_norm():
+    m = create_model('stride2')
+    convs = [o for o in m.modules() if isinstance(o, nn.Conv2d)]
+    assert [(o.in_channels,o.out_channels) for o in convs]==[(1,4),(4,16),(16,32),(32,64),(64,10)]
+    assert all(o.stride==(2,2) and o.bias is not None for o in convs) and not any('Norm' in type(o).__name__ for o in m.modules())
+
+def test_fastbook_net_has_batch_norm_and_a_first_kernel_of_5():
+    convs = [o for o in create_model('fastbook').modules() if isinstance(o, nn.Conv2d)]
+    assert [(o.in_channels,o.out_channels) for o in convs]==[(1,8),(8,16),(16,32),(32,64),(64,10)] and convs[0].kernel_size==(5,5)
+    assert sum(isinstance(o, nn.BatchNorm2d) for o in create_model('fastbook').modules())==5
+
+def test_each_call_is_a_fresh_net():
+    a,b = create_model('small'),create_model('small')
+    assert not {p.data_ptr() for p in a.parameters()} & {p.data_ptr() for p in b.parameters()}
+    torch.manual_seed(1); a = create_model('small')
+    torch.manual_seed(1); b = create_model('small')
+    assert all(torch.equal(x, y) for x,y in zip(a.parameters(), b.parameters()))
+
+def test_arguments_and_functions():
+    m = create_model('stride2', 3, 12, chs=(2,3))
+    assert m.config['arch_kwargs']==dict(chs=(2,3)) and m(torch.randn(1,1,12,12)).shape==(1,3)
+    def mine(n_out, side, width=4): return nn.Sequential(nn.Flatten(), nn.Linear(side*side, width), nn.Linear(width, n_out))
+    assert create_model(mine, 3, 5, width=2)(torch.randn(1,1,5,5)).shape==(1,3)
+
+@pytest.mark.parametrize('o', ['resnet9000', '', None, 3])
+def test_unknown_refused(o):
+    with pytest.raises(DigitError, match='unknown architecture') as e: create_model(o)
+    assert 'stride2' in str(e.value)
+
+def test_built_net_refused():
+    with pytest.raises(DigitError, match='already built'): create_model(nn.Linear(2,2))
+
+def test_register_and_use(monkeypatch):
+    monkeypatch.setattr('digitfast.models.archs', archs)
+    try:
+        @arch('mine', 'a test')
+        def mine(n_out=10, side=28): return nn.Sequential(nn.Flatten(), nn.Linear(side*side, n_out))
+        assert create_model('mine', 4, 3)(torch.randn(1,1,3,3)).shape==(1,4) and model_cost('mine')==(7850, 7840)
+    finally: archs.pop('mine')
+
+def test_cost():
+    assert model_cost('mlp-30')==(784*30+30+30*10+10, 784*30+300)
+    p,macs = model_cost('stride2')
+    assert p==sum(o.numel() for o in create_model('stride2').parameters())
+    assert macs==14*14*4*9 + 7*7*16*4*9 + 4*4*32*16*9 + 2*2*64*32*9 + 10*64*9
+
+def test_conv():
+    assert [type(o).__name__ for o in conv(1, 2, norm=True)]==['Conv2d','BatchNorm2d','ReLU'] and conv(1, 2, norm=True)[0].bias is None
+    assert len(conv(1, 2, act=False))==1 and conv(1, 2)(torch.randn(1,1,9,9)).shape==(1,2,5,5) and conv(1, 2, 5, 2, 0)(torch.randn(1,1,9,9)).shape==(1,2,3,3)

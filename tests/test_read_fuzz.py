@@ -1,0 +1,211 @@
+"Any CSV gives an answer or a reason: generated frames come back exactly; damaged files give exact pixels and labels, or a `DataError` that names the place."
+import csv, gzip, io, re, zipfile
+from fractions import Fraction
+
+import numpy as np, pandas as pd, pytest
+from hypothesis import HealthCheck, given, settings, strategies as st
+from digitfast import read
+from digitfast.read import *
+
+many = pytest.mark.parametrize('n', [500, pytest.param(20_000, marks=pytest.mark.slow)])
+def cases(n, f, **kw):
+    "Run `f` on `n` draws of `kw`: the same ones in the quick part, new ones in the slow"
+    settings(max_examples=n, deadline=None, derandomize=n<1000, database=None, suppress_health_check=list(HealthCheck))(given(**kw)(f))()
+
+def reads(path):
+    "What `read_csvs` reads, or the line that it refuses with"
+    try: return read_csvs(path), None
+    except DataError as e:
+        assert str(e).isprintable() and 10<len(str(e))<700, str(e)
+        return None, str(e)
+
+# ---- generated frames
+
+@st.composite
+def frames(draw):
+    side, n, first = draw(st.integers(1,5)), draw(st.integers(2,9)), draw(st.integers(0,1))
+    x = np.frombuffer(draw(st.binary(min_size=n*side**2, max_size=n*side**2)), np.uint8).reshape(n,-1)
+    word = st.text(st.characters(blacklist_categories=['Cs','Cc','Nd','Zs','Zl','Zp'], blacklist_characters='\ufeff'), min_size=1, max_size=6)
+    text = word.filter(lambda s: read._kind(s.strip())=='text' and s==s.strip())
+    label = draw(st.sampled_from([st.integers(0,9), st.integers(0,10**18-1), text]))
+    labels = draw(st.lists(label, min_size=n, max_size=n).filter(lambda o: len(set(o))>1))
+    prefix = draw(st.sampled_from(['pixel','px_','','p x']))
+    df = pd.DataFrame(x, columns=[f'{prefix}{i+first}' for i in range(side**2)])
+    df.insert(0, 'label', labels)
+    return df
+
+@many
+def test_frames_come_back(n, tmp_path, monkeypatch):
+    def f(df, order, quote, end, bom, last, kind, chunk):
+        monkeypatch.setattr(read, '_chunk', chunk)
+        cols = list(df.columns)
+        order.shuffle(cols)
+        b = df[cols].to_csv(index=False, quoting=quote, lineterminator=end).encode()
+        b = b'\xef\xbb\xbf'*bom + (b if last else b.removesuffix(end.encode()))
+        for o in tmp_path.iterdir(): o.unlink()
+        p = tmp_path
+        if kind=='dir': (p/'train.csv').write_bytes(b)
+        elif kind=='gz': (p/'train.csv.gz').write_bytes(gzip.compress(b))
+        else:
+            p = p/'a.zip'
+            with zipfile.ZipFile(p, 'w') as z: z.writestr('a/b/train.csv', b, zipfile.ZIP_DEFLATED)
+        d = read_csvs(p)
+        assert list(d.train.columns)==list(df.columns) and d.train['label'].tolist()==df['label'].tolist()
+        assert (d.train[d.pixels].to_numpy()==df[d.pixels].to_numpy()).all() and d.side**2==df.shape[1]-1
+        assert check_frame(df[cols]).equals(d.train)
+    cases(n, f, df=frames(), order=st.randoms(use_true_random=False), quote=st.sampled_from([csv.QUOTE_MINIMAL,csv.QUOTE_ALL,csv.QUOTE_NONNUMERIC]), end=st.sampled_from(['\n','\r\n']), bom=st.booleans(),
+        last=st.booleans(), kind=st.sampled_from(['dir','gz','zip']), chunk=st.sampled_from([13,100,2**19]))
+
+# ---- damaged files, against a reader that is slow, knows only this file's 4x4 pictures, and shares no code
+
+def oracle(b):
+    "(labels, pixels) of the CSV `b`, None where it should be refused"
+    try: t = b.decode().removeprefix('\ufeff').replace('\r\n','\n')
+    except UnicodeDecodeError: return
+    t = t.rstrip('\r\n')
+    if '\0' in t or '\r' in t: return
+    rows = []
+    for l in t.split('\n'):
+        try: rows += list(csv.reader([l], strict=True)) or [[]]
+        except csv.Error: return
+    if len(rows)<2 or any(len(r)!=len(rows[0]) for r in rows): return
+    head = [o.strip() for o in rows[0]]
+    num = {}
+    for c,name in enumerate(head):
+        if name in ('label','id'): continue
+        if not name.isascii() or not name.startswith('pixel') or not name[5:].isdigit() or int(name[5:]) in num: return
+        num[int(name[5:])] = c
+    if head.count('label')!=1 or head.count('id')>1 or sorted(num) not in (list(range(16)), list(range(1,17))): return
+    x, ls = [], []
+    for r in rows[1:]:
+        row = []
+        for i in sorted(num):
+            s = r[num[i]].strip(' ')
+            whole,_,frac = s.partition('.')
+            if not (whole.isascii() and whole.isdigit()) or frac.strip('0') or int(whole)>255: return
+            row.append(int(Fraction(whole)))
+        x.append(row)
+        ls.append(r[head.index('label')].strip())
+    if all(re.fullmatch(r'\d+(\.0*)?', o, re.A) for o in ls): ls = [int(o.split('.')[0]) for o in ls]
+    else:
+        for o in ls:
+            try: float(o or '0')
+            except ValueError: continue
+            return
+    return None if len(set(ls))<2 else (ls, x)
+
+def plain(labels='numbers'):
+    rng = np.random.default_rng(3)
+    rows = [['label',*(f'pixel{i}' for i in range(16))]]
+    rows += [[[str(i%4), 'abcd'[i%4]][labels!='numbers'], *map(str, rng.integers(0, 256, 16))] for i in range(8)]
+    return '\n'.join(map(','.join, rows)).encode()+b'\n'
+
+def mutate(b, edits):
+    b = bytearray(b)
+    for kind,at,new in edits:
+        i = int(at*len(b))
+        if kind=='set': b[i:i+len(new)] = new
+        elif kind=='insert': b[i:i] = new
+        elif kind=='delete': del b[i:i+len(new)]
+        elif kind=='cut': del b[i:]
+        elif kind=='copy': b[i:i] = b[i:i+40*len(new)]
+        elif kind=='flip' and i<len(b): b[i] ^= new[0] if new else 1
+    return bytes(b)
+
+odd = st.sampled_from([b'"', b',', b'\n', b'\r\n', b'\r', b'\0', b' ', b'.', b'.0', b'-', b'+', b'e', b'0', b'00', b'9', b'256', b'\xff', b'\xc3\xa9', b'\xef\xbb\xbf', b'nan', b'1e1', b'\t', b'_', b'""', b'x', b'', b'\x0b', b'\xd9\xa3', b'id', b';'])
+edits = lambda kinds, size: st.lists(st.tuples(st.sampled_from(kinds), st.floats(0,1), odd|st.binary(max_size=3)), min_size=1, max_size=size)
+
+@many
+@pytest.mark.parametrize('labels', ['numbers','text'])
+def test_damaged_csv(n, labels, tmp_path, monkeypatch):
+    base, count = plain(labels), dict(read=0, refused=0)
+    def f(edits, chunk):
+        monkeypatch.setattr(read, '_chunk', chunk)
+        b = mutate(base, edits)
+        (tmp_path/'train.csv').write_bytes(b)
+        d,why = reads(tmp_path)
+        want = oracle(b)
+        count['read' if d else 'refused'] += 1
+        if d: assert want and d.train['label'].tolist()==want[0] and d.train.iloc[:,1:].to_numpy().tolist()==want[1]
+        else:
+            assert want is None, why
+            assert f'{tmp_path}/train.csv' in why
+            assert re.search(r'train\.csv(, line \d+|: empty|: a header and no rows|: this is (UTF-16|binary|a zip|gzip|a web|JSON)|, column label: .* in every row)', why), why
+    cases(n, f, edits=edits(['set','insert','delete','cut','copy','flip'], 3), chunk=st.sampled_from([13,100,2**19]))
+    assert min(count.values())>n/20, count   # both ends are reached
+
+@many
+def test_damaged_cell(n, tmp_path):
+    "One cell is overwritten: where it is refused, line and column are named"
+    base = [o.split(',') for o in plain().decode().split()]
+    def f(line, col, s):
+        rows = [list(o) for o in base]
+        rows[line-1][col] = s
+        b = '\n'.join(map(','.join, rows)).encode()
+        (tmp_path/'train.csv').write_bytes(b)
+        d,why = reads(tmp_path)
+        want = oracle(b)
+        assert bool(d)==bool(want), why
+        if d: assert d.train['label'].tolist()==want[0] and d.train.iloc[:,1:].to_numpy().tolist()==want[1]
+        else:
+            assert f'train.csv, line {line}' in why
+            if not set(s)&set(',"\n\r\0'): assert f'column {base[0][col]}' in why
+    cells = st.text('0123456789.+-eE _nax,"\'\n\r\0\t٣é', max_size=5)|st.integers(-10,300).map(str)|st.floats().map(str)|st.text(max_size=4, alphabet=st.characters(blacklist_categories=['Cs']))
+    cases(n, f, line=st.integers(2,9), col=st.integers(0,16), s=cells)
+
+@many
+def test_damaged_zip(n, tmp_path):
+    "A zip's own sums catch what its bytes do not"
+    bases = []
+    for how in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA):
+        with zipfile.ZipFile(o := io.BytesIO(), 'w', how) as z: z.writestr('a/train.csv', plain()), z.writestr('b.csv', b'1,2'*50)
+        bases.append(o.getvalue())
+    (tmp_path/'a.zip').write_bytes(bases[0])
+    want = read_csvs(tmp_path/'a.zip').train
+    def f(base, edits):
+        (tmp_path/'a.zip').write_bytes(mutate(base, edits))
+        d,why = reads(tmp_path/'a.zip')
+        if d: assert d.train.equals(want)
+        else: assert 'a.zip' in why
+    cases(n, f, base=st.sampled_from(bases), edits=edits(['set','insert','delete','cut','flip'], 3))
+
+@many
+def test_damaged_gzip(n, tmp_path):
+    base = gzip.compress(plain(), mtime=0)
+    (tmp_path/'train.csv.gz').write_bytes(base)
+    want = read_csvs(tmp_path).train
+    def f(edits):
+        (tmp_path/'train.csv.gz').write_bytes(mutate(base, edits))
+        d,why = reads(tmp_path)
+        if d: assert d.train.equals(want)
+        else: assert 'train.csv.gz' in why
+    cases(n, f, edits=edits(['set','insert','delete','cut','flip'], 2))
+
+@many
+def test_bytes(n, tmp_path):
+    "Bytes that are no CSV at all"
+    def f(b):
+        (tmp_path/'train.csv').write_bytes(b)
+        assert reads(tmp_path)[1]
+    cases(n, f, b=st.binary(max_size=300)|st.text(max_size=100).map(lambda s: s.encode('utf-8','surrogatepass'))|st.binary(max_size=60).map(lambda o: b'label,pixel0\n'+o).filter(lambda o: not re.search(rb'\d,', o)))
+
+# ---- frames in memory
+
+@many
+def test_frame_values(n):
+    "A frame that holds one odd value: taken where it is one of 0 to 255, else named by row and column"
+    num = st.integers(-2**63, 2**63-1)|st.integers(-3,260)|st.floats()|st.floats(0,256)|st.sampled_from([255.5,-0.0,256.,255.,1e-9,254.99999999999997])
+    def f(v, row, col, dtype):
+        df = pd.DataFrame(np.arange(27).reshape(3,9), columns=[f'p{i}' for i in range(9)], dtype=dtype)
+        if dtype is float: v = float(v)
+        elif dtype is int: v = max(min(int(v), 2**63-1), -2**63) if v==v and abs(v)!=np.inf else -1
+        df.iat[row,col] = v
+        df['label'] = [0,1,2]
+        want = v==v and 0<=v<=255 and v==int(v)
+        try: x = check_frame(df)
+        except DataError as e: assert not want and f'row {row}, column p{col}: found' in str(e)
+        else:
+            exp = np.arange(27).reshape(3,9)
+            exp[row,col] = v
+            assert want and (x.iloc[:,1:].to_numpy()==exp).all()
+    cases(n, f, v=num, row=st.integers(0,2), col=st.integers(0,8), dtype=st.sampled_from([int,float,object]))
