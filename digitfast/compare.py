@@ -5,19 +5,19 @@
 # %% auto #0
 __all__ = ['compare', 'summarise']
 
-# %% ../nbs/10a_compare.ipynb #7d9a54e7
+# %% ../nbs/10a_compare.ipynb #0bd26c2d
 from .read import read_csvs
 from .data import digit_splitter
 from .learner import get_recipe, recipes, seed_all
 from .export import write_file
 from .submit import predict_rows
-import io, time, warnings
+import gc, io, time, warnings
 import pandas as pd, torch
 from dataclasses import replace
 from fastcore.all import noop
 from pathlib import Path
 
-# %% ../nbs/10a_compare.ipynb #72d475ee
+# %% ../nbs/10a_compare.ipynb #4bc3385e
 def compare(
     data='sample', # A folder or zip with the CSVs, or 'sample'
     systems=None, # Names in `recipes`; all with one net if None
@@ -51,6 +51,7 @@ def compare(
                              reported=recipe.reported, epochs=recipe.n_epoch(len(dls.train_ds)), device=str(dls.device), threads=torch.get_num_threads(),
                              data=d.name, rows=len(train), date=time.strftime('%Y-%m-%d')))
             say(f"[{i+1}/{len(systems)}] {k:<20} seed {seed}  {acc:.4f}  {secs:6.1f} s")
+            del dls,learn; gc.collect() # a Learner and its callbacks point at each other
             if out: write_file(Path(out)/'runs.csv', pd.DataFrame(rows).to_csv(index=False))
     table = summarise(pd.DataFrame(rows))
     if out:

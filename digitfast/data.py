@@ -192,7 +192,7 @@ def same_images(
     seen = set(rows(a))
     return np.array([r in seen for r in rows(b)], dtype=bool)
 
-# %% ../nbs/01_data.ipynb #d9e7d782
+# %% ../nbs/01_data.ipynb #44cb131c
 def rows_frame(
     items, # A frame, rows of one, or arrays of pixels: (n, p), (n, side, side), one image, or a list of them
     cols, # Names of the pixel columns
@@ -206,6 +206,7 @@ def rows_frame(
         items = pd.DataFrame(a.reshape(-1, len(cols)), columns=cols)
     lost = [c for c in cols if c not in items.columns]
     if lost: raise DataError(f"the rows have no column '{lost[0]}' ({len(lost)} of {len(cols)} pixel columns are missing)")
+    if len(pix := pixel_cols(items, 'the rows'))!=len(cols): raise DataError(f"the rows have {len(pix):,} pixel columns, up to '{pix[-1]}', expected {len(cols):,}, up to '{cols[-1]}'")
     df = check_frame(items[cols], 'the rows', labels=False)
     if 'label' in items.columns: df.insert(0, 'label', items['label'].to_numpy())
     return df

@@ -179,7 +179,7 @@ def plot_confusion(
     ax.tick_params(length=0)
     return ax
 
-# %% ../nbs/07_interpret.ipynb #dc32113d
+# %% ../nbs/07_interpret.ipynb #56d222c3
 def plot_class_accuracy(
     targs, # Class numbers of the labels
     preds, # Class numbers predicted
@@ -200,6 +200,7 @@ def plot_class_accuracy(
     ax.plot(100*hit[idxs]/tot[idxs], range(len(idxs)), 'o', ms=4, color='C0')
     _ticks(ax, [names[i] for i in idxs], 'y')
     ax.set(ylim=(len(idxs)-.5,-.5), xlabel=f'accuracy, %, and wrong rows{"" if len(idxs)==(tot>0).sum() else f" (the {n} worst classes)"}')
+    ax.xaxis.set_major_locator(MaxNLocator(5))
     ax.tick_params(axis='y', length=0)
     return ax
 

@@ -6,14 +6,14 @@
 __all__ = ['opts', 'losses', 'recipes', 'seed_all', 'LossAccuracy', 'digit_learner', 'RandAffine', 'shifts', 'EMA',
            'best_precision', 'BF16', 'ValueLoss', 'Recipe', 'find_lr', 'get_recipe']
 
-# %% ../nbs/04_learner.ipynb #eddee1a9
+# %% ../nbs/04_learner.ipynb #10d0224b
 from .read import DigitError
 from .data import DigitDataLoaders
 from .baseline import as_value, by_hand, mse, nearest_label
 from .models import create_model
 import random, tempfile
 import torch, torch.nn.functional as F
-from dataclasses import dataclass, field, asdict
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from fastcore.all import L, delegates
@@ -100,18 +100,18 @@ def shifts(
     steps = sorted(range(-px, px+1), key=abs)
     return [p[..., px+i:px+i+h, px+j:px+j+w] for i in steps for j in steps]
 
-# %% ../nbs/04_learner.ipynb #5d839fea
+# %% ../nbs/04_learner.ipynb #2d7eba7b
 class EMA(Callback):
     "Validate, and end, with an exponential moving average of the weights (Polyak and Juditsky, 1992)"
     order = 20
     def __init__(self, decay=0.998): self.decay = decay
     def before_fit(self):
         if hasattr(self.learn, 'lr_finder') or hasattr(self.learn, 'gather_preds'): return setattr(self, 'run', False)
-        avg = torch.optim.swa_utils.get_ema_multi_avg_fn(self.decay)
-        self.ema = torch.optim.swa_utils.AveragedModel(self.model, multi_avg_fn=avg, use_buffers=True)
-    def after_step(self): self.ema.update_parameters(self.model)
+        f = torch.optim.swa_utils.get_ema_multi_avg_fn(self.decay)
+        self.avg = torch.optim.swa_utils.AveragedModel(self.model, multi_avg_fn=f, use_buffers=True)
+    def after_step(self): self.avg.update_parameters(self.model)
     def _swap(self):
-        for a,b in zip((*self.model.parameters(), *self.model.buffers()), (*self.ema.module.parameters(), *self.ema.module.buffers())):
+        for a,b in zip((*self.model.parameters(), *self.model.buffers()), (*self.avg.module.parameters(), *self.avg.module.buffers())):
             a.data,b.data = b.data,a.data
     def before_validate(self): self._swap()
     def after_validate(self):
@@ -154,7 +154,7 @@ class ValueLoss:
 
 losses = dict(cross_entropy=lambda n,smooth: CrossEntropyLossFlat(label_smoothing=smooth), value=lambda n,smooth: ValueLoss(n))
 
-# %% ../nbs/04_learner.ipynb #43728a17
+# %% ../nbs/04_learner.ipynb #e548336f
 @dataclass(frozen=True)
 class Recipe:
     "A training run as data"
@@ -217,6 +217,9 @@ class Recipe:
                               opt_func=opts.get(self.opt, Adam), wd=self.wd, cbs=cbs, **kwargs)
         learn.precision = precision
         learn.model.config['loss'] = self.loss
+        with torch.no_grad(): n = learn.model.eval()(dls.train.images[:2].float()).shape[-1]
+        want = 1 if self.loss=='value' else len(dls.vocab)
+        if n!=want: raise DigitError(f"architecture '{self.arch}' has {n} outputs, the loss '{self.loss}' expects {want}: use another architecture or recipe")
         return learn
 
     def fit(self,
@@ -242,20 +245,21 @@ def find_lr(learn)->float: # The rate at the valley of `lr_find`'s curve, which 
     learn.lr_curve = L(learn.recorder.lrs),L(learn.recorder.losses)
     return float(lr)
 
-# %% ../nbs/04_learner.ipynb #c371a3ee
+# %% ../nbs/04_learner.ipynb #3583f300
 def _fit_by_hand(recipe, learn, cbs):
     (x,y),(xv,yv) = ((o.images.flatten(1).as_subclass(torch.Tensor).float()/255, o.tensors[1].as_subclass(torch.Tensor)) for o in learn.dls.loaders)
     tell = [cb.tell for cb in L(cbs) if hasattr(cb, 'tell')]
     system,seed = by_hand[recipe.arch],int(torch.randint(2**31, (1,)))
+    if system.bs: system = replace(system, lr=recipe.lr, bs=recipe.bs)
     hand = system.fit(x, y, xv, yv, seed=seed, epochs=recipe.epochs, n_classes=len(learn.dls.vocab), progress=lambda row: [t(*row, system.lr or 0.) for t in tell])
     with torch.no_grad():
         for k,v in hand.params.items(): learn.model.ps[k].copy_(v)
     return learn
 
-# %% ../nbs/04_learner.ipynb #2576b317
+# %% ../nbs/04_learner.ipynb #dace9ce4
 def _hand(k, reported, **kwargs):
     return Recipe(arch=k, opt='by_hand', normalize=False, split='last', valid_pct=0.2, bs=by_hand[k].bs or 256, lr=by_hand[k].lr or 0., epochs=by_hand[k].epochs,
-                  sched='flat', wd=0., source='an article, by hand', reported=reported, **kwargs)
+                  sched='flat', wd=0., source='an article, by hand'+(', but from narrower weights: see the baseline notebook' if by_hand[k].init.__name__=='he_params' else ''), reported=reported, **kwargs)
 
 def _article(arch, epochs, lr, **kwargs):
     return Recipe(**{**dict(arch=arch, epochs=epochs, lr=lr, normalize=False, split='last', valid_pct=0.2, opt='sgd', sched='flat', bs=256, wd=0.), **kwargs})

@@ -59,7 +59,7 @@ def _png(im):
     imsave(f, np.dstack([np.zeros((*im.shape,3), np.uint8), im]), format='png', metadata=dict(Software=None))
     return 'data:image/png;base64,'+base64.b64encode(f.getvalue()).decode()
 
-# %% ../nbs/07a_report.ipynb #70634e16
+# %% ../nbs/07a_report.ipynb #a823af2e
 _page = '''<!doctype html>
 <html lang="en"><head><meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
@@ -79,8 +79,8 @@ p { margin: .35rem 0; max-width: 44rem } .muted, figcaption, dt, th { color: var
 .two { grid-template-columns: repeat(auto-fit, minmax(min(100%, 22rem), 1fr)) }
 figure { margin: 0; break-inside: avoid } svg { display: block; width: 100%; height: auto; max-width: 28rem } .small svg { max-width: 22rem } svg text { font-family: inherit !important }
 .digits { display: grid; grid-template-columns: repeat(auto-fill, minmax(6.25rem, 1fr)); gap: 1.25rem .75rem; margin-top: 1rem }
-.digits img, td img { image-rendering: pixelated; filter: invert(var(--invert)); display: block } .digits img { width: 84px; height: 84px; border: 1px solid var(--line) } td img { width: 42px; height: 42px }
-figcaption { font-size: .85rem; line-height: 1.4; margin-top: .3rem } figcaption strong, td strong { color: var(--ink); font-weight: 600 }
+.digits img, td img { image-rendering: pixelated; filter: invert(var(--invert)); display: block } .digits img { width: 84px; height: 84px } td img { width: 42px; height: 42px }
+figcaption { max-width: 28rem; font-size: .85rem; line-height: 1.4; margin-top: .3rem } figcaption strong, td strong { color: var(--ink); font-weight: 600 }
 .scroll { overflow-x: auto } table { border-collapse: collapse; margin-top: 1rem; font-size: .92rem } th { text-align: left; font-weight: 400 } th, td { padding: .3rem 1.5rem .3rem 0; border-bottom: 1px solid var(--line); vertical-align: middle }
 .sys th { width: 12rem; vertical-align: top } .sys { width: 100% } footer { margin-top: 3rem; font-size: .85rem }
 @media (max-width: 30rem) { body { padding: 1.5rem 1rem 3rem } .sys th { width: 8rem } th, td { padding-right: .9rem } }

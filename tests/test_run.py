@@ -22,7 +22,7 @@ class Stop(Exception): "The interruption that a test makes"
 def stop_at(n, e=Stop):
     "A `tick` that raises after batch `n`"
     def tick(i, of):
-        if i==n: raise e
+        if i==n: raise e("stopped by the test")
     return tick
 
 def refused(*says, **kw):
@@ -192,7 +192,7 @@ KINDS = dict(adamw=HARD, adam=replace(HARD, opt='adam'), sgd=replace(HARD, opt='
 def hard(data, out, kind='adamw', **kw): return train(data, KINDS[kind], out=out, **{**dict(say=quiet, precision='bf16' if kind=='bf16' else 'auto'), **kw})
 
 @pytest.fixture(scope='module')
-def big_tiny(tmp_path_factory): return csvs(tmp_path_factory.mktemp('h')/'data', n=60, side=12)
+def big_tiny(tmp_path_factory): return csvs(tmp_path_factory.mktemp('h')/'data', n=60, side=20)   # in bf16, torch's gradient of a 3x3 kernel on one padded pixel is not repeatable
 
 @pytest.fixture(scope='module')
 def whole(big_tiny, tmp_path_factory):
@@ -258,11 +258,10 @@ def test_resume_between_the_renames(state, big_tiny, whole, tmp_path):
 def test_interrupted_after_training(big_tiny, whole, tmp_path, monkeypatch):
     "Everything after the last epoch can be done again from its checkpoint"
     import digitfast.run as R
-    for name in 'predict_rows','save_model','predict_test','save_submission','_npz','read_metrics':
-        if name=='read_metrics': continue
+    for name in 'predict_rows','save_model','predict_test','save_submission','_npz','versions':
         out = tmp_path/name
         with monkeypatch.context() as m:
-            def stop(*a, **k): raise Stop
+            def stop(*a, **k): raise Stop("stopped by the test")
             m.setattr(R, name, stop)
             with pytest.raises(Stop): hard(big_tiny, out)
         assert not (out/'metrics.json').exists() and (out/'checkpoint').is_dir()
@@ -293,7 +292,7 @@ def test_resume_with_other_options_is_refused_by_name(name, unfinished, big_tiny
 
 def test_resume_with_other_data_is_refused(unfinished, tmp_path):
     was = files(unfinished)
-    with pytest.raises(RunError, match='other data'): hard(csvs(tmp_path/'o', n=63, side=12), unfinished, resume=True)
+    with pytest.raises(RunError, match='other data'): hard(csvs(tmp_path/'o', n=63, side=20), unfinished, resume=True)
     assert files(unfinished)==was
 
 DAMAGE = {'no json':('state.json', None), 'empty json':('state.json', b''), 'half json':('state.json', .5), 'list':('state.json', b'[]'), 'other':('state.json', b'{}'), 'binary':('state.json', b'\xff\xfe'), 'deep':('state.json', b'['*100_000),
@@ -456,19 +455,14 @@ def test_loss_that_is_no_number(tiny, tmp_path):
     lines = refused('--lr', '1e+09', 'epoch 0', data=tiny, out=tmp_path/'r', lr=1e9, arch='fastbook', opt='sgd', sched='flat')
     assert not (tmp_path/'r'/'submission.csv').exists()
 
-def test_loss_that_is_no_number_later_keeps_the_checkpoint(tiny, tmp_path):
-    class Spoil:
-        def __call__(self, i, n):
-            if i==5: [p.data.fill_(float('nan')) for o in __import__('gc').get_objects() if isinstance(o, torch.nn.Sequential) and hasattr(o, 'config') for p in o.parameters()]
-    import digitfast.run as R
-    made = []
-    old = Recipe.learner
+def test_loss_that_is_no_number_later_keeps_the_checkpoint(tiny, tmp_path, monkeypatch):
+    made,old = [],Recipe.learner
     def keep(self, *a, **k): made.append(old(self, *a, **k)); return made[-1]
-    Recipe.learner = keep
     def spoil(i, n):
         if i==5: [p.data.fill_(float('nan')) for p in made[-1].model.parameters()]
-    try: refused('nan', 'epoch 1', 'checkpoint', '--lr', data=tiny, out=tmp_path/'r', tick=spoil)
-    finally: Recipe.learner = old
+    with monkeypatch.context() as m:
+        m.setattr(Recipe, 'learner', keep)
+        refused('nan', 'epoch 1', 'checkpoint', '--lr', data=tiny, out=tmp_path/'r', tick=spoil)
     ck = read_checkpoint(tmp_path/'r'/'checkpoint')
     assert ck['epoch']==0 and names(run(tiny, tmp_path/'r', resume=True))==DONE
 
