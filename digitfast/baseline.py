@@ -227,7 +227,7 @@ class ByHand:
         if got!=want: raise RunError(f'{self.name}: the saved parameters are {got}; expected {want}: were they saved by another system?')
         return HandModel(self, {k:state[k].clone() for k in want}, p, c)   # a copy is aligned in memory, so sums round as they did
 
-# %% ../nbs/02_baseline.ipynb #d0af4b6c
+# %% ../nbs/02_baseline.ipynb #7d1d099c
 def minus_rms(xb, means):
     "Nearness as an activation: minus `rms_dist`"
     return -rms_dist(xb, means)
@@ -242,6 +242,6 @@ by_hand = {o.name:o for o in (
     ByHand('average', minus_rms, lambda p,c: dict(means=(c,p)), torch.zeros, one_hot, cross_entropy, softmax_probs, average_epoch, None, None),
     ByHand('linear', linear1, lambda p,c: dict(w=(p,1), b=(1,)), init_params, as_value, mse, nearest_label, lr=1e-4, epochs=11),
     ByHand('two-layer', two_layer, lambda p,c: dict(w1=(p,30), b1=(30,), w2=(30,1), b2=(1,)), init_params, as_value, mse, nearest_label, lr=1e-5, epochs=10),
-    ByHand('linear-softmax', linear1, lambda p,c: dict(w=(p,c), b=(c,)), uniform_params, one_hot, softmax_rmse, softmax_probs, epochs=500),
+    ByHand('linear-softmax', linear1, lambda p,c: dict(w=(p,c), b=(c,)), he_params, one_hot, softmax_rmse, softmax_probs, epochs=500),
     ByHand('two-layer-softmax', two_layer, lambda p,c: dict(w1=(p,30), b1=(30,), w2=(30,c), b2=(c,)), he_params, one_hot, softmax_rmse, softmax_probs, epochs=500),
     ByHand('numpy', two_layer, lambda p,c: dict(w1=(p,10), b1=(10,), w2=(10,c), b2=(c,)), he_params, one_hot, cross_entropy, softmax_probs, np_epoch, .1, None, 500))}

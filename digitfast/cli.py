@@ -6,8 +6,8 @@
 __all__ = ['epilog', 'app', 'flags', 'data_help', 'say', 'result', 'train', 'predict', 'check', 'submit', 'publish', 'compare',
            'versus', 'report', 'models', 'info', 'main']
 
-# %% ../nbs/11_cli.ipynb #45ae7d44
-import json, sys
+# %% ../nbs/11_cli.ipynb #78871353
+import json, sys, traceback
 from pathlib import Path
 from typing import Optional, Annotated as A
 import typer
@@ -226,7 +226,7 @@ def info():
            f"reduced precision, for recipes that want it: {data['precision']}", f"data: {data['data'] or 'none on disk'}",
            f"Kaggle credentials: {data['credentials'] or 'none'}")
 
-# %% ../nbs/11_cli.ipynb #02daed6c
+# %% ../nbs/11_cli.ipynb #fe845c0d
 def main(
     args=None, # Words of the command line; `sys.argv`'s if None
 ):
@@ -237,7 +237,7 @@ def main(
         words = [o for o in words if o not in names]
     try: app(words, prog_name='digitfast')
     except (DigitError, _Stop, KeyboardInterrupt) as e:
-        if flags['debug']: raise
+        if flags['debug']: traceback.print_exc()
         stop = not isinstance(e, DigitError)
         print(f"stopped: {e}" if stop and str(e) else 'stopped' if stop else f"error: {e}", file=sys.stderr)
         sys.exit(130 if stop else 1)

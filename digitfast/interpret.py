@@ -19,7 +19,7 @@ from matplotlib.ticker import MaxNLocator, NullFormatter
 from pathlib import Path
 from fastai.learner import Learner
 
-# %% ../nbs/07_interpret.ipynb #ae66991b
+# %% ../nbs/07_interpret.ipynb #64179122
 def _images(items):
     "Images (n, side, side) of a frame of rows, an array or a tensor"
     if isinstance(items, pd.DataFrame): items = items[pixel_cols(items)]
@@ -34,7 +34,7 @@ def _name(o, n=24):
     s = ''.join(c if c.isprintable() else '?' for c in str(o))
     return s if len(s)<=n else s[:n-1]+'…'
 
-def _names(classes, c): return [_name(o) for o in (range(c) if classes is None else classes)]
+def _names(classes, c): return [_name(o, 16) for o in (range(c) if classes is None else classes)]
 
 def _grid(ims, titles, colors=None, cols=None):
     "A figure with a grid of images under their titles"
@@ -157,25 +157,32 @@ def show_predictions(
     titles = [f'{names[p]} / {names[t]}' + ('' if probs is None else f'\n{100*probs[i]:.0f} %') for i,(p,t) in enumerate(zip(preds, targs))]
     return _grid(ims, titles, ['#1a7f37' if p==t else '#cf222e' for p,t in zip(preds, targs)], cols)
 
-# %% ../nbs/07_interpret.ipynb #4e1cb392
+# %% ../nbs/07_interpret.ipynb #8846e04d
 def plot_confusion(
     targs, # Class numbers of the labels
     preds, # Class numbers predicted
     classes=None, # Names of the classes
     ax=None, # Axes to draw on
+    n=40, # Draw no more classes than these, those with the most mistakes
 )->plt.Axes:
     "Confusion matrix: a row for each label, a column for each prediction, mistakes shaded by how many there are"
     pairs = Counter(zip(np.asarray(targs).tolist(), np.asarray(preds).tolist()))
-    c = len(classes) if classes is not None else 1+max(max(o) for o in pairs)
-    names,top = _names(classes, c),max([k for (t,p),k in pairs.items() if t!=p], default=1)
+    names = _names(classes, 1+max(map(max, pairs)))
+    some = range(len(names))
+    if len(some)>n:
+        bad = Counter()
+        for (t,p),k in pairs.items(): bad.update({t:k, p:k} if t!=p else {})
+        some = sorted(sorted(some, key=lambda i: -bad[i])[:n])
+    at = {i:j for j,i in enumerate(some)}
+    cells = {(at[t],at[p]):k for (t,p),k in pairs.items() if t in at and p in at}
+    c,top = len(some),max([k for (t,p),k in cells.items() if t!=p], default=1)
     ax = _ax(ax, *[min(7, 1.2+.34*c)]*2)
-    alpha = [.08 if t==p else .15+.5*k/top for (t,p),k in pairs.items()]
-    ax.add_collection(PatchCollection([Rectangle((p-.5,t-.5), 1, 1) for t,p in pairs], facecolor='C0', lw=0, alpha=alpha))
+    alpha = [.08 if t==p else .15+.5*k/top for (t,p),k in cells.items()]
+    ax.add_collection(PatchCollection([Rectangle((p-.5,t-.5), 1, 1) for t,p in cells], facecolor='C0', lw=0, alpha=alpha))
     if c<=20:
-        for (t,p),k in pairs.items(): ax.text(p, t, f'{k:,}', ha='center', va='center', fontsize=7.5, alpha=.65 if t==p else 1)
-    _ticks(ax, names)
-    _ticks(ax, names, 'y')
-    ax.set(xlim=(-.5,c-.5), ylim=(c-.5,-.5), aspect='equal', xlabel='predicted', ylabel='label')
+        for (t,p),k in cells.items(): ax.text(p, t, f'{k:,}', ha='center', va='center', fontsize=7.5, alpha=.65 if t==p else 1)
+    for which in 'xy': _ticks(ax, [names[i] for i in some], which, 20)
+    ax.set(xlim=(-.5,c-.5), ylim=(c-.5,-.5), aspect='equal', xlabel='predicted', ylabel='label' if c==len(names) else f'label (the {n} classes with the most mistakes)')
     ax.tick_params(length=0)
     return ax
 

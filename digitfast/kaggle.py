@@ -188,7 +188,7 @@ def comp_path(competition='digit-recognizer', # slug, as in the competition's ad
             os.replace(new, dest)
     return dest
 
-# %% ../nbs/09_kaggle.ipynb #b1d7f0be
+# %% ../nbs/09_kaggle.ipynb #6cae2aae
 Submission = namedtuple('Submission', 'ref status score left url')
 
 def _until(look, secs):
@@ -216,8 +216,10 @@ def submit(file, # the submission, a CSV
         raise KaggleError(f'{competition}: no submission is left, ' + (f'{lim.num_total} in all is the limit' if lim.limited_by_total else
                           f'{lim.num_today} were made today and the day ends at 00:00 UTC') + f'; nothing was sent. {url}')
     say(f'Submitting {file} to {competition}')
-    res = ask(f'submit {file} (if it broke off, look at {url} before another try)', 'competition_submit', str(file), message, competition, quiet=not sys.stderr.isatty())
-    if not (res and res.ref): raise KaggleError(_scrub(f'{competition}: Kaggle did not take {file}: {res.message if res else "no answer"}. {ask.said or "Try again later"}'))
+    res = ask(f'submit {file} (if it broke off, look at {url} before another try)', 'competition_submit', str(file), message, competition,
+              quiet=not sys.stderr.isatty())
+    if not (res and res.ref):
+        raise KaggleError(_scrub(f'{competition}: Kaggle did not take {file}: {(res and res.message) or "no answer"}. {ask.said or "Try again later"}'))
     left = max(lim.num_allowed_now-1, 0)
     def look():
         subs = ask(f'read the score of submission {res.ref}, which Kaggle has ({url})', 'competition_submissions', competition)
@@ -230,13 +232,14 @@ def submit(file, # the submission, a CSV
         raise KaggleError(_scrub(f'{competition}: Kaggle could not score {file} (submission {res.ref}): {sub.error_description or "it gives no reason"}. {url}'))
     return Submission(res.ref, 'complete', float(sub.public_score) if sub.public_score else None, left, url)
 
-# %% ../nbs/09_kaggle.ipynb #8c353b49
+# %% ../nbs/09_kaggle.ipynb #c66903e6
 def mk_wheel(dest # folder to write it in
 )->Path: # a wheel that `pip install --no-index --no-deps` takes
     "Write a wheel of the digitfast that is running, named after its contents"
     pkg,ver = Path(digitfast.__file__).parent,digitfast.__version__
     info = f'digitfast-{ver}.dist-info'
-    fs = {f'digitfast/{p.relative_to(pkg).as_posix()}': p.read_bytes() for p in sorted(pkg.rglob('*')) if p.is_file() and not re.search(r'/(__pycache__|\.)', p.as_posix()[len(pkg.as_posix()):])}
+    fs = {f'digitfast/{p.relative_to(pkg).as_posix()}': p for p in sorted(pkg.rglob('*')) if p.is_file()}
+    fs = {n:p.read_bytes() for n,p in fs.items() if not re.search(r'/(__pycache__|\.)', n)}
     try: lic = [p.locate() for p in metadata.files('digitfast') or [] if p.name=='LICENSE']
     except metadata.PackageNotFoundError: lic = []
     for p in [*lic, *([pkg.parent/'LICENSE'] if (pkg.parent/'setup.py').is_file() else [])][:1]:
@@ -292,7 +295,7 @@ def kernel_nb(notebook): # an .ipynb
     if not any(c.cell_type=='code' for c in cells): raise KaggleError(f'{notebook} has no code to run; a kernel needs at least one code cell that is not hidden')
     return new_nb(cells, dict(kernelspec=dict(display_name='Python 3', language='python', name='python3'), language_info=dict(name='python')))
 
-# %% ../nbs/09_kaggle.ipynb #01bcd833
+# %% ../nbs/09_kaggle.ipynb #21febdf1
 def kernel_meta(user, title, file, # Kaggle user, title of the kernel, name of the notebook file
     competition=None, # slug of the competition whose data is attached
     gpu=False, internet=False, public=False, # all off unless asked for
@@ -301,14 +304,16 @@ def kernel_meta(user, title, file, # Kaggle user, title of the kernel, name of t
     "Complete, valid metadata; `KaggleError` for a user, title or competition that Kaggle would not take"
     from fastkaggle.core import nb_meta
     from slugify import slugify
-    if not re.fullmatch(r'[A-Za-z0-9_-]+', user or ''): raise KaggleError(f'{user!r} is no Kaggle user: give the name in the address of your profile, https://www.kaggle.com/<user>')
+    if not re.fullmatch(r'[A-Za-z0-9_-]+', user or ''):
+        raise KaggleError(f'{user!r} is no Kaggle user: give the name in the address of your profile, https://www.kaggle.com/<user>')
     if competition: _check_slug(competition)
     if not 5<=len(title)<=50: raise KaggleError(f'the title {title!r} has {len(title)} characters; Kaggle takes 5 to 50: choose another title')
-    if len(slug := slugify(title))<5: raise KaggleError(f'the title {title!r} gives the address {slug!r}; Kaggle takes 5 characters or more, letters and digits: choose another title')
+    if len(slug := slugify(title))<5:
+        raise KaggleError(f'the title {title!r} gives the address {slug!r}; Kaggle takes 5 letters and digits or more: choose another title')
     return nb_meta(user, slug, title, file, private=not public, gpu=bool(gpu), internet=bool(internet), linked_datasets=list(datasets)) | dict(
         competition_sources=[competition] if competition else [], model_sources=[], enable_tpu=False, machine_shape='NvidiaTeslaT4' if gpu else '')
 
-# %% ../nbs/09_kaggle.ipynb #aeb8fea3
+# %% ../nbs/09_kaggle.ipynb #581d0489
 Published = namedtuple('Published', 'id version status url')
 _sources = 'dataset','competition','kernel','model'
 
@@ -330,11 +335,14 @@ def _push_wheel(ask, folder, ref, say):
     def upload(request, *args, **kw):  # the client goes on without a file that it could not upload
         up(request, *args, **kw)
         if not request.files: raise KaggleError(_scrub(f'Kaggle did not take {whl} for the dataset {ref}; nothing was published'))
-    with ask.guard(f'send {whl} to the dataset {ref}'), tempfile.TemporaryDirectory() as tmp, patch.object(ask.api, 'upload_files', upload), patch.object(tempfile, 'tempdir', tmp):
+    with (ask.guard(f'send {whl} to the dataset {ref}'), patch.object(ask.api, 'upload_files', upload),
+          tempfile.TemporaryDirectory() as tmp, patch.object(tempfile, 'tempdir', tmp)):  # where the client leaves notes with tokens
         res = ask.api.dataset_create_new(str(folder), quiet=True) if there is None else ask.api.dataset_create_version(str(folder), whl, quiet=True)
-    if not res or res.error or str(res.status).lower()!='ok': raise KaggleError(_scrub(f'Kaggle did not take the dataset {ref}: {(res and res.error) or "no reason given"}'))
+    if not res or res.error or str(res.status).lower()!='ok':
+        raise KaggleError(_scrub(f'Kaggle did not take the dataset {ref}: {(res and res.error) or "no reason given"}'))
     say('Waiting until Kaggle has it ready')
-    if not _until(ready, 600): raise KaggleError(f'Kaggle is still busy with the dataset {ref}; publish again when https://www.kaggle.com/datasets/{ref} shows {whl}')
+    if not _until(ready, 600):
+        raise KaggleError(f'Kaggle is still busy with the dataset {ref}; publish again when https://www.kaggle.com/datasets/{ref} shows {whl}')
 
 def _follow(ask, kid, secs, say):
     "Wait for the end of a kernel's run; `KaggleError` where it failed, its log beside us"
@@ -378,7 +386,8 @@ def publish(notebook, # an .ipynb
             (wheel/'dataset-metadata.json').write_text(json.dumps(dict(title='digitfast-wheel', id=ds, licenses=[dict(name='apache-2.0')]), indent=2))
         write_nb(nb, kernel/meta['code_file'])
         (kernel/'kernel-metadata.json').write_text(json.dumps(meta, indent=2))
-        if (n := (kernel/meta['code_file']).stat().st_size)>1_000_000: raise KaggleError(f'{notebook} is {n:,} bytes without its outputs; Kaggle takes 1,000,000: make its pictures smaller')
+        if (n := (kernel/meta['code_file']).stat().st_size)>1_000_000:
+            raise KaggleError(f'{notebook} is {n:,} bytes without its outputs; Kaggle takes 1,000,000: make its pictures smaller')
         what = f'{"public" if public else "private"} kernel {kid}: ' + ', '.join([f'competition {competition}' if competition else 'no competition',
             *(f'{k} {"on" if v else "off"}' for k,v in dict(GPU=gpu, internet=internet).items()), *([f'dataset {ds}'] if ds else [])])
         if dry_run is not None:
@@ -386,7 +395,9 @@ def publish(notebook, # an .ipynb
                 for p in Path(dry_run).glob('dataset/digitfast-*.whl'): p.unlink()  # of an earlier run
                 shutil.copytree(tmp, dry_run, dirs_exist_ok=True)
             except (OSError, shutil.Error) as e: raise KaggleError(f'could not write the dry run to {dry_run}: {e}; choose another folder') from None
-            say(f'Nothing was sent; in {dry_run} is what would be.\n' + (f'Would bring the private dataset {ds} (apache-2.0) up to date.\n' if ds else '') + f'Would push the {what}')
+            say(f'Nothing was sent; in {dry_run} is what would be.')
+            if ds: say(f'Would bring the private dataset {ds} (apache-2.0) up to date')
+            say(f'Would push the {what}')
             return Published(kid, None, 'written', f'https://www.kaggle.com/code/{kid}')
         ask = Kaggle(None)
         me = ask.api.config_values.get('username')
@@ -395,8 +406,10 @@ def publish(notebook, # an .ipynb
         say(f'Pushing the {what}')
         res = ask(f'push the kernel {kid} (if it broke off, look at https://www.kaggle.com/code/{kid} before another try)', 'kernels_push', str(kernel))
     left = [f'{k} {", ".join(v)}' for k in _sources if (v := getattr(res, f'invalid_{k}_sources', None))]
-    if not res or res.error or not res.version_number: raise KaggleError(_scrub(f'Kaggle did not take the kernel {kid}: {(res and res.error) or "it gave no version number"}'))
-    if left: raise KaggleError(f'Kaggle took the kernel {kid} without its data: it does not know {" or ".join(left)}. Check the name, accept the rules, and publish again')
+    if not res or res.error or not res.version_number:
+        raise KaggleError(_scrub(f'Kaggle did not take the kernel {kid}: {(res and res.error) or "it gave no version number"}'))
+    if left:
+        raise KaggleError(f'Kaggle took the kernel {kid} without its data: it does not know {" or ".join(left)}. Check the name, accept the rules, and publish again')
     url = res.url or f'https://www.kaggle.com/code/{kid}'
     if got := re.search(r'/code/([\w-]+/[\w-]+)', url):
         if got[1].lower()!=kid.lower(): say(f'Kaggle filed it as {got[1]}, not as {kid}')

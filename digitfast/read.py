@@ -17,10 +17,12 @@ from pathlib import Path
 
 import numpy as np, pandas as pd
 
-# %% ../nbs/00_read.ipynb #bd1f5c02
+# %% ../nbs/00_read.ipynb #fb33c608
 class DigitError(Exception):
     "Something that the user can put right, said in one printable line"
-    def __init__(self, msg=''): super().__init__(''.join(c if c.isprintable() else '?' for c in ' '.join(str(msg).split())))
+    def __init__(self, msg=''):
+        s = ''.join(c if c.isprintable() else '?' for c in ' '.join(str(msg).split()))
+        super().__init__(s if len(s)<600 else f'{s[:400]}…{s[-150:]}')
 
 class DataError(DigitError): "What is wrong with the data, and where"
 class RunError(DigitError): "What is wrong with a run or its directory"

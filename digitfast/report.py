@@ -20,7 +20,7 @@ from matplotlib.image import imsave
 from pathlib import Path
 from fastai.learner import Learner
 
-# %% ../nbs/07a_report.ipynb #1a6ab712
+# %% ../nbs/07a_report.ipynb #76a7e493
 _colors = {'#010203':'currentColor', '#040506':'var(--accent)', '#070809':'var(--muted)', '#0a0b0c':'var(--line)'}
 _ink,_accent,_muted,_line = _colors
 
@@ -30,7 +30,7 @@ def _theme():
     with mpl.rc_context(), warnings.catch_warnings():
         warnings.simplefilter('ignore')   # a glyph that matplotlib's font lacks is drawn by the browser
         mpl.rcdefaults()
-        mpl.rcParams.update({'svg.fonttype':'none', 'text.parse_math':False, 'savefig.transparent':True, 'axes.prop_cycle':cycler(color=[_accent,_muted]), 'font.size':9,
+        mpl.rcParams.update({'svg.fonttype':'none', 'svg.hashsalt':'digitfast', 'text.parse_math':False, 'savefig.transparent':True, 'axes.prop_cycle':cycler(color=[_accent,_muted]), 'font.size':9,
             'axes.titlesize':10, 'axes.titleweight':'normal', 'axes.titlelocation':'left', 'axes.spines.top':False, 'axes.spines.right':False, 'axes.grid':True, 'axes.axisbelow':True,
             'grid.color':_line, 'grid.linewidth':.6, 'text.color':_ink, 'axes.labelcolor':_muted, 'axes.edgecolor':_line, 'xtick.color':_line, 'ytick.color':_line,
             'xtick.labelcolor':_ink, 'ytick.labelcolor':_ink, 'patch.edgecolor':_line})
@@ -42,15 +42,16 @@ def _axes(w=3.6, h=2.3):
 
 def _svg(ax, label):
     "The figure of `ax` as inline SVG, which says `label` to those who can't see it"
-    mpl.rcParams['svg.hashsalt'] = label   # ids differ between the figures of a page, and not between runs
     f = io.StringIO()
     ax.figure.savefig(f, format='svg', metadata=dict.fromkeys(('Date','Creator','Format','Type')))
     s = f.getvalue()
-    s = re.sub(r' width="[^"]*pt" height="[^"]*pt"| xmlns(:xlink)?="[^"]*"', '', s[s.index('<svg'):], count=3)
-    s = s.replace('<svg', f'<svg role="img" aria-label="{html.escape(label)}"', 1).replace('xlink:href="#', 'href="#')
-    s = re.sub(r'<g id="[^"]*">', '<g>', s)
-    for k,v in _colors.items(): s = re.sub(rf'((?:fill|stroke): ){k}', rf'\g<1>{v}', s)
-    return s
+    name,used = re.sub(r'\W+', '-', label),set(re.findall(r'(?:href="#|url\(#)([^")]+)', s))
+    def _tag(m):   # ids differ between the figures of a page, and not between runs
+        t = re.sub(r' id="([^"]*)"', lambda i: f' id="{name}-{i[1]}"' if i[1] in used else '', m[0])
+        t = re.sub(r'xlink:href="#', f'href="#{name}-', t).replace('url(#', f'url(#{name}-')
+        return re.sub('|'.join(_colors), lambda c: _colors[c[0]], re.sub(r' xmlns(:xlink)?="[^"]*"', '', t))
+    s = re.sub('<[^>]*>', _tag, s[s.index('<svg'):])
+    return re.sub(r'<svg.*?(viewBox="[^"]*").*?>', lambda m: f'<svg role="img" aria-label="{html.escape(label)}" {m[1]}>', s, count=1)
 
 # %% ../nbs/07a_report.ipynb #c1740e78
 def _png(im):
@@ -59,7 +60,7 @@ def _png(im):
     imsave(f, np.dstack([np.zeros((*im.shape,3), np.uint8), im]), format='png', metadata=dict(Software=None))
     return 'data:image/png;base64,'+base64.b64encode(f.getvalue()).decode()
 
-# %% ../nbs/07a_report.ipynb #a823af2e
+# %% ../nbs/07a_report.ipynb #3bffd0aa
 _page = '''<!doctype html>
 <html lang="en"><head><meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
@@ -84,7 +85,7 @@ figcaption { max-width: 28rem; font-size: .85rem; line-height: 1.4; margin-top: 
 .scroll { overflow-x: auto } table { border-collapse: collapse; margin-top: 1rem; font-size: .92rem } th { text-align: left; font-weight: 400 } th, td { padding: .3rem 1.5rem .3rem 0; border-bottom: 1px solid var(--line); vertical-align: middle }
 .sys th { width: 12rem; vertical-align: top } .sys { width: 100% } footer { margin-top: 3rem; font-size: .85rem }
 @media (max-width: 30rem) { body { padding: 1.5rem 1rem 3rem } .sys th { width: 8rem } th, td { padding-right: .9rem } }
-@media print { body { padding: 0; max-width: none; font-size: 10pt } h2 { break-after: avoid } tr { break-inside: avoid } }
+@media print { body { padding: 0; max-width: none; font-size: 10pt } .head, .figs { grid-template-columns: repeat(3, 1fr) } .two { grid-template-columns: 1fr 1fr } h2 { break-after: avoid } tr { break-inside: avoid } }
 </style></head><body>
 <header><h1>{{ title }}</h1><p class="muted">{{ subtitle }}</p>
 <div class="head">
@@ -142,7 +143,7 @@ def _system(m, p):
             ('versions', ', '.join(f'{k} {v}' for k,v in m['versions'].items()) if isinstance(m.get('versions'), dict) else None), ('date', get('date'))]
     return [(k,o if len(o)<=400 else o[:400]+'…') for k,o in rows if o]
 
-# %% ../nbs/07a_report.ipynb #cf6028cb
+# %% ../nbs/07a_report.ipynb #eaaab8e0
 def render_report(
     p, # `Preds` for the validation rows
     metrics=None, # `metrics.json` of the run, as far as there is one
@@ -168,13 +169,13 @@ def render_report(
         if history is not None and len(history):
             axs = [_axes() for _ in range(3)]
             plot_history(history, axs)
-            curves = [_svg(ax, ax.get_title()) for ax in axs if ax.has_data() and np.isfinite(np.concatenate([l.get_ydata() for l in ax.lines])).any()]
+            curves = [_svg(ax, f'{t} over the epochs') for ax,t in zip(axs, ('loss', 'accuracy', 'learning rate')) if ax.has_data() and np.isfinite(np.concatenate([l.get_ydata() for l in ax.lines])).any()]
         if lr_curve is not None: curves.append(_svg(plot_lr_find(lr_curve, metrics.get('lr'), _axes()), "loss against learning rate in lr_find"))
         c = len(p.classes)
         ax = plot_confusion(p.targs, p.preds, p.classes, _axes(4.2, 4.2))
         ax.grid(False)
         confusion = _svg(ax, 'confusion matrix')
-        by_class = _svg(plot_class_accuracy(p.targs, p.preds, p.classes, _axes(4.2, max(2.2, .8+.26*min(c, 40)))), 'accuracy of each class')
+        by_class = _svg(plot_class_accuracy(p.targs, p.preds, p.classes, _axes(4.2, max(2.2, .8+.26*min(c, 20))), 20), 'accuracy of each class')
         reliability = _svg(plot_calibration(p.targs, p.probs, ax=_axes(3.6, 3.4)), 'reliability diagram')
     env = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     env.globals.update(pct=_pct, num=num)

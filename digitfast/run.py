@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['RunDir', 'RunLog', 'read_checkpoint', 'locate_data', 'train', 'predict_csv']
 
-# %% ../nbs/10_run.ipynb #4fc8cdc4
+# %% ../nbs/10_run.ipynb #1dfa9a35
 from .read import DataError, DigitError, RunError, find_data, read_csvs
-from .data import same_images
+from .data import read_mnist, same_images
 from .learner import find_lr, get_recipe, seed_all
 from .export import load_model, save_model, versions, write_file
 from .submit import check_canary, predict_rows, predict_test, save_submission, submission
@@ -223,7 +223,7 @@ def _measure(hits, n_test):
     s_low,s_high = score_interval(k, n, n_test or 28_000)
     return dict(accuracy=k/n, accuracy_low=low, accuracy_high=high, n_valid=n, score_low=s_low, score_high=s_high)
 
-# %% ../nbs/10_run.ipynb #9868a2eb
+# %% ../nbs/10_run.ipynb #a5b94177
 @contextmanager
 def _resumable(out):
     "Say at Ctrl-C how to go on"
@@ -231,7 +231,7 @@ def _resumable(out):
     except KeyboardInterrupt: raise KeyboardInterrupt(f"{out} holds what was done up to the last whole epoch: go on with the same command and --resume --out {out}") from None
 
 def train(
-    data=None, # A folder or zip with the CSVs, 'sample', or None to look for them
+    data=None, # A folder or zip with the CSVs or a folder with torchvision's MNIST, 'sample', or None to look for them
     recipe='quick', # Name in `recipes`, or a `Recipe`
     out=None, # Directory of the run; a dated one under `runs/` if None
     seed=42, # Seed of all but the split
@@ -252,7 +252,8 @@ def train(
         state = read_checkpoint(out/'checkpoint') if resume else None
         if state and data is None: data = state['info']['path']
         path = locate_data(data, say=say)
-        d = read_csvs(path)
+        d,n = read_mnist(path) if path!='sample' and (Path(path)/'MNIST').is_dir() else (read_csvs(path),None)
+        if n: recipe = replace(recipe, split='last', valid_pct=1-n/len(d.train)) # MNIST's own split
         say(f"data: {d!r}")
         for o in d.notes: say(f"note: {o}")
         t_load = time.perf_counter()-t0

@@ -1,8 +1,9 @@
 """A double of Kaggle on the loopback, faithful to the wire, for the real `kaggle` client to talk to.
 
-The client is sent here with `KAGGLE_API_ENVIRONMENT=LOCALHOST` and `http_proxy` (see `Double.env`), so request lines are absolute: `POST http://localhost/api/v1/<Service>/<Method>`
-with JSON for calls, and a second host, `storage.localhost`, for the bytes, which takes no credentials but a signature in the address, as Kaggle's does. It listens on 127.0.0.1 only,
-answers a bounded number of requests of bounded size, and stops by itself. `fail` plants a fault in the next calls of a method:
+The client is sent here with `KAGGLE_API_ENVIRONMENT=LOCALHOST` and `http_proxy` (see `Double.env`), so request lines are absolute: calls are JSON,
+`POST http://localhost/api/v1/<Service>/<Method>`; the bytes are at a second host, `storage.localhost`, which takes no credentials but a signature in
+the address, as Kaggle's does. It listens on 127.0.0.1 only, answers a bounded number of requests of bounded size, and stops by itself. `fail` plants
+a fault in the next calls of a method:
 
     with Double() as k:
         k.fail('DownloadDataFiles', 429, retry_after=1)
@@ -46,7 +47,7 @@ class Double:
             def do_POST(self): self.double.answer(self)
             do_GET = do_PUT = do_POST
         self.server = ThreadingHTTPServer(('127.0.0.1', 0), Handler)
-        self.server.daemon_threads = True
+        self.server.daemon_threads,self.server.handle_error = True,lambda *_: None  # a client that hangs up is no news
         self.port = self.server.server_address[1]
         threading.Thread(target=self.server.serve_forever, kwargs=dict(poll_interval=.05), daemon=True).start()
         self.timer = threading.Timer(self.life, self.server.shutdown)
@@ -222,7 +223,7 @@ class Double:
         nb = json.loads(r['text'])
         made = re.sub(r'[^a-z0-9]+', '-', r['newTitle'].lower()).strip('-')  # Kaggle makes the address of the title
         if not 5<=len(r['newTitle'])<=50: raise Refuse(500, 'An internal server error occurred')
-        bad = dict(invalidDatasetSources=[d for d in r.get('datasetDataSources',[]) if d not in self.datasets],
+        bad = dict(invalidDatasetSources=[d for d in r.get('datasetDataSources',[]) if self.datasets.get(d, dict(busy=1))['busy']>=0],
                    invalidCompetitionSources=[c for c in r.get('competitionDataSources',[]) if c!='digit-recognizer'])
         ref = f'{r["slug"].split("/")[0]}/{made}'
         k = self.kernels.setdefault(ref, dict(version=0))

@@ -282,6 +282,10 @@ def test_row_to_image_copies():
     t = RowToImage(df.columns)
     im = t(df.iloc[3])
     assert isinstance(im, TensorImageBW) and im.dtype==torch.uint8 and im.shape==(1,8,8) and im.flatten().tolist()==df.iloc[3].tolist()
+    x = np.arange(64, dtype=np.uint8)
+    im = t.images(x)
+    x[:] = 0
+    assert t.images(df.to_numpy()).shape==(60,1,8,8) and im.flatten().tolist()==list(range(64))
 
 @pytest.mark.parametrize('device,says', [('tpu','tpu'), ('xyz','xyz'), ('cpu:x','cpu:x'), ('cuda:99','cuda:99')])
 def test_device_refused(device, says):

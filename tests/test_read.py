@@ -30,7 +30,7 @@ def refused(path, *says):
     "The one line that `read_csvs` refuses `path` with; it has each of `says`"
     with pytest.raises(DataError) as e: read_csvs(path)
     msg = str(e.value)
-    assert msg.isprintable() and len(msg)<500, msg
+    assert msg.isprintable() and len(msg)<600, msg
     for o in says: assert o in msg, (o, msg)
     return msg
 
@@ -160,7 +160,7 @@ def test_sample():
 
 # ---- bad cells
 
-@pytest.mark.parametrize('s', ['256','-1','1.5','abc','1e2','+5','-0','nan','NaN','inf','True','0x1F','1 2','1_0','٣','９','9'*30,'1000','0.5','.5','.','5.01','"1,000"','5f',"'5'",'\t5','5%','½','5\x0b','\x005'])
+@pytest.mark.parametrize('s', ['256','-1','1.5','abc','1e2','+5','-0','nan','NaN','inf','True','0x1F','1 2','1_0','٣','９','9'*30,'1000','0.5','.5','.','5.01','"1,000"','5f',"'5'",'\t5','5%','½','5\x0b','\x005',':','5:',':5','/','5/','2:5'])
 @pytest.mark.parametrize('kind', ['folder','zip'])
 def test_bad_pixel(tmp_path, s, kind):
     p = put(tmp_path, train=cell(s)) if kind=='folder' else zipped(tmp_path/'digits.zip', {'in/train.csv':cell(s)})
@@ -221,17 +221,17 @@ FILES = [(b'', 'empty'), (b'\n\n', 'empty'), (b'\xef\xbb\xbf', 'found'), (text(T
     ((','.join(['label']+[f'pixel{i}' for i in range(1_000_000)])+'\n'), 'line 1', 'over 4,194,304 bytes'), (','.join(['label']+['a']*1_000_000)+'\n1', 'line 1', 'two columns are named a')]
 @pytest.mark.parametrize('b,says', [(o,says) for o,*says in FILES], ids=[f'{i}-{o[1]}'[:30] for i,o in enumerate(FILES)])
 def test_bad_file(tmp_path, b, says):
-    t = time.perf_counter()
+    t = time.process_time()
     refused(put(tmp_path/'d', train=b), str(tmp_path/'d/train.csv'), *says)
     if len(b)<1_000_000: refused(zipped(tmp_path/'digits.zip', {'train.csv':b}), 'train.csv in digits.zip', *says)
-    assert time.perf_counter()-t<5
+    assert time.process_time()-t<5
 
 def renamed(**kw): return text([[kw.get(o,o) for o in TRAIN[0]], *TRAIN[1:]])
 def dropped(*cols): return text([[o for o,c in zip(r,TRAIN[0]) if c not in cols] for r in TRAIN])
 def added(*cols): return text([[*TRAIN[0],*cols], *([*r,*('0' for _ in cols)] for r in TRAIN[1:])])
 NAMES = [(renamed(label='Label'), "no 'label' column"), (dropped('label'), "no 'label' column"), (dropped('pixel5'), 'without pixel5'), (dropped('pixel15'), '15 pixel columns', 'no square'), (dropped('pixel0'), 'no square'),
     (added('pixel16'), '17 pixel columns', 'no square', '16 (4x4) or 25'), (added('pixel20'), 'without pixel16, pixel17'), (added('pixel3'), 'two columns are named pixel3'), (added('label'), 'two columns are named label'), (added('colour'), "'colour' is neither"),
-    (added('Unnamed: 0'), "'Unnamed: 0' is neither"), (added(''), "'' is neither"), (renamed(pixel3='pixel04'), 'pixel04 and pixel4 have one number'), (renamed(pixel3='pixel3.1'), 'neither'), (renamed(pixel3='pixel1234567890'), 'neither'),
+    (added('Unnamed: 0'), "'Unnamed: 0' is neither"), (added(''), "'' is neither", 'like pixel0'), (renamed(pixel0='odd'), "'odd' is neither", 'like pixel1'), (added(*'abcd'), "'a', 'b', 'c', 'd' is"), (added(*'abcde'), "'d' and 1 more is"), (renamed(pixel3='pixel04'), 'pixel04 and pixel4 have one number'), (renamed(pixel3='pixel3.1'), 'neither'), (renamed(pixel3='pixel1234567890'), 'neither'),
     (renamed(pixel3='pixel999999'), 'without pixel3, '), (renamed(pixel3='pixel'), 'neither'), (dropped(*TRAIN[0][1:]), 'line 1: found', 'commas'),
     (renamed(**{f'pixel{i}':f'p{chr(97+i)}' for i in range(16)}), 'no pixel columns among'), (renamed(**{f'pixel{4*i+j}':f'{i}x{j*2}' for i in range(4) for j in range(4)}), 'without 0x1, 0x3'),
     (renamed(**{f'pixel{8*i+j}':f'{i}x{j}' for i in range(2) for j in range(8)}), 'no square'), (renamed(pixel3='pixel３'), 'neither')]
@@ -246,7 +246,7 @@ test_head.__test__ = False
 TESTS = [(test_head([f'pixel{i+1}' for i in range(16)]), 'without pixel0 and with pixel16'), (test_head(['a',*T[0][1:]]), 'without pixel0 and with a'), (text([r[1:] for r in T]), 'without pixel0,'),
     (text([[*r,'0'] if i else [*r,'pixel16'] for i,r in enumerate(T)]), 'with pixel16'), (text([[*r,'0'] if i else [*r,'pixel3'] for i,r in enumerate(T)]), 'two columns are named pixel3'), (text(T[1:]), 'is the header missing?'),
     (text(T[:1]), 'header and no rows'), ('', 'empty'), (text([T[0], *([*r[:3],'','1',*r[5:]] for r in T[1:])]), 'line 2, column pixel3: blank'), (text(T)[:-3]+'999', 'line 7, column pixel15'),
-    (text([['id',*T[0]], *([str(i//2),*r] for i,r in enumerate(T[1:]))]), 'line 2, column id', "'0' is there 2 times"), (text([['id',*T[0]], *([str(i) if i!=3 else '',*r] for i,r in enumerate(T[1:]))]), 'line 5, column id: blank')]
+    (text([['id','ImageId',*T[0]], *([str(i),str(i),*r] for i,r in enumerate(T[1:]))]), 'with ImageId'), (text([['id',*T[0]], *([str(i//2),*r] for i,r in enumerate(T[1:]))]), 'line 2, column id', "'0' is there 2 times"), (text([['id',*T[0]], *([str(i) if i!=3 else '',*r] for i,r in enumerate(T[1:]))]), 'line 5, column id: blank')]
 @pytest.mark.parametrize('b,says', [(o,says) for o,*says in TESTS], ids=[f'{i}-{o[1]}'[:30] for i,o in enumerate(TESTS)])
 def test_bad_test_set(tmp_path, b, says): refused(put(tmp_path, train=text(TRAIN), test=b), str(tmp_path/'test.csv'), *says)
 
@@ -302,6 +302,8 @@ def test_several(tmp_path):
 def test_names_are_no_weapons(tmp_path):
     msg = refused(zipped(tmp_path/'a.zip', {'\x1b[31m_train.csv':text(TRAIN), 'x\r\n\x1b[2J/train.csv':text(TRAIN)}), 'each be the train CSV')
     assert '\x1b' not in msg and '\n' not in msg
+    refused(zipped(tmp_path/'b.zip', {'x'*60_000+'/train.csv':cell('x')}), 'xxx…', 'line 4, column pixel5')
+    refused(put(tmp_path, train=renamed(label='x'*99_999)), "no 'label'", 'x…')
 
 def test_no_permission(tmp_path):
     p = put(tmp_path/'d', train=text(TRAIN))
@@ -361,9 +363,9 @@ def bomb(tmp_path, kind):
 
 @pytest.mark.parametrize('kind', ['zip','gz','gz.zip'])
 def test_bomb(tmp_path, kind):
-    p, t = bomb(tmp_path, kind), time.perf_counter()
+    p, t = bomb(tmp_path, kind), time.process_time()
     refused(p, 'unpacks to over 200 times its size')
-    assert time.perf_counter()-t<8
+    assert time.process_time()-t<8
 
 def test_blank_pictures_are_no_bomb(tmp_path):
     "However well they shrink"

@@ -16,7 +16,7 @@ def reads(path):
     "What `read_csvs` reads, or the line that it refuses with"
     try: return read_csvs(path), None
     except DataError as e:
-        assert str(e).isprintable() and 10<len(str(e))<700, str(e)
+        assert str(e).isprintable() and 10<len(str(e))<600, str(e)
         return None, str(e)
 
 # ---- generated frames
@@ -112,7 +112,7 @@ def mutate(b, edits):
         elif kind=='flip' and i<len(b): b[i] ^= new[0] if new else 1
     return bytes(b)
 
-odd = st.sampled_from([b'"', b',', b'\n', b'\r\n', b'\r', b'\0', b' ', b'.', b'.0', b'-', b'+', b'e', b'0', b'00', b'9', b'256', b'\xff', b'\xc3\xa9', b'\xef\xbb\xbf', b'nan', b'1e1', b'\t', b'_', b'""', b'x', b'', b'\x0b', b'\xd9\xa3', b'id', b';'])
+odd = st.sampled_from([b'"', b',', b'\n', b'\r\n', b'\r', b'\0', b' ', b'.', b'.0', b'-', b'+', b'e', b'0', b'00', b'9', b'256', b'\xff', b'\xc3\xa9', b'\xef\xbb\xbf', b'nan', b'1e1', b'\t', b'_', b'""', b'x', b'', b'\x0b', b'\xd9\xa3', b'id', b';', b':', b'/'])
 edits = lambda kinds, size: st.lists(st.tuples(st.sampled_from(kinds), st.floats(0,1), odd|st.binary(max_size=3)), min_size=1, max_size=size)
 
 @many
@@ -148,7 +148,8 @@ def test_damaged_cell(n, tmp_path):
         assert bool(d)==bool(want), why
         if d: assert d.train['label'].tolist()==want[0] and d.train.iloc[:,1:].to_numpy().tolist()==want[1]
         else:
-            assert f'train.csv, line {line}' in why
+            at = int(re.search(r'train\.csv, line (\d+)', why)[1])
+            assert line<=at<=line+s.count('\n'), why
             if not set(s)&set(',"\n\r\0'): assert f'column {base[0][col]}' in why
     cells = st.text('0123456789.+-eE _nax,"\'\n\r\0\t٣é', max_size=5)|st.integers(-10,300).map(str)|st.floats().map(str)|st.text(max_size=4, alphabet=st.characters(blacklist_categories=['Cs']))
     cases(n, f, line=st.integers(2,9), col=st.integers(0,16), s=cells)

@@ -1,7 +1,8 @@
 """A rehearsal of Kaggle: the kernel that `publish` would push runs where Kaggle would run it.
 
-Another Python environment without digitfast, the data and the wheel below a look-alike of `/kaggle/input`, a working directory of its own, no network. `DIGITFAST_OVERLAY` names a
-folder of older releases, made with `pip install --no-deps --target DIR fastai==2.8.7 fastcore==1.14.5 fasttransform==0.0.2 fastprogress==1.0.3`, which then go before the installed ones.
+Another Python environment without digitfast, the data and the wheel below a look-alike of `/kaggle/input`, a working directory of its own, no network.
+`DIGITFAST_OVERLAY` names a folder with the releases of Kaggle's image, which then go before the installed ones. It is made with
+`pip install --no-deps --target DIR fastai==2.8.7 fastcore==1.14.5 fasttransform==0.0.2 fastprogress==1.0.3`.
 """
 import json, os, site, subprocess, sys, sysconfig, venv, zipfile
 from pathlib import Path
@@ -35,7 +36,8 @@ def kaggle(image, tmp_path, monkeypatch):
     for d in ('home','working','jupyter/kernels/python3'): (tmp_path/d).mkdir(parents=True)
     for k in [k for k in os.environ if k.startswith(('KAGGLE_','PYTHON','DIGITFAST_','VIRTUAL_ENV')) or k.lower().endswith('_proxy')]: monkeypatch.delenv(k)
     python = image/('Scripts' if os.name=='nt' else 'bin')/'python'
-    (tmp_path/'jupyter/kernels/python3/kernel.json').write_text(json.dumps(dict(argv=[str(python), '-m', 'ipykernel_launcher', '-f', '{connection_file}'], display_name='Python 3', language='python')))
+    spec = dict(argv=[str(python), '-m', 'ipykernel_launcher', '-f', '{connection_file}'], display_name='Python 3', language='python')
+    (tmp_path/'jupyter/kernels/python3/kernel.json').write_text(json.dumps(spec))
     for k,v in dict(JUPYTER_PATH=tmp_path/'jupyter', HOME=tmp_path/'home', DIGITFAST_KAGGLE_INPUT=tmp_path/'input', KAGGLE_KERNEL_RUN_TYPE='Batch', OMP_NUM_THREADS='1',
                     PYTHONDONTWRITEBYTECODE='1', http_proxy='http://127.0.0.1:9', https_proxy='http://127.0.0.1:9').items(): monkeypatch.setenv(k, str(v))
     def run(notebook):
@@ -60,7 +62,8 @@ assert not [m for m in ('nbdev','fastkaggle') if m in sys.modules]'''))
 
 def test_small_kernel(kaggle, tmp_path):
     "The wheel installs, and the data is found where Kaggle mounts it"
-    src = ['#| hide\nraise Exception', 'from digitfast.read import find_data, read_csvs\nfound = find_data()\nopen("found.txt", "w").write(str(found))', 'assert len(read_csvs(found).train)>10']
+    src = ['#| hide\nraise Exception', 'from digitfast.read import find_data, read_csvs\nfound = find_data()',
+           'open("found.txt", "w").write(str(found))', 'assert len(read_csvs(found).train)>10']
     nb = dict(cells=[dict(cell_type='code', source=s, metadata={}, outputs=[], execution_count=None) for s in src], metadata={}, nbformat=4, nbformat_minor=4)
     (tmp_path/'small_kernel.ipynb').write_text(json.dumps(nb))
     work,data,made = kaggle(tmp_path/'small_kernel.ipynb')

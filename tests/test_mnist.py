@@ -1,0 +1,50 @@
+"MNIST's own IDX files, on small ones that the tests write"
+import numpy as np, pytest
+from digitfast.data import DigitDataLoaders, read_mnist
+from digitfast.read import DataError
+from digitfast.run import train, read_metrics
+
+def idx(a, magic): return np.array([magic, *a.shape], '>u4').tobytes()+a.astype(np.uint8).tobytes()
+
+@pytest.fixture
+def root(tmp_path):
+    rng = np.random.default_rng(0)
+    raw = tmp_path/'mnist'/'MNIST'/'raw'
+    raw.mkdir(parents=True)
+    for part,n in (('train',60), ('t10k',20)):
+        y = np.arange(n)%10
+        x = rng.integers(0, 256, (n,28,28))
+        x[np.arange(n),0,0] = y
+        (raw/f'{part}-images-idx3-ubyte').write_bytes(idx(x, 2051))
+        (raw/f'{part}-labels-idx1-ubyte').write_bytes(idx(y, 2049))
+    return tmp_path/'mnist'
+
+def test_its_own_split(root):
+    dls = DigitDataLoaders.from_mnist(root, download=False, bs=8)
+    assert (len(dls.train_ds), len(dls.valid_ds))==(60, 20)
+    x,y = dls.valid.tensors
+    assert y.tolist()==[i%10 for i in range(20)] and x[:,0,0,0].tolist()==y.tolist()
+
+def test_no_submission(root, tmp_path):
+    said = []
+    run = train(root, recipe='mlp-25-25', epochs=1, bs=8, out=tmp_path/'run', say=said.append)
+    assert not (run/'submission.csv').exists() and read_metrics(run)['n_valid']==20
+    assert any("contain the competition's test set" in o for o in said)
+
+@pytest.mark.parametrize('name,change,says', [
+    ('train-images-idx3-ubyte', lambda b: b[:-1], 'cut short'),
+    ('train-images-idx3-ubyte', lambda b: b+b'0', 'bytes, expected'),
+    ('t10k-labels-idx1-ubyte', lambda b: b[:5], 'cut short'),
+    ('train-labels-idx1-ubyte', lambda b: b'\0\0\x08\x03'+b[4:], 'magic number 2051, expected 2049'),
+    ('train-labels-idx1-ubyte', lambda b: b'', 'magic number'),
+    ('train-labels-idx1-ubyte', lambda b: idx(np.zeros(59), 2049), '60 images and 59 labels'),
+])
+def test_bad_files_are_named(root, name, change, says):
+    f = root/'MNIST'/'raw'/name
+    f.write_bytes(change(f.read_bytes()))
+    with pytest.raises(DataError, match=says) as e: read_mnist(root)
+    assert name.split('-')[0] in str(e.value)
+
+def test_missing(root):
+    (root/'MNIST'/'raw'/'t10k-labels-idx1-ubyte').unlink()
+    with pytest.raises(DataError, match='t10k-labels.*is missing'): DigitDataLoaders.from_mnist(root, download=False)
