@@ -99,18 +99,26 @@ def train(
     metrics = run.read_metrics(path)
     if flags['json'] or flags['quiet']: result(metrics, str(path))
 
-# %% ../nbs/11_cli.ipynb #c68176f2
+# %% ../nbs/11_cli.ipynb #ca7b4208
 @app.command(epilog=epilog)
 def predict(
     run:A[Path, Arg(metavar='RUN', help='Directory of a finished run.')],
-    data:A[Optional[str], Arg(metavar='DATA', help=data_help+" Left out: the run's own.")]=None,
+    data:A[Optional[list[str]], Arg(metavar='[DATA | PICTURE …]', help=data_help+" Or pictures of one digit each. Left out: the run's own data.")]=None,
     out:A[Path, Opt(metavar='FILE', help='Submission to write.')]=Path('submission.csv'),
     tta:A[bool, Opt('--tta', help='Average over copies of each image moved by a pixel.')]=False,
-    device:A[str, Opt(parser=_one_of('auto','cpu','cuda'), metavar='auto|cpu|cuda', help='Where to compute.')]='auto',
+    show:A[bool, Opt('--show', help='Save what the net saw of each picture as NAME-seen.png.')]=False,
+    device:A[str, Opt(metavar='auto|cpu|cuda', help='Where to compute.')]='auto',
 ):
-    "Predict the test set of DATA with the model of RUN, and write a checked submission."
-    from digitfast.run import predict_csv
-    path = predict_csv(run, data, out, 1 if tta else None, device, say=say)
+    "Predict the test set of DATA with the model of RUN and write a checked submission, or read pictures of digits."
+    from digitfast.run import predict_csv, predict_pictures
+    if data and (len(data)>1 or Path(data[0]).is_file() and not data[0].lower().endswith('.zip')):
+        res = predict_pictures(run, data, show, device)
+        result(res, *(f"{o['file']}: {o['digit']} ({o['probability']:.1%}), then {o['runner_up']} ({o['runner_up_probability']:.1%})"+(f"; {o['note']}" if o['note'] else '')
+                      for o in res if 'error' not in o))
+        bad = [o for o in res if 'error' in o]
+        for o in bad: print(f"error: {o['error']}", file=sys.stderr)
+        raise typer.Exit(1 if bad else 0)
+    path = predict_csv(run, data[0] if data else None, out, 1 if tta else None, device, say=say)
     if flags['json'] or flags['quiet']: result(dict(submission=path), str(path))
 
 # %% ../nbs/11_cli.ipynb #9307ff4f

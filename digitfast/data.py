@@ -6,7 +6,7 @@
 __all__ = ['digit_device', 'RowToImage', 'pixel_stats', 'NormalizePixels', 'DigitDL', 'DigitBlock', 'digit_splitter',
            'same_images', 'rows_frame', 'DigitDataLoaders', 'read_mnist']
 
-# %% ../nbs/01_data.ipynb #d5047492
+# %% ../nbs/01_data.ipynb #6fbba5fa
 from .read import DataError, DigitData, DigitError, check_frame, pixel_cols, read_csvs
 import hashlib, math, warnings
 import numpy as np, pandas as pd, torch
@@ -15,6 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 from fastcore.all import first, L, delegates, patch
 from torch import Tensor
+from PIL.Image import Image as PILImage
 from fastai.torch_core import TensorImageBW, TensorImage, TensorCategory
 from fastai.data.core import TfmdDL, DataLoaders
 from fastai.data.block import DataBlock, TransformBlock, CategoryBlock
@@ -193,13 +194,16 @@ def same_images(
     seen = set(rows(a))
     return np.array([r in seen for r in rows(b)], dtype=bool)
 
-# %% ../nbs/01_data.ipynb #44cb131c
+# %% ../nbs/01_data.ipynb #f27dc551
 def rows_frame(
-    items, # A frame, rows of one, or arrays of pixels: (n, p), (n, side, side), one image, or a list of them
+    items, # A frame, rows of one, arrays of pixels: (n, p), (n, side, side), one image, or a list of them; or a list of pictures or their files
     cols, # Names of the pixel columns
 )->pd.DataFrame:
     "`items` as a frame with columns `cols`. Raises `DataError` where it has other columns, another size or values that are no pixels."
     if isinstance(items, pd.Series): items = [items]
+    if isinstance(items, (list,tuple,L)) and any(isinstance(o, (str,Path,PILImage)) for o in items):
+        from digitfast.image import image_row # pictures are rare, and it is slow to import
+        items = np.stack([image_row(o, round(len(cols)**0.5)) for o in items])
     if isinstance(items, list) and items and isinstance(items[0], pd.Series): items = pd.DataFrame(items)
     if not isinstance(items, pd.DataFrame):
         a = np.asarray([np.asarray(o) for o in items] if isinstance(items, (list,tuple,L)) else items)

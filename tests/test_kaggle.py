@@ -511,3 +511,40 @@ try: k.Kaggle()
 except k.KaggleError as e: print(e)'''
     res = subprocess.run([sys.executable, '-c', code], env=os.environ|dict(PYTHONPATH=str(HERE.parent), KAGGLE_API_TOKEN=TOKEN), capture_output=True, text=True, check=True)
     assert 'pip install fastkaggle' in res.stdout
+
+# -- the command
+
+def command(*args):
+    from digitfast.cli import main
+    try: main([str(a) for a in args])
+    except SystemExit as e: return e.code or 0
+    return 0
+
+def test_command_submit(kg, sub, capfd):
+    assert command('submit', sub, '-m', 'by hand')==0
+    assert '0.99571' in capfd.readouterr().out
+    assert command('--json', 'submit', sub, '-m', 'by hand')==0
+    assert json.loads(capfd.readouterr().out)['score']==.99571
+    kg.allowed = 0
+    assert command('submit', sub, '-m', 'by hand')==1
+    out,err = capfd.readouterr()
+    assert err.startswith('error: ') and 'no submission is left' in err and err.count('\n')==1
+
+def test_command_publish(kg, capfd):
+    assert command('publish', a_notebook(), '--user', USER, '--gpu', '--wait')==0
+    assert f'https://www.kaggle.com/code/{USER}/a-first-look' in capfd.readouterr().out and kg.kernels[f'{USER}/a-first-look']['request']['enableGpu']
+    assert command('publish', a_notebook(), '--user', 'bob')==1
+    assert 'belongs to ada' in capfd.readouterr().err
+    n = len(kg.calls)
+    assert command('publish', a_notebook(), '--user', USER, '--dry-run')==0
+    assert len(kg.calls)==n and Path('kernel/kernel/kernel-metadata.json').is_file()
+
+def test_command_info(kg, capfd):
+    assert command('info')==0
+    assert 'API token' in capfd.readouterr().out and not kg.calls
+
+def test_training_asks_kaggle(kg):
+    "Where there are credentials and no data"
+    from digitfast.run import locate_data
+    said = []
+    assert Path(locate_data(say=said.append)).read_bytes()==kg.zip and 'Kaggle' in said[0]
