@@ -96,7 +96,7 @@ def _level(x):
     e = np.where(e>max(4*np.median(e), e.max()/8), e*e, 0)
     return (x*e).sum()/max(e.sum(), 1e-9)
 
-# %% ../nbs/08_image.ipynb #14036f23
+# %% ../nbs/08_image.ipynb #d7e34b16
 def _parts(m, grow):
     "Parts of the mask `m`, largest first, in which gaps of `grow` pixels on either side are bridged; and the array of their numbers"
     lab,_ = ndi.label(ndi.binary_dilation(m, iterations=grow), np.ones((3,3)))
@@ -108,7 +108,7 @@ def _parts(m, grow):
         edge = y0<=c,y1>=h-c,x0<=c,x1>=w-c
         across = all(edge[:2]) or all(edge[2:])
         hollow = min(ph,pw)>long/16 and not at[ph//10:-(ph//10), pw//10:-(pw//10)].any()
-        if max(ph,pw)<max(3, long/50) or across and max(ph,pw)>20*min(ph,pw): continue
+        if max(ph,pw)<max(3, long/50) or across and max(ph,pw)>12*min(ph,pw): continue
         ps.append(dict(i=i, n=at.sum(), h=ph, w=pw, box=(y0,y1,x0,x1), stray=hollow or any(edge), across=across))
     return lab,sorted(ps, key=lambda p: -p['n'])
 
@@ -138,7 +138,7 @@ def _digit(hat):
         if other or q['n']>0.03*p['n'] and max(dy,dx)<0.3*max(p['h'],p['w']): keep.append(q['i'])
     return x,np.isin(lab, keep),n
 
-# %% ../nbs/08_image.ipynb #ba60e850
+# %% ../nbs/08_image.ipynb #00c814c2
 def _find(rgb, n=160):
     "`_digit` with the polarity and the square that explain the edges of the picture best"
     sm = _fit(rgb, n)
@@ -150,7 +150,7 @@ def _find(rgb, n=160):
             if not (o := _digit(_hat(sign*g, k))): continue
             m = np.pad(o[1], 1)
             r = e[ndi.binary_dilation(m)&~ndi.binary_erosion(m)]
-            best = max(best, ((r-r.max()/4).sum(),sign,k), key=lambda o: o[0])
+            if np.median(r)>4*np.median(e): best = max(best, ((r-r.max()/4).sum(),sign,k), key=lambda o: o[0])
     _,sign,k = best
     if sign: return _digit(_hat(ndi.gaussian_filter(rgb@(sign*v), max(rgb.shape)/430), k*max(rgb.shape)/n))
 

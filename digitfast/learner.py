@@ -154,7 +154,7 @@ class ValueLoss:
 
 losses = dict(cross_entropy=lambda n,smooth: CrossEntropyLossFlat(label_smoothing=smooth), value=lambda n,smooth: ValueLoss(n))
 
-# %% ../nbs/04_learner.ipynb #12f141f1
+# %% ../nbs/04_learner.ipynb #e548336f
 @dataclass(frozen=True)
 class Recipe:
     "A training run as data"
@@ -172,7 +172,7 @@ class Recipe:
     lr:float|str=0.01       # Learning rate (the peak of 1cycle), or 'auto' for `lr_find`'s valley
     sched:str='one_cycle'   # 'one_cycle' or 'flat'
     wd:float=0.01           # Weight decay
-    images:int=168_000      # Images to train on; epochs follow from the number of rows
+    images:int=126_000      # Images to train on; epochs follow from the number of rows
     epochs:int|None=None    # Epochs, whatever the number of rows
     affine:dict = field(default_factory=dict) # Arguments of `RandAffine`
     ema:float=0.            # Decay of `EMA`

@@ -6,6 +6,7 @@ from digitfast.cli import app, main
 from conftest import REPO, TINY, csvs, digits
 
 CALL = [sys.executable, '-c', 'from digitfast.cli import main; main()']
+PATHS = os.pathsep.join([str(REPO), *filter(None, [os.environ.get('PYTHONPATH')])])
 OPTS = ['--arch','stride2','--epochs','2','--bs','16','--valid-pct','.2']   # TINY
 def subcommands(): return [o.name or o.callback.__name__ for o in app.registered_commands]
 
@@ -22,7 +23,7 @@ def cli(capsys, here):
     return _cli
 
 def sub(*words, cwd=None, env=None, **kw):
-    return subprocess.run([*CALL, *map(str, words)], cwd=cwd, env={**os.environ, 'PYTHONPATH':str(REPO), **(env or {})}, capture_output=True, text=True, timeout=120, **kw)
+    return subprocess.run([*CALL, *map(str, words)], cwd=cwd, env={**os.environ, 'PYTHONPATH':PATHS, **(env or {})}, capture_output=True, text=True, timeout=300, **kw)
 
 # ---- help and usage
 
@@ -37,7 +38,7 @@ for cmd in {[[]]+[[o] for o in subcommands()]!r}:
 heavy = [o for o in ('torch','fastai','matplotlib','kaggle','PIL') if o in sys.modules]
 assert not heavy, heavy
 '''
-    r = subprocess.run([sys.executable, '-c', code], cwd=REPO, capture_output=True, text=True, timeout=60, env={**os.environ, 'COLUMNS':'200'})
+    r = subprocess.run([sys.executable, '-c', code], cwd=REPO, capture_output=True, text=True, timeout=300, env={**os.environ, 'COLUMNS':'200'})
     assert r.returncode==0 and r.stderr=='', r.stderr
     for o in subcommands(): assert f'Usage: digitfast {o} ' in r.stdout
     for o in '--recipe --arch --epochs --lr --bs --valid-pct --seed --precision --device --out --resume --tta'.split(): assert o in r.stdout
@@ -199,20 +200,20 @@ def test_process_codes_and_streams(tmp_path, tiny):
     assert r.stdout.splitlines()[-1].startswith('run: r')
 
 def test_process_interrupted(tmp_path, tiny):
-    p = subprocess.Popen([*CALL,'train',str(tiny),'--arch','stride2','--bs','4','--epochs','2000','--out','r'], cwd=tmp_path, env={**os.environ, 'PYTHONPATH':str(REPO)}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    p = subprocess.Popen([*CALL,'train',str(tiny),'--arch','stride2','--bs','4','--epochs','2000','--out','r'], cwd=tmp_path, env={**os.environ, 'PYTHONPATH':PATHS}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     for line in p.stdout:
         if line.split()[:1]==['1']: break
     p.send_signal(signal.SIGINT)
-    out,err = p.communicate(timeout=30)
+    out,err = p.communicate(timeout=120)
     assert p.returncode==130 and 'Traceback' not in err and '--resume --out r' in err, err
     assert (tmp_path/'r'/'checkpoint'/'state.json').exists() and not (tmp_path/'r'/'.lock').exists()
 
 @pytest.mark.parametrize('words', [['models'],['train','--help']])
 def test_closed_pipe_is_silent(words, tmp_path):
-    p = subprocess.Popen([*CALL, *words], cwd=tmp_path, env={**os.environ, 'PYTHONPATH':str(REPO), 'PYTHONUNBUFFERED':'1'}, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    p = subprocess.Popen([*CALL, *words], cwd=tmp_path, env={**os.environ, 'PYTHONPATH':PATHS, 'PYTHONUNBUFFERED':'1'}, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     p.stdout.close()
     err = p.stderr.read().decode()
-    assert p.wait(30) in (0,1,141,-13) and err==''
+    assert p.wait(120) in (0,1,141,-13) and err==''
 
 def test_script_is_installed():
     from importlib.metadata import entry_points
@@ -235,5 +236,5 @@ def test_wheel(tmp_path):
     assert {f'digitfast/{o.name}' for o in (REPO/'digitfast').glob('*.py')}<=set(names)
     assert 'Requires-Python: >=3.11' in meta and 'Requires-Dist: fastai' in meta and '# ' in meta.split('\n\n', 1)[1]
     r = subprocess.run([sys.executable,'-c','import digitfast; print(digitfast.__file__); from digitfast.cli import main; main()','train','sample','--epochs','1','--out','r','--quiet'], cwd=tmp_path,
-                       env={**os.environ, 'PYTHONPATH':str(tmp_path/'site')}, capture_output=True, text=True, timeout=120)
+                       env={**os.environ, 'PYTHONPATH':str(tmp_path/'site')}, capture_output=True, text=True, timeout=300)
     assert r.returncode==0 and str(tmp_path/'site') in r.stdout and (tmp_path/'r'/'submission.csv').exists(), r.stderr
