@@ -99,7 +99,7 @@ def train(
     metrics = run.read_metrics(path)
     if flags['json'] or flags['quiet']: result(metrics, str(path))
 
-# %% ../nbs/11_cli.ipynb #ca7b4208
+# %% ../nbs/11_cli.ipynb #302dd4cf
 @app.command(epilog=epilog)
 def predict(
     run:A[Path, Arg(metavar='RUN', help='Directory of a finished run.')],
@@ -107,7 +107,7 @@ def predict(
     out:A[Path, Opt(metavar='FILE', help='Submission to write.')]=Path('submission.csv'),
     tta:A[bool, Opt('--tta', help='Average over copies of each image moved by a pixel.')]=False,
     show:A[bool, Opt('--show', help='Save what the net saw of each picture as NAME-seen.png.')]=False,
-    device:A[str, Opt(metavar='auto|cpu|cuda', help='Where to compute.')]='auto',
+    device:A[str, Opt(parser=_one_of('auto','cpu','cuda'), metavar='auto|cpu|cuda', help='Where to compute.')]='auto',
 ):
     "Predict the test set of DATA with the model of RUN and write a checked submission, or read pictures of digits."
     from digitfast.run import predict_csv, predict_pictures

@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['render_report', 'Report', 'report', 'write_report']
 
-# %% ../nbs/07a_report.ipynb #80e981e1
+# %% ../nbs/07a_report.ipynb #1d102f6d
 from .read import DigitError, RunError
 from .export import versions, write_file
-from .interpret import _name, plot_calibration, plot_class_accuracy, plot_confusion, plot_history, plot_lr_find, read_history
+from .interpret import short_name, plot_calibration, plot_class_accuracy, plot_confusion, plot_history, plot_lr_find, read_history
 from .measure import Preds, calibration, most_confused, read_metrics, read_preds, score_interval, suspicious_labels, wilson, worst_mistakes
 import base64, html, io, re, warnings
 import matplotlib as mpl, numpy as np, pandas as pd
@@ -115,13 +115,13 @@ figcaption { max-width: 28rem; font-size: .85rem; line-height: 1.4; margin-top: 
 <footer class="muted">Made by digitfast. This file holds all that it shows.</footer>
 </body></html>'''
 
-# %% ../nbs/07a_report.ipynb #b6de29c6
+# %% ../nbs/07a_report.ipynb #ef371580
 def _pct(p, d=2): return f'{100*p:.{d}f} %'
 
 def _row(p, i):
     "What the page says of row `i` of `Preds` `p`"
     im,q = p.images.get(int(p.rows[i])),p.probs[i]
-    return dict(row=int(p.rows[i]), img=None if im is None else _png(im), pred=_name(p.classes[q.argmax()]), label=_name(p.classes[p.targs[i]]),
+    return dict(row=int(p.rows[i]), img=None if im is None else _png(im), pred=short_name(p.classes[q.argmax()]), label=short_name(p.classes[p.targs[i]]),
                 p=_pct(min(q.max(), .9999)) if q.max()<1 else '100 %', p_label='< 0.01 %' if q[p.targs[i]]<1e-4 else _pct(q[p.targs[i]]))
 
 def _system(m, p):
@@ -143,7 +143,7 @@ def _system(m, p):
             ('versions', ', '.join(f'{k} {v}' for k,v in m['versions'].items()) if isinstance(m.get('versions'), dict) else None), ('date', get('date'))]
     return [(k,o if len(o)<=400 else o[:400]+'…') for k,o in rows if o]
 
-# %% ../nbs/07a_report.ipynb #eaaab8e0
+# %% ../nbs/07a_report.ipynb #8286377a
 def render_report(
     p, # `Preds` for the validation rows
     metrics=None, # `metrics.json` of the run, as far as there is one
@@ -179,10 +179,10 @@ def render_report(
         reliability = _svg(plot_calibration(p.targs, p.probs, ax=_axes(3.6, 3.4)), 'reliability diagram')
     env = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     env.globals.update(pct=_pct, num=num)
-    subtitle = ', '.join(str(o) for o in (metrics.get('recipe') and f"recipe {_name(metrics['recipe'])}", metrics.get('arch') and _name(metrics['arch']), metrics.get('date') and _name(metrics['date'])) if o)
+    subtitle = ', '.join(str(o) for o in (metrics.get('recipe') and f"recipe {short_name(metrics['recipe'])}", metrics.get('arch') and short_name(metrics['arch']), metrics.get('date') and short_name(metrics['date'])) if o)
     return env.from_string(_page).render(
-        title=_name(Path(p.name).name, 80), subtitle=subtitle, acc=k/len(p), n=len(p), wrong=len(p)-k, low=low, high=high, s_low=s_low, s_high=s_high, curves=curves, confusion=confusion,
-        pairs=[(_name(a),_name(b),o) for a,b,o in most_confused(p.targs, p.preds, p.classes, 6)], by_class=by_class, mistakes=worst, no_pics=sum(o['img'] is None for o in worst),
+        title=short_name(Path(p.name).name, 80), subtitle=subtitle, acc=k/len(p), n=len(p), wrong=len(p)-k, low=low, high=high, s_low=s_low, s_high=s_high, curves=curves, confusion=confusion,
+        pairs=[(short_name(a),short_name(b),o) for a,b,o in most_confused(p.targs, p.preds, p.classes, 6)], by_class=by_class, mistakes=worst, no_pics=sum(o['img'] is None for o in worst),
         doubts=[_row(d, i) for i in odd[:12]], doubt_text=doubt_text, reliability=reliability, system=_system(metrics, p),
         ece_text=f"It is {_pct(sure)} sure on average and right on {_pct(k/len(p))} of the rows. Its expected calibration error, over 15 bins of confidence, is {_pct(ece)}.")
 

@@ -51,7 +51,7 @@ def test_help_lists_subcommands_and_defaults(cli):
     assert 'Usage' in ''.join(cli()[1:])
 
 @pytest.mark.parametrize('words', ['nope', '--nope', 'train --nope', 'train a b', 'train --epochs 0', 'train --epochs x', 'train --epochs', 'train --lr abc', 'train --lr 0', 'train --lr -1', 'train --lr nan', 'train --lr inf', 'train --bs 0', 'train --bs 1.5', 'train --seed -1',
-    'train --seed 99999999999', 'train --valid-pct 2', 'train --valid-pct -1', 'train --valid-pct x', 'train --precision fp8', 'train --device tpu', 'train --recipe nope', 'train --arch nope', 'train --resume', 'predict', 'predict a b c d', 'predict --device tpu x', 'check', 'models x', 'info x'])
+    'train --seed 99999999999', 'train --valid-pct 2', 'train --valid-pct -1', 'train --valid-pct x', 'train --precision fp8', 'train --device tpu', 'train --recipe nope', 'train --arch nope', 'train --resume', 'predict', 'predict --device tpu x', 'check', 'models x', 'info x'])
 def test_wrong_usage_exits_2(words, cli, here):
     code,out,err = cli(*words.split())
     assert code==2 and out=='' and 'Error: ' in err and len(err.strip().splitlines())<9
@@ -61,7 +61,7 @@ def test_wrong_usage_exits_2(words, cli, here):
 
 # ---- errors
 
-@pytest.mark.parametrize('words,says', [('train nowhere','nowhere'), ('predict nowhere','nowhere'), ('check nowhere','nowhere'), ('train . --out r','no training CSV'), ('train sample --valid-pct 0 --out r','share'), ('train sample --valid-pct 1','share'), ('check . nowhere','.')])
+@pytest.mark.parametrize('words,says', [('train nowhere','nowhere'), ('predict nowhere','nowhere'), ('predict nowhere a.png b.png','nowhere'), ('check nowhere','nowhere'), ('train . --out r','no training CSV'), ('train sample --valid-pct 0 --out r','share'), ('train sample --valid-pct 1','share'), ('check . nowhere','.')])
 def test_errors_exit_1_with_one_line(words, says, cli, here):
     code,out,err = cli(*words.split())
     assert code==1 and err.startswith('error: ') and err.count('\n')==1 and says in err and not list(here.iterdir())

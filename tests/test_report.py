@@ -10,7 +10,7 @@ from test_interpret import HIST
 from test_measure import a_run, fake
 
 EVIL = ['<script>alert(1)</script>', '--><script>alert(2)</script>', '"\' onload=alert(3) x="', '</svg><img src=x onerror=alert(4)>', ']]>&amp;<!--', '$x$', r'$\frac', '{{ 7*7 }}',
-        'fill: #010203', '</style><b>']
+        'fill: #010203', '</style><b>', r'$\frac$']
 
 class Page(HTMLParser):
     "Tags, attributes and text of a page"
@@ -63,7 +63,7 @@ def test_names_from_strangers_stay_text(tmp_path):
     page = check_safe(write_report(run).read_text())
     words = page.words()
     assert not page.comments
-    for o in EVIL[:1]+EVIL[2:3]+EVIL[5:10]: assert o[:15] in words, o
+    for o in EVIL[:1]+EVIL[2:3]+EVIL[5:]: assert o[:15] in words, o
     assert '<script>alert(9)<' in words and '{{ 7*7 }}' in words
     assert '#010203' in words                                              # the name, and no colour of a figure
     assert not re.search('#0[0-9a-f]0', page_styles(page))
