@@ -16,8 +16,8 @@ from scipy import ndimage as ndi
 # %% ../nbs/08_image.ipynb #e92fea50
 def _width(m): return 4*ndi.distance_transform_edt(m)[m].mean()
 
-# %% ../nbs/08_image.ipynb #f9c54ece
-_formats = 'PNG','JPEG','MPO','GIF','WEBP','BMP','TIFF','PPM','ICO'
+# %% ../nbs/08_image.ipynb #390d8be3
+_formats = 'PNG','JPEG','GIF','WEBP','BMP','TIFF','PPM','ICO'
 _max_px = 100_000_000
 
 def _check_size(w, h, name):
@@ -96,7 +96,7 @@ def _level(x):
     e = np.where(e>max(4*np.median(e), e.max()/8), e*e, 0)
     return (x*e).sum()/max(e.sum(), 1e-9)
 
-# %% ../nbs/08_image.ipynb #d7e34b16
+# %% ../nbs/08_image.ipynb #3d9bf1de
 def _parts(m, grow):
     "Parts of the mask `m`, largest first, in which gaps of `grow` pixels on either side are bridged; and the array of their numbers"
     lab,_ = ndi.label(ndi.binary_dilation(m, iterations=grow), np.ones((3,3)))
@@ -108,14 +108,14 @@ def _parts(m, grow):
         edge = y0<=c,y1>=h-c,x0<=c,x1>=w-c
         across = all(edge[:2]) or all(edge[2:])
         hollow = min(ph,pw)>long/16 and not at[ph//10:-(ph//10), pw//10:-(pw//10)].any()
-        if max(ph,pw)<max(3, long/50) or across and max(ph,pw)>12*min(ph,pw): continue
+        if max(ph,pw)<max(3, long/50) or across and (max(ph,pw)>12*min(ph,pw) or ndi.label(~at)[1]>20): continue
         ps.append(dict(i=i, n=at.sum(), h=ph, w=pw, box=(y0,y1,x0,x1), stray=hollow or any(edge), across=across))
     return lab,sorted(ps, key=lambda p: -p['n'])
 
 def _digit(hat):
     "(ink, of which 1 is the threshold; mask of the digit; how many digits) in a top hat, or None"
-    low,base = np.percentile(hat, (10,40))
-    hat,noise = hat-base,base-low
+    low,base = np.percentile(hat, (5,20))                   # of paper, which 1.25 times their difference tells the noise of
+    hat,noise = hat-base,1.25*(base-low)
     t,best = _level(hat),None
     if t<max(4, 2*noise): return
     for f in (0.6,1,1.5):
@@ -126,7 +126,7 @@ def _digit(hat):
         inner = [p for p in ps if not p['stray'] and max(p['h'],p['w'])>=max(m.shape)/32]
         if inner and inner[0]['n']>0.06*ps[0]['n']: best = x,lab,inner,wd; break
         if ps and not best: best = x,lab,ps,wd
-        if not ps or not ps[0]['across']: break
+        if ps and not ps[0]['across']: break
     if not best: return
     x,lab,(p,*ps),wd = best
     keep,n,(y0,y1,x0,x1) = [p['i']],1,p['box']
@@ -138,19 +138,20 @@ def _digit(hat):
         if other or q['n']>0.03*p['n'] and max(dy,dx)<0.3*max(p['h'],p['w']): keep.append(q['i'])
     return x,np.isin(lab, keep),n
 
-# %% ../nbs/08_image.ipynb #00c814c2
+# %% ../nbs/08_image.ipynb #15994c90
 def _find(rgb, n=160):
     "`_digit` with the polarity and the square that explain the edges of the picture best"
     sm = _fit(rgb, n)
     v = _axis(sm-ndi.uniform_filter(sm, (n//4,n//4,0)))
     g = ndi.gaussian_filter(sm@v, 0.6)
-    e,best = np.pad(ndi.gaussian_gradient_magnitude(g, 0.7), 1),(0,None,None)
+    e,best = ndi.gaussian_gradient_magnitude(g, 0.7),(0,None,None)
+    e,flat = np.pad(e, 1),np.percentile(e, 20)
     for sign in (1,-1):
         for k in (n/20,n/9,n/4,n/2):
             if not (o := _digit(_hat(sign*g, k))): continue
             m = np.pad(o[1], 1)
             r = e[ndi.binary_dilation(m)&~ndi.binary_erosion(m)]
-            if np.median(r)>4*np.median(e): best = max(best, ((r-r.max()/4).sum(),sign,k), key=lambda o: o[0])
+            if np.median(r)>4*flat: best = max(best, ((r-r.max()/4).sum(),sign,k), key=lambda o: o[0])
     _,sign,k = best
     if sign: return _digit(_hat(ndi.gaussian_filter(rgb@(sign*v), max(rgb.shape)/430), k*max(rgb.shape)/n))
 
@@ -203,7 +204,7 @@ def _look(im, again=True):
             if near and near[2]==1: o = near
     return o
 
-# %% ../nbs/08_image.ipynb #1947e2be
+# %% ../nbs/08_image.ipynb #1a4537ef
 def _crop(m): return m[ndi.find_objects(m.astype(np.uint8))[0]]
 
 def _row(x, m, side):
@@ -213,7 +214,7 @@ def _row(x, m, side):
     x = np.pad(np.where(ndi.binary_dilation(m, iterations=3), x, 0), 8)[a.start-4:a.stop+4, b.start-4:b.stop+4]
     x = np.pad(_crop(_fit(x[...,None].astype(np.float32), 8*box, Image.Resampling.BICUBIC)[...,0]>1), 2*box)
     n,wd = max(_crop(x).shape),_width(x)
-    want = np.clip(wd*box/n, 2.2*side/28, 4*side/28)
+    want = np.clip(wd*box/n, 2.4*side/28, 4*side/28)
     r = (want*n-wd*box)/(box-want)/2                        # of ink to add all around: the digit grows too, and is scaled down the more
     x = ndi.distance_transform_edt(~x)<=r if r>0 else ndi.distance_transform_edt(x)>-r
     x = _fit(255*_crop(x)[...,None].astype(np.float32), box)[...,0]

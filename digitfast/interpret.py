@@ -6,7 +6,7 @@
 __all__ = ['short_name', 'show_digits', 'plot_class_balance', 'read_history', 'plot_history', 'plot_lr_find', 'show_predictions',
            'plot_confusion', 'plot_class_accuracy', 'plot_calibration', 'show_versus']
 
-# %% ../nbs/07_interpret.ipynb #9d64c046
+# %% ../nbs/07_interpret.ipynb #461b1bf8
 from .read import DigitError, RunError, pixel_cols
 from .measure import calibration, wilson
 import math
@@ -15,7 +15,7 @@ import matplotlib.pyplot as plt
 from collections import Counter
 from matplotlib.collections import PatchCollection
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import MaxNLocator, NullFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 from pathlib import Path
 from fastai.learner import Learner
 
@@ -123,7 +123,7 @@ def plot_history(
         ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     return np.asarray(axs)
 
-# %% ../nbs/07_interpret.ipynb #acf03100
+# %% ../nbs/07_interpret.ipynb #de3c56d4
 def plot_lr_find(
     curve, # (rates, losses), or a Learner on which `find_lr` was called
     lr=None, # A rate to mark
@@ -139,6 +139,7 @@ def plot_lr_find(
     if lr is not None: ax.axvline(lr, ls=':', color='C1', label=f'{lr:.2g}')
     if lr is not None: ax.legend(frameon=False)
     ax.set(xscale='log', xlabel='learning rate', ylabel='loss', title="lr_find's curve")
+    ax.xaxis.set_major_locator(LogLocator(numticks=6))   # ten decades are too many to name
     ax.xaxis.set_major_formatter('{x:g}')
     ax.xaxis.set_minor_formatter(NullFormatter())
     return ax

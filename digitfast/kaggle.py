@@ -313,7 +313,7 @@ def kernel_meta(user, title, file, # Kaggle user, title of the kernel, name of t
     return nb_meta(user, slug, title, file, private=not public, gpu=bool(gpu), internet=bool(internet), linked_datasets=list(datasets)) | dict(
         competition_sources=[competition] if competition else [], model_sources=[], enable_tpu=False, machine_shape='NvidiaTeslaT4' if gpu else '')
 
-# %% ../nbs/09_kaggle.ipynb #581d0489
+# %% ../nbs/09_kaggle.ipynb #bbc04840
 Published = namedtuple('Published', 'id version status url')
 _sources = 'dataset','competition','kernel','model'
 
@@ -363,7 +363,7 @@ def _follow(ask, kid, secs, say):
 
 def publish(notebook, # an .ipynb
     user, # your name on Kaggle
-    title=None, # title of the kernel, else the notebook's first heading, else its file name
+    title=None, # title of the kernel, else the notebook's first heading, else (or where Kaggle would not take that) its file name
     competition='digit-recognizer', # slug of the competition whose data it needs; None for none
     gpu=False, internet=False, public=False, # all off unless asked for
     dry_run=None, # a folder: write everything into it, send nothing
@@ -374,7 +374,8 @@ def publish(notebook, # an .ipynb
     nb = kernel_nb(notebook)
     if title is None:
         heads = (re.search(r'^#\s+(\S.*?)\s*$', c.source, re.M) for c in nb.cells if c.cell_type=='markdown')
-        title = next((re.sub('[`*]', '', m[1]) for m in heads if m), Path(notebook).stem.replace('_', ' '))
+        names = [*(re.sub('[`*]', '', m[1]) for m in heads if m)][:1]+[Path(notebook).stem.replace('_', ' ')]
+        title = next((o for o in names if 5<=len(o)<=50), names[0])
     ds = f'{user}/digitfast-wheel' if any('digitfast' in c.source for c in nb.cells if c.cell_type=='code') else None
     meta = kernel_meta(user, title, 'kernel.ipynb', competition, gpu, internet, public, [ds] if ds else [])
     kid = meta['id']

@@ -115,7 +115,7 @@ figcaption { max-width: 28rem; font-size: .85rem; line-height: 1.4; margin-top: 
 <footer class="muted">Made by digitfast. This file holds all that it shows.</footer>
 </body></html>'''
 
-# %% ../nbs/07a_report.ipynb #ef371580
+# %% ../nbs/07a_report.ipynb #4c48403d
 def _pct(p, d=2): return f'{100*p:.{d}f} %'
 
 def _row(p, i):
@@ -136,7 +136,7 @@ def _system(m, p):
     rows = [('recipe', get('recipe')), ('architecture', join(get('arch'), get('params', '{:,} parameters'))), ('training', join(get('epochs', '{} epochs'), get('n_train', '{:,} images an epoch'),
              get('settings.bs', 'batches of {}'), get('settings.opt'), get('lr', 'lr {:.3g}'))), ('seed', get('seed')), ('device', join(get('device'), get('precision'), get('threads', '{} threads'))),
             ('seconds', join(*(get(f'seconds.{k}', '{:.1f} '+t) for k,t in (('load','reading'), ('train','training'), ('predict','predicting'), ('total','in all'))))),
-            ('data', join(get('data.name'), get('data.sha256', 'sha256 {}'))), ('classes', ', '.join(map(_name, p.classes[:20]))+(f' and {len(p.classes)-20:,} more' if len(p.classes)>20 else '')),
+            ('data', join(get('data.name'), get('data.sha256', 'sha256 {}'))), ('classes', ', '.join(map(short_name, p.classes[:20]))+(f' and {len(p.classes)-20:,} more' if len(p.classes)>20 else '')),
             ('left out', get('same_valid', '{:,} validation images that are in the training rows too') if m.get('same_valid') else None),
             ('in the test set', get('same_test', '{:,} images that are in the training CSV too') if m.get('same_test') else None),
             ('canary', get('canary_rows', '{} validation rows went through the test path and got the same predictions') if m.get('canary_rows') else None),

@@ -263,7 +263,7 @@ def train(
         if resume and not state: say("nothing to resume: this run starts from the beginning")
         return _train(d, recipe, name, out, info, say, tick, t0, t_load)
 
-# %% ../nbs/10_run.ipynb #f54b7c26
+# %% ../nbs/10_run.ipynb #dd0eb12f
 def _same_run(old, new, out):
     "Raise `RunError` where a resumed run would not be the one that was started"
     if old['data']['sha256']!=new['data']['sha256']: raise RunError(f"{out} was started on other data ({old['data']['name']}): resume it with the same CSVs")
@@ -323,8 +323,8 @@ def _train(d, recipe, name, out, info, say, tick, t0, t_load):
                    versions=versions(), date=time.strftime('%Y-%m-%d'), format=1)
     if hasattr(learn, 'lr_curve'): write_file(out/'lr_find.csv', pd.DataFrame(zip(*learn.lr_curve), columns=['lr','loss']).astype(float).to_csv(index=False))
     write_file(out/'metrics.json', json.dumps(metrics, indent=1))
-    write_report(out)
     for o in [*out.glob('*checkpoint*'), *out.rglob('.*.tmp')]: shutil.rmtree(o, ignore_errors=True) if o.is_dir() else o.unlink(missing_ok=True)
+    write_report(out)
     n_test = 28_000 if d.test is None else len(d.test)
     say(f"accuracy {_pct(metrics['accuracy'])} on {metrics['n_valid']:,} held-out rows (95 %: {_pct(metrics['accuracy_low'])} to {_pct(metrics['accuracy_high'])})")
     say(f"expect a score of {metrics['score_low']:.4f} to {metrics['score_high']:.4f} on {n_test:,} test rows")

@@ -383,6 +383,10 @@ def test_publish_as_asked(kg):
     assert r['isPrivate'] is False and r['enableGpu'] and r['enableInternet'] and r['machineShape']=='NvidiaTeslaT4'
     assert not r.get('competitionDataSources') and not r.get('datasetDataSources') and not kg.datasets  # it does without digitfast
 
+@pytest.mark.parametrize('head,path,want', [('# `MLPs`','04_mlps.ipynb','04-mlps'), ('# '+'x'*51,'04_mlps.ipynb','04-mlps'), ('## no title','04_mlps.ipynb','04-mlps'), ('# `Learner`','x.ipynb','learner')])
+def test_title_of_the_notebook(home, head, path, want):
+    assert dk.publish(a_notebook(('markdown',head), ('markdown','# Another'*(head[1]!='#')), ('code','1'), path=path), USER, dry_run='out').id==f'{USER}/{want}'
+
 def test_publish_again(kg, monkeypatch):
     "Equal sources send no second wheel; others make a new version of the same dataset"
     ver = dk.digitfast.__version__

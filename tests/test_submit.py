@@ -1,5 +1,6 @@
 "From probabilities to a submission: order, the canary, alignment with ids, and what `check_submission` refuses."
 import numpy as np, pandas as pd, pytest, torch
+from hypothesis import HealthCheck, given, settings, strategies as st
 from digitfast.read import DataError, DigitData, RunError, read_csvs
 from digitfast.data import DigitDataLoaders
 from digitfast.learner import digit_learner, seed_all
@@ -177,3 +178,32 @@ def test_check_is_quick(put, data=None):
     text = 'ImageId,Label\n'+''.join(f'{i},{i%3}\n' for i in range(200_000))
     t = time.perf_counter()
     assert check_submission(put(text))['rows']==200_000 and time.perf_counter()-t<5
+
+SMALL = ('ImageId,Label\n'+''.join(f'{i},{i%3}\n' for i in range(1,5))).encode()
+@st.composite
+def mutated(draw):
+    "A good submission with some bytes changed, put in, taken out or said twice"
+    b = bytearray(SMALL)
+    for _ in range(draw(st.integers(1, 4))):
+        i = draw(st.integers(0, len(b)))
+        k = draw(st.integers(0, 3))
+        if k==0: b[i:i+1] = bytes([draw(st.integers(0, 255))])
+        elif k==1: b[i:i] = draw(st.sampled_from([b',', b'\n', b'"', b'\0', b'\r', b'1', b'-', b' ', b'\xff', b'2,1\n', '\u0663'.encode(), '\ufeff'.encode()]))
+        elif k==2: del b[i:i+draw(st.integers(1, 6))]
+        else: b[i:i] = b[:draw(st.integers(0, len(b)))]
+    return bytes(b)
+
+@pytest.mark.parametrize('n', [200, pytest.param(5000, marks=pytest.mark.slow)])
+def test_check_of_any_bytes_says_yes_rightly_or_no_in_one_line(n, tmp_path):
+    f,d = tmp_path/'s.csv',data()
+    @settings(max_examples=n, deadline=None, database=None, derandomize=n<1000, suppress_health_check=list(HealthCheck))
+    @given(st.one_of(mutated(), st.binary(max_size=60)))
+    def check(b):
+        f.write_bytes(b)
+        try: res = check_submission(f, d)
+        except DataError as e:
+            assert str(e).isprintable() and len(str(e))<400
+            return
+        df = pd.read_csv(f, dtype=str, skip_blank_lines=True, encoding='utf-8-sig')   # what Kaggle would read
+        assert res['rows']==len(df)==4 and list(df.columns)==['ImageId','Label'] and sorted(df.ImageId)==['1','2','3','4'] and set(df.Label)<={'0','1','2'}
+    check()
