@@ -217,7 +217,7 @@ def models():
            f"{'recipe':<20}{'architecture':<16}{'length':>16}{'bs':>6}{'lr':>8}  what",
            *(f"{k:<20}{r.arch:<16}{(f'{r.epochs} epochs' if r.epochs else f'{r.images:,} images'):>16}{r.bs:>6}{r.lr:>8}  {r.source}" for k,r in recipes.items()))
 
-# %% ../nbs/11_cli.ipynb #eed2188e
+# %% ../nbs/11_cli.ipynb #6cdb8361
 @app.command(epilog=epilog)
 def info():
     "Versions, the device, which data would be used and which credentials were found."
@@ -227,12 +227,12 @@ def info():
     from digitfast.learner import best_precision
     from digitfast.read import find_data
     from digitfast.kaggle import credentials
-    dev = digit_device()
+    dev,creds = digit_device(),credentials()
     data = dict(versions=versions(), device=torch.cuda.get_device_name(dev) if dev.type=='cuda' else 'cpu', threads=torch.get_num_threads(),
-                precision=best_precision('auto', dev, 'bf16'), data=find_data(), credentials=credentials())
+                precision=best_precision('auto', dev, 'bf16'), data=find_data(), credentials=creds and creds._asdict())
     result(data, 'versions: '+', '.join(f'{k} {v}' for k,v in data['versions'].items()), f"device: {data['device']}, {data['threads']} threads",
            f"reduced precision, for recipes that want it: {data['precision']}", f"data: {data['data'] or 'none on disk'}",
-           f"Kaggle credentials: {data['credentials'] or 'none'}")
+           f"Kaggle credentials: {creds or 'none'}")
 
 # %% ../nbs/11_cli.ipynb #fe845c0d
 def main(

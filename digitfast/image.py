@@ -13,10 +13,12 @@ from pathlib import Path
 from PIL import Image, ImageOps
 from scipy import ndimage as ndi
 
-# %% ../nbs/08_image.ipynb #e92fea50
+# %% ../nbs/08_image.ipynb #59308d44
+def _box(m): return ndi.find_objects(m.astype(np.uint8))[0]
+def _crop(m): return m[_box(m)]
 def _width(m): return 4*ndi.distance_transform_edt(m)[m].mean()
 
-# %% ../nbs/08_image.ipynb #390d8be3
+# %% ../nbs/08_image.ipynb #53ea3dde
 _formats = 'PNG','JPEG','GIF','WEBP','BMP','TIFF','PPM','ICO'
 _max_px = 100_000_000
 
@@ -47,7 +49,7 @@ def _open(img):
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')                 # PIL warns of large pictures and odd palettes
             if isinstance(img, (bytes,bytearray)): img = io.BytesIO(img)
-            if isinstance(img, (str,Path)) or hasattr(img, 'read'): img = Image.open(img, formats=_formats)
+            if isinstance(img, (str,Path,io.IOBase)): img = Image.open(img, formats=_formats)
             if not isinstance(img, Image.Image): img = _from_array(img, name)
             _check_size(*img.size, name)
             if getattr(img, 'is_animated', False) and img.format!='MPO': notes.append(f'{name} has several frames or pages: the first is read')
@@ -138,7 +140,7 @@ def _digit(hat):
         if other or q['n']>0.03*p['n'] and max(dy,dx)<0.3*max(p['h'],p['w']): keep.append(q['i'])
     return x,np.isin(lab, keep),n
 
-# %% ../nbs/08_image.ipynb #15994c90
+# %% ../nbs/08_image.ipynb #f3fa808f
 def _find(rgb, n=160):
     "`_digit` with the polarity and the square that explain the edges of the picture best"
     sm = _fit(rgb, n)
@@ -151,24 +153,20 @@ def _find(rgb, n=160):
             if not (o := _digit(_hat(sign*g, k))): continue
             m = np.pad(o[1], 1)
             r = e[ndi.binary_dilation(m)&~ndi.binary_erosion(m)]
-            if np.median(r)>4*flat: best = max(best, ((r-r.max()/4).sum(),sign,k), key=lambda o: o[0])
+            c = (r-r.max()/4).sum()
+            if np.median(r)>4*flat and c>0.98*best[0]: best = c,sign,k
     _,sign,k = best
-    if sign: return _digit(_hat(ndi.gaussian_filter(rgb@(sign*v), max(rgb.shape)/430), k*max(rgb.shape)/n))
+    f = max(rgb.shape)/n
+    if sign: return _digit(_hat(ndi.gaussian_filter(rgb@(sign*v), f/2.7), f*k))
 
-# %% ../nbs/08_image.ipynb #3436fd1b
-def _otsu(x):
-    "The level that parts `x` into two classes that differ most (Otsu, 1979)"
-    n,e = np.histogram(x, 64)
-    w,s = n.cumsum()[:-1],(n*e[1:]).cumsum()
-    return e[1+np.argmax((s[-1]*w/n.sum()-s[:-1])**2/np.maximum(w*(n.sum()-w), 1))]
-
+# %% ../nbs/08_image.ipynb #d0948834
 def _sheet(rgb):
     "A mask of the sheet on which a digit may be, or None"
     from scipy.spatial import ConvexHull
     x = _fit(rgb, 128)
     x = x-x.mean((0,1))
     x = x@_axis(x)
-    t,a = _otsu(x),np.linspace(0, np.pi/2, 46)
+    t,a = _level(x),np.linspace(0, np.pi/2, 46)
     for m in (x>t, x<t):
         lab,_ = ndi.label(m)
         m = ndi.binary_opening(ndi.binary_fill_holes(lab==np.bincount(lab[m], minlength=1).argmax()), iterations=2)
@@ -189,14 +187,14 @@ def _look(im, again=True):
     "`_digit` of an RGBA picture, on its sheet if it has one, from near if it is small; or None"
     rgb,o = _flat(_resize(im, 512)),None
     if (m := _sheet(rgb)) is not None:
-        s = ndi.find_objects(m.astype(np.uint8))[0]
+        s = _box(m)
         o = _find(rgb[s][tuple(ndi.distance_transform_edt(~m[s], return_distances=False, return_indices=True))])
         if o and (o[1]&~ndi.binary_erosion(m[s], iterations=3)).any(): o = None
         if o: o = *(np.pad(v, [(a.start,n-a.stop) for a,n in zip(s, m.shape)]) for v in o[:2]),o[2]
     o = o or _find(rgb)
     f = max(im.size)/512
     if o and o[2]==1 and again and f>1.2:
-        (y0,y1),(x0,x1) = [(a.start,a.stop) for a in ndi.find_objects(o[1].astype(np.uint8))[0]]
+        (y0,y1),(x0,x1) = [(a.start,a.stop) for a in _box(o[1])]
         n = max(y1-y0, x1-x0)
         if n<128:
             box = [max(0, x0-n)*f, max(0, y0-n)*f, min(im.width, (x1+n)*f), min(im.height, (y1+n)*f)]
@@ -204,13 +202,11 @@ def _look(im, again=True):
             if near and near[2]==1: o = near
     return o
 
-# %% ../nbs/08_image.ipynb #1a4537ef
-def _crop(m): return m[ndi.find_objects(m.astype(np.uint8))[0]]
-
+# %% ../nbs/08_image.ipynb #140bf8c6
 def _row(x, m, side):
     "Rows of `side`*`side` pixels from the ink and the mask of a digit"
     box = round(side*20/28)
-    a,b = ndi.find_objects(np.pad(m, 8).astype(np.uint8))[0]
+    a,b = _box(np.pad(m, 8))
     x = np.pad(np.where(ndi.binary_dilation(m, iterations=3), x, 0), 8)[a.start-4:a.stop+4, b.start-4:b.stop+4]
     x = np.pad(_crop(_fit(x[...,None].astype(np.float32), 8*box, Image.Resampling.BICUBIC)[...,0]>1), 2*box)
     n,wd = max(_crop(x).shape),_width(x)

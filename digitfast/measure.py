@@ -132,7 +132,7 @@ def most_confused(
     top = sorted(pairs.items(), key=lambda o: (-o[1],o[0]))[:n]
     return [(t,p,k) if classes is None else (classes[t],classes[p],k) for (t,p),k in top]
 
-# %% ../nbs/06a_measure.ipynb #3ef6c396
+# %% ../nbs/06a_measure.ipynb #9a1bae33
 def worst_mistakes(
     targs, # Class numbers of the labels
     probs, # Probabilities, (n, c)
@@ -146,13 +146,13 @@ def worst_mistakes(
 def suspicious_labels(
     targs, # Class numbers of the labels
     probs, # Probabilities, (n, c), from a net that was not trained on these rows
-    below=0.01, # Probability under which a label is suspicious
+    times=50, # How many times as likely as the label another class must be
 )->np.ndarray: # Positions of the rows
-    "Rows whose label has a tiny probability, the tiniest first"
-    targs = np.asarray(targs)
-    p = np.asarray(probs)[np.arange(len(targs)),targs]
-    order = np.argsort(p, kind='stable')
-    return order[p[order]<below]
+    "Rows of which the net holds another class to be at least `times` as likely as the label, the least likely label first"
+    targs,probs = np.asarray(targs),np.asarray(probs)
+    odds = probs[np.arange(len(targs)),targs]/probs.max(1)   # a ratio: label smoothing keeps each probability off zero
+    order = np.argsort(odds, kind='stable')
+    return order[odds[order]*times<=1]
 
 # %% ../nbs/06a_measure.ipynb #e98ad04f
 def calibration(

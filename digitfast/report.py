@@ -20,7 +20,7 @@ from matplotlib.image import imsave
 from pathlib import Path
 from fastai.learner import Learner
 
-# %% ../nbs/07a_report.ipynb #76a7e493
+# %% ../nbs/07a_report.ipynb #4e1c7eca
 _colors = {'#010203':'currentColor', '#040506':'var(--accent)', '#070809':'var(--muted)', '#0a0b0c':'var(--line)'}
 _ink,_accent,_muted,_line = _colors
 
@@ -30,7 +30,7 @@ def _theme():
     with mpl.rc_context(), warnings.catch_warnings():
         warnings.simplefilter('ignore')   # a glyph that matplotlib's font lacks is drawn by the browser
         mpl.rcdefaults()
-        mpl.rcParams.update({'svg.fonttype':'none', 'svg.hashsalt':'digitfast', 'text.parse_math':False, 'savefig.transparent':True, 'axes.prop_cycle':cycler(color=[_accent,_muted]), 'font.size':9,
+        mpl.rcParams.update({'svg.fonttype':'none', 'svg.hashsalt':'digitfast', 'savefig.transparent':True, 'axes.prop_cycle':cycler(color=[_accent,_muted]), 'font.size':9,
             'axes.titlesize':10, 'axes.titleweight':'normal', 'axes.titlelocation':'left', 'axes.spines.top':False, 'axes.spines.right':False, 'axes.grid':True, 'axes.axisbelow':True,
             'grid.color':_line, 'grid.linewidth':.6, 'text.color':_ink, 'axes.labelcolor':_muted, 'axes.edgecolor':_line, 'xtick.color':_line, 'ytick.color':_line,
             'xtick.labelcolor':_ink, 'ytick.labelcolor':_ink, 'patch.edgecolor':_line})
@@ -60,7 +60,7 @@ def _png(im):
     imsave(f, np.dstack([np.zeros((*im.shape,3), np.uint8), im]), format='png', metadata=dict(Software=None))
     return 'data:image/png;base64,'+base64.b64encode(f.getvalue()).decode()
 
-# %% ../nbs/07a_report.ipynb #3bffd0aa
+# %% ../nbs/07a_report.ipynb #ff8d83f3
 _page = '''<!doctype html>
 <html lang="en"><head><meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
@@ -85,7 +85,7 @@ figcaption { max-width: 28rem; font-size: .85rem; line-height: 1.4; margin-top: 
 .scroll { overflow-x: auto } table { border-collapse: collapse; margin-top: 1rem; font-size: .92rem } th { text-align: left; font-weight: 400 } th, td { padding: .3rem 1.5rem .3rem 0; border-bottom: 1px solid var(--line); vertical-align: middle }
 .sys th { width: 12rem; vertical-align: top } .sys { width: 100% } footer { margin-top: 3rem; font-size: .85rem }
 @media (max-width: 30rem) { body { padding: 1.5rem 1rem 3rem } .sys th { width: 8rem } th, td { padding-right: .9rem } }
-@media print { body { padding: 0; max-width: none; font-size: 10pt } .head, .figs { grid-template-columns: repeat(3, 1fr) } .two { grid-template-columns: 1fr 1fr } h2 { break-after: avoid } tr { break-inside: avoid } }
+@media print { body { padding: 0; max-width: none; font-size: 10pt } .head, .figs { grid-template-columns: repeat(3, 1fr) } .two, .small { grid-template-columns: 1fr 1fr } h2, h2 + p { break-after: avoid } tr { break-inside: avoid } }
 </style></head><body>
 <header><h1>{{ title }}</h1><p class="muted">{{ subtitle }}</p>
 <div class="head">
@@ -115,7 +115,7 @@ figcaption { max-width: 28rem; font-size: .85rem; line-height: 1.4; margin-top: 
 <footer class="muted">Made by digitfast. This file holds all that it shows.</footer>
 </body></html>'''
 
-# %% ../nbs/07a_report.ipynb #4c48403d
+# %% ../nbs/07a_report.ipynb #08a2a4d3
 def _pct(p, d=2): return f'{100*p:.{d}f} %'
 
 def _row(p, i):
@@ -134,7 +134,7 @@ def _system(m, p):
         except (ValueError, TypeError): return str(o)
     def join(*os): return ', '.join(o for o in os if o) or None
     rows = [('recipe', get('recipe')), ('architecture', join(get('arch'), get('params', '{:,} parameters'))), ('training', join(get('epochs', '{} epochs'), get('n_train', '{:,} images an epoch'),
-             get('settings.bs', 'batches of {}'), get('settings.opt'), get('lr', 'lr {:.3g}'))), ('seed', get('seed')), ('device', join(get('device'), get('precision'), get('threads', '{} threads'))),
+             get('settings.bs', 'batches of {}'), get('settings.opt'), get('lr', 'lr {:.3g}'))), ('seed', get('seed')), ('device', join(get('device'), get('precision'), get('threads', 'threads: {}'))),
             ('seconds', join(*(get(f'seconds.{k}', '{:.1f} '+t) for k,t in (('load','reading'), ('train','training'), ('predict','predicting'), ('total','in all'))))),
             ('data', join(get('data.name'), get('data.sha256', 'sha256 {}'))), ('classes', ', '.join(map(short_name, p.classes[:20]))+(f' and {len(p.classes)-20:,} more' if len(p.classes)>20 else '')),
             ('left out', get('same_valid', '{:,} validation images that are in the training rows too') if m.get('same_valid') else None),
@@ -143,7 +143,7 @@ def _system(m, p):
             ('versions', ', '.join(f'{k} {v}' for k,v in m['versions'].items()) if isinstance(m.get('versions'), dict) else None), ('date', get('date'))]
     return [(k,o if len(o)<=400 else o[:400]+'…') for k,o in rows if o]
 
-# %% ../nbs/07a_report.ipynb #8286377a
+# %% ../nbs/07a_report.ipynb #7fed3ae3
 def render_report(
     p, # `Preds` for the validation rows
     metrics=None, # `metrics.json` of the run, as far as there is one
@@ -161,8 +161,8 @@ def render_report(
     worst = [_row(p, i) for i in worst_mistakes(p.targs, p.probs, n)]
     d,source = (p,'validation rows') if doubts is None else (doubts,'training rows, each predicted by a net that was not trained on it')
     odd = suspicious_labels(d.targs, d.probs)
-    doubt_text = (f"The net gives less than 1 % to the label of {num(len(odd))} of {num(len(d))} {source}{', the least likely of which are below' if len(odd)>12 else ''}. Look at them before blaming the net."
-                  if len(odd) else f"None: the net gives 1 % or more to the label of each of {num(len(d))} {source}.")
+    doubt_text = (f"The net holds another class to be at least 50 times as likely as the label of {num(len(odd))} of {num(len(d))} {source}{', the worst of which are below' if len(odd)>12 else ''}. "
+                  "Look at them before blaming the net." if len(odd) else f"None: no other class is held to be 50 times as likely as the label of any of {num(len(d))} {source}.")
     if len(odd) and d.hits.mean()<.95: doubt_text += f" A net that is right on {_pct(d.hits.mean())} of the rows is a weak witness, though."
     curves = []
     with _theme():

@@ -190,7 +190,7 @@ def read_checkpoint(
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as e:
         raise RunError(f"{path} is damaged ({e}): remove it and start again without --resume") from None
 
-# %% ../nbs/10_run.ipynb #8d8c979f
+# %% ../nbs/10_run.ipynb #4c3ebfc6
 def locate_data(
     data=None, # A folder or zip, 'sample', or None to look for it
     competition='digit-recognizer', # Kaggle's name of the competition
@@ -200,11 +200,10 @@ def locate_data(
     if data is not None: return data
     path = find_data(competition)
     if path is not None: say(f"data: found {path}"); return path
-    try: from digitfast.kaggle import comp_path, credentials
-    except ImportError: credentials = lambda: None
+    from digitfast.kaggle import comp_path, credentials
     if credentials():
         say(f"data: none on disk, so {competition} is downloaded from Kaggle")
-        return comp_path(competition)
+        return comp_path(competition, say=say)
     say("data: none on disk and no Kaggle credentials, so this is the packaged sample (5,000 rows). Give DATA, or put digit-recognizer.zip here, to train on all of it")
     return 'sample'
 

@@ -200,7 +200,7 @@ def test_process_codes_and_streams(tmp_path, tiny):
     assert r.stdout.splitlines()[-1].startswith('run: r')
 
 def test_process_interrupted(tmp_path, tiny):
-    p = subprocess.Popen([*CALL,'train',str(tiny),'--arch','stride2','--bs','4','--epochs','2000','--out','r'], cwd=tmp_path, env={**os.environ, 'PYTHONPATH':PATHS}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    p = subprocess.Popen([*CALL,'train',str(tiny),'--arch','stride2','--bs','4','--epochs','2000','--out','r'], preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL), cwd=tmp_path, env={**os.environ, 'PYTHONPATH':PATHS}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     for line in p.stdout:
         if line.split()[:1]==['1']: break
     p.send_signal(signal.SIGINT)

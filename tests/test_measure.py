@@ -151,11 +151,13 @@ def test_worst_mistakes_come_surest_first_and_ties_by_the_label():
     assert worst_mistakes([0,0,2,1,2,1], probs)[2]==5   # as sure, but its label was given a little
     assert len(worst_mistakes([0,0,2,1,2,1], probs, 2))==2 and len(worst_mistakes([0], [[1.,0]]))==0
 
-def test_suspicious_labels_are_those_given_next_to_nothing():
-    probs = [[.9,.1], [.995,.005], [.9999,.0001], [.001,.999]]
+def test_suspicious_labels_are_those_that_another_class_beats_by_far():
+    probs = [[.9,.1], [.99,.01], [.9999,.0001], [.001,.999]]
     assert suspicious_labels([1,1,1,1], probs).tolist()==[2,1]
-    assert suspicious_labels([1,1,1,1], probs, below=.2).tolist()==[2,1,0]
+    assert suspicious_labels([1,1,1,1], probs, times=9).tolist()==[2,1,0]
     assert suspicious_labels([0,0,0,1], probs).tolist()==[]
+    smooth = np.full((2,10), .1/10) + .9*np.eye(10)[[3,3]]                   # as sure as label smoothing of 0.1 lets a net be
+    assert suspicious_labels([3,4], smooth).tolist()==[1]
 
 def test_calibration():
     assert calibration([0,1,1], np.eye(2)[[0,1,1]])[0]==0                   # sure and right

@@ -129,10 +129,10 @@ def test_a_run_without_pictures_history_or_mistakes(tmp_path):
 def test_labels_that_look_wrong_are_told_by_their_line(run):
     a = fake(n=500, c=10, wrong=3, side=28, seed=4)
     bad = np.flatnonzero(a['valid_probs'].argmax(1)!=a['valid_labels'])
-    a['valid_probs'][bad[0]] = np.where(np.arange(10)==a['valid_labels'][bad[0]], 1e-5, (1-1e-5)/9)
+    a['valid_probs'][bad[0]] = np.where(np.arange(10)==a['valid_labels'][bad[0]], 1e-5, (1-1e-5)/9)   # sure that it is not what the label says
     np.savez_compressed(run/'predictions.npz', **a)
     words = Page(report(run).html).words()
-    assert 'less than 1 % to the label of 1 of 500 validation rows' in words
+    assert '50 times as likely as the label of 1 of 500 validation rows' in words
     assert f"{a['valid_rows'][bad[0]]+2:,} {a['valid_labels'][bad[0]]} < 0.01 %" in words
     b = fake(n=900, c=10, wrong=0, seed=5)                                  # out-of-fold predictions, where a run has them, come first
     np.savez_compressed(run/'oof.npz', **b)
