@@ -63,16 +63,14 @@ def _open(img):
     except Exception as e: raise DataError(f'{name}: no picture that can be read ({e}); expected PNG, JPEG, GIF, WebP, BMP or TIFF') from e
     return _resize(im, 2048) if max(im.size)>2048 else im,name,notes
 
-# %% ../nbs/08_image.ipynb #327de671
+# %% ../nbs/08_image.ipynb #88af87a1
 def _flat(im):
     "RGB floats of an RGBA picture, on a paper that its ink differs from"
     a = np.asarray(im, np.float32)
     rgb,a = a[...,:3],a[...,3:]/255
     solid = a[...,0]>0.5
     if solid.all() or not solid.any(): return rgb*solid.any()
-    c = np.median(rgb[solid], 0)
-    alone = solid.mean()<0.6 or (abs(rgb-c).max(-1)[solid]>48).mean()<0.01
-    return rgb*a + (1-a)*((255 if c.mean()<128 else 0) if alone else c)
+    return rgb*a + (1-a)*(255 if np.median(rgb[solid])<128 else 0)
 
 # %% ../nbs/08_image.ipynb #c0b40d04
 def _fit(x, n, how=Image.Resampling.BOX):
@@ -91,43 +89,44 @@ def _hat(g, k):
     k = max(3, round(k))|1
     return g - ndi.grey_opening(g, (k,k))
 
-# %% ../nbs/08_image.ipynb #a422f157
-def _level(x):
-    "The level between ink and paper: a mean, weighted by the square of the gradient"
-    e = ndi.gaussian_gradient_magnitude(x, 1)
+# %% ../nbs/08_image.ipynb #ccc207d1
+def _level(x, e):
+    "The level of `x` between ink and paper: a mean, weighted by the square of the gradient `e`"
     e = np.where(e>max(4*np.median(e), e.max()/8), e*e, 0)
     return (x*e).sum()/max(e.sum(), 1e-9)
 
-# %% ../nbs/08_image.ipynb #3d9bf1de
-def _parts(m, grow):
-    "Parts of the mask `m`, largest first, in which gaps of `grow` pixels on either side are bridged; and the array of their numbers"
-    lab,_ = ndi.label(ndi.binary_dilation(m, iterations=grow), np.ones((3,3)))
+# %% ../nbs/08_image.ipynb #1ed67b1e
+def _parts(m, e):
+    "Parts of the mask `m`, largest first, narrow gaps bridged; the array of their numbers; the width of a stroke. `e` is the gradient"
+    rim = m&~ndi.binary_erosion(m, border_value=1)
+    wd = 2*m.sum()/max(1, rim.sum())
+    lab,n = ndi.label(ndi.binary_dilation(m, iterations=max(1, int(wd/3))), np.ones((3,3)))
     lab,(h,w),long,ps = lab*m,m.shape,max(m.shape),[]
-    c = max(1, long//80)
+    c,steep = max(1, long//80),ndi.median(e, lab*rim, range(1, n+1)) if n else []
     for i,s in enumerate(ndi.find_objects(lab), 1):
         (y0,y1),(x0,x1) = [(o.start,o.stop) for o in s]
         ph,pw,at = y1-y0,x1-x0,lab[s]==i
         edge = y0<=c,y1>=h-c,x0<=c,x1>=w-c
         across = all(edge[:2]) or all(edge[2:])
         hollow = min(ph,pw)>long/16 and not at[ph//10:-(ph//10), pw//10:-(pw//10)].any()
-        if max(ph,pw)<max(3, long/50) or across and (max(ph,pw)>12*min(ph,pw) or ndi.label(~at)[1]>20): continue
-        ps.append(dict(i=i, n=at.sum(), h=ph, w=pw, box=(y0,y1,x0,x1), stray=hollow or any(edge), across=across))
-    return lab,sorted(ps, key=lambda p: -p['n'])
+        if max(ph,pw)<max(3, long/50) or across and max(ph,pw)>12*min(ph,pw): continue
+        ps.append(dict(i=i, n=at.sum(), h=ph, w=pw, box=(y0,y1,x0,x1), stray=hollow or any(edge) or steep[i-1]<0.4*np.percentile(e[rim], 80), across=across,
+                       grid=across and ndi.label(~at)[1]>20))
+    return sorted(ps, key=lambda p: -p['n']),lab,wd
 
 def _digit(hat):
     "(ink, of which 1 is the threshold; mask of the digit; how many digits) in a top hat, or None"
     low,base = np.percentile(hat, (5,20))                   # of paper, which 1.25 times their difference tells the noise of
     hat,noise = hat-base,1.25*(base-low)
-    t,best = _level(hat),None
+    e = ndi.gaussian_gradient_magnitude(hat, 1)
+    t,best = _level(hat, e),None
     if t<max(4, 2*noise): return
     for f in (0.6,1,1.5):
         x = hat/max(f*t, min(4*noise, t))
-        m = x>1
-        wd = 2*m.sum()/max(1, (m&~ndi.binary_erosion(m, border_value=1)).sum())
-        lab,ps = _parts(m, max(1, int(wd/3)))
-        inner = [p for p in ps if not p['stray'] and max(p['h'],p['w'])>=max(m.shape)/32]
+        ps,lab,wd = _parts(x>1, e)
+        inner = [p for p in ps if not p['stray'] and max(p['h'],p['w'])>=max(x.shape)/32]
         if inner and inner[0]['n']>0.06*ps[0]['n']: best = x,lab,inner,wd; break
-        if ps and not best: best = x,lab,ps,wd
+        if ps and not ps[0]['grid']: best = best or (x,lab,ps,wd)
         if ps and not ps[0]['across']: break
     if not best: return
     x,lab,(p,*ps),wd = best
@@ -140,7 +139,7 @@ def _digit(hat):
         if other or q['n']>0.03*p['n'] and max(dy,dx)<0.3*max(p['h'],p['w']): keep.append(q['i'])
     return x,np.isin(lab, keep),n
 
-# %% ../nbs/08_image.ipynb #f3fa808f
+# %% ../nbs/08_image.ipynb #35b04859
 def _find(rgb, n=160):
     "`_digit` with the polarity and the square that explain the edges of the picture best"
     sm = _fit(rgb, n)
@@ -154,19 +153,19 @@ def _find(rgb, n=160):
             m = np.pad(o[1], 1)
             r = e[ndi.binary_dilation(m)&~ndi.binary_erosion(m)]
             c = (r-r.max()/4).sum()
-            if np.median(r)>4*flat and c>0.98*best[0]: best = c,sign,k
+            if np.median(r)>4*flat and c>0.9*best[0]: best = c,sign,k
     _,sign,k = best
     f = max(rgb.shape)/n
     if sign: return _digit(_hat(ndi.gaussian_filter(rgb@(sign*v), f/2.7), f*k))
 
-# %% ../nbs/08_image.ipynb #d0948834
+# %% ../nbs/08_image.ipynb #a4323260
 def _sheet(rgb):
     "A mask of the sheet on which a digit may be, or None"
     from scipy.spatial import ConvexHull
     x = _fit(rgb, 128)
     x = x-x.mean((0,1))
     x = x@_axis(x)
-    t,a = _level(x),np.linspace(0, np.pi/2, 46)
+    t,a = _level(x, ndi.gaussian_gradient_magnitude(x, 1)),np.linspace(0, np.pi/2, 46)
     for m in (x>t, x<t):
         lab,_ = ndi.label(m)
         m = ndi.binary_opening(ndi.binary_fill_holes(lab==np.bincount(lab[m], minlength=1).argmax()), iterations=2)
@@ -189,7 +188,7 @@ def _look(im, again=True):
     if (m := _sheet(rgb)) is not None:
         s = _box(m)
         o = _find(rgb[s][tuple(ndi.distance_transform_edt(~m[s], return_distances=False, return_indices=True))])
-        if o and (o[1]&~ndi.binary_erosion(m[s], iterations=3)).any(): o = None
+        if o and ((o[1]&~ndi.binary_erosion(m[s], iterations=3)).any() or _width(o[1])>max(_crop(o[1]).shape)/4): o = None
         if o: o = *(np.pad(v, [(a.start,n-a.stop) for a,n in zip(s, m.shape)]) for v in o[:2]),o[2]
     o = o or _find(rgb)
     f = max(im.size)/512

@@ -86,7 +86,8 @@ def test_transparent_corners(five, row):
     a = np.array(im); y,x = np.mgrid[:300,:300]; a[np.minimum(x,299-x)+np.minimum(y,299-y)<30] = 0
     assert alike(image_row(a), row)>.97
 
-@pytest.mark.parametrize('ink,paper', [((20,30,120),(250,240,200)), ((250,250,120),(20,40,30)), ((200,60,60),(90,115,90)), (225,255), (60,40), ((255,235,60),(255,255,255))])
+@pytest.mark.parametrize('ink,paper', [((20,30,120),(250,240,200)), ((250,250,120),(20,40,30)), ((200,60,60),(90,115,90)), (225,255), (60,40),
+                                       ((255,235,60),(255,255,255))])
 def test_colours_and_contrast(ink, paper, row):
     assert alike(image_row(draw(strokes(5), 300, pen=.05, at=(.45,.55), ink=ink, paper=paper)), row)>.95
 
@@ -127,8 +128,8 @@ def table():
 def border(n): a = np.full((400,500,3), 235.); a[:n] = a[-n//2:] = 8; a[:,:n+9] = 8; return a
 def frame(): a = np.full((400,500,3), 250.); a[30:370,40:460] = 70; a[32:368,42:458] = 250; return a
 
-PHOTOS = dict(gradient={}, lamp=dict(light='lamp', ink=(120,120,120), pen=.03), shadow=dict(light='shadow'), pencil_in_shadow=dict(light='shadow', ink=(110,110,110), pen=.03),
-    dim=dict(light='dim', blur=2), chalk=dict(ink=(225,225,220), paper=(45,60,52)), lined=dict(back=squares(70, upright=False)), squared=dict(back=squares(40)),
+PHOTOS = dict(gradient={}, lamp=dict(light='lamp', ink=(120,120,120), pen=.03), shadow=dict(light='shadow'),
+    pencil_in_shadow=dict(light='shadow', ink=(110,110,110), pen=.03), dim=dict(light='dim', blur=2), chalk=dict(ink=(225,225,220), paper=(45,60,52)), lined=dict(back=squares(70, upright=False)), squared=dict(back=squares(40)),
     table=dict(back=table(), height=.4), scan=dict(back=border(12), light='lamp'), frame=dict(back=frame(), light='lamp', height=.5))
 
 @pytest.mark.parametrize('name', PHOTOS)
@@ -143,7 +144,8 @@ def test_photographs(name):
 MODES = '1','L','LA','P','RGB','RGBA','RGBX','CMYK','YCbCr','LAB','HSV','I;16','I','F'
 def as_mode(im, mode):
     if mode=='I;16': return Image.fromarray((np.asarray(im).astype(np.uint16)*257))
-    return im.convert('RGB').convert(mode) if mode in ('RGBX','CMYK','YCbCr','HSV') else im.convert(mode) if mode!='LAB' else Image.merge('LAB', (im,)+(Image.new('L', im.size, 128),)*2)
+    if mode=='LAB': return Image.merge('LAB', (im,)+(Image.new('L', im.size, 128),)*2)
+    return (im.convert('RGB') if mode in ('RGBX','CMYK','YCbCr','HSV') else im).convert(mode)
 
 @pytest.mark.parametrize('mode', MODES)
 def test_modes(mode, five, row): assert alike(image_row(as_mode(five, mode)), row)>.98
@@ -160,8 +162,9 @@ def arrays(five):
     import torch
     a = np.asarray(five)
     rgb = np.stack([a]*3, -1)
-    return dict(grey=a, rgb=rgb, one=a[...,None], rgba=np.dstack([rgb, np.full_like(a, 255)]), int64=a.astype(int), uint16=a.astype(np.uint16)*257, unit=a/255., floats=a.astype(np.float32), signed=a/127.5-1,
-                bools=a>127, tensor=torch.tensor(a), chw=torch.tensor(rgb).permute(2,0,1)/255., grad=torch.tensor(a/255., requires_grad=True), read_only=np.broadcast_to(a, a.shape))
+    return dict(grey=a, rgb=rgb, one=a[...,None], rgba=np.dstack([rgb, np.full_like(a, 255)]), int64=a.astype(int), uint16=a.astype(np.uint16)*257, unit=a/255.,
+                floats=a.astype(np.float32), signed=a/127.5-1, bools=a>127, tensor=torch.tensor(a), chw=torch.tensor(rgb).permute(2,0,1)/255.,
+                grad=torch.tensor(a/255., requires_grad=True), read_only=np.broadcast_to(a, a.shape))
 ARRAYS = 'grey','rgb','one','rgba','int64','uint16','unit','floats','signed','bools','tensor','chw','grad','read_only'
 @pytest.mark.parametrize('kind', ARRAYS)
 def test_arrays(kind, five, row): assert alike(image_row(arrays(five)[kind]), row)>.98
@@ -206,19 +209,21 @@ def test_100_megapixels_of_an_array():
     with pytest.raises(DataError, match='100 megapixels'): image_row(np.broadcast_to(np.uint8(0), (10_000,10_000)))
 
 def cut(im): b = png(im); return b[:len(b)//2]
+NO_PICTURE,NO_INK = 'no picture that can be read','no ink'
 REFUSED = dict(
-    text=(lambda: b'seven', 'no picture that can be read'), empty=(lambda: b'', 'no picture that can be read'), cut=(lambda: cut(draw(strokes(3), 300)), 'no picture that can be read'),
-    missing=(lambda: 'no/such.png', r'no/such\.png: no picture'), folder=(lambda: '.', 'no picture'), none=(lambda: None, 'expected numbers'),
-    postscript=(lambda: b'%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n', 'no picture that can be read'),
-    one=(lambda: Image.new('L', (1,1)), '1x1'), tiny=(lambda: Image.new('L', (7,7)), '7x7'), strip=(lambda: Image.new('L', (2000,5)), '2,000x5'), zero=(lambda: np.zeros((0,28)), '28x0'),
-    channels=(lambda: np.zeros((28,28,7)), r'\(28, 28, 7\)'), flat=(lambda: np.zeros(784), r'\(784,\)'), words=(lambda: np.full((28,28), 'a'), 'expected numbers'),
-    nan=(lambda: np.full((28,28), np.nan), 'no numbers'),
-    white=(lambda: Image.new('RGB', (300,200), 'white'), 'no ink'), black=(lambda: np.zeros((28,28)), 'no ink'), transparent=(lambda: Image.new('RGBA', (200,200)), 'no ink'),
-    noise=(lambda: np.random.default_rng(0).normal(128, 20, (200,300)), 'no ink'), gradient=(lambda: np.tile(np.linspace(20, 220, 300), (200,1)), 'no ink'),
-    blank_photo=(lambda: on_paper(ink=(210,207,200)), 'no ink'), blank_squares=(lambda: on_paper(ink=(222,222,218), back=squares(40), height=.001, pen=.001), 'no ink'),
-    two=(lambda: side_by_side(*[draw(strokes(d), 200) for d in (4,2)]), '2 digits'), ones=(lambda: side_by_side(*[draw(strokes(1), (90,200)) for _ in '11']), '2 digits'),
+    text=(lambda: b'seven', NO_PICTURE), empty=(lambda: b'', NO_PICTURE), cut=(lambda: cut(draw(strokes(3), 300)), NO_PICTURE),
+    missing=(lambda: 'no/such.png', r'no/such\.png: no picture'), folder=(lambda: '.', NO_PICTURE), none=(lambda: None, 'expected numbers'),
+    postscript=(lambda: b'%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n', NO_PICTURE),
+    one=(lambda: Image.new('L', (1,1)), '1x1'), tiny=(lambda: Image.new('L', (7,7)), '7x7'), strip=(lambda: Image.new('L', (2000,5)), '2,000x5'),
+    zero=(lambda: np.zeros((0,28)), '28x0'), channels=(lambda: np.zeros((28,28,7)), r'\(28, 28, 7\)'), flat=(lambda: np.zeros(784), r'\(784,\)'),
+    words=(lambda: np.full((28,28), 'a'), 'expected numbers'), nan=(lambda: np.full((28,28), np.nan), 'no numbers'),
+    white=(lambda: Image.new('RGB', (300,200), 'white'), NO_INK), black=(lambda: np.zeros((28,28)), NO_INK), transparent=(lambda: Image.new('RGBA', (200,200)), NO_INK),
+    noise=(lambda: np.random.default_rng(0).normal(128, 20, (200,300)), NO_INK), gradient=(lambda: np.tile(np.linspace(20, 220, 300), (200,1)), NO_INK),
+    blank_photo=(lambda: on_paper(ink=(210,207,200)), NO_INK), dim_photo=(lambda: on_paper(ink=(210,207,200), light='dim', noise=9), NO_INK),
+    two=(lambda: side_by_side(*[draw(strokes(d), 200) for d in (4,2)]), '2 digits'), ones=(lambda: side_by_side(*[draw(strokes(1), (90,200))]*2), '2 digits'),
     three=(lambda: side_by_side(*[draw(strokes(d), 200, pen=.02, height=.8) for d in (7,5,0)]), '3 digits'),
     stacked=(lambda: side_by_side(*[draw(strokes(d), 200).transpose(rot90) for d in (3,8)]).transpose(Image.Transpose.ROTATE_270), '2 digits'))
+
 @pytest.mark.parametrize('name', REFUSED)
 def test_refused(name, monkeypatch, tmp_path):
     make,why = REFUSED[name]
@@ -247,8 +252,8 @@ def test_save_row(row, tmp_path):
 
 # what a net reads
 
-PENS = [dict(pen=.01), dict(pen=.04, tip='brush'), dict(pen=.14), dict(pen=.05, ink=150), dict(pen=.05, ink=(180,40,60), paper=(240,235,200)), dict(pen=.06, ink=255, paper=0),
-        dict(pen=.06, ink=(90,20,120), paper=None), dict(pen=.09, tip='brush', height=.85), dict(pen=.05, height=.3)]
+PENS = [dict(pen=.01), dict(pen=.04, tip='brush'), dict(pen=.14), dict(pen=.05, ink=150), dict(pen=.05, ink=(180,40,60), paper=(240,235,200)),
+        dict(pen=.06, ink=255, paper=0), dict(pen=.06, ink=(90,20,120), paper=None), dict(pen=.09, tip='brush', height=.85), dict(pen=.05, height=.3)]
 SIZES = 20,28,64,200,(640,480),(300,420),1000,2000
 
 def pictures(n, seed=0):
@@ -257,7 +262,8 @@ def pictures(n, seed=0):
     for i in range(n):
         (d,v),kw,size = SHAPES[i%len(SHAPES)],{**PENS[i%len(PENS)]},SIZES[(i*5+i//8)%len(SIZES)]
         if np.max(size)<100: kw.update(pen=max(kw['pen'], .05), height=.75)
-        im = draw(strokes(d, v), size, at=tuple(rng.uniform(.44, .56, 2)), angle=rng.uniform(-15, 15), aspect=rng.uniform(.8, 1.1), wobble=rng.uniform(0, .012), seed=i, **kw)
+        at,angle,aspect,wobble = rng.uniform(.44, .56, 2),rng.uniform(-15, 15),rng.uniform(.8, 1.1),rng.uniform(0, .012)
+        im = draw(strokes(d, v), size, at=at, angle=angle, aspect=aspect, wobble=wobble, seed=i, **kw)
         if i%4==3 and im.mode!='RGBA':
             a = np.asarray(im.convert('RGB'))*np.linspace(.6, 1, im.width)[:,None]+rng.normal(0, 5, (im.height,im.width,3))
             im = Image.fromarray(a.clip(0,255).astype(np.uint8))
