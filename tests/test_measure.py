@@ -156,6 +156,7 @@ def test_suspicious_labels_are_those_that_another_class_beats_by_far():
     assert suspicious_labels([1,1,1,1], probs).tolist()==[2,1]
     assert suspicious_labels([1,1,1,1], probs, times=9).tolist()==[2,1,0]
     assert suspicious_labels([0,0,0,1], probs).tolist()==[]
+    assert suspicious_labels([2], [[.4,.39,.01,.2]]).tolist()==[]           # 40 times
     smooth = np.full((2,10), .1/10) + .9*np.eye(10)[[3,3]]                   # as sure as label smoothing of 0.1 lets a net be
     assert suspicious_labels([3,4], smooth).tolist()==[1]
 
