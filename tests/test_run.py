@@ -253,7 +253,25 @@ def test_resume_between_the_renames(state, big_tiny, whole, tmp_path):
     elif state=='checkpoint+old': shutil.copytree(ck, old)
     elif state=='checkpoint+new': shutil.copytree(ck, new)
     with pytest.raises(RunError, match='unfinished.*--resume'): hard(big_tiny, out)
-    assert outcome(hard(big_tiny, out, resume=True))==whole('adamw')
+    seen = []
+    assert outcome(hard(big_tiny, out, resume=True, tick=lambda i,n: seen.append(i)))==whole('adamw')
+    assert seen[0]==13   # it went on, and did not start again
+
+def test_resume_restores_the_random_states_of_python_and_numpy(big_tiny, tmp_path):
+    def draws(n=None):
+        seen = {}
+        def tick(i, of):
+            seen[i] = random.random(),np.random.rand(),torch.rand(1).item()
+            if i==n: raise Stop('stopped by the test')
+        return seen,tick
+    whole_,tick = draws()
+    hard(big_tiny, tmp_path/'a', tick=tick)
+    _,tick = draws(16)
+    with pytest.raises(Stop): hard(big_tiny, tmp_path/'b', tick=tick)
+    rest,tick = draws()
+    random.seed(1); np.random.seed(1); torch.manual_seed(1)
+    hard(big_tiny, tmp_path/'b', resume=True, tick=tick)
+    assert rest=={i:whole_[i] for i in range(13, 25)}
 
 def test_interrupted_after_training(big_tiny, whole, tmp_path, monkeypatch):
     "Everything after the last epoch can be done again from its checkpoint"
@@ -336,7 +354,7 @@ def test_killed_run_resumes(i, sig, big_tiny, whole, tmp_path):
     def child():
         if sig==signal.SIGINT: signal.signal(sig, signal.default_int_handler)
         hard(big_tiny, tmp_path/'r', tick=die_at(i, sig))
-    assert forked(child)==(7 if sig==signal.SIGINT else sig)
+    assert forked(child)==(signal.SIGKILL if sig==signal.SIGKILL else 7)   # the others end it as an exception does
     assert outcome(hard(big_tiny, tmp_path/'r', resume=True))==want
 
 WRITES = ['open','write','fsync','replace','rename','rmtree']
@@ -374,7 +392,7 @@ def fatal(kind, n, after, act=die):
     finally: os.fsync,os.replace,os.rename,shutil.rmtree,builtins.open = old
 
 POINTS = [(k, n, after) for k in ('write','fsync','replace','rename','rmtree') for n in range(1, 18) for after in (False,True) if not (k=='write' and after)]
-QUICK = {('write',4,False),('fsync',7,True),('rename',2,True)}
+QUICK = {('write',4,False),('fsync',7,True),('rename',2,True),('replace',10,False)}
 @pytest.mark.skipif(not hasattr(os, 'fork'), reason='needs fork')
 @pytest.mark.parametrize('kind,n,after', [pytest.param(*o, marks=[] if o in QUICK else [pytest.mark.slow]) for o in POINTS])
 def test_killed_at_a_file_operation_resumes(kind, n, after, big_tiny, whole, tmp_path):
