@@ -145,7 +145,7 @@ def _slow(b, line, cols, pix, oth, name):
         for t,c in zip(txt, oth): t.append(r[c].strip())
     return x, txt
 
-# %% ../nbs/00_read.ipynb #90c8689a
+# %% ../nbs/00_read.ipynb #1a6e1099
 _chunk, _line_max, _window, _ratio = 2**19, 2**22, 2**26, 200
 _sigs = {b'PK':'a zip, or a spreadsheet', b'\x1f\x8b':'gzip', b'\xff\xfe':'UTF-16 text', b'\xfe\xff':'UTF-16 text', b'<':'a web page or XML', b'{':'JSON'}
 
@@ -178,7 +178,7 @@ class _Csv:
         what = next((v for k,v in _sigs.items() if b.startswith(k)), 'UTF-16 text' if nuls>len(b[:4096])/3 else 'binary' if b'\0' in head else '')
         if what: raise DataError(f'{self}: this is {what}; expected a CSV in UTF-8: save or download it as one')
         cols = [o.strip() for o in _fields(head.removeprefix(b'\xef\xbb\xbf'), f'{self}, line 1')]
-        if odd := [o for o in cols if not o.isprintable()]: raise DataError(f'{self}, line 1: {_show(odd[0])} is no column name; get the file again')
+        if odd := [o for o in cols if not o.isprintable()]: raise DataError(f'{self}, line 1: {_show(odd[0])} is no column name, expected names with commas between; save it with commas, or get it again')
         if len(cols)<2: raise DataError(f'{self}, line 1: found {_show(*cols or [""])}, expected names with commas between; add them, or save it with commas')
         return cols
 
