@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['write_file', 'versions', 'save_model', 'load_model']
 
-# %% ../nbs/05_export.ipynb #78b92efd
+# %% ../nbs/05_export.ipynb #aa58842c
 from .read import DataError, DigitError, RunError
 from .data import DigitDataLoaders, digit_device
-from .models import archs, create_model
+from .models import Ensemble, archs, create_model
 from .learner import digit_learner, losses
 import hashlib, json, os
 import numpy as np, pandas as pd, torch, fastai
@@ -113,15 +113,16 @@ def _check_shapes(f, info):
     for k in sorted(want.keys()|have.keys()):
         if want.get(k)!=have.get(k): raise RunError(f"{f}: weight '{k[:60]}' is {_shape(have.get(k))}, '{info['arch']}' expects {_shape(want.get(k))}: it belongs to another model")
 
-# %% ../nbs/05_export.ipynb #1a4c1cc3
+# %% ../nbs/05_export.ipynb #19f40e1e
 def load_model(
     path, # Folder with `model.json` and `model.safetensors`, or a run directory that holds one
     device='auto', # As for `digit_device`
 )->Learner: # Ready for `predict` and `get_preds`; its `dls` are empty
-    "Load a model saved by `save_model`, executing nothing from it. Raises `RunError` where it is damaged, unknown or newer."
+    "Load a model saved by `save_model`, executing nothing from it; an ensemble as one net. Raises `RunError` where it is damaged, unknown or newer."
     path = Path(path)
     if path.suffix.lower() in ('.pkl','.pth','.pt'):
         raise RunError(f"{path} is a pickle, and loading one runs whatever code it holds: digitfast loads run directories. If you trust it, use fastai's load_learner yourself")
+    if (path/'members').is_dir(): return _load_members(path, device)
     if not (path/'model.json').exists() and (path/'model').is_dir(): path = path/'model'
     info,f = _info(path),path/'model.safetensors'
     _check_shapes(f, info)
@@ -138,4 +139,17 @@ def load_model(
     learn = digit_learner(dls, info['arch'], info['arch_kwargs'], loss_func=losses[info['loss']](len(classes), 0.))
     learn.model.config['loss'] = info['loss']
     learn.model.load_state_dict(st_load(weights))
+    return learn
+
+# %% ../nbs/05_export.ipynb #2420e9a8
+def _load_members(path, device):
+    "The members of the ensemble in the run directory `path`, as one Learner"
+    learns = [load_model(o, device) for o in sorted((path/'members').iterdir(), key=lambda o: (len(o.name), o.name)) if o.is_dir()]
+    if not learns: raise RunError(f"no model at {path}: its members folder is empty. Expected a run directory")
+    learn = learns[0]
+    for o in learns:
+        same = all(getattr(o.dls, k)==getattr(learn.dls, k) for k in ('vocab','side')) and o.dls.row2im.cols==learn.dls.row2im.cols
+        if not same or o.model.config['loss']!='cross_entropy': raise RunError(f"{path}: its members have other classes, images or losses than one another: take a whole copy of the run")
+    learn.model = Ensemble([o.model for o in learns], [o.dls.stats for o in learns]).eval()
+    learn.model.config = dict(arch='ensemble', arch_kwargs={}, loss='cross_entropy')
     return learn

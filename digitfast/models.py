@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['archs', 'arch', 'create_model', 'conv', 'stride2', 'fastbook', 'small', 'mlp_30_value', 'mlp_30', 'mlp_100',
-           'mlp_25_25', 'mlp_512_256', 'mlp_512_512', 'RepeatChannels', 'resnet18', 'HandNet', 'model_cost']
+           'mlp_25_25', 'mlp_512_256', 'mlp_512_512', 'RepeatChannels', 'resnet18', 'HandNet', 'Ensemble', 'model_cost']
 
-# %% ../nbs/03_models.ipynb #65ef47b8
-import torch
+# %% ../nbs/03_models.ipynb #d66bc208
+import math, torch
 from torch import nn
 from pathlib import Path
 from .read import DigitError
@@ -71,19 +71,15 @@ def fastbook(n_out=10, side=28, chs=(8,16,32,64)):
     return nn.Sequential(conv(1, chs[0], 5, norm=True), *[conv(a, b, norm=True) for a,b in zip(chs, chs[1:])],
                          conv(chs[-1], n_out, act=False, norm=True), nn.AdaptiveAvgPool2d(1), nn.Flatten())
 
-# %% ../nbs/03_models.ipynb #d98090bf
+# %% ../nbs/03_models.ipynb #e604f6c7
 @arch('small', 'digitfast: a 5x5 stem of stride 2, three 3x3 convs without padding, batch norm')
-def small(n_out=10, side=28, chs=(16,32,32,64), strides=(1,2,1), ps=0.):
-    "Valid convs with batch norm; a side of 21 pixels or more"
-    body = nn.Sequential(conv(1, chs[0], 5, 2, 0, norm=True), *[conv(a, b, 3, s, 0, norm=True) for a,b,s in zip(chs, chs[1:], strides)])
-    return nn.Sequential(body, nn.Flatten(), nn.Dropout(ps), nn.Linear(chs[-1]*_left(side, 5, 2, strides)**2, n_out))
-
-def _left(side, ks, stride, strides):
-    "Positions along an axis after valid convs: one of `ks` and `stride`, then 3x3 ones"
-    n = (side-ks)//stride + 1
-    for s in strides: n = (n-3)//s + 1
+def small(n_out=10, side=28, chs=(16,32,32,64), ks=(5,3,3,3), strides=(2,1,2,1), ps=0.):
+    "Convs of `chs` channels, without padding, each with batch norm and ReLU; dropout `ps` and one linear layer on all that is left of the image"
+    n = side
+    for k,s in zip(ks, strides): n = (n-k)//s + 1
     if n<1: raise DigitError(f"images of {side}x{side} pixels are too small for this architecture: use 'stride2'")
-    return n
+    body = nn.Sequential(*[conv(a, b, k, s, 0, norm=True) for a,b,k,s in zip((1,*chs[:-1]), chs, ks, strides, strict=True)])
+    return nn.Sequential(body, nn.Flatten(), nn.Dropout(ps), nn.Linear(chs[-1]*n*n, n_out))
 
 # %% ../nbs/03_models.ipynb #73fea983
 def _mlp(side, *sizes, act=nn.ReLU):
@@ -139,6 +135,19 @@ class HandNet(nn.Module):
 
 def _hand_arch(k): arch(k, 'by hand: see the baseline notebook')(lambda n_out=10, side=28: HandNet(by_hand[k], n_out, side))
 for k in by_hand: _hand_arch(k)
+
+# %% ../nbs/03_models.ipynb #54ba2d70
+class Ensemble(nn.Module):
+    "The logarithm of the mean of the `models`' probabilities"
+    def __init__(self,
+        models, # Nets that give (n, n_out) scores
+        stats, # (mean, std) by which each takes its pixels normalised; the ensemble takes them by the first
+    ):
+        super().__init__()
+        self.models,(m,s) = nn.ModuleList(models),stats[0]
+        self.scales = [(s/b, (m-a)/b) for a,b in stats]
+    def forward(self, x):
+        return torch.stack([f(x*a+b).log_softmax(-1) for f,(a,b) in zip(self.models, self.scales)]).logsumexp(0) - math.log(len(self.models))
 
 # %% ../nbs/03_models.ipynb #f0b11580
 def model_cost(
