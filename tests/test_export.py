@@ -6,7 +6,7 @@ from digitfast.read import DigitError, RunError
 from digitfast.data import DigitDataLoaders
 from digitfast.models import archs
 from digitfast.learner import BF16, EMA, Recipe, digit_learner
-from digitfast.export import load_model, save_model, versions, write_file
+from digitfast.export import load_model, save_model, save_onnx, save_pickle, versions, write_file
 from digitfast.submit import predict_rows
 from conftest import digits
 
@@ -328,3 +328,72 @@ def test_interrupted_write_leaves_the_old(tmp_path, monkeypatch):
 
 def test_versions():
     assert versions().keys()>={'digitfast','python','torch','fastai','pandas','numpy'} and json.dumps(versions())
+
+# ONNX, and fastai's own export
+
+@pytest.fixture
+def ort(): pytest.importorskip('onnx', reason="the extra onnx is not installed"); pytest.importorskip('onnxscript'); return pytest.importorskip('onnxruntime')
+
+def onnx_probs(ort, path, rows, bs=None):
+    s = ort.InferenceSession(path, providers=['CPUExecutionProvider'])
+    x = rows.reshape(-1, 1, *(round(rows.shape[1]**.5),)*2)
+    return np.concatenate([s.run(None, dict(image=x[i:i+(bs or len(x))]))[0] for i in range(0, len(x), bs or len(x))])
+
+def same(got, want): return np.abs(got-want).max()<1e-4 and (got.argmax(1)==want.argmax(1)).all()
+
+@pytest.mark.parametrize('arch', archs)
+def test_onnx_of_every_architecture(arch, data, ort, tmp_path):
+    from digitfast.learner import losses
+    learn = digit_learner(DigitDataLoaders.from_df(data.train[:200], bs=64, device='cpu'), arch, loss_func=losses['value'](10, 0.) if arch.endswith('-value') else None)
+    torch.manual_seed(0)
+    for p in learn.model.parameters(): torch.nn.init.normal_(p, 0, .1)
+    rows = data.train.drop(columns='label').to_numpy(np.uint8)[:60]
+    assert np.abs(onnx_probs(ort, save_onnx(learn, tmp_path/'m.onnx'), rows)-predict_rows(learn, rows)).max()<1e-4
+    assert sorted(o.name for o in tmp_path.iterdir())==['m.onnx']
+
+def test_onnx_of_a_run_any_batch_size(sample_run, data, ort, tmp_path):
+    learn = load_model(sample_run[0], 'cpu')
+    path,rows = save_onnx(learn, tmp_path/'m.onnx'),data.train.drop(columns='label').to_numpy(np.uint8)[-300:]
+    want = predict_rows(learn, rows)
+    for bs in (None, 1, 7): assert same(onnx_probs(ort, path, rows, bs), want)
+    inp, = ort.InferenceSession(path).get_inputs()
+    assert (inp.type,inp.shape[1:])==('tensor(uint8)',[1,28,28]) and isinstance(inp.shape[0], str)
+    assert not learn.model.training and predict_rows(learn, rows).tobytes()==want.tobytes()
+
+@pytest.mark.slow
+def test_onnx_on_all_test_rows(big_zip, ort, tmp_path):
+    from digitfast.read import read_csvs
+    from digitfast.run import train
+    run = train(big_zip, epochs=1, out=tmp_path/'run', device='cpu', say=lambda o: None)
+    rows = read_csvs(big_zip).test.to_numpy(np.uint8)
+    learn = load_model(run, 'cpu')
+    assert len(rows)==28_000 and same(onnx_probs(ort, save_onnx(learn, tmp_path/'m.onnx'), rows, 1000), predict_rows(learn, rows))
+
+def test_onnx_of_several_nets_with_text_classes(ort, tmp_path):
+    "Members with other statistics than one another; classes are named in the file"
+    df = digits(classes=['ka','ki','ku'])
+    for i,rows in enumerate((df, df[:40])): save_model(learner(rows), tmp_path/'run'/'members'/str(i))
+    learn,rows = load_model(tmp_path/'run', 'cpu'),df.drop(columns='label').to_numpy(np.uint8)
+    path = save_onnx(learn, tmp_path/'m.onnx')
+    assert same(onnx_probs(ort, path, rows), predict_rows(learn, rows))
+    assert json.loads(ort.InferenceSession(path).get_modelmeta().custom_metadata_map['classes'])==['ka','ki','ku']
+
+def test_onnx_that_says_something_else_is_not_written(saved, ort, tmp_path, monkeypatch):
+    class Liar:
+        def __init__(self, *args, **kw): pass
+        def run(self, *args): return [np.full((16,3), .3, np.float32)]
+    monkeypatch.setattr(ort, 'InferenceSession', Liar)
+    with pytest.raises(RunError, match='says something else'): save_onnx(load_model(saved, 'cpu'), tmp_path/'m.onnx')
+    assert not list(tmp_path.iterdir())
+
+def test_onnx_without_its_packages(saved, tmp_path, monkeypatch):
+    import sys
+    monkeypatch.setitem(sys.modules, 'onnx', None)
+    with pytest.raises(DigitError, match=r'digitfast\[onnx\]'): save_onnx(load_model(saved, 'cpu'), tmp_path/'m.onnx')
+
+def test_pickle_by_name(saved, tmp_path):
+    from fastai.learner import load_learner
+    learn,rows = load_model(saved, 'cpu'),digits().drop(columns='label')
+    again = load_learner(save_pickle(learn, tmp_path/'p'/'l.pkl'))
+    assert predict_rows(again, rows).tobytes()==predict_rows(learn, rows).tobytes()
+    refused(tmp_path/'p'/'l.pkl', 'pickle')
