@@ -6,7 +6,7 @@
 __all__ = ['digit_device', 'RowToImage', 'pixel_stats', 'NormalizePixels', 'DigitDL', 'DigitBlock', 'digit_splitter',
            'same_images', 'rows_frame', 'DigitDataLoaders', 'read_mnist']
 
-# %% ../nbs/01_data.ipynb #6fbba5fa
+# %% ../nbs/01_data.ipynb #fb29c1fb
 from .read import DataError, DigitData, DigitError, check_frame, pixel_cols, read_csvs
 import hashlib, math, warnings
 import numpy as np, pandas as pd, torch
@@ -17,7 +17,7 @@ from fastcore.all import first, L, delegates, patch
 from torch import Tensor
 from PIL.Image import Image as PILImage
 from fastai.torch_core import TensorImageBW, TensorImage, TensorCategory
-from fastai.data.core import TfmdDL, DataLoaders
+from fastai.data.core import TfmdDL, DataLoaders, Datasets
 from fastai.data.block import DataBlock, TransformBlock, CategoryBlock
 from fastai.data.transforms import ColReader, IndexSplitter, TrainTestSplitter, IntToFloatTensor
 from fasttransform import Transform, DisplayedTransform
@@ -62,13 +62,13 @@ class RowToImage(Transform):
         "A copy of `a` as images"
         return TensorImageBW(torch.from_numpy(np.array(a, order='C')).view(-1, 1, self.side, self.side))
 
-# %% ../nbs/01_data.ipynb #96cc2ef7
+# %% ../nbs/01_data.ipynb #0bd88568
 def pixel_stats(
     x, # uint8 tensor of pixels, any shape
 )->tuple: # (mean, standard deviation) of the pixels scaled to 0..1
     "Exact mean and standard deviation of `x`/255, from the count of each value"
     counts = torch.zeros(256, dtype=torch.float64)
-    for o in x.flatten().split(2**24): counts += torch.bincount(o, minlength=256).cpu()
+    for o in x.flatten().split(2**20): counts += torch.bincount(o, minlength=256).cpu()
     v = torch.arange(256, dtype=torch.float64)/255
     p = counts/counts.sum()
     mean = (p*v).sum()
@@ -84,7 +84,7 @@ class NormalizePixels(DisplayedTransform):
     def encodes(self, x:TensorImage): return x.sub(self.mean).div_(self.std)
     def decodes(self, x:TensorImage): return x.mul(self.std).add_(self.mean)
 
-# %% ../nbs/01_data.ipynb #c53d23b4
+# %% ../nbs/01_data.ipynb #07f7af01
 class DigitDL(TfmdDL):
     "A `TfmdDL` over a frame of rows that indexes whole batches out of one uint8 tensor on its device"
     def __init__(self,
@@ -113,7 +113,9 @@ class DigitDL(TfmdDL):
         x_tl,*y_tls = self.dataset.tls
         row2im = first(x_tl.tfms.fs, lambda f: isinstance(f, RowToImage))
         df = x_tl.items if isinstance(x_tl.items, pd.DataFrame) else pd.DataFrame(list(x_tl.items))
-        return (row2im.images(df[row2im.cols].to_numpy(np.uint8)), *(self._targets(tl, df.drop(columns=row2im.cols)) for tl in y_tls))
+        x = df.loc[:, row2im.cols[0]:row2im.cols[-1]] # a view, where the columns are in order
+        if list(x.columns)!=row2im.cols: x = df[row2im.cols]
+        return (row2im.images(x.to_numpy(np.uint8)), *(self._targets(tl, df.drop(columns=row2im.cols)) for tl in y_tls))
 
     def _targets(self, tl, df):
         codes = df.groupby(list(df.columns), sort=False, dropna=False).ngroup().to_numpy()
@@ -216,7 +218,13 @@ def rows_frame(
     if 'label' in items.columns: df.insert(0, 'label', items['label'].to_numpy())
     return df
 
-# %% ../nbs/01_data.ipynb #9027f94e
+# %% ../nbs/01_data.ipynb #780d0c58
+class _SliceBlock(DataBlock):
+    "A `DataBlock` whose splitter may give slices, which fastai's own asks for their length"
+    def datasets(self, source, verbose=False):
+        return Datasets(source, tfms=self._combine_type_tfms(), splits=self.splitter(source), dl_type=self.dl_type, n_inp=self.n_inp, verbose=verbose)
+
+# %% ../nbs/01_data.ipynb #8cefa11e
 class DigitDataLoaders(DataLoaders):
     "`DataLoaders` of images that are rows of a frame, with factory methods for CSVs and frames"
     @classmethod
@@ -240,8 +248,9 @@ class DigitDataLoaders(DataLoaders):
         if classes is None: classes = sorted(df.label.unique().tolist())
         trn,val = digit_splitter(valid, valid_pct, seed)(df)
         if len(trn)<bs: warnings.warn(f"batches are of {len(trn)} images, not {bs}: there are only {len(trn)} training rows")
-        dblock = DataBlock((DigitBlock(pixel_cols(df), mean, std), CategoryBlock(vocab=classes, sort=False)), get_y=ColReader('label'),
-                           splitter=lambda _: (trn,val), item_tfms=kwargs.pop('item_tfms', None), batch_tfms=batch_tfms)
+        n,df = len(trn),df.iloc[np.concatenate([trn,val]).astype(int)]
+        dblock = _SliceBlock((DigitBlock(pixel_cols(df), mean, std), CategoryBlock(vocab=classes, sort=False)), get_y=ColReader('label'),
+                             splitter=lambda _: (slice(n),slice(n,None)), item_tfms=kwargs.pop('item_tfms', None), batch_tfms=batch_tfms)
         dls = dblock.dataloaders(df, bs=min(bs, len(trn)), val_bs=val_bs, device=digit_device(device), path=path, **kwargs)
         return cls(*dls.loaders, path=dls.path, device=dls.device)
 

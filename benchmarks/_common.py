@@ -1,0 +1,73 @@
+"What the benchmarks share: the machine, the data, a table, a CSV and a picture"
+import argparse, importlib.metadata, os, platform, sys, time
+from pathlib import Path
+import numpy as np, pandas as pd
+
+results = Path(__file__).parent/'results'
+
+def parser(doc, data=True):
+    "A parser with what every benchmark takes: DATA, --threads and --out"
+    p = argparse.ArgumentParser(description=doc, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    if data: p.add_argument('data', metavar='DATA', help="folder or zip with the competition's CSVs, or 'sample'")
+    p.add_argument('--threads', type=int, default=os.cpu_count(), help="torch's threads")
+    p.add_argument('--out', type=Path, default=results, metavar='DIR', help='where the CSV and the picture go')
+    return p
+
+def parse(p):
+    args = p.parse_args()
+    os.environ['OMP_NUM_THREADS'] = str(args.threads) # for the processes that a benchmark starts
+    import torch
+    torch.set_num_threads(args.threads)
+    return args
+
+def cpu_name():
+    try: names = [l.split(':')[1].strip() for l in open('/proc/cpuinfo') if l.startswith('model name')]
+    except OSError: names = []
+    return names[0] if names else platform.processor() or platform.machine()
+
+def save(name, rows, args):
+    "Print `rows` as a table, and save it as NAME.csv with the date, the machine's kind, versions and the command; gives the frame"
+    df = pd.DataFrame(rows)
+    print(df.to_string(index=False, float_format=lambda v: f'{v:.4g}'))
+    v = importlib.metadata.version
+    about = dict(date=time.strftime('%Y-%m-%d'), machine=f'{cpu_name()}, {os.cpu_count()} cores', threads=args.threads,
+                 versions=f"Python {platform.python_version()}, torch {v('torch')}, fastai {v('fastai')}",
+                 command=' '.join(['python', f'benchmarks/{name}.py', *(Path(o).name if os.sep in o else o for o in sys.argv[1:])]))
+    args.out.mkdir(parents=True, exist_ok=True)
+    df.assign(**about).to_csv(args.out/f'{name}.csv', index=False)
+    return df
+
+def bars(name, labels, values, xlabel, args, log=True, fmt='{:.3g}'):
+    "A picture of horizontal bars, NAME.png"
+    from matplotlib.figure import Figure
+    fig = Figure(figsize=(6.5, 0.3*len(labels)+0.9), layout='constrained')
+    ax = fig.subplots()
+    ax.barh(labels, values, color=['#c0504d' if 'digitfast' in o else '#8fa8c0' for o in labels])
+    for i,v in enumerate(values): ax.text(v, i, ' '+fmt.format(v), va='center', fontsize=8)
+    ax.invert_yaxis()
+    ax.margins(x=.12)
+    if log: ax.set_xscale('log')
+    ax.set_xlabel(xlabel)
+    fig.savefig(args.out/f'{name}.png', dpi=80)
+
+def fold(df, seed=0):
+    "Positions of nine tenths of the rows to train on, and of a stratified tenth to measure on"
+    from digitfast.data import digit_splitter
+    return digit_splitter('stratified', 0.1, seed)(df)
+
+def tensors(df):
+    "Pixels (n, 1, side, side) uint8 and labels of a frame, as plain tensors"
+    import torch
+    x = torch.from_numpy(df.drop(columns='label').to_numpy(np.uint8, copy=True))
+    side = round(x.shape[1]**0.5)
+    return x.view(-1, 1, side, side).contiguous(), torch.tensor(df.label.to_numpy())
+
+def alternate(fs, n, clock=time.perf_counter):
+    "Seconds of each function of the dict `fs`, called in turn `n` times after a first time that is not counted"
+    res = {k:[] for k in fs}
+    for i in range(n+1):
+        for k,f in fs.items():
+            t = clock()
+            f()
+            if i: res[k].append(clock()-t)
+    return res

@@ -1,0 +1,77 @@
+"""One epoch of normalised, shuffled batches: digitfast against a stock fastai DataBlock, torch's DataLoader and bare indexing.
+
+    python benchmarks/loading.py digit-recognizer.zip"""
+from _common import alternate, bars, parse, parser, save, tensors
+import numpy as np, time
+from itertools import islice
+
+class Digits:
+    "Images as torchvision's MNIST keeps and gives them: an array of all, a PIL image for one, transformed"
+    def __init__(self, x, y, tfm): self.x,self.y,self.tfm = x,y,tfm
+    def __len__(self): return len(self.x)
+    def __getitem__(self, i):
+        from PIL import Image
+        return self.tfm(Image.fromarray(self.x[i])), self.y[i]
+
+def stock_fastai(df, get_x, bs, **kwargs):
+    "A DataBlock as fastbook's chapter 13 has it, images from `get_x` of a row"
+    from fastai.vision.all import CategoryBlock, DataBlock, ImageBlock, Normalize, PILImageBW, ColReader, RandomSplitter
+    cols = list(df.columns[1:])
+    block = DataBlock((ImageBlock(cls=PILImageBW), CategoryBlock(vocab=sorted(df.label.unique()), sort=False)), get_x=get_x, get_y=ColReader('label'),
+                      splitter=kwargs.pop('splitter', None) or (lambda o: (list(range(len(o))), [0])), batch_tfms=Normalize.from_stats([0.1307], [0.3081], cuda=False))
+    return block.dataloaders(df, bs=bs, device='cpu', **kwargs)
+
+def torch_loader(x, y, bs, workers=0):
+    "As in PyTorch's MNIST example"
+    from torch.utils.data import DataLoader
+    from torchvision import transforms as T
+    return DataLoader(Digits(x[:,0].numpy(), y.tolist(), T.Compose([T.ToTensor(), T.Normalize((0.1307,), (0.3081,))])), batch_size=bs, shuffle=True, num_workers=workers)
+
+def digitfast(df, bs):
+    from digitfast.data import DigitDataLoaders
+    return DigitDataLoaders.from_df(df, valid=[0], bs=bs, device='cpu').train
+
+class Bare:
+    "Index a tensor with a slice of a random order, and normalise: no library at all"
+    def __init__(self, x, y, bs): self.x,self.y,self.bs = x,y,bs
+    def __iter__(self):
+        import torch
+        for b in torch.randperm(len(self.x)).split(self.bs): yield self.x[b].float().div_(255).sub_(0.1307).div_(0.3081), self.y[b]
+
+def run_through(dl):
+    for b in dl: pass
+
+def fast(df, bs, n):
+    "Seconds of an epoch of digitfast and of bare indexing, in turn, `n` of each"
+    dl,bare = digitfast(df, bs),Bare(*tensors(df), bs)
+    return alternate(dict(digitfast=lambda: run_through(dl), bare=lambda: run_through(bare)), n)
+
+if __name__=='__main__':
+    p = parser(__doc__)
+    p.add_argument('--bs', type=int, default=128, help='batch size')
+    p.add_argument('--rows', type=int, help='rows of the training CSV; all if left out')
+    p.add_argument('--limit', type=float, default=300, help='seconds after which a rival is cut off')
+    args = parse(p)
+    from digitfast.read import read_csvs
+    df = read_csvs(args.data).train.iloc[:args.rows].reset_index(drop=True)
+    x,y = tensors(df)
+    res = {k:(min(v),True) for k,v in fast(df, args.bs, 7).items()}
+    cols = list(df.columns[1:])
+    def row_image(r): return r[cols].to_numpy(np.uint8).reshape(x.shape[-2:])
+    def array_image(r, a=x[:,0].numpy()): return a[r.name]
+    from fastai.vision.all import PILImageBW
+    slow = {'torch DataLoader, PIL per item': lambda: torch_loader(x, y, args.bs), 'the same, 2 workers': lambda: torch_loader(x, y, args.bs, 2),
+            'fastai DataBlock, from an array': lambda: stock_fastai(df, array_image, args.bs).train,
+            'fastai DataBlock, from rows': lambda: stock_fastai(df, row_image, args.bs).train}
+    for k,f in slow.items():
+        dl,t,done = f(),time.perf_counter(),0
+        for b in dl:
+            done += len(b[0])
+            if time.perf_counter()-t>args.limit: break
+        s = time.perf_counter()-t
+        res[k] = s,done>=len(df)//args.bs*args.bs
+        print(f'{k}: {s:.2f} s', flush=True)
+    bare,ours = res['bare'][0],res['digitfast'][0]
+    rows = [dict(loader={'bare':'bare indexing','digitfast':'digitfast'}.get(k, k), seconds=s, finished=ok, times_bare=s/bare, times_digitfast=s/ours, rows=len(df), bs=args.bs) for k,(s,ok) in res.items()]
+    t = save('loading', sorted(rows, key=lambda o: o['seconds']), args)
+    bars('loading', t.loader.tolist(), t.seconds.tolist(), f'seconds for an epoch of {len(df):,} images (batches of {args.bs})', args)

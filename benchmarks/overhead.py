@@ -1,0 +1,72 @@
+"""The price of the toolkit: a bare PyTorch loop against the same net, batches, augmentation, optimiser, schedule and validation under `Learner`.
+
+    python benchmarks/overhead.py digit-recognizer.zip"""
+from _common import alternate, bars, parse, parser, save
+import time, warnings
+from contextlib import nullcontext
+from dataclasses import replace
+
+def learner_epoch(recipe, dls, cbs=None):
+    "Train by `recipe` as `digitfast train` does"
+    learn = recipe.learner(dls)
+    with learn.no_bar(), learn.no_logging(): recipe.fit(learn, cbs=cbs)
+
+def bare_epoch(recipe, dls):
+    "The same by hand, for recipes of AdamW under 1cycle"
+    import torch, torch.nn.functional as F
+    from fastai.torch_core import TensorImage
+    from digitfast.data import NormalizePixels
+    from digitfast.learner import best_precision, opts
+    from digitfast.models import create_model
+    (x,y),(xv,yv) = ([o.as_subclass(torch.Tensor) for o in dl.tensors] for dl in dls.loaders)
+    norm = next(f for f in dls.train.after_batch.fs if isinstance(f, NormalizePixels))
+    aug = [f for f in dls.train.after_batch.fs if type(f).__module__=='digitfast.learner']
+    model = create_model(recipe.arch, len(dls.vocab), dls.side, **recipe.arch_kwargs).to(memory_format=torch.channels_last)
+    bf16 = best_precision('auto', dls.device, recipe.precision)=='bf16'
+    opt = (torch.optim.AdamW if recipe.opt=='adamw' else torch.optim.Adam)(model.parameters(), lr=recipe.lr, betas=(.95,.99), eps=1e-5, weight_decay=recipe.wd, fused=True)
+    n_epoch,bs = recipe.n_epoch(len(x)),dls.train.bs
+    sched = torch.optim.lr_scheduler.OneCycleLR(opt, recipe.lr, total_steps=n_epoch*(len(x)//bs), pct_start=.25, base_momentum=.85, max_momentum=.95, final_div_factor=4000)
+    ema = torch.optim.swa_utils.AveragedModel(model, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(recipe.ema), use_buffers=True) if recipe.ema else None
+    def _net(m, x):
+        with torch.autocast('cpu', torch.bfloat16) if bf16 else nullcontext(): p = m(x)
+        return p.float()
+    for epoch in range(n_epoch):
+        model.train()
+        for b in torch.randperm(len(x)).split(bs)[:len(x)//bs]:
+            xb = x.index_select(0, b).float().div_(255)
+            for f in aug: xb = f(TensorImage(xb), split_idx=0).as_subclass(torch.Tensor)
+            xb = xb.sub_(norm.mean).div_(norm.std)
+            loss = F.cross_entropy(_net(model, xb), y[b], label_smoothing=recipe.smooth)
+            loss.backward()
+            opt.step()
+            opt.zero_grad()
+            sched.step()
+            if ema is not None: ema.update_parameters(model)
+        m = (model if ema is None else ema.module).eval()
+        with torch.no_grad():
+            ps = torch.cat([_net(m, o.float().div_(255).sub_(norm.mean).div_(norm.std)) for o in xv.split(dls.valid.bs)])
+            F.cross_entropy(ps, yv).item(), (ps.argmax(1)==yv).float().mean().item()
+
+def measure(recipe, df, n, clock=time.perf_counter):
+    "Seconds of an epoch by hand and under `Learner`, in turn, `n` of each"
+    recipe = replace(recipe, epochs=1)
+    dls = recipe.dls(df, device='cpu')
+    return alternate(dict(bare=lambda: bare_epoch(recipe, dls), learner=lambda: learner_epoch(recipe, dls)), n, clock)
+
+if __name__=='__main__':
+    p = parser(__doc__)
+    p.add_argument('--recipe', action='append', help='a recipe; quick and single if left out')
+    p.add_argument('--rows', type=int, help='rows of the training CSV; all for quick and 8,400 for others if left out')
+    p.add_argument('--times', type=int, default=5, help='epochs of each, in turn')
+    args = parse(p)
+    warnings.simplefilter('ignore')
+    from digitfast.learner import recipes
+    from digitfast.read import read_csvs
+    df,rows = read_csvs(args.data).train,[]
+    for k in args.recipe or [o for o in ('quick','single') if o in recipes]:
+        n = args.rows or (None if k=='quick' else 8400)
+        res = measure(recipes[k], df.iloc[:n], args.times)
+        bare,ours = (sorted(v)[len(v)//2] for v in res.values())
+        rows.append(dict(recipe=k, bare=bare, learner=ours, ratio=ours/bare, rows=len(df.iloc[:n]), bs=recipes[k].bs, times=args.times))
+    t = save('overhead', rows, args)
+    bars('overhead', t.recipe.tolist(), t.ratio.tolist(), 'seconds under Learner / seconds of a bare loop', args, log=False, fmt='{:.2f}')
