@@ -6,9 +6,9 @@
 __all__ = ['ShiftTTA', 'predict_rows', 'predict_test', 'check_canary', 'looks', 'unlike', 'submission', 'save_submission',
            'check_submission']
 
-# %% ../nbs/06_submit.ipynb #2ee73259
+# %% ../nbs/06_submit.ipynb #4eeca066
 from .read import DataError, RunError, read_csvs, DigitData
-import csv, io, math
+import csv, gc, io, math
 import numpy as np, pandas as pd, torch
 from contextlib import nullcontext
 from pathlib import Path
@@ -26,16 +26,25 @@ class ShiftTTA(Callback):
         self.n,self.learn.xb = len(views),(torch.cat(views),)
     def after_pred(self): self.learn.pred = self.pred.softmax(-1).view(self.n, -1, self.pred.shape[-1]).mean(0).log()
 
-# %% ../nbs/06_submit.ipynb #57f912a4
+# %% ../nbs/06_submit.ipynb #21928863
+_block = 2**16 # rows that are predicted at a time
+
 def predict_rows(
     learn, # A Learner
     items=None, # Rows to predict, as for `dls.test_dl`; the validation rows of `learn` if None
     tta=0, # Pixels of shift in test-time augmentation
 )->np.ndarray: # Probabilities, (n, classes) float32, in the order of the rows
     "Probabilities of each class for each row"
-    dl = learn.dls.valid if items is None else learn.dls.test_dl(items)
-    with learn.no_bar(), learn.no_logging() if hasattr(learn, 'recorder') else nullcontext():
-        return learn.get_preds(dl=dl, cbs=ShiftTTA(tta) if tta else None)[0].float().numpy()
+    def _preds(dl):
+        with learn.no_bar(), learn.no_logging() if hasattr(learn, 'recorder') else nullcontext():
+            return learn.get_preds(dl=dl, cbs=ShiftTTA(tta) if tta else None)[0].float().numpy()
+    if items is None: return _preds(learn.dls.valid)
+    if not isinstance(items, pd.DataFrame) or len(items)<=_block: return _preds(learn.dls.test_dl(items))
+    res = []
+    for i in range(0, len(items), _block):
+        res.append(_preds(learn.dls.test_dl(items.iloc[i:i+_block])))
+        gc.collect() # a DataLoader is in a reference cycle, and would keep its rows
+    return np.concatenate(res)
 
 # %% ../nbs/06_submit.ipynb #ce7360f3
 def predict_test(
