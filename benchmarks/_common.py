@@ -15,9 +15,7 @@ def parser(doc, data=True):
 
 def parse(p):
     args = p.parse_args()
-    os.environ['OMP_NUM_THREADS'] = str(args.threads) # for the processes that a benchmark starts
-    import torch
-    torch.set_num_threads(args.threads)
+    os.environ['OMP_NUM_THREADS'] = str(args.threads) # before torch is imported, and for the processes that a benchmark starts
     return args
 
 def cpu_name():

@@ -1,0 +1,187 @@
+"""Seconds of training until held-out rows are predicted this well, for digitfast's recipes and for what people would use instead.
+
+    python benchmarks/time_to_accuracy.py digit-recognizer.zip
+
+Every system trains on the same nine tenths of the rows in its own published style, and is measured on the same tenth: when it has trained for a
+quarter of a second, then each time its seconds have grown by a twentieth, and at its end. On the clock are batches and steps; reading the CSVs, imports,
+set-up and measuring, a system's own validation too, are not. A rival is cut off after `--limit` seconds, and a slow system trained once."""
+from _common import fold, parse, parser, save, tensors
+from loading import Digits, stock_fastai, torch_loader
+import time, warnings
+import numpy as np
+
+targets = [.97, .98, .99, .993, .995, .996]
+
+class Clock:
+    "Seconds of training, and the accuracy on held-out rows along the way"
+    def __init__(self, yv, limit): self.yv,self.limit,self.marks,self.due,self.spent,self.cut = yv,limit,[],.25,0.,False
+    def start(self): self.t = time.perf_counter()
+    def batch(self, predict):
+        "After each batch: measure with `predict()`, the class of each held-out row, if it is time to. True once the time is up"
+        if self.spent+time.perf_counter()-self.t>=self.due: self.measure(predict)
+        return self.cut
+    def measure(self, predict):
+        self.spent += time.perf_counter()-self.t
+        self.marks.append((self.spent, (predict()==self.yv).float().mean().item()))
+        self.due = max(self.spent*1.05, self.due+.25)
+        self.cut = self.limit is not None and self.spent>self.limit
+        self.start()
+    def until(self, acc): return next((s for s,a in self.marks if a>=acc), None)
+
+def classes_of(model, xs):
+    "Classes of batches `xs`"
+    import torch
+    was = model.training
+    model.eval()
+    with torch.no_grad(): ps = torch.cat([model(x).argmax(1) for x in xs])
+    model.train(was)
+    return ps
+
+def normal(x, bs=1000): return [o.float().div_(255).sub_(0.1307).div_(0.3081) for o in x.split(bs)]
+
+def torch_loop(model, opt, sched, batches, epochs, loss, clock, xv, each='batch'):
+    "The loop that everyone writes"
+    def predict(): return classes_of(model, xv)
+    model.train()
+    clock.start()
+    for epoch in range(epochs):
+        for x,y in batches():
+            opt.zero_grad()
+            loss(model(x), y).backward()
+            opt.step()
+            if each=='batch': sched.step()
+            if clock.batch(predict): return
+        if each=='epoch': sched.step()
+    clock.measure(predict)
+
+def mark(clock, predict):
+    "A callback that keeps the clock of a Learner"
+    from fastai.callback.core import Callback, CancelFitException
+    class Mark(Callback):
+        order = 90
+        def after_batch(self):
+            if self.training and clock.batch(lambda: predict(self.learn)): raise CancelFitException
+        def before_validate(self): clock.spent += time.perf_counter()-clock.t
+        def after_epoch(self): clock.start()
+    return Mark()
+
+def digitfast(recipe):
+    def _run(df, trn, val, clock):
+        import torch
+        from digitfast.learner import get_recipe, seed_all
+        from digitfast.submit import predict_rows
+        r = get_recipe(recipe)
+        dls = r.dls(df, valid=val)
+        seed_all(torch.initial_seed(), dls)
+        learn = r.learner(dls)
+        xv = torch.cat([b[0].as_subclass(torch.Tensor) for b in dls.valid]).split(1000)
+        def predict(learn): return classes_of(learn.ema.avg.module if hasattr(learn, 'ema') else learn.model, xv)
+        clock.start()
+        with learn.no_bar(), learn.no_logging(): r.fit(learn, cbs=mark(clock, predict))
+        clock.measure(lambda: torch.tensor(predict_rows(learn, tta=r.tta).argmax(1)))
+        return learn.model
+    return _run
+
+def stock(df, trn, val, clock):
+    "fastbook's chapter 13: PIL images, the stride-2 net with batch norm, five epochs of 1cycle"
+    import torch, torch.nn.functional as F
+    from torch import nn
+    from fastai.vision.all import Learner, accuracy
+    x = df.iloc[:,1:].to_numpy(np.uint8).reshape(len(df), 28, 28)
+    dls = stock_fastai(df, lambda r: x[r.name], 512, splitter=lambda o: (trn, val))
+    def conv(ni, nf, ks=3, act=True):
+        layers = [nn.Conv2d(ni, nf, stride=2, kernel_size=ks, padding=ks//2)]
+        if act: layers.append(nn.ReLU())
+        return nn.Sequential(*layers, nn.BatchNorm2d(nf))
+    model = nn.Sequential(conv(1, 8, ks=5), conv(8, 16), conv(16, 32), conv(32, 64), conv(64, 10, act=False), nn.Flatten())
+    learn = Learner(dls, model, loss_func=F.cross_entropy, metrics=accuracy)
+    xv = normal(torch.from_numpy(x[val][:,None].copy()))
+    def predict(learn): return classes_of(learn.model, xv)
+    clock.start()
+    with learn.no_bar(), learn.no_logging(): learn.fit_one_cycle(5, .06, cbs=mark(clock, predict))
+    if not clock.cut: clock.measure(lambda: predict(learn))
+    return model
+
+def example(df, trn, val, clock):
+    "PyTorch's MNIST example: 14 epochs of Adadelta"
+    import torch, torch.nn.functional as F
+    from torch import nn
+    (x,y),(xv,_) = tensors(df.iloc[trn]),tensors(df.iloc[val])
+    model = nn.Sequential(nn.Conv2d(1, 32, 3), nn.ReLU(), nn.Conv2d(32, 64, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Dropout(.25), nn.Flatten(),
+                          nn.Linear(9216, 128), nn.ReLU(), nn.Dropout(.5), nn.Linear(128, 10), nn.LogSoftmax(1))
+    opt = torch.optim.Adadelta(model.parameters(), lr=1.)
+    dl = torch_loader(x, y, 64)
+    torch_loop(model, opt, torch.optim.lr_scheduler.StepLR(opt, 1, gamma=.7), lambda: dl, 14, F.nll_loss, clock, normal(xv), each='epoch')
+    return model
+
+def keras(df, trn, val, clock):
+    "Keras' MNIST convnet in torch: 15 epochs of Adam, arrays in memory"
+    import torch, torch.nn.functional as F
+    from torch import nn
+    (x,y),(xv,_) = tensors(df.iloc[trn]),tensors(df.iloc[val])
+    model = nn.Sequential(nn.Conv2d(1, 32, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(32, 64, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Dropout(.5), nn.Linear(1600, 10))
+    opt = torch.optim.Adam(model.parameters(), lr=1e-3, eps=1e-7)
+    x = x.float()/255
+    def batches(): return ((x[b], y[b]) for b in torch.randperm(len(x)).split(128))
+    torch_loop(model, opt, torch.optim.lr_scheduler.ConstantLR(opt, 1.), batches, 15, F.cross_entropy, clock, [o.float()/255 for o in xv.split(1000)])
+    return model
+
+def train_mnist_fast(epochs):
+    "tuomaso/train_mnist_fast, notebook 8, as a bare loop over tensors; its one epoch was of 60,000 rows"
+    def _run(df, trn, val, clock):
+        import torch, torch.nn.functional as F
+        from torch import nn
+        (x,y),(xv,_) = tensors(df.iloc[trn]),tensors(df.iloc[val])
+        model = nn.Sequential(nn.Conv2d(1, 24, 5), nn.MaxPool2d(2), nn.ReLU(), nn.Conv2d(24, 32, 3), nn.MaxPool2d(2), nn.ReLU(), nn.Flatten(),
+                              nn.Linear(800, 256), nn.ReLU(), nn.Linear(256, 10), nn.LogSoftmax(1))
+        opt = torch.optim.Adam(model.parameters(), lr=1e-2, betas=(.7,.9))
+        x = torch.cat(normal(x)) # it was stored so
+        bs = 256
+        sched = torch.optim.lr_scheduler.OneCycleLR(opt, 1e-2, total_steps=epochs*((len(x)-1)//bs+1), cycle_momentum=False)
+        torch_loop(model, opt, sched, lambda: zip(x.split(bs), y.split(bs)), epochs, F.nll_loss, clock, normal(xv))
+        return model
+    return _run
+
+rivals = {**{f'train_mnist_fast, {n} epoch{"s"*(n>1)}':train_mnist_fast(n) for n in (1,2,3,5)}, "Keras' convnet in torch":keras, 'stock fastai, fastbook':stock, "PyTorch's example":example}
+
+def main():
+    import torch
+    from digitfast.learner import recipes
+    from digitfast.read import read_csvs
+    systems = {**{f'digitfast {k}':digitfast(k) for k in ('quick','single') if k in recipes}, **rivals}
+    p = parser(__doc__)
+    p.add_argument('--system', action='append', help=f'one of: {"; ".join(systems)}; all if left out')
+    p.add_argument('--seeds', type=int, default=3, help='trainings of each system, the slow ones once')
+    p.add_argument('--limit', type=float, default=300, help='seconds of training after which a rival is cut off')
+    p.add_argument('--rows', type=int, help='rows of the training CSV; all if left out')
+    args = parse(p)
+    warnings.simplefilter('ignore')
+    df,rows = read_csvs(args.data).train.iloc[:args.rows],[]
+    trn,val = fold(df)
+    yv = torch.tensor(df.label.to_numpy()[val])
+    torch.optim.Adam([torch.ones(1)]) # the first optimiser imports much, which is not on the clock
+    for k in args.system or systems:
+        for seed in range(args.seeds):
+            torch.manual_seed(seed)
+            clock = Clock(yv, None if 'digitfast' in k else args.limit)
+            systems[k](df, trn, val, clock)
+            last = clock.marks[-1]
+            rows.append(dict(system=k, seed=seed, seconds=last[0], accuracy=last[1], best=max(a for _,a in clock.marks), finished=not clock.cut, **{f'{t:.1%}':clock.until(t) for t in targets}))
+            print('  '.join(f'{a}={b:.4g}' if isinstance(b, float) else f'{a}={b}' for a,b in rows[-1].items()), flush=True)
+            if last[0]>60: break
+    t = save('time_to_accuracy', rows, args)
+    picture(t, args)
+
+def picture(t, args):
+    "Seconds to each target that a system reached in each of its trainings, on average"
+    from matplotlib.figure import Figure
+    fig = Figure(figsize=(6.5,3.2), layout='constrained')
+    ax = fig.subplots()
+    for k,g in t.groupby('system', sort=False):
+        s = g[[f'{o:.1%}' for o in targets]].astype(float).mean(skipna=False).dropna()
+        if len(s): ax.plot(s, [f'{float(o[:-1]):g} %' for o in s.index], 'o-', label=k, lw=2 if 'digitfast' in k else 1, color='#c0504d' if k=='digitfast quick' else None)
+    ax.set(xscale='log', xlabel='seconds of training', ylabel='held-out accuracy')
+    ax.legend(frameon=False, fontsize=7, loc='upper left', bbox_to_anchor=(1,1))
+    fig.savefig(args.out/'time_to_accuracy.png', dpi=80)
+
+if __name__=='__main__': main()
