@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['epilog', 'app', 'flags', 'data_help', 'say', 'result', 'train', 'predict', 'check', 'submit', 'publish', 'compare',
-           'versus', 'report', 'models', 'info', 'main']
+           'versus', 'ensemble', 'export', 'report', 'models', 'info', 'main']
 
 # %% ../nbs/11_cli.ipynb #78871353
 import json, sys, traceback
@@ -55,7 +55,7 @@ class _Bar:
     def stop(self):
         if self.bar: self.bar.stop()
 
-# %% ../nbs/11_cli.ipynb #f809ed59
+# %% ../nbs/11_cli.ipynb #580be5aa
 data_help = "A folder or zip with the CSVs, or 'sample' for the small sample in the package."
 
 def _one_of(*names):
@@ -83,6 +83,9 @@ def train(
     seed:A[int, Opt(min=0, max=2**32-1, help='Seed of weights, order and augmentation. The split has its own, so that seeds share it.')]=42,
     precision:A[str, Opt(parser=_one_of('auto','fp32','bf16','fp16'), metavar='auto|fp32|bf16|fp16', help="Arithmetic of the net; auto is the recipe's where the processor is good at it.")]='auto',
     device:A[str, Opt(parser=_one_of('auto','cpu','cuda'), metavar='auto|cpu|cuda', help='Where to train; auto is a GPU that works, else the CPU.')]='auto',
+    members:A[Optional[int], Opt(min=1, metavar='N', help="Nets to train and average, if not the recipe's: an ensemble.")]=None,
+    member:A[Optional[int], Opt(min=0, metavar='K', help='Train only this member, 0 to N-1; join them with digitfast ensemble.')]=None,
+    scheduler:A[Optional[str], Opt(metavar='HOST:PORT', help="Dask scheduler to whose workers the members go; left out, one after another here, or one on each GPU.")]=None,
     out:A[Optional[Path], Opt(metavar='DIR', help='Directory of the run; left out, a dated one under runs/.')]=None,
     resume:A[bool, Opt('--resume', help='Go on with the unfinished run in --out.')]=False,
 ):
@@ -94,7 +97,7 @@ def train(
         if name is not None and name not in known: raise typer.BadParameter(f"unknown {what} '{name}': use one of {', '.join(known)}")
     if resume and out is None: raise typer.BadParameter('--resume needs --out DIR, the directory of the unfinished run')
     bar = _Bar()
-    try: path = run.train(data, recipe, out, seed, precision, device, resume, say=say, tick=bar, arch=arch, epochs=epochs, lr=lr, bs=bs, valid_pct=valid_pct)
+    try: path = run.train(data, recipe, out, seed, precision, device, resume, member, scheduler, say=say, tick=bar, arch=arch, epochs=epochs, lr=lr, bs=bs, valid_pct=valid_pct, members=members)
     finally: bar.stop()
     metrics = run.read_metrics(path)
     if flags['json'] or flags['quiet']: result(metrics, str(path))
@@ -186,7 +189,7 @@ def compare(
     table = _compare(data, system, seeds, epochs, device, out, say=say)
     result(table.reset_index().to_dict('records'), '', table.round(4).to_string(), '', f"saved in {out}: compare.csv, runs.csv and compare.png")
 
-# %% ../nbs/11_cli.ipynb #37f58fef
+# %% ../nbs/11_cli.ipynb #545a5fc2
 @app.command(epilog=epilog)
 def versus(
     a:A[Path, Arg(metavar='RUN', help='Directory of a finished run.')],
@@ -196,6 +199,31 @@ def versus(
     from digitfast.measure import versus as _versus
     v = _versus(a, b)
     result(dict(a=str(a), b=str(b), a_only=v.a_only, b_only=v.b_only, p=v.p, text=v.text), v.text)
+
+@app.command(epilog=epilog)
+def ensemble(
+    runs:A[list[Path], Arg(metavar='RUN RUN …', help='Directories of finished runs on the same data, such as members trained apart.')],
+    out:A[Optional[Path], Opt(metavar='DIR', help='Directory of the ensemble; left out, a dated one under runs/.')]=None,
+):
+    "Join finished runs into an ensemble: their probabilities are averaged, and measured on rows that none of them saw."
+    from digitfast import run
+    path = run.ensemble(runs, out, say=say)
+    if flags['json'] or flags['quiet']: result(run.read_metrics(path), str(path))
+
+@app.command(epilog=epilog)
+def export(
+    run:A[Path, Arg(metavar='RUN', help='Directory of a finished run.')],
+    onnx:A[Optional[Path], Opt(metavar='FILE', help="ONNX, for other programs (pip install 'digitfast[onnx]'): uint8 pixels (n, 1, side, side) in, probabilities out. An ensemble is one model; --tta's shifted copies stay outside.")]=None,
+    pickle:A[Optional[Path], Opt(metavar='FILE', help="fastai's own learn.export, for load_learner. A pickle is code, and runs when it is loaded: for your own use.")]=None,
+):
+    "Write the model of RUN for other programs: as ONNX, or as fastai's own pickle."
+    if not (onnx or pickle): raise typer.BadParameter("say what to write: --onnx FILE or --pickle FILE")
+    from digitfast.export import load_model, save_onnx, save_pickle
+    learn,files = load_model(run, 'cpu'),{}
+    if onnx: files['onnx'] = save_onnx(learn, onnx)
+    if pickle: files['pickle'] = save_pickle(learn, pickle)
+    result(files, *map(str, files.values()))
+    if pickle and not flags['quiet']: print(f"note: {pickle} is a pickle, and whoever loads it runs the code in it: share the ONNX file or RUN/model instead", file=sys.stderr)
 
 @app.command(epilog=epilog)
 def report(run:A[Path, Arg(metavar='RUN', help='Directory of a finished run.')]):
@@ -234,7 +262,7 @@ def info():
            f"reduced precision, for recipes that want it: {data['precision']}", f"data: {data['data'] or 'none on disk'}",
            f"Kaggle credentials: {creds or 'none'}")
 
-# %% ../nbs/11_cli.ipynb #fe845c0d
+# %% ../nbs/11_cli.ipynb #f0a13b41
 def main(
     args=None, # Words of the command line; `sys.argv`'s if None
 ):
@@ -248,5 +276,5 @@ def main(
         if flags['debug']: traceback.print_exc()
         stop = not isinstance(e, DigitError)
         print(f"stopped: {e}" if stop and str(e) else 'stopped' if stop else f"error: {e}", file=sys.stderr)
-        sys.exit(130 if stop else 1)
+        sys.exit(getattr(e.__cause__ or e, 'code', 130) if stop else 1) # 130 is Ctrl-C, 143 SIGTERM
     except BrokenPipeError: sys.exit(1)

@@ -4,14 +4,14 @@
 
 # %% auto #0
 __all__ = ['opts', 'losses', 'recipes', 'seed_all', 'LossAccuracy', 'digit_learner', 'RandAffine', 'shifts', 'EMA', 'ValidEvery',
-           'best_precision', 'BF16', 'ValueLoss', 'Recipe', 'find_lr', 'get_recipe']
+           'best_precision', 'BF16', 'AdamW', 'ValueLoss', 'Recipe', 'find_lr', 'get_recipe']
 
-# %% ../nbs/04_learner.ipynb #5badecb2
+# %% ../nbs/04_learner.ipynb #5168356f
 from .read import DataError, DigitError
 from .data import DigitDataLoaders, digit_splitter
 from .baseline import as_value, by_hand, mse, nearest_label
 from .models import create_model
-import random, tempfile
+import inspect, random, tempfile
 import torch, torch.nn.functional as F
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -118,13 +118,14 @@ class EMA(Callback):
     def after_validate(self):
         if self.learn.epoch<self.learn.n_epoch-1: self._swap()
 
-# %% ../nbs/04_learner.ipynb #0d9112e8
+# %% ../nbs/04_learner.ipynb #9df48c9f
 class ValidEvery(Callback):
     "Validate every `n` epochs and after the last"
     order = 25 # after `EMA`, which has swapped the weights by then and swaps them back
-    def __init__(self, n): self.n = n
+    def __init__(self, n): self.n,self.skip = n,False
+    def before_train(self): self.skip = (self.epoch+1)%self.n>0 and self.epoch<self.n_epoch-1
     def before_validate(self):
-        if (self.epoch+1)%self.n and self.epoch<self.n_epoch-1: raise CancelValidException
+        if self.skip: self.skip = False; raise CancelValidException
 
 # %% ../nbs/04_learner.ipynb #04ad6236
 def best_precision(
@@ -151,8 +152,13 @@ class BF16(Callback):
     def after_pred(self): self.learn.pred = to_float(self.pred)
     def after_fit(self): self.model.__dict__.pop('forward', None)
 
-# %% ../nbs/04_learner.ipynb #42fbe033
-opts = dict(adam=Adam, adamw=partial(OptimWrapper, opt=partial(torch.optim.AdamW, fused=True)), sgd=partial(OptimWrapper, opt=torch.optim.SGD))
+# %% ../nbs/04_learner.ipynb #50c5503c
+class AdamW(torch.optim.AdamW):
+    "torch's AdamW, less its hooks for `torch.compile`, whose import takes a second at the first step"
+    add_param_group,zero_grad,state_dict,load_state_dict = (inspect.unwrap(getattr(torch.optim.AdamW, k)) for k in ('add_param_group','zero_grad','state_dict','load_state_dict'))
+    step = torch.no_grad()(inspect.unwrap(torch.optim.AdamW.step))
+
+opts = dict(adam=Adam, adamw=partial(OptimWrapper, opt=partial(AdamW, betas=(0.9,0.99), eps=1e-5, fused=True)), sgd=partial(OptimWrapper, opt=torch.optim.SGD))
 
 class ValueLoss:
     "Mean squared error of one output and the number of the class, as in the articles; the output is squashed into 0 to `n`-0.5 for predictions only"
@@ -286,7 +292,7 @@ def _fit_by_hand(recipe, learn, cbs):
         for k,v in hand.params.items(): learn.model.ps[k].copy_(v)
     return learn
 
-# %% ../nbs/04_learner.ipynb #983df441
+# %% ../nbs/04_learner.ipynb #88d61258
 def _hand(k, reported, **kwargs):
     return Recipe(arch=k, opt='by_hand', normalize=False, split='last', valid_pct=0.2, bs=by_hand[k].bs or 256, lr=by_hand[k].lr or 0., epochs=by_hand[k].epochs,
                   sched='flat', wd=0., source='an article, by hand'+(', but from narrower weights: see the baseline notebook' if by_hand[k].init.__name__=='he_params' else ''), reported=reported, **kwargs)
@@ -294,8 +300,16 @@ def _hand(k, reported, **kwargs):
 def _article(arch, epochs, lr, **kwargs):
     return Recipe(**{**dict(arch=arch, epochs=epochs, lr=lr, normalize=False, split='last', valid_pct=0.2, opt='sgd', sched='flat', bs=256, wd=0.), **kwargs})
 
+_single = Recipe(arch='residual', valid_pct=0.05, bs=128, smooth=0.05, lr=5e-3, images=1_050_000, affine=dict(rotate=12, shift=2, zoom=0.12, shear=6), tta=1, precision='bf16',
+                 source='the best that one net reaches in ten minutes on two cores')
+_wide = dict(arch='small', arch_kwargs=dict(chs=(64,64,96,128,160,192), ks=(5,3,3,3,3,3), strides=(2,1,1,1,1,1), ps=0.4))
+_full = dict(arch='small', arch_kwargs=dict(chs=(16,32,48,64,96,128,160), ks=(3,)*7, strides=(1,1,2,1,1,1,1), ps=0.4))
+_five = dict(arch_kwargs=dict(chs=(24,32,64), ks=(5,5,5)))
+
 recipes = dict(
-    quick = Recipe(bs=256, smooth=0.05, affine=dict(shift=1), source='seconds on a CPU: a small net of valid convs under 1cycle'),
+    quick = Recipe(bs=256, precision='bf16', smooth=0.05, affine=dict(shift=1), source='seconds on a CPU: a small net of valid convs under 1cycle'),
+    single = _single,
+    ensemble = replace(_single, members=8, vary=({}, _wide, _five, {}, _full, {}, _five, _wide), valid_every=5, source='eight nets of four kinds, within an hour on two cores'),
     **{k:_hand(k, r) for k,r in (('average','0.8075'), ('linear','0.146'), ('two-layer','0.104'), ('linear-softmax','0.87421'), ('two-layer-softmax','0.90142'), ('numpy','0.83'))},
     **{'two-layer-learner': _article('mlp-30-value', 10, 1e-4, loss='value', reported='0.0996', source='an article: regression on the value of the digit, in a Learner'),
        'two-layer-1cycle': _article('mlp-30', 5, 1e-2, opt='adam', sched='one_cycle', reported='0.90078', source='two layers in a Learner, cross entropy and 1cycle'),

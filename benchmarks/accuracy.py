@@ -1,0 +1,102 @@
+"""What each ingredient is worth: `python benchmarks/accuracy.py DATA [--system NAME …]`
+
+Each system is trained over several seeds on nine tenths of train.csv and measured once on the tenth, which nothing was chosen on. The ladder
+adds one ingredient at a time; what was tried and left out stands beside it; the rival is the published net of the ensemble with the best documented
+honest score. A run that is in runs already is not trained again, so that the command can be stopped and go on."""
+from _common import cpu_name, fold, parse, parser, results
+import math, time, warnings
+import numpy as np, pandas as pd, torch, torch.nn.functional as F
+from dataclasses import dataclass, field, replace
+from torch import nn
+from fastai.callback.schedule import ParamScheduler, SchedExp
+from digitfast.all import *
+from digitfast.learner import Recipe, RandAffine, losses, seed_all
+from digitfast.models import arch, conv
+from digitfast.submit import predict_rows
+
+@arch('rival', 'the net of the 0.99757 ensemble: 32C3-32C3-32C5S2-64C3-64C3-64C5S2-128C4')
+def rival(n_out=10, side=28, ps=0.4):
+    def c(*a, padding=0): return conv(*a, padding=padding, norm=True)
+    return nn.Sequential(c(1, 32, 3, 1), c(32, 32, 3, 1), c(32, 32, 5, 2, padding=2), nn.Dropout(ps), c(32, 64, 3, 1), c(64, 64, 3, 1), c(64, 64, 5, 2, padding=2), nn.Dropout(ps),
+                         c(64, 128, 4, 1), nn.Flatten(), nn.Dropout(ps), nn.Linear(128, n_out))
+
+@dataclass(frozen=True)
+class RivalRecipe(Recipe):
+    "Adam at 1e-3 times 0.95 an epoch, as its author trained it"
+    def fit(self, learn, cbs=None):
+        n = self.n_epoch(len(learn.dls.train_ds))
+        learn.fit(n, 1e-3, cbs=[ParamScheduler(dict(lr=SchedExp(1e-3, 1e-3*0.95**n)))])
+        return learn
+
+class Elastic(RandAffine):
+    "`RandAffine`, and a smooth field of displacements of `alpha` pixels"
+    def __init__(self, alpha, **kwargs): super().__init__(**kwargs); self.alpha = alpha
+    def encodes(self, x:TensorImage):
+        x = super().encodes(x)
+        n,_,h,w = x.shape
+        d = F.interpolate(torch.randn(n, 2, 6, 6)*2*self.alpha/w, size=(h,w), mode='bicubic', align_corners=True).permute(0, 2, 3, 1)
+        grid = F.affine_grid(torch.eye(2, 3).expand(n, 2, 3), list(x.shape), align_corners=False)+d
+        return type(x)(F.grid_sample(x.as_subclass(torch.Tensor), grid, align_corners=False))
+
+@dataclass(frozen=True)
+class ElasticRecipe(Recipe):
+    alpha:float=0.4
+    def dls(self, df, member=None, **kwargs): return DigitDataLoaders.from_df(df, batch_tfms=[Elastic(self.alpha, **self.affine)], valid=self.split, valid_pct=self.valid_pct, seed=self.split_seed, bs=self.bs, **kwargs)
+
+def systems(epochs):
+    "{name: recipe}, in the order of the ladder"
+    a = Recipe(arch='fastbook', lr=5e-3, epochs=epochs, precision='bf16', valid_pct=0.05)
+    b = replace(a, arch='small', arch_kwargs=dict(chs=(32,48,64,96,128), ks=(5,3,3,3,3), strides=(2,1,1,2,1)))
+    c = replace(b, smooth=0.05)
+    d = replace(c, affine=recipes['single'].affine)
+    e = replace(d, arch_kwargs=dict(b.arch_kwargs, ps=0.3))
+    f = replace(e, arch='residual', arch_kwargs={})
+    fields = {k:v for k,v in vars(e).items()}
+    return {'stride-2 net': a, 'valid convolutions': b, '+ label smoothing': c, '+ affine': d, '+ dropout': e, '+ residual blocks': f,
+            'left out: average of weights': replace(e, ema=0.998), 'left out: elastic': ElasticRecipe(**fields),
+            'rival': RivalRecipe(arch='rival', opt='adam', bs=64, epochs=epochs, valid_pct=0.05, wd=0., affine=dict(rotate=10, shift=2.8, zoom=0.1), precision='bf16')}
+
+def main():
+    p = parser(__doc__)
+    p.add_argument('--seeds', type=int, default=5)
+    p.add_argument('--epochs', type=int, default=8, help='the budget, a reduced one')
+    p.add_argument('--system', action='append', help='only this system; repeat it for more')
+    args = parse(p)
+    warnings.simplefilter('ignore')
+    d = read_csvs(args.data)
+    trn,tst = fold(d.train)
+    train,test = d.train.iloc[trn],d.train.iloc[tst]
+    y,x = test.label.to_numpy(),test.drop(columns='label')
+    f,rows,probs = args.out/'accuracy-runs.csv',[],{}
+    if f.exists(): rows = pd.read_csv(f).to_dict('records')
+    for name,recipe in systems(args.epochs).items():
+        if args.system and name not in args.system: continue
+        for seed in range(args.seeds):
+            if any(r['system']==name and r['seed']==seed and r['epochs']==args.epochs for r in rows): continue
+            dls = recipe.dls(train)
+            seed_all(seed, dls)
+            learn = recipe.learner(dls)
+            t = time.process_time()
+            with learn.no_bar(), learn.no_logging(): recipe.fit(learn)
+            t = time.process_time()-t
+            for tta in (0,1):
+                probs[name,seed,tta] = predict_rows(learn, x, tta=tta)
+                rows.append(dict(system=name, seed=seed, tta=tta, wrong=int((probs[name,seed,tta].argmax(1)!=y).sum()), nll=float(-np.log(probs[name,seed,tta][np.arange(len(y)),y].clip(1e-12)).mean()),
+                                 cpu_seconds=round(t, 1), epochs=args.epochs, train=len(dls.train_ds), test=len(y), parameters=sum(o.numel() for o in learn.model.parameters()),
+                                 threads=args.threads, precision=learn.precision, date=time.strftime('%Y-%m-%d'), torch=torch.__version__, machine=cpu_name()))
+            print(name, seed, f"{100*(1-rows[-2]['wrong']/len(y)):.2f} %, with shifts {100*(1-rows[-1]['wrong']/len(y)):.2f} %, {t:.0f} s of CPU", flush=True)
+            args.out.mkdir(parents=True, exist_ok=True)
+            pd.DataFrame(rows).to_csv(f, index=False)
+        mine = [probs[k] for k in probs if k[0]==name and k[2]==1]
+        if len(mine)==args.seeds>1:
+            wrong = int((np.mean(mine, 0).argmax(1)!=y).sum())
+            rows.append(dict(rows[-1], system=f'{name}, mean of {len(mine)}', seed=-1, tta=1, wrong=wrong, nll=float(-np.log(np.mean(mine, 0)[np.arange(len(y)),y]).mean())))
+            pd.DataFrame(rows).to_csv(f, index=False)
+    df = pd.DataFrame(rows)
+    df['accuracy'] = 1-df.wrong/df.test
+    g = df.groupby(['system','tta'], sort=False)
+    table = pd.DataFrame(dict(mean=g.accuracy.mean(), sd=g.accuracy.std(), nll=g.nll.mean(), seeds=g.size(), cpu_seconds=g.cpu_seconds.mean(), parameters=g.parameters.first())).reset_index()
+    table.to_csv(args.out/'accuracy.csv', index=False)
+    print(table.round(5).to_string(index=False))
+
+if __name__=='__main__': main()
