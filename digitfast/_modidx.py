@@ -78,6 +78,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                'digitfast.cli._one_of': ('cli.html#_one_of', 'digitfast/cli.py'),
                                'digitfast.cli.check': ('cli.html#check', 'digitfast/cli.py'),
                                'digitfast.cli.compare': ('cli.html#compare', 'digitfast/cli.py'),
+                               'digitfast.cli.demo': ('cli.html#demo', 'digitfast/cli.py'),
                                'digitfast.cli.ensemble': ('cli.html#ensemble', 'digitfast/cli.py'),
                                'digitfast.cli.export': ('cli.html#export', 'digitfast/cli.py'),
                                'digitfast.cli.info': ('cli.html#info', 'digitfast/cli.py'),

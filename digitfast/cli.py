@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['epilog', 'app', 'flags', 'data_help', 'say', 'result', 'train', 'predict', 'check', 'submit', 'publish', 'compare',
-           'versus', 'ensemble', 'export', 'report', 'models', 'info', 'main']
+           'versus', 'ensemble', 'demo', 'export', 'report', 'models', 'info', 'main']
 
 # %% ../nbs/11_cli.ipynb #78871353
 import json, sys, traceback
@@ -189,7 +189,7 @@ def compare(
     table = _compare(data, system, seeds, epochs, device, out, say=say)
     result(table.reset_index().to_dict('records'), '', table.round(4).to_string(), '', f"saved in {out}: compare.csv, runs.csv and compare.png")
 
-# %% ../nbs/11_cli.ipynb #545a5fc2
+# %% ../nbs/11_cli.ipynb #a14f5515
 @app.command(epilog=epilog)
 def versus(
     a:A[Path, Arg(metavar='RUN', help='Directory of a finished run.')],
@@ -209,6 +209,18 @@ def ensemble(
     from digitfast import run
     path = run.ensemble(runs, out, say=say)
     if flags['json'] or flags['quiet']: result(run.read_metrics(path), str(path))
+
+@app.command(epilog=epilog)
+def demo(
+    run:A[Path, Arg(metavar='RUN', help='Directory of a finished run.')],
+    host:A[str, Opt(metavar='ADDRESS', help='Address to bind to; 0.0.0.0 lets other machines in.')]='127.0.0.1',
+    port:A[Optional[int], Opt(min=1, max=65535, help='Port; left out, the first free one from 7860.')]=None,
+    space:A[Optional[Path], Opt('--export', metavar='DIR', help='Serve nothing; write the folder of a Hugging Face Space.')]=None,
+):
+    "A local page to draw on, with what the net makes of it (pip install 'digitfast[demo]')."
+    from digitfast import demo as d
+    if space: result(dict(space=d.export_space(run, space)), str(space))
+    else: d.demo(run, host, port, lambda url: result(dict(url=url), url if flags['quiet'] else f"demo: {url} (Ctrl-C ends it)"))
 
 @app.command(epilog=epilog)
 def export(
@@ -232,7 +244,7 @@ def report(run:A[Path, Arg(metavar='RUN', help='Directory of a finished run.')])
     path = write_report(run)
     result(dict(report=path), str(path))
 
-# %% ../nbs/11_cli.ipynb #de5c76f8
+# %% ../nbs/11_cli.ipynb #15901c5a
 @app.command(epilog=epilog)
 def models():
     "Architectures and recipes: parameters, multiply-accumulates of an image, and where they come from."
@@ -240,10 +252,10 @@ def models():
     from digitfast.models import archs, model_cost
     costs = {k:model_cost(k) for k in archs}
     data = dict(archs={k:dict(parameters=p, macs=m, source=archs[k].source) for k,(p,m) in costs.items()},
-                recipes={k:dict(arch=r.arch, images=r.images, epochs=r.epochs, bs=r.bs, lr=r.lr, source=r.source) for k,r in recipes.items()})
+                recipes={k:dict(arch=r.arch, members=r.members, images=r.images, epochs=r.epochs, bs=r.bs, lr=r.lr, source=r.source) for k,r in recipes.items()})
     result(data, f"{'architecture':<16}{'parameters':>12}{'MACs':>14}  from", *(f"{k:<16}{p:>12,}{m:>14,}  {archs[k].source}" for k,(p,m) in costs.items()), '',
-           f"{'recipe':<20}{'architecture':<16}{'length':>16}{'bs':>6}{'lr':>8}  what",
-           *(f"{k:<20}{r.arch:<16}{(f'{r.epochs} epochs' if r.epochs else f'{r.images:,} images'):>16}{r.bs:>6}{r.lr:>8}  {r.source}" for k,r in recipes.items()))
+           f"{'recipe':<20}{'architecture':<16}{'length':>20}{'bs':>6}{'lr':>8}  what",
+           *(f"{k:<20}{r.arch:<16}{(f'{r.members} x '*(r.members>1)+(f'{r.epochs} epochs' if r.epochs else f'{r.images:,} images')):>20}{r.bs:>6}{r.lr:>8}  {r.source}" for k,r in recipes.items()))
 
 # %% ../nbs/11_cli.ipynb #6cdb8361
 @app.command(epilog=epilog)

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['compare', 'summarise']
 
-# %% ../nbs/10a_compare.ipynb #0bd26c2d
-from .read import read_csvs
+# %% ../nbs/10a_compare.ipynb #2886252d
+from .read import DigitError, read_csvs
 from .data import digit_splitter
 from .learner import get_recipe, recipes, seed_all
 from .export import write_file
@@ -17,7 +17,7 @@ from dataclasses import replace
 from fastcore.all import noop
 from pathlib import Path
 
-# %% ../nbs/10a_compare.ipynb #4bc3385e
+# %% ../nbs/10a_compare.ipynb #6007ca07
 def compare(
     data='sample', # A folder or zip with the CSVs, or 'sample'
     systems=None, # Names in `recipes`; all with one net if None
@@ -29,6 +29,7 @@ def compare(
 )->pd.DataFrame: # A row a system: reported, mean, sd, seeds, parameters, seconds
     "Train `systems` over `seeds` and measure them on a fold of `data`'s training rows that none of them sees. Raises `DigitError` for an unknown system."
     systems = list(systems or [k for k,r in recipes.items() if r.members==1])
+    if many := [k for k in systems if get_recipe(k).members>1]: raise DigitError(f"{many[0]} is an ensemble, and this compares single nets: use digitfast train and digitfast versus")
     todo = {k:replace(get_recipe(k), **(dict(epochs=epochs) if epochs else {})) for k in systems}
     d = read_csvs(data)
     trn,tst = digit_splitter('stratified', 0.1, seed=0)(d.train)

@@ -115,7 +115,7 @@ figcaption { max-width: 28rem; font-size: .85rem; line-height: 1.4; margin-top: 
 <footer class="muted">Made by digitfast. This file holds all that it shows.</footer>
 </body></html>'''
 
-# %% ../nbs/07a_report.ipynb #08a2a4d3
+# %% ../nbs/07a_report.ipynb #4c9358f5
 def _pct(p, d=2): return f'{100*p:.{d}f} %'
 
 def _row(p, i):
@@ -133,7 +133,9 @@ def _system(m, p):
         try: return f.format(o)
         except (ValueError, TypeError): return str(o)
     def join(*os): return ', '.join(o for o in os if o) or None
-    rows = [('recipe', get('recipe')), ('architecture', join(get('arch'), get('params', '{:,} parameters'))), ('training', join(get('epochs', '{} epochs'), get('n_train', '{:,} images an epoch'),
+    accs = m.get('members_accuracy')
+    mean = f"{_pct(sum(accs)/len(accs))} on average" if isinstance(accs, list) and accs and all(isinstance(o, (int,float)) for o in accs) else None
+    rows = [('recipe', get('recipe')), ('members', join(get('members', '{} nets'), mean and f'{mean}, each on the rows that it did not see')), ('architecture', join(get('arch'), get('params', '{:,} parameters'))), ('training', join(get('epochs', '{} epochs'), get('n_train', '{:,} images an epoch'),
              get('settings.bs', 'batches of {}'), get('settings.opt'), get('lr', 'lr {:.3g}'))), ('seed', get('seed')), ('device', join(get('device'), get('precision'), get('threads', 'threads: {}'))),
             ('seconds', join(*(get(f'seconds.{k}', '{:.1f} '+t) for k,t in (('load','reading'), ('train','training'), ('predict','predicting'), ('total','in all'))))),
             ('data', join(get('data.name'), get('data.sha256', 'sha256 {}'))), ('classes', ', '.join(map(short_name, p.classes[:20]))+(f' and {len(p.classes)-20:,} more' if len(p.classes)>20 else '')),
