@@ -176,8 +176,8 @@ def test_check_of_a_set_without_tests(put):
 def test_check_is_quick(put, data=None):
     import time
     text = 'ImageId,Label\n'+''.join(f'{i},{i%3}\n' for i in range(200_000))
-    t = time.perf_counter()
-    assert check_submission(put(text))['rows']==200_000 and time.perf_counter()-t<5
+    t = time.process_time()
+    assert check_submission(put(text))['rows']==200_000 and time.process_time()-t<5
 
 SMALL = ('ImageId,Label\n'+''.join(f'{i},{i%3}\n' for i in range(1,5))).encode()
 @st.composite
