@@ -142,12 +142,13 @@ def best_precision(
     cpu = torch.cpu.get_capabilities() if hasattr(torch.cpu, 'get_capabilities') else {}
     return 'bf16' if cpu.get('avx512_bf16') or cpu.get('amx_bf16') else 'fp32'
 
-# %% ../nbs/04_learner.ipynb #66d757e3
+# %% ../nbs/04_learner.ipynb #121ab220
 class BF16(Callback):
-    "Run the net in bfloat16 under autocast, on CPU or GPU; loss and weights stay fp32"
+    "Train the net in bfloat16 under autocast, on CPU or GPU; loss, weights and predictions stay fp32"
     order = 10
     def before_fit(self):
         self.after_fit()
+        if hasattr(self.learn, 'gather_preds'): return # predictions are fp32, as those of a loaded model are
         self.model.forward = torch.autocast(self.dls.device.type, torch.bfloat16)(self.model.forward)
     def after_pred(self): self.learn.pred = to_float(self.pred)
     def after_fit(self): self.model.__dict__.pop('forward', None)
@@ -169,7 +170,7 @@ class ValueLoss:
 
 losses = dict(cross_entropy=lambda n,smooth: CrossEntropyLossFlat(label_smoothing=smooth), value=lambda n,smooth: ValueLoss(n))
 
-# %% ../nbs/04_learner.ipynb #b352a579
+# %% ../nbs/04_learner.ipynb #a72be5a6
 @dataclass(frozen=True)
 class Recipe:
     "A training run as data"
@@ -247,7 +248,8 @@ class Recipe:
         **kwargs
     )->Learner:
         "A Learner with a fresh net"
-        precision = best_precision(precision, dls.device, self.precision)
+        like = self.precision if dls.side>=20 else 'fp32' # small images are no faster in bf16, and torch's gradients of one pixel are not repeatable
+        precision = best_precision(precision, dls.device, like)
         cbs = L(cbs) + ([EMA(self.ema)] if self.ema else []) + ([ValidEvery(self.valid_every)] if self.valid_every>1 else []) + dict(fp32=[], bf16=[BF16()], fp16=[MixedPrecision()])[precision]
         learn = digit_learner(dls, self.arch, self.arch_kwargs, loss_func=losses[self.loss](len(dls.vocab), self.smooth),
                               opt_func=opts.get(self.opt, Adam), wd=self.wd, cbs=cbs, **kwargs)

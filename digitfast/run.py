@@ -5,17 +5,17 @@
 # %% auto #0
 __all__ = ['locate_data', 'train', 'ensemble', 'predict_csv', 'predict_pictures']
 
-# %% ../nbs/10_run.ipynb #29bc603f
+# %% ../nbs/10_run.ipynb #5b8f3dd6
 from .read import DataError, DigitError, RunError, find_data, read_csvs
 from .data import read_mnist, same_images
 from .learner import find_lr, get_recipe, seed_all
 from .export import load_model, save_model, versions, write_file
 from .submit import check_canary, looks, predict_rows, predict_test, save_submission, submission, unlike
-from .measure import read_metrics, score_interval, wilson
+from .measure import read_arrays, read_metrics, score_interval, wilson
 from .report import write_report
 from .checkpoint import RunDir, RunLog, read_checkpoint, resumable
 from .spread import gpus, spread
-import io, json, shutil, tempfile, time, warnings, zipfile, zlib
+import io, json, shutil, tempfile, time, warnings
 import numpy as np, pandas as pd, torch
 from dataclasses import asdict, replace
 from functools import partial
@@ -213,20 +213,16 @@ def _train_members(d, recipe, name, out, info, scheduler, say, tick, t0, t_load)
         for k in todo: _member(k, d, recipe, name, out, info, say, lambda i,m: tick(k*m+i, n*m))
     return _join(d, name, out, info, say, t0, t_load)
 
-# %% ../nbs/10_run.ipynb #e2391e23
+# %% ../nbs/10_run.ipynb #8d5b345a
 def _arrays(run):
     "What `run` predicted, by name"
     f = Path(run)/'predictions.npz'
-    try:
-        with np.load(f, allow_pickle=False) as z:
-            if sum(o.file_size for o in z.zip.infolist())>2**31: raise ValueError('it is too large')
-            a = {k:z[k] for k in z.files}
-        y,p,rows,same,c = (a[k] for k in ('valid_labels','valid_probs','valid_rows','valid_same','classes'))
-        ok = rows.dtype.kind=='i' and p.dtype.kind=='f' and same.dtype==bool and p.shape==(len(rows), len(c)) and len(y)==len(rows)==len(same)>0 and np.isfinite(p).all()
-        if 'test_probs' in a: ok = ok and a['test_probs'].dtype.kind=='f' and a['test_probs'].ndim==2 and a['test_probs'].shape[1]==len(c)
-        if not ok: raise ValueError('it holds something else')
-    except (OSError, EOFError, KeyError, TypeError, AttributeError, ValueError, MemoryError, zipfile.BadZipFile, zlib.error) as e:
-        raise RunError(f"{f} is damaged or missing ({e}): take a whole copy of the run") from None
+    a = read_arrays(f)
+    try: y,p,rows,same,c = (a[k] for k in ('valid_labels','valid_probs','valid_rows','valid_same','classes'))
+    except KeyError as e: raise RunError(f"{f} has no {e}: it is no digitfast run's") from None
+    ok = rows.dtype.kind=='i' and p.dtype.kind=='f' and same.dtype==bool and c.ndim==1 and p.shape==(len(rows), len(c)) and y.shape==rows.shape==same.shape and len(y) and np.isfinite(p).all()
+    t = a.get('test_probs', p)
+    if not ok or t.dtype.kind!='f' or t.ndim!=2 or t.shape[1]!=len(c): raise RunError(f"{f} is damaged: its arrays don't fit together. Take a whole copy of the run")
     return a
 
 def _join(d, name, out, info, say, t0, t_load=0.):
@@ -282,7 +278,7 @@ def ensemble(
         info = dict(path=path, data={k:ms[0]['data'][k] for k in ('name','sha256')}, recipe={**ms[0]['settings'], 'members':len(runs)}, seed=ms[0]['seed'])
         return _join(d, 'ensemble', out, info, say, t0)
 
-# %% ../nbs/10_run.ipynb #89cd43d9
+# %% ../nbs/10_run.ipynb #eb56c7ec
 def _known(run, n=100):
     "Numbers of the first `n` validation rows of `run`, and their probabilities"
     a = _arrays(run)
@@ -290,11 +286,9 @@ def _known(run, n=100):
 
 def _looks(run, learn):
     "What `looks` gave for the training rows of `run`; None where it is not there, or not whole"
-    try:
-        with np.load(Path(run)/'predictions.npz', allow_pickle=False) as z:
-            if sum(o.file_size for o in z.zip.infolist())>2**31: return
-            look,like = z['look'],z['likeness']
-    except (OSError, EOFError, KeyError, AttributeError, ValueError, MemoryError, zipfile.BadZipFile, zlib.error): return
+    a = read_arrays(Path(run)/'predictions.npz')
+    if not {'look','likeness'}<=a.keys(): return
+    look,like = a['look'],a['likeness']
     ok = look.dtype==like.dtype==np.float32 and look.shape==(len(like), learn.dls.side, learn.dls.side) and len(like) and ((look>=0)&(look<=255)).all() and ((like>0)&(like<=1)).all()
     return (look,like) if ok else None
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np, pandas as pd, pytest, torch
 from digitfast.read import DataError, DigitError, RunError, read_csvs
 from digitfast.data import DigitDataLoaders
-from digitfast.learner import Recipe
+from digitfast.learner import Recipe, best_precision
 from digitfast.export import load_model
 from digitfast.submit import check_submission, predict_rows
 from digitfast.run import RunDir, locate_data, predict_csv, read_checkpoint, read_metrics, score_interval, train, wilson
@@ -43,7 +43,7 @@ def test_metrics(sample_run):
     need = ('accuracy','accuracy_low','accuracy_high','n_valid','score_low','score_high','recipe','arch','params','epochs','seed','device','precision','threads','seconds','canary_rows','data','versions','format')
     assert not [k for k in need if k not in m] and m['format']==1
     assert m['accuracy_low']<m['accuracy']<m['accuracy_high'] and m['score_low']<m['accuracy_low'] and m['accuracy_high']<m['score_high'] and m['n_valid']==500
-    assert (m['recipe'],m['epochs'],m['seed'],m['threads'],m['device'].split(':')[0],m['precision'],m['canary_rows'])==('quick',1,42,1,m['device'].split(':')[0],'fp32',100)
+    assert (m['recipe'],m['epochs'],m['seed'],m['threads'],m['device'].split(':')[0],m['precision'],m['canary_rows'])==('quick',1,42,1,m['device'].split(':')[0],best_precision('auto', torch.device(m['device']), 'bf16'),100)
     assert m['seconds'].keys()>={'load','train','predict','total'} and all(v>=0 for v in m['seconds'].values()) and m['seconds']['total']>=m['seconds']['train']
     assert m['data']['name']=='sample' and len(m['data']['sha256'])==64 and m['versions'].keys()>={'digitfast','torch','fastai','python'}
     assert m['params']==sum(p.numel() for p in load_model(r, device='cpu').model.parameters())
