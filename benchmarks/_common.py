@@ -16,6 +16,7 @@ def parser(doc, data=True):
 def parse(p):
     args = p.parse_args()
     os.environ['OMP_NUM_THREADS'] = str(args.threads) # before torch is imported, and for the processes that a benchmark starts
+    if 'torch' in sys.modules: sys.modules['torch'].set_num_threads(args.threads)
     return args
 
 def cpu_name():
@@ -23,10 +24,10 @@ def cpu_name():
     except OSError: names = []
     return names[0] if names else platform.processor() or platform.machine()
 
-def save(name, rows, args):
-    "Print `rows` as a table, and save it as NAME.csv with the date, the machine's kind, versions and the command; gives the frame"
+def save(name, rows, args, show=True):
+    "Print `rows` as a table if `show`, and save it as NAME.csv with the date, the machine's kind, versions and the command; gives the frame"
     df = pd.DataFrame(rows)
-    print(df.to_string(index=False, float_format=lambda v: f'{v:.4g}'))
+    if show: print(df.to_string(index=False, float_format=lambda v: f'{v:.4g}'))
     v = importlib.metadata.version
     about = dict(date=time.strftime('%Y-%m-%d'), machine=f'{cpu_name()}, {os.cpu_count()} cores', threads=args.threads,
                  versions=f"Python {platform.python_version()}, torch {v('torch')}, fastai {v('fastai')}",

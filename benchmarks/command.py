@@ -17,7 +17,6 @@ def run(code, *words, cwd=None):
 
 if __name__=='__main__':
     p = parser(__doc__)
-    p.add_argument('--recipe', default='quick', help='what to train, and predict with, on DATA')
     p.add_argument('--times', type=int, default=3, help='processes of each; the fastest counts')
     args = parse(p)
     data = args.data if args.data=='sample' else str(Path(args.data).resolve())
@@ -31,11 +30,20 @@ if __name__=='__main__':
     row('digitfast --help', *best(cli, '--help'))
     row('digitfast info', *best(cli, 'info'))
     with tempfile.TemporaryDirectory() as d:
-        for i,words in enumerate([('sample',), (data, '--recipe', args.recipe)]):
-            secs,mb = run(cli, 'train', *words, '--out', f'run{i}', cwd=d)
-            s = json.loads((Path(d)/f'run{i}'/'metrics.json').read_text())['seconds']
-            row(f'digitfast train {Path(words[0]).name}'+(f' --recipe {args.recipe}' if i else ''), secs, mb, load=s['load'], train=s['train'], predict=s['predict'], rest=secs-imported-s['load']-s['train']-s['predict'])
-        secs,mb = best(cli, 'predict', 'run1', data, cwd=d)
-        row(f'digitfast predict RUN {Path(data).name}', secs, mb, rest=secs-imported)
+        def train(name, *words):
+            secs,mb = run(cli, 'train', *words, '--out', name, cwd=d)
+            s = json.loads((Path(d)/name/'metrics.json').read_text())['seconds']
+            row(f"digitfast train {' '.join(Path(o).name for o in words)}", secs, mb, load=s['load'], train=s['train'], predict=s['predict'], rest=secs-imported-s['load']-s['train']-s['predict'])
+        def predict(name, code, *words):
+            secs,mb = best(code, *words, cwd=d)
+            row(name, secs, mb, beyond_import=secs-imported)
+        train('sample', 'sample')
+        train('quick', data)
+        predict(f'digitfast predict QUICK {Path(data).name}', cli, 'predict', 'quick', data)
+        from digitfast.learner import recipes
+        if 'single' in recipes:
+            train('single', data, '--recipe', 'single', '--epochs', '1')
+            predict(f'digitfast predict SINGLE {Path(data).name}', cli, 'predict', 'single', data)
+            predict('the same without TTA', f"from digitfast.run import predict_csv; predict_csv('single', {data!r}, tta=0, say=len)")
     t = save('command', rows, args)
     bars('command', t.what.tolist(), t.seconds.tolist(), 'seconds', args, log=False)

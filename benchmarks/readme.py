@@ -18,7 +18,54 @@ def systems():
                       f"Accuracy on {round(o.rows/9):,} held-out rows of `train.csv` after training on the others: mean and standard deviation over {t.seeds.min()} seeds. "
                       f"{o.device.upper()}, {o.threads} thread{'' if o.threads==1 else 's'}, {runs.date.max()}. Seconds are of training; the machine was shared, so read them as an order of magnitude."])
 
-tables = dict(systems=systems)
+def _mean(t, col):
+    "Mean seconds of each system that reached `col` in all its trainings"
+    return t.groupby('system', sort=False)[col].agg(lambda o: o.astype(float).mean(skipna=False)).dropna()
+
+def _how(*names):
+    "Date, machine, versions and commands of results"
+    ts = [pd.read_csv(here/'results'/f'{o}.csv') for o in names]
+    o = ts[0].iloc[0]
+    return f"{max(t.date.max() for t in ts)}, {o.machine}, {o.threads} threads, {o.versions}. " + '; '.join(f'`{t.command.iloc[0]}`' for t in ts) + '.'
+
+def speed():
+    "digitfast and what stands beside it, from loading.csv, time_to_accuracy.csv, overhead.csv and command.csv"
+    load,acc,over,cmd = (pd.read_csv(here/'results'/f'{o}.csv') for o in ('loading','time_to_accuracy','overhead','command'))
+    l,o,c = load.set_index('loader').seconds,over.set_index('recipe').ratio,cmd.set_index('what')
+    def s(v): return f'{v:.2f} s' if v<10 else f'{v:.0f} s'
+    rows = [(f"an epoch of batches of {load.bs[0]}, {load.rows[0]:,} images", s(l['digitfast']), ', '.join(f'{k} {s(v)}' for k,v in l.items() if k!='digitfast'))]
+    for goal in ('99.0%','99.5%','99.6%'):
+        t = _mean(acc, goal)
+        ours = t[t.index.str.startswith('digitfast')]
+        rest = t.drop(ours.index)
+        best = rest[rest.index.str.startswith('train_mnist_fast')].sort_values().head(1) # the length that suits it best
+        rest = pd.concat([best, rest[~rest.index.str.startswith('train_mnist_fast')]])
+        lost = [k for k in acc.system.unique() if not k.startswith(('digitfast','train_mnist_fast')) and k not in rest.index]
+        rows.append((f"training to {goal[:-1]} % of held-out rows", ', '.join(f"`{k.split()[1]}` {s(v)}" for k,v in ours.items()) or 'not reached',
+                     ', '.join([*(f'{k} {s(v)}' for k,v in rest.items()), *([f"not reached: {', '.join([*lost, *(['train_mnist_fast'] if not len(best) else [])])}"] if lost or not len(best) else [])])))
+    rows.append(('`Learner` with all callbacks, to a bare loop of the same', ', '.join(f'`{k}` {v:.2f}' for k,v in o.items()), '1'))
+    for k in c.index[c.index.str.startswith(('digitfast train sample','digitfast predict SINGLE','the same without'))]:
+        rows.append((f'`{k}`' if k.startswith('digitfast') else k, s(c.seconds[k]), f"{s(c.seconds['import of all that train needs'])} of it the import"))
+    return '\n'.join(['| | digitfast | beside it |', '|---|---|---|', *(f'| {a} | {b} | {d} |' for a,b,d in rows), '', _how('loading','time_to_accuracy','overhead','command'),
+                      'Rivals are written as they were published and cut off after five minutes; slow systems trained once, the others three times.'])
+
+def planning():
+    "What more rows and more nets cost, from scale.csv and time_to_accuracy.csv"
+    t,acc = pd.read_csv(here/'results'/'scale.csv'),pd.read_csv(here/'results'/'time_to_accuracy.csv')
+    big,us = t.iloc[-1],{k:1e6*t[k].iloc[-1]/t.rows.iloc[-1] for k in ('read','split','epoch','predict')}
+    one = acc[acc.system=='digitfast single'].seconds.mean()
+    hundred = '' if pd.isna(one) else f" At {one/60:.1f} minutes each, a hundred nets of `single` are {100*one/3600:.0f} hours of this machine, and a tenth of it on ten."
+    px = big.csv_pixels_mb*2**20/big.rows
+    return f"""A row costs {us['read']:.0f} µs to read, {us['split']:.0f} to split and turn into tensors, {us['epoch']:.0f} in an epoch of `quick`'s net and {us['predict']:.0f} to predict, at {big.rows:,.0f} rows on {big.threads:.0f} threads; at {t.rows.iloc[1]:,} rows the sum is {t.us_per_row.iloc[1]:.0f} µs, at {big.rows:,.0f} it is {big.us_per_row:.0f}. Memory peaks at {big.times_pixels:.1f} times the pixels, beside {big.base_mb/1024:.1f} GB of torch.
+
+- **A million rows**: {us['read']+us['split']:.0f} s until training starts, {us['epoch']:.0f} s an epoch, {big.times_pixels*px*1e6/2**30+big.base_mb/1024:.1f} GB. A recipe's length is in images, not epochs, so that training itself takes as long as with 42,000 rows.
+- **A hundred nets**: members of an ensemble share nothing but the split, so they are the thing to spread: one process a member, over Dask where there are more machines.{hundred}
+- **Eight GPUs**: eight workers with a member each, not one net over eight. A step of these nets is a few milliseconds or less; to exchange gradients at each would cost as much again, and the larger batch that hides it needs more images to the same accuracy. How fast a member is on a GPU was not measured.
+- **Where it stops**: all pixels are one uint8 tensor on the device that trains, {px:.0f} bytes a row, so a 16 GB card holds some {14*2**30/px/1e6:.0f} million; and the CSV is read by one thread, {us['read']*1e7/6e7:.0f} minutes for ten million rows, into {big.times_pixels:.1f} times the pixels of main memory. Beyond that the rows want to be a memory-mapped array, written once.
+
+{_how('scale')}"""
+
+tables = dict(systems=systems, speed=speed, planning=planning)
 
 def render():
     "The notebook as Markdown: hidden cells left out, tables filled in, pictures in nbs/images, links relative to the top folder"

@@ -148,7 +148,7 @@ def main():
     import torch
     from digitfast.learner import recipes
     from digitfast.read import read_csvs
-    systems = {**{f'digitfast {k}':digitfast(k) for k in ('quick','single') if k in recipes}, **rivals}
+    systems = {'digitfast quick':digitfast('quick'), **rivals, **({'digitfast single':digitfast('single')} if 'single' in recipes else {})}
     p = parser(__doc__)
     p.add_argument('--system', action='append', help=f'one of: {"; ".join(systems)}; all if left out')
     p.add_argument('--seeds', type=int, default=3, help='trainings of each system, the slow ones once')
@@ -168,6 +168,7 @@ def main():
             last = clock.marks[-1]
             rows.append(dict(system=k, seed=seed, seconds=last[0], accuracy=last[1], best=max(a for _,a in clock.marks), finished=not clock.cut, **{f'{t:.1%}':clock.until(t) for t in targets}))
             print('  '.join(f'{a}={b:.4g}' if isinstance(b, float) else f'{a}={b}' for a,b in rows[-1].items()), flush=True)
+            save('time_to_accuracy', rows, args, show=False) # a long benchmark, which may be stopped
             if last[0]>60: break
     t = save('time_to_accuracy', rows, args)
     picture(t, args)
