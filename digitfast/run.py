@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['locate_data', 'train', 'ensemble', 'predict_csv', 'predict_pictures']
 
-# %% ../nbs/10_run.ipynb #5b8f3dd6
+# %% ../nbs/10_run.ipynb #0cdfd1a5
 from .read import DataError, DigitError, RunError, find_data, read_csvs
 from .data import read_mnist, same_images
 from .learner import find_lr, get_recipe, seed_all
@@ -18,7 +18,7 @@ from .spread import gpus, spread
 import io, json, shutil, tempfile, time, warnings
 import numpy as np, pandas as pd, torch
 from dataclasses import asdict, replace
-from functools import partial
+from importlib.util import find_spec
 from fastcore.all import noop
 from pathlib import Path
 
@@ -179,7 +179,7 @@ def _finish(d, out, info, a, metrics, history, say, t0, whole=True):
     say(f"run: {out} ({metrics['seconds']['train']:.1f} s of training, {metrics['seconds']['total']:.1f} s in all)")
     return out
 
-# %% ../nbs/10_run.ipynb #fb2736a7
+# %% ../nbs/10_run.ipynb #af357b94
 def _member(k, d, recipe, name, out, info, say=noop, tick=noop):
     "Train member `k` of the ensemble in `out`, or go on with it"
     path,info,t0 = Path(out)/'members'/str(k),{**info, 'member':k},time.perf_counter()
@@ -208,7 +208,9 @@ def _train_members(d, recipe, name, out, info, scheduler, say, tick, t0, t_load)
         for f,b in files.items(): write_file(tmp/f, b)
         tmp.rename(path)
         say(f"member {k} of {n}: accuracy {_pct(read_metrics(path)['accuracy'])} on the rows that it did not see")
-    if scheduler or gpus(info['device'])>1 and len(todo)>1: spread(_remote, todo, (d, recipe, name, info), keep, scheduler, say)
+    apart = gpus(info['device'])>1 and len(todo)>1
+    if apart and not find_spec('distributed'): say("note: pip install 'digitfast[distributed]' would give each GPU its members; without it they take turns on one")
+    if scheduler or apart and find_spec('distributed'): spread(_remote, todo, (d, recipe, name, info), keep, scheduler, say)
     else:
         for k in todo: _member(k, d, recipe, name, out, info, say, lambda i,m: tick(k*m+i, n*m))
     return _join(d, name, out, info, say, t0, t_load)
