@@ -5,12 +5,12 @@
 # %% auto #0
 __all__ = ['read_picture', 'image_row', 'save_row']
 
-# %% ../nbs/08_image.ipynb #73d7892e
+# %% ../nbs/08_image.ipynb #c1e759f1
 from .read import DataError
 import io, warnings
 import numpy as np
 from pathlib import Path
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 from scipy import ndimage as ndi
 
 # %% ../nbs/08_image.ipynb #59308d44
@@ -18,7 +18,7 @@ def _box(m): return ndi.find_objects(m.astype(np.uint8))[0]
 def _crop(m): return m[_box(m)]
 def _width(m): return 4*ndi.distance_transform_edt(m)[m].mean()
 
-# %% ../nbs/08_image.ipynb #53ea3dde
+# %% ../nbs/08_image.ipynb #32e9716b
 _formats = 'PNG','JPEG','GIF','WEBP','BMP','TIFF','PPM','ICO'
 _max_px = 100_000_000
 
@@ -60,6 +60,7 @@ def _open(img):
             im = im.convert('RGBA')
     except DataError: raise
     except Image.DecompressionBombError as e: raise DataError(f'{name}: a picture of 100 megapixels or more; those are not read: make it smaller') from e
+    except UnidentifiedImageError as e: raise DataError(f'{name}: no picture that can be read; expected PNG, JPEG, GIF, WebP, BMP or TIFF') from e
     except Exception as e: raise DataError(f'{name}: no picture that can be read ({e}); expected PNG, JPEG, GIF, WebP, BMP or TIFF') from e
     return _resize(im, 2048) if max(im.size)>2048 else im,name,notes
 
