@@ -1,0 +1,315 @@
+"""A run that is killed, or whose disk fails, at each thing that it does to a file: what is on disk is whole, and `--resume` ends with the same submission.
+
+The points are not listed but found: a run is recorded, and each write, fsync, rename, removal and new folder below its directory becomes a test. Children are forked
+from this process, which has imported everything, so that each takes a tenth of a second."""
+import builtins, errno, hashlib, io, itertools, json, os, random, resource, shutil, signal, sys, tempfile, time, traceback
+from contextlib import contextmanager
+from pathlib import Path
+import numpy as np, pandas as pd, pytest, torch
+from digitfast import cli, learner, run
+from digitfast.export import write_file
+from digitfast.learner import Recipe
+from digitfast.read import RunError
+from digitfast.run import train
+from conftest import csvs
+
+pytestmark = pytest.mark.skipif(not hasattr(os, 'fork'), reason='needs fork')
+RECIPE = Recipe(arch='stride2', bs=16, epochs=2, valid_pct=.2, affine=dict(shift=1), ema=.8, smooth=.1, lr=.02, source='test')
+
+@pytest.fixture(scope='module', autouse=True)
+def plain_report():
+    "A report without pictures, which take most of so short a run's time; its bytes go the same way"
+    with pytest.MonkeyPatch.context() as m:
+        m.setattr(run, 'write_report', lambda out: write_file(out/'report.html', '<html></html>'))
+        m.setitem(learner.recipes, 'faults', RECIPE)
+        yield
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory): return csvs(tmp_path_factory.mktemp('faults')/'data')
+
+def go(data, out, resume=False, **kw):
+    lines = []
+    train(data, 'faults', out=out, resume=resume, say=lines.append, **kw)
+    return lines
+
+@pytest.fixture(scope='module')
+def want(folder, tmp_path_factory):
+    "What an uninterrupted run leaves"
+    out = tmp_path_factory.mktemp('want')/'r'
+    go(folder, out)
+    return {o:content(out/o) for o in names(out)}
+
+# ---- what is on disk
+
+def names(out): return sorted(str(o.relative_to(out)) for o in out.rglob('*') if o.is_file() and not any(p.startswith('.') for p in o.relative_to(out).parts))
+
+def content(f):
+    "What is in a run's file, but for times; an error where it isn't whole"
+    if f.suffix=='.npz':
+        with np.load(f, allow_pickle=False) as z: return {k:z[k].tobytes() for k in z.files}
+    if f.name=='metrics.json':
+        m = json.loads(f.read_text())
+        return {k:v for k,v in m.items() if k not in ('seconds','date','data')}|dict(sha256=m['data']['sha256'])
+    if f.name=='history.csv': return pd.read_csv(f).drop(columns='seconds').to_csv()
+    if f.suffix=='.html':
+        assert f.read_text().rstrip().endswith('</html>')
+        return 'a page'
+    return f.read_bytes()
+
+def whole(out, want):
+    "Every file in `out` with a name of its own is just what an uninterrupted run leaves, and the checkpoint fits together. Its epoch, -1 where there is none"
+    for o in names(out):
+        if not o.startswith('checkpoint'): assert content(out/o)==want[o], o
+    for c in out/'checkpoint', out/'.checkpoint.old':
+        if c.exists():
+            if c.name!='checkpoint' and (out/'checkpoint').exists(): return -1   # it is being removed
+            state = json.loads((c/'state.json').read_text())
+            assert hashlib.sha256((c/'state.safetensors').read_bytes()).hexdigest()==state['sha256']
+            return state['epoch']
+    return -1
+
+def finished(out, want):
+    assert names(out)==sorted(want) and {o:content(out/o) for o in want}==want
+    assert not [o for o in os.listdir(out) if o.startswith('.')]
+
+# ---- processes that fail
+
+def child(f, log=None):
+    "Fork a process that runs `f`, its output in the file `log`, and give its id. It exits with 1 for a `RunError` in one line, 99 for anything else that is raised"
+    pid = os.fork()
+    if pid: return pid
+    code = 99
+    try:
+        if log:
+            fd = os.open(log, os.O_WRONLY|os.O_CREAT|os.O_APPEND)
+            os.dup2(fd, 1); os.dup2(fd, 2)
+            sys.stdout,sys.stderr = (open(o, 'w', closefd=False) for o in (1,2))
+        f()
+        code = 0
+    except RunError as e: code = 99 if '\n' in str(e) else 1; print(e)
+    except SystemExit as e: code = e.code or 0
+    except BaseException: traceback.print_exc()
+    finally:
+        sys.stdout.flush(); sys.stderr.flush()
+        os._exit(code)
+
+def ended(pid):
+    "How a process ended: 'SIGKILL' or an exit code"
+    _,status = os.waitpid(pid, 0)
+    return signal.Signals(os.WTERMSIG(status)).name if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
+
+def forked(f, log=None): return ended(child(f, log))
+
+@contextmanager
+def watched(root, at):
+    "Call `at(i, phase, kind, path)` before, halfway through (writes) and after operation number `i` on a file below `root`"
+    root,count,old = str(root),itertools.count(1),{}
+    def below(o): return isinstance(o, int) or str(os.fspath(o)).startswith(root) or not os.path.isabs(os.fspath(o))   # a name alone is `rmtree`'s
+    def op(kind, path, *fs):
+        i = next(count)
+        for f,phase in zip(fs, ('before','half') if len(fs)>1 else ('before',)):
+            at(i, phase, kind, path)
+            res = f()
+        at(i, 'after', kind, path)
+        return res
+    class File:
+        "A file that is written in two halves, the first of which reaches the disk"
+        def __init__(self, f, path): self.f,self.path = f,path
+        def write(self, b):
+            k = len(b)//2
+            op('write', self.path, lambda: (self.f.write(b[:k]), self.f.flush()), lambda: self.f.write(b[k:]))
+            return len(b)
+        def __getattr__(self, k): return getattr(self.f, k)
+        def __enter__(self): return self
+        def __exit__(self, *a): return self.f.__exit__(*a)
+    def opened(f, mode='r', *a, **k):
+        if not set(mode)&set('wax+') or not below(f): return old['open'](f, mode, *a, **k)
+        return File(op('open', f, lambda: old['open'](f, mode, *a, **k)), f)
+    def wrap(kind):
+        def _f(path, *a, **k): return op(kind, path, lambda: old[kind](path, *a, **k)) if below(path) else old[kind](path, *a, **k)
+        return _f
+    kinds = 'fsync','replace','rename','mkdir','unlink','rmdir'
+    old.update(open=builtins.open, **{k:getattr(os, k) for k in kinds})
+    builtins.open = io.open = opened
+    for k in kinds: setattr(os, k, wrap(k))
+    try: yield
+    finally:
+        builtins.open = io.open = old['open']
+        for k in kinds: setattr(os, k, old[k])
+
+@pytest.fixture(scope='module')
+def points(folder, tmp_path_factory):
+    "Each (operation, phase, kind, file) of an uninterrupted run"
+    out,seen = tmp_path_factory.mktemp('points')/'r',[]
+    with watched(out, lambda i,phase,kind,path: seen.append((i, phase, kind, '' if isinstance(path, int) else Path(path).name))): go(folder, out)
+    return seen
+
+def test_the_points_are_all_that_a_run_does(points, want):
+    kinds = {k:sum(o[2]==k and o[1]=='before' for o in points) for k in ('open','write','fsync','replace','rename')}
+    n = len(want)+2*RECIPE.epochs+1   # the outputs, the two files of each checkpoint, the owner's name
+    assert kinds==dict(open=n, write=n, fsync=n, replace=n, rename=2*RECIPE.epochs) and len(points)>150, (kinds, len(points))
+    refused = sum(o[1]!='after' and (not r['kinds'] or o[2] in r['kinds']) for r in REFUSES.values() for o in points)
+    print(f"{len(points)} points to be killed at, {refused} refusals, {sum(o[1]=='before' for o in points)} moments to vanish at")   # seen with -rP
+
+def parts(n): return pytest.mark.parametrize('part', [pytest.param(slice(i, None, n), id=f'{i+1} of {n}', marks=[] if i==0 else [pytest.mark.slow]) for i in range(n)])
+
+def resumed(out, folder, want, epoch, why):
+    "Go on with the run in `out` in another process: it starts after `epoch` and ends as if nothing had been"
+    seen,log = out.parent/'ticks',out.parent/'log'
+    seen.write_text('')
+    assert forked(lambda: go(folder, out, resume=True, tick=lambda i,n: seen.write_text(seen.read_text()+f'{i} ')), log)==0, (why, log.read_text())
+    finished(out, want)
+    assert seen.read_text().split()==[str(i) for i in range(3*(epoch+1)+1, 3*RECIPE.epochs+1)], (why, epoch)   # three batches an epoch
+
+def over(out): return (out/'metrics.json').exists() and not (out/'checkpoint').exists()
+
+# ---- killed
+
+@parts(6)
+def test_killed_at_each_file_operation(part, points, folder, want, tmp_path):
+    for i,phase,kind,name in points[part]:
+        out,why = tmp_path/f'{i}{phase}'/'r',(i, phase, kind, name)
+        out.parent.mkdir()
+        def die(j, p, *_):
+            if (j,p)==(i,phase): os.kill(os.getpid(), signal.SIGKILL)
+        def f():
+            with watched(out, die): go(folder, out)
+        assert forked(f)=='SIGKILL', why
+        epoch = whole(out, want)
+        if over(out):   # it had finished, but for the removal of its checkpoint, and is left as it is
+            assert names(out)==sorted(want) and forked(lambda: go(folder, out, resume=True), out.parent/'log')==1 and 'finished run' in (out.parent/'log').read_text(), why
+        else: resumed(out, folder, want, epoch, why)
+
+def command(out, folder, tick, *flags):
+    "What `digitfast train` does, in this process"
+    for sig,f in (signal.SIGINT,signal.default_int_handler),(signal.SIGTERM,signal.SIG_DFL): signal.signal(sig, f)
+    class Bar:
+        def __call__(self, i, n): tick(i)
+        def stop(self): pass
+    cli._Bar = Bar
+    cli.main(['train', str(folder), '--recipe', 'faults', '--out', str(out), *flags])
+
+@pytest.mark.parametrize('sig,code', [(signal.SIGINT,130), (signal.SIGTERM,143)], ids=['Ctrl-C','SIGTERM'])
+def test_a_signal_ends_it_cleanly_and_it_says_how_to_go_on(sig, code, folder, want, tmp_path):
+    out,log = tmp_path/'r',tmp_path/'said'
+    def at_5(i):
+        if i==5: os.kill(os.getpid(), sig); time.sleep(5)
+    assert forked(lambda: command(out, folder, at_5), log)==code
+    said = log.read_text()
+    assert said.splitlines()[-1].startswith('stopped: ') and f'--resume --out {out}' in said and 'Traceback' not in said
+    assert sorted(os.listdir(out))==['checkpoint']   # neither lock nor half a file
+    resumed(out, folder, want, 0, sig)
+
+MOMENTS = [(s, i) for i in range(7) for s in (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)][:20]
+@pytest.mark.parametrize('sig,i', [pytest.param(s, i, id=f'{s.name}-{i}', marks=[] if i==0 else [pytest.mark.slow]) for s,i in MOMENTS])
+def test_signals_at_random_moments(sig, i, folder, want, tmp_path):
+    "Moments of the clock, up to three in one run"
+    out,log,rng = tmp_path/'r',tmp_path/'said',random.Random(f'{sig} {i}')
+    for n in range(3):
+        pid = child(lambda: command(out, folder, lambda i: time.sleep(.03), '--resume'), log)   # slow enough for a moment to fall into it
+        time.sleep(rng.uniform(.02, .6))
+        os.kill(pid, sig)
+        how = ended(pid)
+        assert how in {signal.SIGKILL:('SIGKILL',0), signal.SIGTERM:('SIGTERM',143,0), signal.SIGINT:(130,0)}[sig], (how, log.read_text())   # before and after the run proper SIGTERM is not caught
+        assert 'Traceback' not in log.read_text()
+        epoch = whole(out, want) if out.exists() else -1
+        if over(out): return finished(out, want) if how==0 else None
+    resumed(out, folder, want, epoch, i)
+
+# ---- disks that refuse
+
+FULL = dict(error=errno.ENOSPC, kinds=('open','write','fsync','mkdir'))
+REFUSES = dict(full=FULL, readonly=dict(error=errno.EROFS, kinds=None), broken=dict(error=errno.EIO, kinds=None), forbidden=dict(error=errno.EACCES, kinds=('open','replace','rename','mkdir','unlink','rmdir')))
+
+def refusing(out, i, phase, error, kinds):
+    "From a point on, operations of some kinds below `out` fail"
+    def at(j, p, kind, path):
+        if (not kinds or kind in kinds) and (j>i or (j,p)==(i,phase)): raise OSError(error, os.strerror(error), str(path))
+    return watched(out, at)
+
+@pytest.mark.parametrize('how', REFUSES)
+@parts(12)
+def test_refused_at_each_file_operation(how, part, points, folder, want, tmp_path):
+    "One clear line, exit 1, and the checkpoint still there; once there is room, it goes on"
+    ops = [o for o in points if o[1]!='after' and o[2] in (REFUSES[how]['kinds'] or [o[2]])]
+    for i,phase,kind,name in ops[part]:
+        out,why = tmp_path/f'{i}{phase}'/'r',(how, i, phase, kind, name)
+        out.parent.mkdir()
+        log = out.parent/'said'
+        def f():
+            with refusing(out, i, phase, **REFUSES[how]): go(folder, out)
+        code = forked(f, log)
+        said = log.read_text()
+        assert code==(0 if over(out) else 1), (why, said)
+        if code: assert said.count('\n')==1 and os.strerror(REFUSES[how]['error']) in said and (str(out) in said), (why, said)
+        epoch = whole(out, want)
+        saved = sum(o[1:]==('after','rename','.checkpoint.new') and o[0]<i for o in points)
+        assert epoch==saved-1 or over(out), (why, epoch)   # nothing that had been saved is lost
+        if not over(out): resumed(out, folder, want, epoch, why)
+
+@parts(8)
+def test_folder_that_vanishes_at_each_file_operation(part, points, folder, want, tmp_path):
+    "It is not made again with half of a run in it and called finished"
+    for i,phase,kind,name in [o for o in points if o[1]=='before'][part]:
+        out,why = tmp_path/f'{i}'/'r',(i, kind, name)
+        out.parent.mkdir()
+        log,gone = out.parent/'said',[]
+        def at(j, p, *_):
+            if j>=i and not gone: gone.append(1); shutil.rmtree(out, ignore_errors=True)
+        def f():
+            with watched(out, at): go(folder, out)
+        code = forked(f, log)
+        said = log.read_text()
+        assert code==0 or code==1 and said.count('\n')==1, (why, said)
+        whole(out, want)
+        if not code and out.exists(): finished(out, want)   # it went before anything was in it
+
+@pytest.mark.parametrize('most', [0, 100, 2000, 20_000, 10**7])
+def test_file_size_limit_of_the_system(most, folder, want, tmp_path):
+    "The kernel's own refusal in the middle of a write, where nothing fits to where everything does"
+    out,log = tmp_path/'r',tmp_path/'said'
+    def f():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+        go(folder, out)
+    assert ended(child(f))==(0 if over(out) else 1) and over(out)==(most>10**6)
+    if not over(out): resumed(out, folder, want, whole(out, want), most)
+
+@pytest.mark.parametrize('begun', [False,True])
+def test_read_only_folder(begun, folder, want):
+    "Also for root, who gives his rights away first"
+    home = Path(tempfile.mkdtemp())
+    try:
+        data,out,log = shutil.copytree(folder, home/'data'),home/'r',home/'said'
+        def at_4(i, n):
+            if i==4: os.kill(os.getpid(), signal.SIGKILL)
+        if begun: assert forked(lambda: go(data, out, tick=at_4))=='SIGKILL'
+        else: out.mkdir()
+        log.write_text('')
+        log.chmod(0o666)
+        for o in out,*out.rglob('*'): o.chmod(0o555 if o.is_dir() else 0o444)
+        home.chmod(0o555)
+        was = {o:o.read_bytes() for o in out.rglob('*') if o.is_file()}
+        def f():
+            if os.geteuid()==0: os.setuid(65534)
+            go(data, out, resume=begun)
+        assert forked(f, log)==1 and f"can't write to {out}" in log.read_text()
+        assert {o:o.read_bytes() for o in out.rglob('*') if o.is_file()}==was
+        for o in home,out,*out.rglob('*'): o.chmod(0o755 if o.is_dir() else 0o644)
+        resumed(out, data, want, 0 if begun else -1, 'read-only')
+    finally: shutil.rmtree(home)
+
+# ---- two at once
+
+@pytest.mark.parametrize('resume', [False,True])
+@pytest.mark.parametrize('times', [2, pytest.param(20, marks=pytest.mark.slow)])
+def test_of_six_at_once_one_runs(resume, times, folder, want, tmp_path):
+    "The others are refused in one line, and nothing of theirs is in the directory"
+    for n in range(times):
+        out,begin = tmp_path/f'r{n}',time.time()+.2
+        def f():
+            time.sleep(max(0, begin-time.time()))
+            go(folder, out, resume=resume)
+        codes = [ended(p) for p in [child(f, tmp_path/f'said{n}') for _ in range(6)]]
+        said = (tmp_path/f'said{n}').read_text().splitlines()
+        assert sorted(codes)==[0]+[1]*5 and len(said)==5 and all('in use by' in o or 'a finished run' in o or 'unfinished run' in o for o in said), (codes, said)
+        finished(out, want)
