@@ -101,14 +101,14 @@ def shifts(
     steps = sorted(range(-px, px+1), key=abs)
     return [p[..., px+i:px+i+h, px+j:px+j+w] for i in steps for j in steps]
 
-# %% ../nbs/04_learner.ipynb #2d7eba7b
+# %% ../nbs/04_learner.ipynb #8e887d64
 class EMA(Callback):
-    "Validate, and end, with an exponential moving average of the weights (Polyak and Juditsky, 1992)"
+    "Validate, and end, with an exponential moving average of the weights (Polyak and Juditsky, 1992), which forgets the first steps sooner: `decay` is (1+n)/(10+n) at most after `n`"
     order = 20
     def __init__(self, decay=0.998): self.decay = decay
     def before_fit(self):
         if hasattr(self.learn, 'lr_finder') or hasattr(self.learn, 'gather_preds'): return setattr(self, 'run', False)
-        f = torch.optim.swa_utils.get_ema_multi_avg_fn(self.decay)
+        def f(avg, now, n): torch.optim.swa_utils.get_ema_multi_avg_fn(min(self.decay, (1+n.item())/(10+n.item())))(avg, now, n)
         self.avg = torch.optim.swa_utils.AveragedModel(self.model, multi_avg_fn=f, use_buffers=True)
     def after_step(self): self.avg.update_parameters(self.model)
     def _swap(self):

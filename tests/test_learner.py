@@ -253,7 +253,9 @@ class _ByHand(Callback):
     def __init__(self, decay): self.decay,self.avg,self.raw,self.seen = decay,None,None,[]
     def after_step(self):
         s = {k:v.clone().double() for k,v in self.model.state_dict().items()}
-        self.avg = s if self.avg is None else {k:self.decay*v+(1-self.decay)*s[k] for k,v in self.avg.items()}
+        n = self.n = getattr(self, 'n', -1)+1
+        d = min(self.decay, (1+n)/(10+n))
+        self.avg = s if self.avg is None else {k:d*v+(1-d)*s[k] for k,v in self.avg.items()}
     def before_train(self): self.raw = state(self.model)
     def after_train(self): self.last = state(self.model)
 
