@@ -9,6 +9,7 @@ import numpy as np, pandas as pd, torch, torch.nn.functional as F
 from dataclasses import dataclass, field, replace
 from torch import nn
 from fastai.callback.schedule import ParamScheduler, SchedExp
+from fastai.torch_core import TensorImage
 from digitfast.all import *
 from digitfast.learner import Recipe, RandAffine, losses, seed_all
 from digitfast.models import arch, conv
