@@ -28,10 +28,11 @@ def save(name, rows, args, show=True):
     "Print `rows` as a table if `show`, and save it as NAME.csv with the date, the machine's kind, versions and the command; gives the frame"
     df = pd.DataFrame(rows)
     if show: print(df.to_string(index=False, float_format=lambda v: f'{v:.4g}'))
-    v = importlib.metadata.version
+    v,words = importlib.metadata.version,[Path(o).name if os.sep in o else f'"{o}"' if ' ' in o else o for o in sys.argv[1:]]
+    words = [o for i,o in enumerate(words) if '--out' not in words[max(0, i-1):i+1]]
     about = dict(date=time.strftime('%Y-%m-%d'), machine=f'{cpu_name()}, {os.cpu_count()} cores', threads=args.threads,
                  versions=f"Python {platform.python_version()}, torch {v('torch')}, fastai {v('fastai')}",
-                 command=' '.join(['python', f'benchmarks/{name}.py', *(Path(o).name if os.sep in o else o for o in sys.argv[1:])]))
+                 command=' '.join(['python', f'benchmarks/{name}.py', *words]))
     args.out.mkdir(parents=True, exist_ok=True)
     df.assign(**about).to_csv(args.out/f'{name}.csv', index=False)
     return df

@@ -2,11 +2,13 @@
 
     python benchmarks/scale.py digit-recognizer.zip --rows 5000 42000 420000
 
-The training set is repeated with shifts into a CSV in a scratch folder, which is removed. A size runs in a process of its own."""
+The training set is repeated with shifts into a CSV in a scratch folder, which is removed unless it is named by --keep. A size runs in a process of
+its own. Sizes that scale.csv has already stay in it with --add: so can millions of rows be measured once."""
 from _common import parse, parser, save
 import json, os, subprocess, sys, tempfile, time
 from pathlib import Path
-import numpy as np
+import numpy as np, pandas as pd
+from contextlib import nullcontext
 
 def peak_mb():
     "Most memory that this process has had so far"
@@ -62,21 +64,26 @@ if __name__=='__main__':
     p = parser(__doc__)
     p.add_argument('--rows', type=int, nargs='+', default=[5_000, 42_000, 420_000], help='rows to try')
     p.add_argument('--recipe', default='quick', help='whose epoch')
-    p.add_argument('--scratch', help='where the scratch folder is made; the system\'s if left out')
+    p.add_argument('--keep', metavar='DIR', help='folder for the CSVs, which stay there for another time; a scratch folder if left out')
+    p.add_argument('--add', action='store_true', help='keep what scale.csv says of other sizes')
     p.add_argument('--one', action='store_true', help='measure DATA itself in this process, as JSON')
     args = parse(p)
     if args.one: print(json.dumps(measure(args.data, args.recipe))); sys.exit()
     from digitfast.read import read_csvs
-    df,rows = read_csvs(args.data).train,[]
+    about = ['date','machine','threads','versions','command']
+    rows = [o for o in pd.read_csv(args.out/'scale.csv').drop(columns=about).to_dict('records') if o['rows'] not in args.rows] if args.add else []
     for n in args.rows:
-        with tempfile.TemporaryDirectory(dir=args.scratch) as d:
-            write_csv(df, n, Path(d)/'train.csv')
-            out = subprocess.run([sys.executable, '-W', 'ignore', __file__, d, '--one', '--recipe', args.recipe, '--threads', str(args.threads)], check=True, capture_output=True, text=True).stdout
+        with nullcontext(args.keep) if args.keep else tempfile.TemporaryDirectory() as d:
+            d = Path(d)/f'{n}-rows'
+            if not d.exists():
+                d.mkdir(parents=True)
+                write_csv(read_csvs(args.data).train, n, d/'train.csv')
+            out = subprocess.run([sys.executable, '-W', 'ignore', __file__, str(d), '--one', '--recipe', args.recipe, '--threads', str(args.threads)], check=True, capture_output=True, text=True).stdout
         o = json.loads(out.splitlines()[-1])
         rows.append(dict(rows=n, csv_pixels_mb=o['pixels_mb'], base_mb=o['base_mb'], **{k:o[k] for s in ('read','split','epoch','predict') for k in (s,f'{s}_mb')},
                          us_per_row=1e6*sum(o[k] for k in ('read','split','epoch','predict'))/n, times_pixels=(o['epoch_mb']-o['base_mb'])/o['pixels_mb']))
         print(f"{n:,} rows: {rows[-1]['us_per_row']:.0f} us a row, peak {o['epoch_mb']:.0f} MB to the end of the epoch, {rows[-1]['times_pixels']:.1f} times the pixels", flush=True)
-    t = save('scale', rows, args)
+    t = save('scale', sorted(rows, key=lambda o: o['rows']), args)
     from matplotlib.figure import Figure
     fig = Figure(figsize=(6.5,2.6), layout='constrained')
     a,b = fig.subplots(1, 2)
