@@ -102,7 +102,7 @@ def train(
     metrics = run.read_metrics(path)
     if flags['json'] or flags['quiet']: result(metrics, str(path))
 
-# %% ../nbs/11_cli.ipynb #302dd4cf
+# %% ../nbs/11_cli.ipynb #a828b1d8
 @app.command(epilog=epilog)
 def predict(
     run:A[Path, Arg(metavar='RUN', help='Directory of a finished run.')],
@@ -114,7 +114,8 @@ def predict(
 ):
     "Predict the test set of DATA with the model of RUN and write a checked submission, or read pictures of digits."
     from digitfast.run import predict_csv, predict_pictures
-    if data and (len(data)>1 or Path(data[0]).is_file() and not data[0].lower().endswith('.zip')):
+    kind = Path(data[0]).suffix.lower() if data else ''
+    if data and (len(data)>1 or Path(data[0]).is_file() and kind!='.zip' or kind in ('.png','.jpg','.jpeg','.gif','.webp','.bmp','.tif','.tiff')):
         res = predict_pictures(run, data, show, device)
         result(res, *(f"{o['file']}: {o['digit']} ({o['probability']:.1%}), then {o['runner_up']} ({o['runner_up_probability']:.1%})"+(f"; {o['note']}" if o['note'] else '')
                       for o in res if 'error' not in o))

@@ -18,7 +18,7 @@ def _box(m): return ndi.find_objects(m.astype(np.uint8))[0]
 def _crop(m): return m[_box(m)]
 def _width(m): return 4*ndi.distance_transform_edt(m)[m].mean()
 
-# %% ../nbs/08_image.ipynb #32e9716b
+# %% ../nbs/08_image.ipynb #f63158f2
 _formats = 'PNG','JPEG','GIF','WEBP','BMP','TIFF','PPM','ICO'
 _max_px = 100_000_000
 
@@ -61,7 +61,7 @@ def _open(img):
     except DataError: raise
     except Image.DecompressionBombError as e: raise DataError(f'{name}: a picture of 100 megapixels or more; those are not read: make it smaller') from e
     except UnidentifiedImageError as e: raise DataError(f'{name}: no picture that can be read; expected PNG, JPEG, GIF, WebP, BMP or TIFF') from e
-    except Exception as e: raise DataError(f'{name}: no picture that can be read ({e}); expected PNG, JPEG, GIF, WebP, BMP or TIFF') from e
+    except Exception as e: raise DataError(f'{name}: no picture that can be read ({getattr(e, "strerror", None) or e}); expected PNG, JPEG, GIF, WebP, BMP or TIFF') from e
     return _resize(im, 2048) if max(im.size)>2048 else im,name,notes
 
 # %% ../nbs/08_image.ipynb #88af87a1

@@ -129,6 +129,19 @@ def test_space_of_no_run(tmp_path):
     with pytest.raises(RunError, match='no model'): export_space(tmp_path, tmp_path/'space')
     assert not (tmp_path/'space').exists()
 
+def test_command_serves_until_ctrl_c(net):
+    pytest.importorskip('gradio')
+    import signal
+    p = subprocess.Popen([sys.executable, '-c', 'from digitfast.cli import main; main()', 'demo', str(net), '--json'], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=net,
+                         env={**os.environ, 'PYTHONPATH':str(REPO)})
+    try:
+        url = json.loads(''.join(p.stdout.readline() for _ in range(3)))['url']
+        assert urllib.request.urlopen(url, timeout=60).status==200
+        p.send_signal(signal.SIGINT)
+        out,err = p.communicate(timeout=60)
+        assert p.returncode==0 and 'Traceback' not in err, err
+    finally: p.kill()
+
 # in a browser
 
 BOX = "(q => { const r = document.querySelector(q).getBoundingClientRect(); return [r.x, r.y, r.width, r.height] })"

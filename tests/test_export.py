@@ -397,3 +397,18 @@ def test_pickle_by_name(saved, tmp_path):
     again = load_learner(save_pickle(learn, tmp_path/'p'/'l.pkl'))
     assert predict_rows(again, rows).tobytes()==predict_rows(learn, rows).tobytes()
     refused(tmp_path/'p'/'l.pkl', 'pickle')
+
+def test_command(saved, ort, tmp_path, monkeypatch, capsys):
+    from digitfast.cli import main
+    monkeypatch.chdir(tmp_path)
+    def run(*args):
+        with pytest.raises(SystemExit) as e: main([*map(str, args)])
+        return e.value.code, *capsys.readouterr()
+    rc,out,err = run('export', saved, '--onnx', 'm.onnx', '--pickle', 'l.pkl')
+    assert (rc,out.split())==(0,['m.onnx','l.pkl']) and 'runs the code in it' in err and err.count('\n')==1
+    rc,out,err = run('export', saved, '--onnx', 'm.onnx', '--json')
+    assert (rc,json.loads(out),err)==(0,dict(onnx='m.onnx'),'')
+    rc,out,err = run('export', saved)
+    assert rc==2 and '--onnx FILE or --pickle FILE' in err
+    rc,out,err = run('export', tmp_path, '--onnx', 'n.onnx')
+    assert rc==1 and 'no model' in err and not (tmp_path/'n.onnx').exists()
