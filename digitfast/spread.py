@@ -12,7 +12,7 @@ import torch
 from collections import Counter
 from fastcore.all import noop
 
-# %% ../nbs/09b_spread.ipynb #b322b915
+# %% ../nbs/09b_spread.ipynb #33fc5465
 def gpus(
     device='auto', # As for `digit_device`
 )->int:
@@ -22,8 +22,9 @@ def gpus(
 def _local(n):
     "A cluster on this machine, of `n` processes with a GPU each"
     from distributed import Nanny, Scheduler, SpecCluster
-    workers = {i:dict(cls=Nanny, options=dict(nthreads=1, env=dict(CUDA_VISIBLE_DEVICES=str(i)))) for i in range(n)}
-    return SpecCluster(workers=workers, scheduler=dict(cls=Scheduler, options=dict(host='127.0.0.1', dashboard_address=None)), silence_logs=40)
+    home = dict(host='127.0.0.1', dashboard_address='127.0.0.1:0')
+    workers = {i:dict(cls=Nanny, options=dict(nthreads=1, env=dict(CUDA_VISIBLE_DEVICES=str(i)), **home)) for i in range(n)}
+    return SpecCluster(workers=workers, scheduler=dict(cls=Scheduler, options=home), silence_logs=40)
 
 # %% ../nbs/09b_spread.ipynb #8e2b071a
 def _job(f, k, shared, threads):

@@ -1,5 +1,5 @@
 "Ensembles: who sees which rows, members apart and together, what a kill or a lost worker costs, joining, and predicting with one."
-import json, os, shutil, signal, socket, subprocess, sys, time
+import json, os, shutil, socket, subprocess, sys, threading, time
 from pathlib import Path
 import numpy as np, pandas as pd, pytest, torch
 from digitfast.read import DataError, DigitError, RunError, read_csvs
@@ -180,29 +180,35 @@ def free_port():
 
 @pytest.fixture
 def cluster(tmp_path):
-    "(address, worker processes) of a Dask cluster on loopback; it is gone after the test"
+    "(address, function that starts a worker and gives its process and temporary folder) of a Dask cluster on loopback; it is gone after the test"
     pytest.importorskip('distributed', reason="needs digitfast[distributed]")
-    addr,procs = f'127.0.0.1:{free_port()}',[]
-    env = {**os.environ, 'PYTHONPATH':str(Path(__file__).parent.parent), 'OMP_NUM_THREADS':'1'}
-    def start(*args):
-        procs.append(subprocess.Popen([sys.executable, '-m', 'distributed.cli.'+args[0], *args[1:]], env=env, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
-        return procs[-1]
-    start('dask_scheduler', '--host', '127.0.0.1', '--port', addr.split(':')[1], '--no-dashboard')
-    yield addr, lambda: start('dask_worker', addr, '--no-nanny', '--nthreads', '1', '--host', '127.0.0.1', '--no-dashboard', '--death-timeout', '120')
+    port,procs = free_port(),[]
+    def start(name, *args):
+        (tmp_path/name).mkdir()
+        env = {**os.environ, 'PYTHONPATH':str(Path(__file__).parent.parent), 'OMP_NUM_THREADS':'1', 'TMPDIR':str(tmp_path/name)}
+        procs.append(subprocess.Popen([sys.executable, '-m', *args], env=env, cwd=tmp_path/name, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
+        return procs[-1],tmp_path/name
+    start('scheduler', 'distributed.cli.dask_scheduler', '--host', '127.0.0.1', '--port', str(port), '--no-dashboard')
+    for _ in range(600):
+        with socket.socket() as o:
+            if not o.connect_ex(('127.0.0.1', port)): break
+        time.sleep(.1)
+    yield f'127.0.0.1:{port}', lambda name: start(name, 'distributed.cli.dask_worker', f'127.0.0.1:{port}', '--no-nanny', '--nthreads', '1', '--host', '127.0.0.1', '--no-dashboard', '--death-timeout', '120')
     for p in procs: p.kill()
     for p in procs: p.wait()
 
 def test_a_worker_that_dies_has_its_member_done_again(cluster, tiny, tmp_path):
     addr,start = cluster
-    workers,lines,killed = [start(),start()],[],[]
-    def say(o):
-        lines.append(o)
-        if 'goes to' in o and not killed and sum('goes to' in l for l in lines)==2:       # both are at work: one of them dies half-way
-            time.sleep(1.5)
-            workers[1].send_signal(signal.SIGKILL); killed.append(workers[1].pid)
-    opts = dict(TINY, epochs=40)
-    p = train(tiny, out=tmp_path/'run', say=say, scheduler=addr, members=N, **opts)
-    assert any('is gone: member' in o for o in lines), lines
+    (a,_),(b,tmp) = start('a'),start('b')
+    def kill():
+        for _ in range(1200):
+            if list(tmp.rglob('checkpoint/state.json')): return b.kill()    # it is in the midst of its member
+            time.sleep(.05)
+    killer,lines,opts = threading.Thread(target=kill),[],dict(TINY, epochs=100)
+    killer.start()
+    p = train(tiny, out=tmp_path/'run', say=lines.append, scheduler=addr, members=N, **opts)
+    killer.join()
+    assert b.poll() is not None and any('is gone: member' in o for o in lines), lines
     assert sub(p)==sub(train(tiny, out=tmp_path/'here', say=quiet, members=N, **opts))
     assert read_metrics(p)['members']==N and len([o for o in lines if 'rows that it did not see' in o])==N
 
