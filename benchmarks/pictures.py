@@ -1,13 +1,14 @@
-"""The pictures of README: `python benchmarks/pictures.py RUN`, with Chromium, websockets and the extra demo.
+"""The pictures of README: `python benchmarks/pictures.py [DATA]`, with Chromium, websockets and the extra demo.
 
-terminal.svg is `digitfast train sample` as it ran, report.png the head of RUN's report, demo.png the page of `digitfast demo RUN` with a digit drawn on it."""
+terminal.svg is `digitfast train DATA` (or the sample) as it ran, report.png the head of its report, demo.png the page of `digitfast demo` with a digit drawn on it."""
 from pathlib import Path
-import io, os, subprocess, sys, tempfile
+import io, os, re, subprocess, sys, tempfile
 here = Path(__file__).parent
 sys.path.insert(0, str(here.parent/'tests'))
 from browser import Browser
 from draw_digits import strokes
 from PIL import Image
+from rich.console import Console
 from digitfast.demo import demo_page, launch_page
 
 images = here.parent/'nbs'/'images'
@@ -17,18 +18,18 @@ def small(name):
     f = images/name
     Image.open(f).convert('RGB').quantize(64, dither=Image.Dither.NONE).save(f, optimize=True)
 
-def terminal():
-    from rich.console import Console
-    with tempfile.TemporaryDirectory() as d:
-        res = subprocess.run([sys.executable, '-c', 'from digitfast.cli import main; main()', 'train', 'sample', '--out', 'runs/first'], cwd=d, capture_output=True, text=True, env={**os.environ, 'COLUMNS':'110'})
+def terminal(data, path):
+    "Train in the folder `path`, and draw what was said"
+    res = subprocess.run([sys.executable, '-c', 'from digitfast.cli import main; main()', 'train', data, '--out', 'runs/first'], cwd=path, capture_output=True, text=True)
     if res.returncode: sys.exit(res.stderr)
     con = Console(record=True, width=112, file=io.StringIO())
-    con.print('[bold]$ digitfast train sample --out runs/first[/]')
+    con.print(f'[bold]$ digitfast train {Path(data).name} --out runs/first[/]')
     con.print(res.stdout.rstrip(), markup=False, highlight=False)
-    (images/'terminal.svg').write_text(con.export_svg(title='digitfast'))
+    svg = re.sub(r'@font-face \{.*?\}\s*', '', con.export_svg(title='digitfast', unique_id='run'), flags=re.S)      # fonts from a network are not asked for
+    (images/'terminal.svg').write_text(svg)
 
 def report(run):
-    b = Browser(900, 700)
+    b = Browser(1000, 660)
     try:
         b.goto((Path(run)/'report.html').resolve().as_uri())
         b.wait("document.readyState=='complete' && !!document.querySelector('svg')", 60)
@@ -52,4 +53,7 @@ def demo(run):
 
 if __name__=='__main__':
     images.mkdir(exist_ok=True)
-    terminal(); report(sys.argv[1]); demo(sys.argv[1])
+    data = sys.argv[1] if len(sys.argv)>1 else 'sample'
+    with tempfile.TemporaryDirectory() as d:
+        terminal(data if data=='sample' else str(Path(data).resolve()), d)
+        for f in (report, demo): f(f'{d}/runs/first')
