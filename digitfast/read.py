@@ -247,7 +247,7 @@ def check_frame(df, # one image a row: pixel columns and, unless `labels=False`,
     if not labels: return _frame(x, pix)
     return _frame(x, pix, _labels(['' if pd.isna(o) is True else str(o).strip() for o in df['label'].tolist()], name, lambda i: f'row {i}'))
 
-# %% ../nbs/00_read.ipynb #c0bbbb3c
+# %% ../nbs/00_read.ipynb #c8d687fa
 _role = re.compile(r'(?:.*[-_ .])?(train|test|sample[-_]?submission)(?:ing)?\.csv(?:\.gz)?', re.I)
 
 def _roles(names, path):
@@ -269,7 +269,7 @@ def _names(path):
             with open(path, 'rb') as f: sig = f.read(2)
             tip = f'give its folder, {path.parent}' if '.csv' in path.name.lower() else 'get it again'
             if sig!=b'PK': raise DataError(f'{path}: {"not a zip" if sig else "an empty file"}; {want}: {tip}')
-            with zipfile.ZipFile(path) as z: return [o.filename for o in z.infolist() if not o.is_dir()]
+            with zipfile.ZipFile(path) as z: return [o for o in z.namelist() if o and o[-1]!='/']
         os.listdir(path)   # says so where it may not be read
         for k in range(1, 5):
             res += [str(o.relative_to(path)) for o in islice(path.glob('/'.join('*'*k)), 10_000) if o.is_file()]

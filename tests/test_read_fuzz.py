@@ -170,6 +170,15 @@ def test_damaged_zip(n, tmp_path):
         else: assert 'a.zip' in why
     cases(n, f, base=st.sampled_from(bases), edits=edits(['set','insert','delete','cut','flip'], 3))
 
+@pytest.mark.parametrize('name', [b'a/train.csv',b'b.csv'])
+def test_zip_with_a_file_of_no_name(name, tmp_path):
+    "Found by the slow profile: a name that begins with NUL is read as an empty one"
+    with zipfile.ZipFile(o := io.BytesIO(), 'w') as z: z.writestr('a/train.csv', plain()), z.writestr('b.csv', b'1,2')
+    i = o.getvalue().rindex(name)
+    (tmp_path/'a.zip').write_bytes(o.getvalue()[:i]+b'\0'+o.getvalue()[i+1:])
+    d,why = reads(tmp_path/'a.zip')
+    assert (d and len(d.train)==8) if name==b'b.csv' else 'no training CSV' in why
+
 @many
 def test_damaged_gzip(n, tmp_path):
     base = gzip.compress(plain(), mtime=0)
