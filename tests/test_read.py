@@ -238,6 +238,8 @@ NAMES = [(renamed(label='Label'), "no 'label' column"), (dropped('label'), "no '
 @pytest.mark.parametrize('b,says', [(o,says) for o,*says in NAMES], ids=[f'{i}-{o[1]}'[:30] for i,o in enumerate(NAMES)])
 def test_bad_columns(tmp_path, b, says): refused(put(tmp_path, train=b), 'train.csv, line 1', *says)
 
+def test_names_that_begin_at_2(tmp_path): refused(put(tmp_path, train=text([['label',*(f'pixel{i+2}' for i in range(16))], *TRAIN[1:]])), 'train.csv, line 1', 'pixel2 to pixel17, without pixel1')
+
 # ---- the test set and the sample submission
 
 T = csv(label=False, seed=5)
