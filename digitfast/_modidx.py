@@ -413,7 +413,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
             'digitfast.submit': { 'digitfast.submit.ShiftTTA': ('submit.html#shifttta', 'digitfast/submit.py'),
                                   'digitfast.submit.ShiftTTA.__init__': ('submit.html#shifttta.__init__', 'digitfast/submit.py'),
                                   'digitfast.submit.ShiftTTA.after_pred': ('submit.html#shifttta.after_pred', 'digitfast/submit.py'),
-                                  'digitfast.submit.ShiftTTA.before_batch': ('submit.html#shifttta.before_batch', 'digitfast/submit.py'),
                                   'digitfast.submit._check': ('submit.html#_check', 'digitfast/submit.py'),
                                   'digitfast.submit._classes': ('submit.html#_classes', 'digitfast/submit.py'),
                                   'digitfast.submit._spread': ('submit.html#_spread', 'digitfast/submit.py'),

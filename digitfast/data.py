@@ -224,7 +224,7 @@ class _SliceBlock(DataBlock):
     def datasets(self, source, verbose=False):
         return Datasets(source, tfms=self._combine_type_tfms(), splits=self.splitter(source), dl_type=self.dl_type, n_inp=self.n_inp, verbose=verbose)
 
-# %% ../nbs/01_data.ipynb #8cefa11e
+# %% ../nbs/01_data.ipynb #38cbcf68
 class DigitDataLoaders(DataLoaders):
     "`DataLoaders` of images that are rows of a frame, with factory methods for CSVs and frames"
     @classmethod
@@ -236,7 +236,7 @@ class DigitDataLoaders(DataLoaders):
         classes=None, # Classes, in order; those of the labels if None
         batch_tfms=None, # Transforms of training batches, such as `aug_transforms`
         bs=64, # Batch size, made smaller where there are fewer training rows
-        val_bs=512, # Batch size of validation and prediction
+        val_bs=256, # Batch size of validation and prediction
         device='auto', # As for `digit_device`
         mean=None, # Mean of the pixels in 0..1, taken from the training rows if None
         std=None, # Their standard deviation, likewise

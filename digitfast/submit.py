@@ -16,15 +16,14 @@ from fastai.callback.core import Callback
 from .learner import shifts
 from .export import write_file
 
-# %% ../nbs/06_submit.ipynb #2e5633d6
+# %% ../nbs/06_submit.ipynb #2dd36d70
 class ShiftTTA(Callback):
     "Average the probabilities of each image and its copies moved by up to `px` pixels"
     order = 11
     def __init__(self, px=1): self.px = px
-    def before_batch(self):
-        views = shifts(self.xb[0], self.px)
-        self.n,self.learn.xb = len(views),(torch.cat(views),)
-    def after_pred(self): self.learn.pred = self.pred.softmax(-1).view(self.n, -1, self.pred.shape[-1]).mean(0).log()
+    def after_pred(self):
+        moved = shifts(self.xb[0], self.px)[1:] # the first is the image itself; one view at a time, since larger batches leave the processor's cache
+        self.learn.pred = torch.stack([o.softmax(-1) for o in (self.pred, *map(self.model, moved))]).mean(0).log()
 
 # %% ../nbs/06_submit.ipynb #21928863
 _block = 2**16 # rows that are predicted at a time
