@@ -108,9 +108,11 @@ $('.clear').addEventListener('click', clear);
 clear();
 '''
 
-# %% ../nbs/08a_demo.ipynb #d66d5b4d
+# %% ../nbs/08a_demo.ipynb #a300455e
 def _gradio():
     os.environ.setdefault('GRADIO_ANALYTICS_ENABLED', 'False')
+    for k in ('no_proxy','NO_PROXY'): # Gradio asks its own server whether it is up
+        if '127.0.0.1' not in os.environ.get(k, ''): os.environ[k] = ','.join([*filter(None, [os.environ.get(k)]), '127.0.0.1', 'localhost'])
     try: import gradio
     except ImportError as e: raise DigitError(f"the page needs Gradio, which is not installed ({e.name}): pip install 'digitfast[demo]'") from None
     return gradio
