@@ -141,7 +141,7 @@ def _train(d, recipe, name, out, info, say, tick, t0, t_load, whole=True):
                    n_train=n_train, canary_rows=canary, seconds=dict(load=t_load, train=t2-t1, predict=time.perf_counter()-t2), **({} if k is None else dict(member=k)))
     return _finish(d, out, info, arrays, metrics, pd.DataFrame(log.history, columns=log.names), say, t0, whole)
 
-# %% ../nbs/10_run.ipynb #8a79ba8b
+# %% ../nbs/10_run.ipynb #b667e5a0
 def _pictures(train, a):
     "The images of those of the predictions `a` that a reader wants to see: the 64 whose label is least likely"
     codes = pd.Index(a['classes']).get_indexer(a['valid_labels'])
@@ -158,7 +158,7 @@ def _finish(d, out, info, a, metrics, history, say, t0, whole=True):
     metrics = dict(**_measure(hits[~same], n_test), **metrics, same_valid=int(same.sum()), data=dict(**info['data'], path=info['path']), settings=info['recipe'],
                    versions=versions(), date=time.strftime('%Y-%m-%d'), format=1)
     if n_test:
-        dup = same_images(torch.from_numpy(d.train.drop(columns='label').to_numpy(np.uint8)), torch.from_numpy(d.test.to_numpy(np.uint8, copy=True)))
+        dup = same_images(torch.from_numpy(d.train.drop(columns='label').to_numpy(np.uint8, copy=True)), torch.from_numpy(d.test.to_numpy(np.uint8, copy=True)))
         metrics['same_test'] = int(dup.sum())
         if dup.any() and whole: say(f"note: {dup.sum():,} test images are in the training CSV too")
         if whole: save_submission(submission(a['classes'][a['test_probs'].argmax(1)], d), out/'submission.csv', d)
