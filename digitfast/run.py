@@ -141,7 +141,7 @@ def _train(d, recipe, name, out, info, say, tick, t0, t_load, whole=True):
                    n_train=n_train, canary_rows=canary, seconds=dict(load=t_load, train=t2-t1, predict=time.perf_counter()-t2), **({} if k is None else dict(member=k)))
     return _finish(d, out, info, arrays, metrics, pd.DataFrame(log.history, columns=log.names), say, t0, whole)
 
-# %% ../nbs/10_run.ipynb #b667e5a0
+# %% ../nbs/10_run.ipynb #6e2cbc30
 def _pictures(train, a):
     "The images of those of the predictions `a` that a reader wants to see: the 64 whose label is least likely"
     codes = pd.Index(a['classes']).get_indexer(a['valid_labels'])
@@ -151,6 +151,8 @@ def _pictures(train, a):
 
 def _finish(d, out, info, a, metrics, history, say, t0, whole=True):
     "Measure the predictions `a`, write the run's files, say how it went"
+    def there():
+        if not any((out/o).exists() for o in ('model','members')): raise RunError(f"{out} was removed while the run went on: start again")
     same,n_test = a['valid_same'],None if d.test is None else len(d.test)
     if same.any(): say(f"note: {same.sum():,} validation images are in the training rows too: they are left out of the accuracy")
     if same.all(): raise DataError("each validation image is in the training rows too: an accuracy would mean nothing. Remove repeated rows")
@@ -167,8 +169,10 @@ def _finish(d, out, info, a, metrics, history, say, t0, whole=True):
     write_file(out/'predictions.npz', _npz(**a))
     write_file(out/'history.csv', history.to_csv(index=False))
     metrics['seconds']['total'] = time.perf_counter()-t0
+    there()
     write_file(out/'metrics.json', json.dumps(metrics, indent=1))
     if whole: write_report(out)
+    there()
     if (out/'checkpoint').exists(): (out/'checkpoint').rename(out/'.checkpoint.done') # in one step: until then, --resume does the last part again
     for o in [*out.glob('.checkpoint.*'), *out.rglob('.*.tmp')]: shutil.rmtree(o, ignore_errors=True) if o.is_dir() else o.unlink(missing_ok=True)
     say(f"accuracy {_pct(metrics['accuracy'])} on {metrics['n_valid']:,} held-out rows (95 %: {_pct(metrics['accuracy_low'])} to {_pct(metrics['accuracy_high'])})")
