@@ -102,13 +102,13 @@ def train(
     metrics = run.read_metrics(path)
     if flags['json'] or flags['quiet']: result(metrics, str(path))
 
-# %% ../nbs/11_cli.ipynb #a828b1d8
+# %% ../nbs/11_cli.ipynb #caa9e14b
 @app.command(epilog=epilog)
 def predict(
     run:A[Path, Arg(metavar='RUN', help='Directory of a finished run.')],
     data:A[Optional[list[str]], Arg(metavar='[DATA | PICTURE …]', help=data_help+" Or pictures of one digit each. Left out: the run's own data.")]=None,
     out:A[Path, Opt(metavar='FILE', help='Submission to write.')]=Path('submission.csv'),
-    tta:A[bool, Opt('--tta', help='Average over copies of each image moved by a pixel.')]=False,
+    tta:A[bool, Opt('--tta', help='Average over nine copies of each image, moved by a pixel, as single and ensemble do for their own submission; nine times as long.')]=False,
     show:A[bool, Opt('--show', help='Save what the net saw of each picture as NAME-seen.png.')]=False,
     device:A[str, Opt(parser=_one_of('auto','cpu','cuda'), metavar='auto|cpu|cuda', help='Where to compute.')]='auto',
 ):
@@ -122,7 +122,7 @@ def predict(
         bad = [o for o in res if 'error' in o]
         for o in bad: print(f"error: {o['error']}", file=sys.stderr)
         raise typer.Exit(1 if bad else 0)
-    path = predict_csv(run, data[0] if data else None, out, 1 if tta else None, device, say=say)
+    path = predict_csv(run, data[0] if data else None, out, int(tta), device, say=say)
     if flags['json'] or flags['quiet']: result(dict(submission=path), str(path))
 
 # %% ../nbs/11_cli.ipynb #9307ff4f

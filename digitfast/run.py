@@ -284,7 +284,7 @@ def ensemble(
         info = dict(path=path, data={k:ms[0]['data'][k] for k in ('name','sha256')}, recipe={**ms[0]['settings'], 'members':len(runs)}, seed=ms[0]['seed'])
         return _join(d, 'ensemble', out, info, say, t0)
 
-# %% ../nbs/10_run.ipynb #eb56c7ec
+# %% ../nbs/10_run.ipynb #88add5ed
 def _known(run, n=100):
     "Numbers of the first `n` validation rows of `run`, and their probabilities"
     a = _arrays(run)
@@ -323,6 +323,7 @@ def predict_csv(
         check_canary(predict_rows(learn, d.train.iloc[rows].drop(columns='label'), tta=tta_was), want)
         say(f"canary: {len(rows)} validation rows get the predictions that they had")
     else: say("note: these are other CSVs than the run's, so no canary can fly; compare the training rows' format yourself")
+    if tta==0<tta_was: say("note: the run's own submission averages copies of each image, moved by a pixel; with --tta this one does too")
     probs = predict_rows(learn, d.test, tta=tta_was if tta is None else tta)
     if look := _looks(run, learn):
         for o in unlike(look, d.test): say(f"warning: {o}")
