@@ -44,6 +44,6 @@ if __name__=='__main__':
         if not args.quick_only:
             train('single', data, '--recipe', 'single', '--epochs', '1')
             predict(f'digitfast predict SINGLE {Path(data).name}', cli, 'predict', 'single', data)
-            predict('the same without TTA', f"from digitfast.run import predict_csv; predict_csv('single', {data!r}, tta=0, say=len)")
+            predict(f'digitfast predict SINGLE {Path(data).name} --tta', cli, 'predict', 'single', data, '--tta')
     t = save('command', rows, args)
     bars('command', t.what.tolist(), t.seconds.tolist(), 'seconds', args, log=False)

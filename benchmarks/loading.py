@@ -60,7 +60,7 @@ if __name__=='__main__':
     def row_image(r): return r[cols].to_numpy(np.uint8).reshape(x.shape[-2:])
     def array_image(r, a=x[:,0].numpy()): return a[r.name]
     from fastai.vision.all import PILImageBW
-    slow = {'torch DataLoader, PIL per item': lambda: torch_loader(x, y, args.bs), 'the same, 2 workers': lambda: torch_loader(x, y, args.bs, 2),
+    slow = {'torch DataLoader, PIL per item': lambda: torch_loader(x, y, args.bs), 'torch DataLoader, 2 workers': lambda: torch_loader(x, y, args.bs, 2),
             'fastai DataBlock, from an array': lambda: stock_fastai(df, array_image, args.bs).train,
             'fastai DataBlock, from rows': lambda: stock_fastai(df, row_image, args.bs).train}
     for k,f in slow.items():
