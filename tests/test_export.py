@@ -53,7 +53,7 @@ def refused(path, *says, seconds=5):
 
 @pytest.mark.parametrize('arch', [o for o in archs if o!='resnet18'])
 def test_round_trip(arch, tmp_path):
-    side = 24 if arch=='small' else 8
+    side = 24 if arch in ('small','residual') else 8
     learn = digit_learner(DigitDataLoaders.from_df(digits(side=side), bs=16, device='cpu'), arch)
     other = load_model(save_model(learn, tmp_path/'m'), device='cpu')
     test = digits(30, side=side, seed=9).drop(columns='label')
