@@ -4,14 +4,14 @@ Each system is trained over several seeds on nine tenths of train.csv and measur
 adds one ingredient at a time; what was tried and left out stands beside it; the rival is the published net of the ensemble with the best documented
 honest score. A run that is in runs already is not trained again, so that the command can be stopped and go on."""
 from _common import cpu_name, fold, parse, parser, results
-import math, time, warnings
+import time, warnings
 import numpy as np, pandas as pd, torch, torch.nn.functional as F
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from torch import nn
 from fastai.callback.schedule import ParamScheduler, SchedExp
 from fastai.torch_core import TensorImage
 from digitfast.all import *
-from digitfast.learner import Recipe, RandAffine, losses, seed_all
+from digitfast.learner import Recipe, RandAffine, seed_all
 from digitfast.models import arch, conv
 from digitfast.submit import predict_rows
 

@@ -219,7 +219,7 @@ def _train_members(d, recipe, name, out, info, scheduler, say, tick, t0, t_load)
         for k in todo: _member(k, d, recipe, name, out, info, say, lambda i,m: tick(k*m+i, n*m))
     return _join(d, name, out, info, say, t0, t_load)
 
-# %% ../nbs/10_run.ipynb #8d5b345a
+# %% ../nbs/10_run.ipynb #22b48870
 def _arrays(run):
     "What `run` predicted, by name"
     f = Path(run)/'predictions.npz'
@@ -269,9 +269,9 @@ def ensemble(
     ms = [read_metrics(o) for o in runs]
     for o,m in zip(runs,ms):
         if (o/'members').exists(): raise RunError(f"{o} is an ensemble itself: name its members, {o}/members/0 and so on")
-        try: path,data,settings,_ = m['data']['path'],{k:m['data'][k] for k in ('name','sha256')},m['settings'],[m[k] for k in ('arch','params','accuracy','canary_rows')]
-        except (KeyError, TypeError): raise RunError(f"{o}/metrics.json is damaged: it doesn't name the data, the settings or the net. Take a whole copy of the run") from None
-        if data['sha256']!=ms[0]['data']['sha256']: raise RunError(f"{o} was trained on other data than {runs[0]}: the rows that one holds out, the other may have seen")
+        try: sha256,_ = m['data']['sha256'],[m['data']['path'],m['data']['name'],m['settings'].items(),*(m[k] for k in ('arch','params','accuracy','canary_rows','seconds'))]
+        except (KeyError, TypeError, AttributeError): raise RunError(f"{o}/metrics.json is damaged: it doesn't name the data, the settings or the net. Take a whole copy of the run") from None
+        if sha256!=ms[0]['data']['sha256']: raise RunError(f"{o} was trained on other data than {runs[0]}: the rows that one holds out, the other may have seen")
     path = ms[0]['data']['path']
     if path!='sample' and not Path(path).exists(): raise RunError(f"the runs' data is no longer at {path}: put it there again")
     with resumable(out), RunDir(out):

@@ -5,11 +5,11 @@
 # %% auto #0
 __all__ = ['gpus', 'spread']
 
-# %% ../nbs/09b_spread.ipynb #42e5859a
+# %% ../nbs/09b_spread.ipynb #e5ef5413
 from .read import DigitError, RunError
-import time
-import torch
+import time, torch
 from collections import Counter
+from contextlib import nullcontext
 from fastcore.all import noop
 
 # %% ../nbs/09b_spread.ipynb #33fc5465
@@ -26,7 +26,7 @@ def _local(n):
     workers = {i:dict(cls=Nanny, options=dict(nthreads=1, env=dict(CUDA_VISIBLE_DEVICES=str(i)), **home)) for i in range(n)}
     return SpecCluster(workers=workers, scheduler=dict(cls=Scheduler, options=home), silence_logs=40)
 
-# %% ../nbs/09b_spread.ipynb #8e2b071a
+# %% ../nbs/09b_spread.ipynb #1593565a
 def _job(f, k, shared, threads):
     torch.set_num_threads(threads)
     return f(k, shared)
@@ -34,7 +34,7 @@ def _job(f, k, shared, threads):
 def spread(
     f, # Function of a job's number and `shared`; it runs on the workers
     todo, # Numbers of the jobs
-    shared, # What all jobs need; sent once
+    shared, # What all jobs need; sent with each
     keep, # Called here with (number, result) of each job that is done
     address=None, # 'host:port' of the scheduler; a cluster of this machine's GPUs if None
     say=noop, # Called with a line of text
@@ -45,8 +45,7 @@ def spread(
     cluster = None if address else _local(gpus())
     try: client = Client(address or cluster, timeout='10s', set_as_default=False)
     except (OSError, ValueError) as e: raise RunError(f"no Dask scheduler answers at {address}: start one with dask scheduler ({str(e)[:100]})") from None
-    queue,busy,died = list(todo),{},dict.fromkeys(todo, 0)
-    with client:
+    with cluster or nullcontext(), client:
         queue,busy,lost,idle = list(todo),{},Counter(),0
         while queue or busy:
             threads = client.nthreads()
@@ -62,8 +61,7 @@ def spread(
                 busy[w] = k,client.submit(_job, f, k, client.scatter(shared, workers=[w], hash=False), threads[w], workers=[w], pure=False)
                 say(f"member {k} goes to {w} ({threads[w]} thread{'s'*(threads[w]!=1)})")
             idle = 0 if busy else idle+1
-            if idle==60: raise RunError(f"{address} has had no workers for a minute: start some with dask worker {address}. What is done is kept: go on with --resume")
+            if idle==60: raise RunError(f"{address or 'the local cluster'} has had no workers for a minute: start some with dask worker {address or 'ADDRESS'}. What is done is kept: go on with --resume")
             time.sleep(1)
             for w,(k,future) in [o for o in busy.items() if o[1][1].done()]:
                 if future.status=='finished' or w in client.nthreads(): keep(k, busy.pop(w)[1].result())
-    if cluster: cluster.close()
