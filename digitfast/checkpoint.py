@@ -17,10 +17,10 @@ from filelock import FileLock, Timeout
 from pathlib import Path
 from safetensors.torch import save as st_bytes, load as st_load
 
-# %% ../nbs/09a_checkpoint.ipynb #355f4da3
+# %% ../nbs/09a_checkpoint.ipynb #9466eea3
 class RunDir:
     "A run's directory `path`, locked while in use. Raises `RunError` if it is in use, finished, unfinished without `resume`, or holds no run but other files."
-    files = 'model','members','checkpoint','metrics.json','history.csv','lr_find.csv','predictions.npz','submission.csv','report.html'
+    files = 'model','members','checkpoint','metrics.json','history.csv','lr_find.csv','predictions.npz','oof.npz','submission.csv','report.html'
     def __init__(self,
         path, # The directory, made if it isn't there
         resume=False, # Go on with an unfinished run?

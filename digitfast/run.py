@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['locate_data', 'train', 'ensemble', 'predict_csv', 'predict_pictures']
 
-# %% ../nbs/10_run.ipynb #0cdfd1a5
+# %% ../nbs/10_run.ipynb #194ff151
 from .read import DataError, DigitError, RunError, find_data, read_csvs
 from .data import read_mnist, same_images
 from .learner import find_lr, get_recipe, seed_all
@@ -20,6 +20,7 @@ import numpy as np, pandas as pd, torch
 from dataclasses import asdict, replace
 from importlib.util import find_spec
 from fastcore.all import noop
+from functools import reduce
 from pathlib import Path
 
 # %% ../nbs/10_run.ipynb #4c3ebfc6
@@ -141,7 +142,7 @@ def _train(d, recipe, name, out, info, say, tick, t0, t_load, whole=True):
                    n_train=n_train, canary_rows=canary, seconds=dict(load=t_load, train=t2-t1, predict=time.perf_counter()-t2), **({} if k is None else dict(member=k)))
     return _finish(d, out, info, arrays, metrics, pd.DataFrame(log.history, columns=log.names), say, t0, whole)
 
-# %% ../nbs/10_run.ipynb #6e2cbc30
+# %% ../nbs/10_run.ipynb #7df4abb1
 def _pictures(train, a):
     "The images of those of the predictions `a` that a reader wants to see: the 64 whose label is least likely"
     codes = pd.Index(a['classes']).get_indexer(a['valid_labels'])
@@ -159,11 +160,11 @@ def _finish(d, out, info, a, metrics, history, say, t0, whole=True):
     hits = a['classes'][a['valid_probs'].argmax(1)]==a['valid_labels']
     metrics = dict(**_measure(hits[~same], n_test), **metrics, same_valid=int(same.sum()), data=dict(**info['data'], path=info['path']), settings=info['recipe'],
                    versions=versions(), date=time.strftime('%Y-%m-%d'), format=1)
-    if n_test:
+    if n_test and whole:
         dup = same_images(torch.from_numpy(d.train.drop(columns='label').to_numpy(np.uint8, copy=True)), torch.from_numpy(d.test.to_numpy(np.uint8, copy=True)))
         metrics['same_test'] = int(dup.sum())
-        if dup.any() and whole: say(f"note: {dup.sum():,} test images are in the training CSV too")
-        if whole: save_submission(submission(a['classes'][a['test_probs'].argmax(1)], d), out/'submission.csv', d)
+        if dup.any(): say(f"note: {dup.sum():,} test images are in the training CSV too")
+        save_submission(submission(a['classes'][a['test_probs'].argmax(1)], d), out/'submission.csv', d)
     elif whole: say("note: there is no test set, so no submission is written")
     a = {**_pictures(d.train, a), **dict(zip(('look','likeness'), looks(d.train)))} # so that `predict_csv` can tell test images that are unlike them
     write_file(out/'predictions.npz', _npz(**a))
@@ -219,7 +220,7 @@ def _train_members(d, recipe, name, out, info, scheduler, say, tick, t0, t_load)
         for k in todo: _member(k, d, recipe, name, out, info, say, lambda i,m: tick(k*m+i, n*m))
     return _join(d, name, out, info, say, t0, t_load)
 
-# %% ../nbs/10_run.ipynb #22b48870
+# %% ../nbs/10_run.ipynb #4615eb28
 def _arrays(run):
     "What `run` predicted, by name"
     f = Path(run)/'predictions.npz'
@@ -237,11 +238,10 @@ def _join(d, name, out, info, say, t0, t_load=0.):
     ms,ps = [read_metrics(o) for o in runs],[_arrays(o) for o in runs]
     n_test = None if d.test is None else len(d.test)
     if any((a['classes']!=ps[0]['classes']).any() or len(a.get('test_probs', ()))!=(n_test or 0) for a in ps): raise RunError(f"{out}: its members have other classes or test sets than one another")
-    fs = [pd.DataFrame(dict(at=range(len(a['valid_rows'])), same=a['valid_same']), index=a['valid_rows']) for a in ps]
-    rows = [r for r in fs[0].index if all(r in f.index for f in fs)]
-    if not rows: raise RunError("there is no row that none of the members was trained on, so nothing could be said of their mean: train them with the same split, or as members of one ensemble")
-    at = [f.loc[rows,'at'].to_numpy() for f in fs]
-    a = dict(valid_rows=np.array(rows), valid_labels=ps[0]['valid_labels'][at[0]], valid_probs=np.mean([p['valid_probs'][i] for p,i in zip(ps,at)], 0),
+    rows = reduce(np.intersect1d, [a['valid_rows'] for a in ps])
+    if not len(rows): raise RunError("there is no row that none of the members was trained on, so nothing could be said of their mean: train them with the same split, or as members of one ensemble")
+    at = [pd.Index(a['valid_rows']).get_indexer(rows) for a in ps]
+    a = dict(valid_rows=rows, valid_labels=ps[0]['valid_labels'][at[0]], valid_probs=np.mean([p['valid_probs'][i] for p,i in zip(ps,at)], 0),
              valid_same=np.any([p['valid_same'][i] for p,i in zip(ps,at)], 0), classes=ps[0]['classes'])
     if n_test: a['test_probs'] = np.mean([p['test_probs'] for p in ps], 0)
     oof = {k:np.concatenate([p[k] for p in ps]) for k in ('valid_rows','valid_labels','valid_probs','valid_same')}

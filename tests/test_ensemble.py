@@ -3,6 +3,7 @@ import json, os, shutil, socket, subprocess, sys, threading, time
 from pathlib import Path
 import numpy as np, pandas as pd, pytest, torch
 from digitfast.read import DataError, DigitError, RunError, read_csvs
+from digitfast.data import digit_splitter
 from digitfast.export import load_model
 from digitfast.learner import Recipe, get_recipe
 from digitfast.measure import versus
@@ -147,9 +148,15 @@ def test_runs_that_do_not_belong_together(trio, tiny, tiny_run, tmp_path):
         with pytest.raises(RunError, match=says): ensemble(runs, tmp_path/'joined', say=quiet)
     assert not (tmp_path/'joined'/'metrics.json').exists()
     a,b = set(arrays(r/'predictions.npz')['valid_rows'].tolist()),set(arrays(seen/'predictions.npz')['valid_rows'].tolist())
-    if a&b:
-        p = ensemble([r,seen], tmp_path/'two', say=quiet)
-        assert set(arrays(p/'predictions.npz')['valid_rows'].tolist())==a&b   # only rows that neither saw
+    assert a!=b and a&b
+    p = ensemble([r,seen], tmp_path/'two', say=quiet)
+    assert set(arrays(p/'predictions.npz')['valid_rows'].tolist())==a&b   # only rows that neither saw
+
+def test_no_row_that_all_hold_out(tiny, tiny_run, tmp_path):
+    df,rows = read_csvs(tiny).train,set(arrays(tiny_run[0]/'predictions.npz')['valid_rows'].tolist())
+    seed = next(s for s in range(1000) if not rows&set(digit_splitter('stratified', .2, s)(df)[1]))
+    other = train(tiny, out=tmp_path/'other', say=quiet, split_seed=seed, **TINY)
+    with pytest.raises(RunError, match='no row that none'): ensemble([tiny_run[0],other], tmp_path/'joined', say=quiet)
 
 def test_a_damaged_member_is_named(trio, tmp_path):
     p = shutil.copytree(trio, tmp_path/'run')
