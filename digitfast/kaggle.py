@@ -255,7 +255,7 @@ def mk_wheel(dest # folder to write it in
         for n,b in fs.items(): z.writestr(zipfile.ZipInfo(n), b, zipfile.ZIP_DEFLATED)
     return path
 
-# %% ../nbs/09_kaggle.ipynb #dd8deaf8
+# %% ../nbs/09_kaggle.ipynb #45528ecb
 _setup = '''# digitfast is on no index that a kernel can reach; this installs it from the attached dataset {ds}
 import importlib, importlib.util, os, pathlib, subprocess, sys
 if importlib.util.find_spec('digitfast') is None:
@@ -279,8 +279,7 @@ def setup_cell(dataset, whl): # user/slug of the dataset, file name of the wheel
 def kernel_nb(notebook): # an .ipynb
     "The notebook as Kaggle should run it, for `write_nb`: no directives, hidden cells or outputs, and with a kernelspec; `KaggleError` where it is none"
     try: nb = json.loads(Path(notebook).read_text(encoding='utf-8'))
-    except OSError as e: raise KaggleError(f"{notebook} can't be read: {e.strerror}") from None
-    except ValueError as e: raise KaggleError(f'{notebook} is no notebook: {e}') from None
+    except (OSError, ValueError) as e: raise KaggleError(f"{notebook} is no notebook: {getattr(e, 'strerror', None) or e}") from None
     if not isinstance(nb, dict) or not isinstance(nb.get('cells'), list) or nb.get('nbformat')!=4:
         raise KaggleError(f'{notebook} is no notebook: expected JSON with cells, in nbformat 4; open it in Jupyter and save it')
     lang = ((nb.get('metadata') or {}).get('kernelspec') or {}).get('language') or 'python'
