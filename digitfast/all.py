@@ -1,5 +1,6 @@
 "Everything that a notebook needs: `from digitfast.all import *`"
 from digitfast.read import *
+from digitfast.device import *
 from digitfast.data import *
 from digitfast.baseline import *
 from digitfast.models import *

@@ -258,14 +258,12 @@ def models():
            f"{'recipe':<20}{'architecture':<16}{'length':>20}{'bs':>6}{'lr':>8}  what",
            *(f"{k:<20}{r.arch:<16}{(f'{r.members} x '*(r.members>1)+(f'{r.epochs} epochs' if r.epochs else f'{r.images:,} images')):>20}{r.bs:>6}{r.lr:>8}  {r.source}" for k,r in recipes.items()))
 
-# %% ../nbs/11_cli.ipynb #6cdb8361
+# %% ../nbs/11_cli.ipynb #71c7313b
 @app.command(epilog=epilog)
 def info():
     "Versions, the device, which data would be used and which credentials were found."
     import torch
-    from digitfast.data import digit_device
-    from digitfast.export import versions
-    from digitfast.learner import best_precision
+    from digitfast.device import best_precision, digit_device, versions
     from digitfast.read import find_data
     from digitfast.kaggle import credentials
     dev,creds = digit_device(),credentials()

@@ -4,10 +4,11 @@
 
 # %% auto #0
 __all__ = ['opts', 'losses', 'recipes', 'seed_all', 'LossAccuracy', 'digit_learner', 'RandAffine', 'shifts', 'EMA', 'ValidEvery',
-           'best_precision', 'BF16', 'AdamW', 'ValueLoss', 'Recipe', 'find_lr', 'get_recipe']
+           'BF16', 'AdamW', 'ValueLoss', 'Recipe', 'find_lr', 'get_recipe']
 
-# %% ../nbs/04_learner.ipynb #5168356f
+# %% ../nbs/04_learner.ipynb #14e8cc21
 from .read import DataError, DigitError
+from .device import best_precision
 from .data import DigitDataLoaders, digit_splitter
 from .baseline import as_value, by_hand, mse, nearest_label
 from .models import create_model
@@ -126,21 +127,6 @@ class ValidEvery(Callback):
     def before_train(self): self.skip = (self.epoch+1)%self.n>0 and self.epoch<self.n_epoch-1
     def before_validate(self):
         if self.skip: self.skip = False; raise CancelValidException
-
-# %% ../nbs/04_learner.ipynb #04ad6236
-def best_precision(
-    precision, # 'fp32', 'bf16' or 'fp16', or 'auto' for what the recipe would `like`
-    device, # torch device
-    like='fp32', # What 'auto' stands for where the device is good at it
-)->str: # 'fp32', 'bf16' or 'fp16'
-    "The precision to train in. Raises `DigitError` where the device can't."
-    if precision not in ('auto','fp32','bf16','fp16'): raise DigitError(f"unknown precision '{precision}': use auto, fp32, bf16 or fp16")
-    if precision=='fp16' and device.type!='cuda': raise DigitError("fp16 needs a GPU: use bf16 or fp32 on a CPU")
-    if precision!='auto': return precision
-    if like=='fp32': return like
-    if device.type=='cuda': return 'fp16'
-    cpu = torch.cpu.get_capabilities() if hasattr(torch.cpu, 'get_capabilities') else {}
-    return 'bf16' if cpu.get('avx512_bf16') or cpu.get('amx_bf16') else 'fp32'
 
 # %% ../nbs/04_learner.ipynb #121ab220
 class BF16(Callback):

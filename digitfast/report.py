@@ -5,9 +5,10 @@
 # %% auto #0
 __all__ = ['render_report', 'Report', 'report', 'write_report']
 
-# %% ../nbs/07a_report.ipynb #1d102f6d
+# %% ../nbs/07a_report.ipynb #9a5c124b
 from .read import DigitError, RunError
-from .export import versions, write_file
+from .device import versions
+from .export import write_file
 from .interpret import short_name, plot_calibration, plot_class_accuracy, plot_confusion, plot_history, plot_lr_find, read_history
 from .measure import Preds, calibration, most_confused, read_metrics, read_preds, score_interval, suspicious_labels, wilson, worst_mistakes
 import base64, html, io, re, warnings

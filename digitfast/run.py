@@ -5,11 +5,12 @@
 # %% auto #0
 __all__ = ['locate_data', 'train', 'ensemble', 'predict_csv', 'predict_pictures']
 
-# %% ../nbs/10_run.ipynb #194ff151
+# %% ../nbs/10_run.ipynb #7b2a915c
 from .read import DataError, DigitError, RunError, find_data, read_csvs
+from .device import versions
 from .data import read_mnist, same_images
 from .learner import find_lr, get_recipe, seed_all
-from .export import load_model, save_model, versions, write_file
+from .export import load_model, save_model, write_file
 from .submit import check_canary, looks, predict_rows, predict_test, save_submission, submission, unlike
 from .measure import read_arrays, read_metrics, score_interval, wilson
 from .report import write_report

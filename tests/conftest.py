@@ -10,7 +10,7 @@ BIG = Path(os.environ.get('DIGITFAST_DATA') or REPO.parent/'shared'/'data'/'digi
 def pytest_collection_modifyitems(items):
     cuda = [o for o in items if 'cuda' in o.keywords]
     if not cuda: return
-    from digitfast.data import _cuda_error
+    from digitfast.device import _cuda_error
     if _cuda_error(): [o.add_marker(pytest.mark.skip(reason=f'needs a GPU: {_cuda_error()}')) for o in cuda]
 
 def digits(n=60, side=8, n_class=3, seed=0, classes=None, prefix='pixel', label=True):
