@@ -192,6 +192,15 @@ def test_info(cli, here):
     d = json.loads(cli('info','--json')[1])
     assert d['data']=='digit-recognizer' and d['versions']['torch'] and d['device'] and d['credentials'] is None
 
+def test_info_does_not_wait_for_fastai(tmp_path):
+    code = """
+import sys
+from digitfast.cli import main
+main(['info'])
+assert 'torch' in sys.modules and 'fastai' not in sys.modules"""
+    r = subprocess.run([sys.executable, '-c', code], cwd=tmp_path, capture_output=True, text=True, timeout=300, env={**os.environ, 'PYTHONPATH':PATHS})
+    assert r.returncode==0 and 'fastai 2.' in r.stdout, r.stderr
+
 # ---- a real process
 
 def test_process_codes_and_streams(tmp_path, tiny):

@@ -180,6 +180,32 @@ def test_killed_at_each_file_operation(part, points, folder, want, tmp_path):
             assert names(out)==sorted(want) and forked(lambda: go(folder, out, resume=True), out.parent/'log')==1 and 'finished run' in (out.parent/'log').read_text(), why
         else: resumed(out, folder, want, epoch, why)
 
+@pytest.fixture(scope='module')
+def pair(folder, tmp_path_factory):
+    "What an uninterrupted ensemble of two members leaves, and each point of it"
+    out,seen = tmp_path_factory.mktemp('pair')/'r',[]
+    with watched(out, lambda i,phase,*_: seen.append((i, phase))): go(folder, out, members=2)
+    return {o:content(out/o) for o in names(out)},seen
+
+@parts(12)
+def test_an_ensemble_is_killed_at_each_file_operation(part, pair, folder, tmp_path):
+    "Between its members, inside them, and while they are joined"
+    want,points = pair
+    assert len(points)>350 and {'members/0/metrics.json','members/1/metrics.json','oof.npz','submission.csv'}<=want.keys()
+    for i,phase in points[part]:
+        out,log = tmp_path/f'{i}{phase}'/'r',tmp_path/f'{i}{phase}'/'log'
+        out.parent.mkdir()
+        def die(j, p, *_):
+            if (j,p)==(i,phase): os.kill(os.getpid(), signal.SIGKILL)
+        def f():
+            with watched(out, die): go(folder, out, members=2)
+        assert forked(f)=='SIGKILL', (i, phase)
+        for o in names(out): assert 'checkpoint' in o or content(out/o)==want[o], (i, phase, o)
+        if over(out): assert names(out)==sorted(want), (i, phase)
+        else:
+            assert forked(lambda: go(folder, out, resume=True, members=2), log)==0, (i, phase, log.read_text())
+            finished(out, want)
+
 def command(out, folder, tick, *flags):
     "What `digitfast train` does, in this process"
     for sig,f in (signal.SIGINT,signal.default_int_handler),(signal.SIGTERM,signal.SIG_DFL): signal.signal(sig, f)
