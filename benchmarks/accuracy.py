@@ -2,7 +2,8 @@
 
 Each system is trained over several seeds on nine tenths of train.csv and measured once on the tenth, which nothing was chosen on. The ladder
 adds one ingredient at a time; what was tried and left out stands beside it; the rival is the published net of the ensemble with the best documented
-honest score. A run that is in runs already is not trained again, so that the command can be stopped and go on."""
+honest score; `quick` and `single` are the recipes, at their own length. A run that is in accuracy-runs.csv already is not trained again, so that the
+command can be stopped and go on, and two can share the work."""
 from _common import cpu_name, fold, parse, parser, results
 import time, warnings
 import numpy as np, pandas as pd, torch, torch.nn.functional as F
@@ -10,6 +11,7 @@ from dataclasses import dataclass, replace
 from torch import nn
 from fastai.callback.schedule import ParamScheduler, SchedExp
 from fastai.torch_core import TensorImage
+from importlib.metadata import version
 from digitfast.all import *
 from digitfast.learner import Recipe, RandAffine, seed_all
 from digitfast.models import arch, conv
@@ -44,7 +46,7 @@ class ElasticRecipe(Recipe):
     def dls(self, df, member=None, **kwargs): return DigitDataLoaders.from_df(df, batch_tfms=[Elastic(self.alpha, **self.affine)], valid=self.split, valid_pct=self.valid_pct, seed=self.split_seed, bs=self.bs, **kwargs)
 
 def systems(epochs):
-    "{name: recipe}, in the order of the ladder"
+    "{name: recipe}, in the order of the ladder, and the recipes at their own length"
     a = Recipe(arch='fastbook', lr=5e-3, epochs=epochs, precision='bf16', valid_pct=0.05)
     b = replace(a, arch='small', arch_kwargs=dict(chs=(32,48,64,96,128), ks=(5,3,3,3,3), strides=(2,1,1,2,1)))
     c = replace(b, smooth=0.05)
@@ -54,7 +56,8 @@ def systems(epochs):
     fields = {k:v for k,v in vars(e).items()}
     return {'stride-2 net': a, 'valid convolutions': b, '+ label smoothing': c, '+ affine': d, '+ dropout': e, '+ residual blocks': f,
             'left out: average of weights': replace(e, ema=0.998), 'left out: elastic': ElasticRecipe(**fields),
-            'rival': RivalRecipe(arch='rival', opt='adam', bs=64, epochs=epochs, valid_pct=0.05, wd=0., affine=dict(rotate=10, shift=2.8, zoom=0.1), precision='bf16')}
+            'rival': RivalRecipe(arch='rival', opt='adam', bs=64, epochs=epochs, valid_pct=0.05, wd=0., affine=dict(rotate=10, shift=2.8, zoom=0.1), precision='bf16'),
+            **{k:recipes[k] for k in ('quick','single')}}
 
 def score(p, y): return dict(wrong=int((p.argmax(1)!=y).sum()), nll=float(-np.log(p[np.arange(len(y)),y].clip(1e-12)).mean()))
 
@@ -76,22 +79,24 @@ def main():
     for name,recipe in systems(args.epochs).items():
         if args.system and name not in args.system: continue
         for seed in range(args.seeds):
-            if ((o := runs()).system.eq(name)&o.seed.eq(seed)&o.epochs.eq(args.epochs)).any(): continue
             dls = recipe.dls(train)
+            epochs = recipe.n_epoch(len(dls.train_ds))
+            if ((o := runs()).system.eq(name)&o.seed.eq(seed)&o.epochs.eq(epochs)).any(): continue
             seed_all(seed, dls)
             learn = recipe.learner(dls)
             t = time.process_time()
             with learn.no_bar(), learn.no_logging(): recipe.fit(learn)
             t = time.process_time()-t
-            about = dict(cpu_seconds=round(t, 1), epochs=args.epochs, train=len(dls.train_ds), test=len(y), parameters=sum(o.numel() for o in learn.model.parameters()),
-                         threads=args.threads, precision=learn.precision, date=time.strftime('%Y-%m-%d'), torch=torch.__version__, machine=cpu_name())
+            about = dict(cpu_seconds=round(t, 1), epochs=epochs, train=len(dls.train_ds), test=len(y), parameters=sum(o.numel() for o in learn.model.parameters()),
+                         threads=args.threads, precision=learn.precision, date=time.strftime('%Y-%m-%d'), torch=torch.__version__, fastai=version('fastai'), machine=cpu_name())
             ps = [predict_rows(learn, x, tta=tta) for tta in (0,1)]
             probs.setdefault(name, []).append(ps[1])
             add(*(dict(system=name, seed=seed, tta=tta, **score(p, y), **about) for tta,p in enumerate(ps)))
             print(name, seed, *(f"{100*(1-score(p, y)['wrong']/len(y)):.2f} %" for p in ps), f'{t:.0f} s of CPU', flush=True)
         if len(mine := probs.get(name, []))==args.seeds>1: add(dict(system=f'{name}, mean of {len(mine)}', seed=-1, tta=1, **score(np.mean(mine, 0), y), **about))
     df = runs()
-    df = df[df.epochs==args.epochs]
+    kind = df.system.str.replace(r', mean of \d+$', '', regex=True)
+    df = df[(df.epochs==args.epochs)|kind.isin(recipes)].sort_values('system', key=lambda _: kind.map(list(systems(args.epochs)).index), kind='stable')
     df['accuracy'] = 1-df.wrong/df.test
     g = df.groupby(['system','tta'], sort=False)
     table = pd.DataFrame(dict(mean=g.accuracy.mean(), sd=g.accuracy.std(), nll=g.nll.mean(), seeds=g.size(), cpu_seconds=g.cpu_seconds.mean(), parameters=g.parameters.first())).reset_index()
