@@ -2,7 +2,7 @@
 
 Tables come from the CSVs in benchmarks/results, where the notebook has a line `<!-- table: NAME -->`."""
 from pathlib import Path
-import re
+import json, re
 import pandas as pd
 import nbformat
 from fastcore.nbio import read_nb, write_nb
@@ -82,7 +82,28 @@ def ascent():
                       f"Accuracy on {o.test:,} rows on which nothing was chosen, after training on {o.train:,} others, for {o.epochs} epochs where nothing else is said: mean and standard deviation over {n} seeds ({m} for the recipes), and that of the nets' mean. "
                       f"{o.machine}, {o.threads} thread, {runs.date.max()}, torch {o.torch}. `python benchmarks/accuracy.py digit-recognizer.zip`."])
 
-tables = dict(systems=systems, speed=speed, planning=planning, ascent=ascent)
+def accuracy():
+    "How right the recipes are, from accuracy-runs.csv and the metrics of one whole run of `ensemble`"
+    runs,m = pd.read_csv(here/'results'/'accuracy-runs.csv'),json.loads((here/'results'/'ensemble.json').read_text())
+    rows = []
+    for k,tta in (('quick',0),('single',1)): # as each makes its submission
+        t = runs[(runs.system==k)&(runs.tta==tta)]
+        acc = 100*(1-t.wrong/t.test)
+        rows.append(f"| `{k}` | {acc.mean():.2f} ± {acc.std():.2f} % | mean and standard deviation over {len(t)} seeds, on {t.test.iloc[0]:,} rows on which nothing was chosen, trained on {t.train.iloc[0]:,} others |")
+    rows += [f"| a net of `ensemble` | {100*m['oof_accuracy']:.2f} % | each of {m['n_oof']:,} rows by a net that did not see it |",
+             f"| `ensemble` | {100*m['accuracy']:.2f} % | one run, {m['seconds']['train']/60:.0f} minutes; the {m['n_valid']:,} rows that no net saw, too few to tell it from `single`: it expects {m['score_low']:.4f} to {m['score_high']:.4f} of the test set |"]
+    return '\n'.join(['| | accuracy | of what |', '|---|---:|---|', *rows, '',
+                      f"{max(runs.date.max(), m['date'])}, {runs.machine.iloc[0]}, {m['threads']} threads. `python benchmarks/accuracy.py digit-recognizer.zip`, `digitfast train digit-recognizer.zip --recipe ensemble`. "
+                      "What each ingredient is worth is [in the tutorial](tutorials/06_the_ascent.ipynb)."])
+
+def promises():
+    "What is promised, and how often it was put to the test, from promises.csv"
+    t = pd.read_csv(here/'results'/'promises.csv')
+    rows = [f"| {o.promise} | {', '.join(f'`{f}`' for f in o.tests.split())} | {o.cases:,} | {o.failures:,} |" for o in t.itertuples()]
+    skipped = f" {t.skipped.sum():,} were skipped." if t.skipped.sum() else ''
+    return '\n'.join(['| promise | proven by, in `tests/` | cases | failures |', '|---|---|---:|---:|', *rows, '', f"Quick tests and slow ones, {_how('promises')}{skipped}"])
+
+tables = dict(accuracy=accuracy, promises=promises, systems=systems, speed=speed, planning=planning, ascent=ascent)
 
 def fill(path):
     "Write each table that a notebook names in `<!-- table: NAME -->` … `<!-- end -->` between the two"

@@ -255,7 +255,7 @@ def mk_wheel(dest # folder to write it in
         for n,b in fs.items(): z.writestr(zipfile.ZipInfo(n), b, zipfile.ZIP_DEFLATED)
     return path
 
-# %% ../nbs/09_kaggle.ipynb #45528ecb
+# %% ../nbs/09_kaggle.ipynb #0b4a45fd
 _setup = '''# digitfast is on no index that a kernel can reach; this installs it from the attached dataset {ds}
 import importlib, importlib.util, os, pathlib, subprocess, sys
 if importlib.util.find_spec('digitfast') is None:
@@ -290,6 +290,7 @@ def kernel_nb(notebook): # an .ipynb
         except (KeyError, TypeError): raise KaggleError(f'{notebook} is no notebook: cell {len(cells)} has no type or no source') from None
         if kind=='code': ds,src = _directives(c)
         if kind=='raw' or not src.strip() or ds.get('hide', 'false').lower() in ('','true'): continue
+        if kind=='markdown': src = re.sub(r'(?<!!)\[([^\]]*)\]\((?![a-z]+:|#)[^)]*\)', r'\1', src)
         if ds.get('eval')=='false': kind,src = 'markdown',f'```python\n{src}\n```'
         cells.append(mk_cell(src, kind, id=f'c{len(cells)}', **{k:c[k] for k in ('attachments',) if c.get(k)}))
     if not any(c.cell_type=='code' for c in cells): raise KaggleError(f'{notebook} has no code to run; a kernel needs at least one code cell that is not hidden')

@@ -148,8 +148,6 @@ def test_the_points_are_all_that_a_run_does(points, want):
     kinds = {k:sum(o[2]==k and o[1]=='before' for o in points) for k in ('open','write','fsync','replace','rename')}
     n = len(want)+2*RECIPE.epochs+1   # the outputs, the two files of each checkpoint, the owner's name
     assert kinds==dict(open=n, write=n, fsync=n, replace=n, rename=2*RECIPE.epochs) and len(points)>150, (kinds, len(points))
-    refused = sum(o[1]!='after' and (not r['kinds'] or o[2] in r['kinds']) for r in REFUSES.values() for o in points)
-    print(f"{len(points)} points to be killed at, {refused} refusals, {sum(o[1]=='before' for o in points)} moments to vanish at")   # seen with -rP
 
 def parts(n): return pytest.mark.parametrize('part', [pytest.param(slice(i, None, n), id=f'{i+1} of {n}', marks=[] if i==0 else [pytest.mark.slow]) for i in range(n)])
 
@@ -166,7 +164,8 @@ def over(out): return (out/'metrics.json').exists() and not (out/'checkpoint').e
 # ---- killed
 
 @parts(6)
-def test_killed_at_each_file_operation(part, points, folder, want, tmp_path):
+def test_killed_at_each_file_operation(part, points, folder, want, tmp_path, record_property):
+    record_property('cases', len(points[part]))
     for i,phase,kind,name in points[part]:
         out,why = tmp_path/f'{i}{phase}'/'r',(i, phase, kind, name)
         out.parent.mkdir()
@@ -188,9 +187,10 @@ def pair(folder, tmp_path_factory):
     return {o:content(out/o) for o in names(out)},seen
 
 @parts(12)
-def test_an_ensemble_is_killed_at_each_file_operation(part, pair, folder, tmp_path):
+def test_an_ensemble_is_killed_at_each_file_operation(part, pair, folder, tmp_path, record_property):
     "Between its members, inside them, and while they are joined"
     want,points = pair
+    record_property('cases', len(points[part]))
     assert len(points)>350 and {'members/0/metrics.json','members/1/metrics.json','oof.npz','submission.csv'}<=want.keys()
     for i,phase in points[part]:
         out,log = tmp_path/f'{i}{phase}'/'r',tmp_path/f'{i}{phase}'/'log'
@@ -255,9 +255,10 @@ def refusing(out, i, phase, error, kinds):
 
 @pytest.mark.parametrize('how', REFUSES)
 @parts(12)
-def test_refused_at_each_file_operation(how, part, points, folder, want, tmp_path):
+def test_refused_at_each_file_operation(how, part, points, folder, want, tmp_path, record_property):
     "One clear line, exit 1, and the checkpoint still there; once there is room, it goes on"
     ops = [o for o in points if o[1]!='after' and o[2] in (REFUSES[how]['kinds'] or [o[2]])]
+    record_property('cases', len(ops[part]))
     for i,phase,kind,name in ops[part]:
         out,why = tmp_path/f'{i}{phase}'/'r',(how, i, phase, kind, name)
         out.parent.mkdir()
@@ -274,9 +275,11 @@ def test_refused_at_each_file_operation(how, part, points, folder, want, tmp_pat
         if not over(out): resumed(out, folder, want, epoch, why)
 
 @parts(8)
-def test_folder_that_vanishes_at_each_file_operation(part, points, folder, want, tmp_path):
+def test_folder_that_vanishes_at_each_file_operation(part, points, folder, want, tmp_path, record_property):
     "It is not made again with half of a run in it and called finished"
-    for i,phase,kind,name in [o for o in points if o[1]=='before'][part]:
+    ops = [o for o in points if o[1]=='before'][part]
+    record_property('cases', len(ops))
+    for i,phase,kind,name in ops:
         out,why = tmp_path/f'{i}'/'r',(i, kind, name)
         out.parent.mkdir()
         log,gone = out.parent/'said',[]
@@ -328,8 +331,9 @@ def test_read_only_folder(begun, folder, want):
 
 @pytest.mark.parametrize('resume', [False,True])
 @pytest.mark.parametrize('times', [2, pytest.param(20, marks=pytest.mark.slow)])
-def test_of_six_at_once_one_runs(resume, times, folder, want, tmp_path):
+def test_of_six_at_once_one_runs(resume, times, folder, want, tmp_path, record_property):
     "The others are refused in one line, and nothing of theirs is in the directory"
+    record_property('cases', times)
     for n in range(times):
         out,begin = tmp_path/f'r{n}',time.time()+.2
         def f():

@@ -358,6 +358,10 @@ def a_notebook(*cells, path='first_look.ipynb', **meta):
     Path(path).write_text(json.dumps(nb))
     return path
 
+def test_links_that_lead_nowhere_on_kaggle_become_text(home):
+    nb = a_notebook(('markdown','See [by hand](01_by_hand.ipynb#sgd), [the data](../README.md), [fastai](https://docs.fast.ai), [above](#up) and ![a 7](attachment:7.png)'), ('code','x[0](1)'))
+    assert [c.source for c in dk.kernel_nb(nb).cells]==['See by hand, the data, [fastai](https://docs.fast.ai), [above](#up) and ![a 7](attachment:7.png)','x[0](1)']
+
 REF = f'{USER}/digitfast-wheel'
 
 def test_publish(kg, capfd):

@@ -97,8 +97,9 @@ def test_blocks_of_rows_give_what_all_at_once_does(tiny_run, monkeypatch):
         assert np.allclose(got, want, atol=1e-6) and sizes==[16]*6+[4]
 
 @pytest.mark.parametrize('times', [60, pytest.param(1000, marks=pytest.mark.slow)])
-def test_calls_of_predict_do_not_grow_memory(times, tiny_run, tmp_path):
+def test_calls_of_predict_do_not_grow_memory(times, tiny_run, tmp_path, record_property):
     "After the first fifth, at most 20 MB more"
+    record_property('cases', times)
     def f():
         was = None
         for i in range(times):

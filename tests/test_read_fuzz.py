@@ -12,6 +12,10 @@ def cases(n, f, **kw):
     "Run `f` on `n` draws of `kw`: the same ones in the quick part, new ones in the slow"
     settings(max_examples=n, deadline=None, derandomize=n<1000, database=None, suppress_health_check=list(HealthCheck))(given(**kw)(f))()
 
+@pytest.fixture(autouse=True)
+def counted(request, record_property):
+    if 'n' in (ps := getattr(getattr(request.node, 'callspec', None), 'params', {})): record_property('cases', ps['n'])
+
 def reads(path):
     "What `read_csvs` reads, or the line that it refuses with"
     try: return read_csvs(path), None

@@ -194,7 +194,8 @@ def mutated(draw):
     return bytes(b)
 
 @pytest.mark.parametrize('n', [200, pytest.param(5000, marks=pytest.mark.slow)])
-def test_check_of_any_bytes_says_yes_rightly_or_no_in_one_line(n, tmp_path):
+def test_check_of_any_bytes_says_yes_rightly_or_no_in_one_line(n, tmp_path, record_property):
+    record_property('cases', n)
     f,d = tmp_path/'s.csv',data()
     @settings(max_examples=n, deadline=None, database=None, derandomize=n<1000, suppress_health_check=list(HealthCheck))
     @given(st.one_of(mutated(), st.binary(max_size=60)))

@@ -32,13 +32,14 @@ def test_the_true_test_set_is_like_the_training_set(name, request):
 
 @pytest.mark.parametrize('times', [20, pytest.param(500, marks=pytest.mark.slow)])
 @pytest.mark.parametrize('name', NAMES[:1]+NAMES[2:])
-def test_no_false_alarm(name, times, request):
+def test_no_false_alarm(name, times, request, record_property):
     "Random test sets of 1 to 300 images, of all classes and of one; those of one from a half of the training rows that the averages don't know"
     train,test = sets(name, request)
     rng = np.random.default_rng(0)
     half = rng.permutation(len(train))
     known,rest = train.iloc[half[::2]],train.iloc[half[1::2]]
     full,part = looks(train),looks(known)
+    record_property('cases', 14*times)
     for n in 1,2,5,10,30,100,300:
         for i in range(times):
             assert unlike(full, test.iloc[rng.choice(len(test), n, False)])==[]
