@@ -1,15 +1,12 @@
-"""The pictures of README: `python benchmarks/pictures.py [DATA]`, with Chromium, websockets and the extra demo.
+"""The pictures of README: `python benchmarks/pictures.py [DATA]`, with Chromium, websockets and the extra demo; `python benchmarks/pictures.py --mistakes RUN` without.
 
-terminal.svg is `digitfast train DATA` (or the sample) as it ran, report.png the head of its report, demo.png the page of `digitfast demo` with a digit drawn on it."""
+terminal.svg is `digitfast train DATA` (or the sample) as it ran, report.png the head of its report, demo.png the page of `digitfast demo` with a digit drawn on it;
+last-mistakes.png are training images that the ensemble RUN has most wrong, each by the net that did not see it."""
 from pathlib import Path
 import io, os, re, subprocess, sys, tempfile
 here = Path(__file__).parent
 sys.path.insert(0, str(here.parent/'tests'))
-from browser import Browser
-from draw_digits import strokes
 from PIL import Image
-from rich.console import Console
-from digitfast.demo import demo_page, launch_page
 
 images = here.parent/'nbs'/'images'
 
@@ -20,6 +17,7 @@ def small(name):
 
 def terminal(data, path):
     "Train in the folder `path`, and draw what was said"
+    from rich.console import Console
     res = subprocess.run([sys.executable, '-c', 'from digitfast.cli import main; main()', 'train', data, '--out', 'runs/first'], cwd=path, capture_output=True, text=True)
     if res.returncode: sys.exit(res.stderr)
     con = Console(record=True, width=112, file=io.StringIO())
@@ -29,6 +27,7 @@ def terminal(data, path):
     (images/'terminal.svg').write_text(svg)
 
 def report(run):
+    from browser import Browser
     b = Browser(1000, 660)
     try:
         b.goto((Path(run)/'report.html').resolve().as_uri())
@@ -38,6 +37,9 @@ def report(run):
     small('report.png')
 
 def demo(run):
+    from browser import Browser
+    from draw_digits import strokes
+    from digitfast.demo import demo_page, launch_page
     page = demo_page(run)
     url,b = launch_page(page, '127.0.0.1'),Browser(820, 500)
     try:
@@ -51,7 +53,21 @@ def demo(run):
     finally: b.close(); page.close(verbose=False)
     small('demo.png')
 
+def mistakes(run, n=20):
+    "The `n` images whose label is least likely, as label and prediction"
+    import numpy as np
+    from digitfast.interpret import show_digits
+    with np.load(Path(run)/'oof.npz') as z: a = dict(z)
+    at = [int(np.flatnonzero(a['valid_rows']==r)[0]) for r in a['image_rows']]
+    label,probs = a['valid_labels'][at],a['valid_probs'][at]
+    code = np.searchsorted(a['classes'], label)
+    worst = np.argsort(probs[np.arange(len(at)),code])[:n]
+    fig = show_digits(a['images'][worst], [f"{label[i]}, read as {a['classes'][probs[i].argmax()]}" for i in worst])
+    fig.savefig(images/'last-mistakes.png', dpi=72, bbox_inches='tight')
+    small('last-mistakes.png')
+
 if __name__=='__main__':
+    if sys.argv[1:2]==['--mistakes']: mistakes(sys.argv[2]); sys.exit()
     images.mkdir(exist_ok=True)
     data = sys.argv[1] if len(sys.argv)>1 else 'sample'
     with tempfile.TemporaryDirectory() as d:

@@ -216,6 +216,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                   'digitfast.kaggle._Clock.__init__': ('kaggle.html#_clock.__init__', 'digitfast/kaggle.py'),
                                   'digitfast.kaggle._Clock.sleep': ('kaggle.html#_clock.sleep', 'digitfast/kaggle.py'),
                                   'digitfast.kaggle._Stop': ('kaggle.html#_stop', 'digitfast/kaggle.py'),
+                                  'digitfast.kaggle._alone': ('kaggle.html#_alone', 'digitfast/kaggle.py'),
                                   'digitfast.kaggle._check_slug': ('kaggle.html#_check_slug', 'digitfast/kaggle.py'),
                                   'digitfast.kaggle._directives': ('kaggle.html#_directives', 'digitfast/kaggle.py'),
                                   'digitfast.kaggle._explain': ('kaggle.html#_explain', 'digitfast/kaggle.py'),

@@ -6,8 +6,8 @@
 __all__ = ['Submission', 'Published', 'Credentials', 'credentials', 'Kaggle', 'zip_fault', 'comp_path', 'submit', 'mk_wheel',
            'setup_cell', 'kernel_nb', 'kernel_meta', 'publish']
 
-# %% ../nbs/09_kaggle.ipynb #3bf097be
-import errno, hashlib, io, json, logging, os, re, shutil, sys, tempfile, time, zipfile, zlib
+# %% ../nbs/09_kaggle.ipynb #a22bb4f9
+import errno, hashlib, io, json, logging, mimetypes, os, re, shutil, sys, tempfile, time, zipfile, zlib
 from base64 import b64encode, urlsafe_b64encode
 from collections import namedtuple
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
@@ -255,7 +255,7 @@ def mk_wheel(dest # folder to write it in
         for n,b in fs.items(): z.writestr(zipfile.ZipInfo(n), b, zipfile.ZIP_DEFLATED)
     return path
 
-# %% ../nbs/09_kaggle.ipynb #0b4a45fd
+# %% ../nbs/09_kaggle.ipynb #5c3c6031
 _setup = '''# digitfast is on no index that a kernel can reach; this installs it from the attached dataset {ds}
 import importlib, importlib.util, os, pathlib, subprocess, sys
 if importlib.util.find_spec('digitfast') is None:
@@ -276,6 +276,18 @@ def setup_cell(dataset, whl): # user/slug of the dataset, file name of the wheel
     "A code cell, folded away on Kaggle's page, that installs digitfast where it is missing"
     return mk_cell(_setup.format(ds=dataset, whl=whl), metadata={'_kg_hide-input':True}, id='setup')
 
+def _alone(src, folder):
+    "Markdown that stands alone, and its attachments: pictures in `folder` come along, links to other files become text"
+    att = {}
+    def take(m):
+        try: b = (folder/m[2]).read_bytes()
+        except OSError: return m[1]
+        name = m[2].replace('/', '-').lstrip('.-')
+        att[name] = {mimetypes.guess_type(name)[0] or 'image/png': b64encode(b).decode()}
+        return f'![{m[1]}](attachment:{name})'
+    src = re.sub(r'!\[([^\]]*)\]\((?![a-z]+:)([^)\s]+)\)', take, src)
+    return re.sub(r'(?<!!)\[([^\]]*)\]\((?![a-z]+:|#)[^)]*\)', r'\1', src), att
+
 def kernel_nb(notebook): # an .ipynb
     "The notebook as Kaggle should run it, for `write_nb`: no directives, hidden cells or outputs, and with a kernelspec; `KaggleError` where it is none"
     try: nb = json.loads(Path(notebook).read_text(encoding='utf-8'))
@@ -290,9 +302,10 @@ def kernel_nb(notebook): # an .ipynb
         except (KeyError, TypeError): raise KaggleError(f'{notebook} is no notebook: cell {len(cells)} has no type or no source') from None
         if kind=='code': ds,src = _directives(c)
         if kind=='raw' or not src.strip() or ds.get('hide', 'false').lower() in ('','true'): continue
-        if kind=='markdown': src = re.sub(r'(?<!!)\[([^\]]*)\]\((?![a-z]+:|#)[^)]*\)', r'\1', src)
+        att = dict(c.get('attachments') or {})
+        if kind=='markdown': src,more = _alone(src, Path(notebook).parent); att |= more
         if ds.get('eval')=='false': kind,src = 'markdown',f'```python\n{src}\n```'
-        cells.append(mk_cell(src, kind, id=f'c{len(cells)}', **{k:c[k] for k in ('attachments',) if c.get(k)}))
+        cells.append(mk_cell(src, kind, id=f'c{len(cells)}', **(dict(attachments=att) if att else {})))
     if not any(c.cell_type=='code' for c in cells): raise KaggleError(f'{notebook} has no code to run; a kernel needs at least one code cell that is not hidden')
     return new_nb(cells, dict(kernelspec=dict(display_name='Python 3', language='python', name='python3'), language_info=dict(name='python')))
 

@@ -358,9 +358,13 @@ def a_notebook(*cells, path='first_look.ipynb', **meta):
     Path(path).write_text(json.dumps(nb))
     return path
 
-def test_links_that_lead_nowhere_on_kaggle_become_text(home):
-    nb = a_notebook(('markdown','See [by hand](01_by_hand.ipynb#sgd), [the data](../README.md), [fastai](https://docs.fast.ai), [above](#up) and ![a 7](attachment:7.png)'), ('code','x[0](1)'))
-    assert [c.source for c in dk.kernel_nb(nb).cells]==['See by hand, the data, [fastai](https://docs.fast.ai), [above](#up) and ![a 7](attachment:7.png)','x[0](1)']
+def test_links_that_lead_nowhere_on_kaggle_become_text_and_pictures_come_along(home):
+    Path('7.png').write_bytes(b'png')
+    nb = a_notebook(('markdown','See [by hand](01_by_hand.ipynb#sgd), [the data](../README.md), [fastai](https://docs.fast.ai), [above](#up), ![a 7](7.png), ![an 8](8.png) and ![a 9](attachment:9.png)'),
+                    ('code','x[0](1)'))
+    a,b = dk.kernel_nb(nb).cells
+    assert a.source=='See by hand, the data, [fastai](https://docs.fast.ai), [above](#up), ![a 7](attachment:7.png), an 8 and ![a 9](attachment:9.png)'
+    assert a.attachments=={'7.png':{'image/png':'cG5n'}} and b.source=='x[0](1)' and 'attachments' not in b
 
 REF = f'{USER}/digitfast-wheel'
 
