@@ -24,8 +24,13 @@ def cpu_name():
     except OSError: names = []
     return names[0] if names else platform.processor() or platform.machine()
 
-def save(name, rows, args, show=True):
-    "Print `rows` as a table if `show`, and save it as NAME.csv with the date, the machine's kind, versions and the command; gives the frame"
+def others(name, args, col, new):
+    "Rows of NAME.csv that are to stay with --add: those whose `col` is none of `new`"
+    f = args.out/f'{name}.csv'
+    return (lambda t: t[~t[col].isin(new)])(pd.read_csv(f)) if args.add and f.exists() else None
+
+def save(name, rows, args, show=True, keep=None):
+    "Print `rows` as a table if `show`, and save it as NAME.csv with the date, the machine's kind, versions and the command, after the rows `keep`; gives the frame"
     df = pd.DataFrame(rows)
     if show: print(df.to_string(index=False, float_format=lambda v: f'{v:.4g}'))
     v,words = importlib.metadata.version,[Path(o).name if os.sep in o else f'"{o}"' if ' ' in o else o for o in sys.argv[1:]]
@@ -34,7 +39,8 @@ def save(name, rows, args, show=True):
                  versions=f"Python {platform.python_version()}, torch {v('torch')}, fastai {v('fastai')}",
                  command=' '.join(['python', f'benchmarks/{name}.py', *words]))
     args.out.mkdir(parents=True, exist_ok=True)
-    df.assign(**about).to_csv(args.out/f'{name}.csv', index=False)
+    df = pd.concat([keep, df.assign(**about)], ignore_index=True)
+    df.to_csv(args.out/f'{name}.csv', index=False)
     return df
 
 def bars(name, labels, values, xlabel, args, log=True, fmt='{:.3g}'):

@@ -4,7 +4,7 @@
 
 The training set is repeated with shifts into a CSV in a scratch folder, which is removed unless it is named by --keep. A size runs in a process of
 its own. Sizes that scale.csv has already stay in it with --add: so can millions of rows be measured once."""
-from _common import parse, parser, save
+from _common import others, parse, parser, save
 import json, os, subprocess, sys, tempfile, time
 from pathlib import Path
 import numpy as np, pandas as pd
@@ -70,8 +70,7 @@ if __name__=='__main__':
     args = parse(p)
     if args.one: print(json.dumps(measure(args.data, args.recipe))); sys.exit()
     from digitfast.read import read_csvs
-    about = ['date','machine','threads','versions','command']
-    rows = [o for o in pd.read_csv(args.out/'scale.csv').drop(columns=about).to_dict('records') if o['rows'] not in args.rows] if args.add else []
+    rows = []
     for n in args.rows:
         with nullcontext(args.keep) if args.keep else tempfile.TemporaryDirectory() as d:
             d = Path(d)/f'{n}-rows'
@@ -83,7 +82,8 @@ if __name__=='__main__':
         rows.append(dict(rows=n, csv_pixels_mb=o['pixels_mb'], base_mb=o['base_mb'], **{k:o[k] for s in ('read','split','epoch','predict') for k in (s,f'{s}_mb')},
                          us_per_row=1e6*sum(o[k] for k in ('read','split','epoch','predict'))/n, times_pixels=(o['epoch_mb']-o['base_mb'])/o['pixels_mb']))
         print(f"{n:,} rows: {rows[-1]['us_per_row']:.0f} us a row, peak {o['epoch_mb']:.0f} MB to the end of the epoch, {rows[-1]['times_pixels']:.1f} times the pixels", flush=True)
-    t = save('scale', sorted(rows, key=lambda o: o['rows']), args)
+    t = save('scale', rows, args, keep=others('scale', args, 'rows', args.rows)).sort_values('rows')
+    t.to_csv(args.out/'scale.csv', index=False)
     from matplotlib.figure import Figure
     fig = Figure(figsize=(6.5,2.6), layout='constrained')
     a,b = fig.subplots(1, 2)

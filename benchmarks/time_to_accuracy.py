@@ -5,7 +5,7 @@
 Every system trains on the same nine tenths of the rows in its own published style, and is measured on the same tenth: when it has trained for a
 quarter of a second, then each time its seconds have grown by a twentieth, and at its end. On the clock are batches and steps; reading the CSVs, imports,
 set-up and measuring, a system's own validation too, are not. A rival is cut off after `--limit` seconds, and a slow system trained once."""
-from _common import fold, parse, parser, save, tensors
+from _common import fold, others, parse, parser, save, tensors
 from loading import Digits, stock_fastai, torch_loader
 import time, warnings
 import numpy as np
@@ -153,11 +153,13 @@ def main():
     p.add_argument('--system', action='append', help=f'one of: {"; ".join(systems)}; all if left out')
     p.add_argument('--seeds', type=int, default=3, help='trainings of each system, the slow ones once')
     p.add_argument('--limit', type=float, default=300, help='seconds of training after which a rival is cut off')
+    p.add_argument('--add', action='store_true', help='keep what time_to_accuracy.csv says of other systems')
     p.add_argument('--rows', type=int, help='rows of the training CSV; all if left out')
     args = parse(p)
     warnings.simplefilter('ignore')
     df,rows = read_csvs(args.data).train.iloc[:args.rows],[]
     trn,val = fold(df)
+    keep = others('time_to_accuracy', args, 'system', args.system or systems)
     yv = torch.tensor(df.label.to_numpy()[val])
     torch.optim.Adam([torch.ones(1)]) # the first optimiser imports much, which is not on the clock
     for k in args.system or systems:
@@ -168,9 +170,9 @@ def main():
             last = clock.marks[-1]
             rows.append(dict(system=k, seed=seed, seconds=last[0], accuracy=last[1], best=max(a for _,a in clock.marks), finished=not clock.cut, **{f'{t:.1%}':clock.until(t) for t in targets}))
             print('  '.join(f'{a}={b:.4g}' if isinstance(b, float) else f'{a}={b}' for a,b in rows[-1].items()), flush=True)
-            save('time_to_accuracy', rows, args, show=False) # a long benchmark, which may be stopped
+            save('time_to_accuracy', rows, args, show=False, keep=keep) # a long benchmark, which may be stopped
             if last[0]>60: break
-    t = save('time_to_accuracy', rows, args)
+    t = save('time_to_accuracy', rows, args, keep=keep)
     picture(t, args)
 
 def picture(t, args):
