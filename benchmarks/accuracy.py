@@ -5,7 +5,7 @@ adds one ingredient at a time; what was tried and left out stands beside it; the
 honest score; `quick` and `single` are the recipes, at their own length. A run that is in accuracy-runs.csv already is not trained again, so that the
 command can be stopped and go on, and two can share the work."""
 from _common import cpu_name, fold, parse, parser, results
-import time, warnings
+import json, time, warnings
 import numpy as np, pandas as pd, torch, torch.nn.functional as F
 from dataclasses import dataclass, replace
 from torch import nn
@@ -13,6 +13,7 @@ from fastai.callback.schedule import ParamScheduler, SchedExp
 from fastai.torch_core import TensorImage
 from importlib.metadata import version
 from digitfast.all import *
+from digitfast.measure import read_metrics
 from digitfast.learner import Recipe, RandAffine, seed_all
 from digitfast.models import arch, conv
 from digitfast.submit import predict_rows
@@ -66,7 +67,12 @@ def main():
     p.add_argument('--seeds', type=int, default=5)
     p.add_argument('--epochs', type=int, default=8, help='the budget, a reduced one')
     p.add_argument('--system', action='append', help='only this system; repeat it for more')
+    p.add_argument('--ensemble', metavar='RUN', help='train nothing, but keep in ensemble.json what this finished run of the recipe ensemble on DATA says of itself')
     args = parse(p)
+    if args.ensemble:
+        m = read_metrics(args.ensemble)
+        del m['data']['path']
+        return write_file(args.out/'ensemble.json', json.dumps(dict(m, machine=cpu_name()), indent=1)+'\n')
     warnings.simplefilter('ignore')
     d = read_csvs(args.data)
     trn,tst = fold(d.train)
