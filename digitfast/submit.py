@@ -199,13 +199,14 @@ def _check(text, name, data=None):
     if lost: raise DataError(f"{name}: {len(lost):,} of {len(ids):,} ids are missing, the first is {lost[0]}")
     return dict(rows=len(body), columns=head, against=None if data is None else data.name, labels=pd.Series([r[1] for _,r in body]).value_counts().sort_index().to_dict())
 
-# %% ../nbs/06_submit.ipynb #714b9ff5
+# %% ../nbs/06_submit.ipynb #667d5be4
 def check_submission(
     path, # A submission file
     data=None, # The competition's data, as `read_csvs` takes or gives it; only the form is checked if None
 )->dict: # Number of rows, the columns, the data's name, and how often each label occurs
     "What is in a submission, if Kaggle would take it. Raises `DataError` naming the line if not."
     path = Path(path)
+    if path.exists() and not path.is_file(): raise DataError(f"{path} can't be read: it is {'a folder' if path.is_dir() else 'no regular file'}, expected a CSV")
     try: text = path.read_text('utf-8-sig')
     except UnicodeDecodeError: raise DataError(f"{path} is no text in UTF-8: expected a CSV") from None
     except OSError as e: raise DataError(f"{path} can't be read: {e.strerror}") from None

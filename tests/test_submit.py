@@ -1,4 +1,5 @@
 "From probabilities to a submission: order, the canary, alignment with ids, and what `check_submission` refuses."
+import os
 import numpy as np, pandas as pd, pytest, torch
 from hypothesis import HealthCheck, given, settings, strategies as st
 from digitfast.read import DataError, DigitData, RunError, read_csvs
@@ -163,6 +164,9 @@ def test_check_against_ids_of_the_test_set(put):
 def test_check_paths(tmp_path, tiny, put):
     for p in tmp_path/'none.csv', tmp_path:
         with pytest.raises(DataError, match="can't be read"): check_submission(p)
+    os.mkfifo(tmp_path/'pipe')
+    for p in tmp_path/'pipe', '/dev/zero':   # which have no end
+        with pytest.raises(DataError, match="can't be read: it is no regular file"): check_submission(p)
     f = put('ImageId,Label\n'+''.join(f'{i},{i%3}\n' for i in range(1,21)))
     assert check_submission(f, tiny)['rows']==20 and check_submission(str(f), str(tiny))['against']=='tiny'
     with pytest.raises(DataError, match='no such'): check_submission(f, tmp_path/'nowhere')
