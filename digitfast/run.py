@@ -185,7 +185,7 @@ def _finish(d, out, info, a, metrics, history, say, t0, whole=True):
     say(f"run: {out} ({metrics['seconds']['train']:.1f} s of training, {metrics['seconds']['total']:.1f} s in all)")
     return out
 
-# %% ../nbs/10_run.ipynb #af357b94
+# %% ../nbs/10_run.ipynb #4b1946c2
 def _member(k, d, recipe, name, out, info, say=noop, tick=noop):
     "Train member `k` of the ensemble in `out`, or go on with it"
     path,info,t0 = Path(out)/'members'/str(k),{**info, 'member':k},time.perf_counter()
@@ -204,8 +204,10 @@ def _remote(k, job):
 def _done(path): return (path/'metrics.json').exists() and not (path/'checkpoint').exists()
 
 def _train_members(d, recipe, name, out, info, scheduler, say, tick, t0, t_load):
-    n = recipe.members
-    write_file(out/'checkpoint'/'state.json', json.dumps(dict(info=info, epoch=-1, sha256='')))
+    n,new = recipe.members,out/'.checkpoint.new'
+    if not (out/'checkpoint').exists():
+        write_file(new/'state.json', json.dumps(dict(info=info, epoch=-1, sha256='')))
+        new.rename(out/'checkpoint')
     todo = [k for k in range(n) if not _done(out/'members'/str(k))]
     if len(todo)<n: say(f"{n-len(todo)} of {n} members are finished already")
     def keep(k, files):
