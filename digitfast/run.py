@@ -143,7 +143,7 @@ def _train(d, recipe, name, out, info, say, tick, t0, t_load, whole=True):
                    n_train=n_train, canary_rows=canary, seconds=dict(load=t_load, train=t2-t1, predict=time.perf_counter()-t2), **({} if k is None else dict(member=k)))
     return _finish(d, out, info, arrays, metrics, pd.DataFrame(log.history, columns=log.names), say, t0, whole)
 
-# %% ../nbs/10_run.ipynb #7df4abb1
+# %% ../nbs/10_run.ipynb #5fe65652
 def _pictures(train, a):
     "The images of those of the predictions `a` that a reader wants to see: the 64 whose label is least likely"
     codes = pd.Index(a['classes']).get_indexer(a['valid_labels'])
@@ -154,7 +154,7 @@ def _pictures(train, a):
 def _finish(d, out, info, a, metrics, history, say, t0, whole=True):
     "Measure the predictions `a`, write the run's files, say how it went"
     def there():
-        if not any((out/o).exists() for o in ('model','members')): raise RunError(f"{out} was removed while the run went on: start again")
+        if not any((out/o).exists() for o in ('model/model.safetensors','members')): raise RunError(f"{out} was removed while the run went on: start again")
     same,n_test = a['valid_same'],None if d.test is None else len(d.test)
     if same.any(): say(f"note: {same.sum():,} validation images are in the training rows too: they are left out of the accuracy")
     if same.all(): raise DataError("each validation image is in the training rows too: an accuracy would mean nothing. Remove repeated rows")
