@@ -495,3 +495,14 @@ def test_memory(tmp_path):
         print(n, peak()-a)''', p)
     n,extra = map(int, out.split())
     assert n==30_000*784 and extra<1.25*n+20e6, (n, extra)
+
+# ---- what mutants of the checks survived without
+
+@pytest.mark.parametrize('dtype', [np.uint8, np.int64, float, object])
+def test_the_ends_of_the_range_are_pixels(dtype):
+    df = pd.DataFrame([[0,255,255,0],[255,0,0,255]], columns=[f'p{i}' for i in range(4)], dtype=dtype)
+    assert (check_frame(df, labels=False).to_numpy()==[[0,255,255,0],[255,0,0,255]]).all()
+
+def test_half_text_and_half_numbers_are_numbers_with_mistakes(tmp_path):
+    "A label such as 2.5 counts as a number, though it is none that a class can have"
+    with pytest.raises(DataError, match=r"line 3, column label: found '2\.5', expected a whole number"): read_csvs(put(tmp_path, train=text(csv(labels=['1','2.5','2','a','b','c']))))

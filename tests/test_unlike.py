@@ -81,6 +81,16 @@ def test_one_image_is_enough_for(name, data):
     f,says = WRONG[name]
     for i in range(0, 1000, 50): assert says in unlike(looks(data.train), frame(f(images(data.test)[i:i+1])))[0]
 
+def test_sets_that_are_both_from_0_to_1(data):
+    "Training rows of 0 and 1 with a pixel that is always 1"
+    def bits(df):
+        df = (df>127).astype(np.uint8)
+        df.iloc[:,-1] = 1
+        return df
+    train = bits(data.train.drop(columns='label'))
+    train.insert(0, 'label', data.train.label)
+    assert not [o for o in unlike(looks(train), bits(data.test)) if '0 to 1' in o]
+
 def test_two_wrongs(data):
     res = unlike(looks(data.train), frame(255-images(data.test).swapaxes(1,2)))
     assert len(res)==2 and 'inverted' in res[0] and 'transposed' in res[1]
