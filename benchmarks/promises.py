@@ -46,7 +46,7 @@ if __name__=='__main__':
     rows = []
     for promise,proof in promises.items():
         mine = [v for (f,name),v in done.items() if f in proof and re.search(proof[f], name)]
-        cases,failed,skipped = (sum(o) for o in zip(*((0 if s else n, n*f, n*s) for n,f,s in mine)))
+        cases,failed,skipped = (sum(o) for o in zip(*((0 if s else n, f, s) for n,f,s in mine)))
         rows.append(dict(promise=promise, tests=' '.join(f'{f}.py' for f in proof), cases=cases, failures=failed, skipped=skipped))
     if args.quick: print(pd.DataFrame(rows).assign(promise=lambda o: o.promise.str[:40]).to_string(index=False))
     else: save('promises', rows, args)

@@ -34,14 +34,14 @@ def _few(os, n=4):
     os = list(os)
     return ', '.join(_show(o, 40)[1:-1] for o in os[:n]) + (f' and {len(os)-n:,} more' if len(os)>n else '')
 
-# %% ../nbs/00_read.ipynb #97b9fd0b
+# %% ../nbs/00_read.ipynb #3862efb6
 _ids = 'id','imageid','image_id'
 
 def _split(cols, name):
     "The pixel columns of `cols` in numeric order, and the label and id columns among the others"
     if twice := [c for c,n in Counter(map(str, cols)).items() if n>1]: raise DataError(f'{name}: two columns are named {_few(twice)}; remove or rename one')
     oth = [c for c in cols if str(c)=='label' or str(c).lower() in _ids]
-    ms = {c:re.fullmatch(r'(?:([0-9]{1,4})x|([^0-9]*))([0-9]{1,6})', str(c)) for c in cols if c not in oth}
+    ms = {c:re.fullmatch(r'(?:([0-9]{1,4})x|([^0-9]*))0*([0-9]{1,6})', str(c)) for c in cols if c not in oth}
     (prefix,_), = Counter(m[2] for m in ms.values() if m).most_common(1) or [(0,0)]
     if prefix==0: raise DataError(f'{name}: no pixel columns among {_few(cols)}; expected names with a number, such as pixel0, pixel1')
     if odd := [c for c,m in ms.items() if not m or m[2]!=prefix]:

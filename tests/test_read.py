@@ -506,3 +506,9 @@ def test_the_ends_of_the_range_are_pixels(dtype):
 def test_half_text_and_half_numbers_are_numbers_with_mistakes(tmp_path):
     "A label such as 2.5 counts as a number, though it is none that a class can have"
     with pytest.raises(DataError, match=r"line 3, column label: found '2\.5', expected a whole number"): read_csvs(put(tmp_path, train=text(csv(labels=['1','2.5','2','a','b','c']))))
+
+def test_names_with_many_zeros_in_front(tmp_path):
+    "Found by the slow profile: pixel0000003 is pixel3"
+    lines = csv(label=True)
+    lines[0] = [o.replace('pixel3', 'pixel0000003') for o in lines[0]]
+    assert (read_csvs(put(tmp_path, train=text(lines))).train.iloc[:,1:].to_numpy()==pixels(csv())).all()
