@@ -54,11 +54,14 @@ def speed():
 def planning():
     "What more rows and more nets cost, from scale.csv and time_to_accuracy.csv"
     t,acc = pd.read_csv(here/'results'/'scale.csv'),pd.read_csv(here/'results'/'time_to_accuracy.csv')
-    big,us = t.iloc[-1],{k:1e6*t[k].iloc[-1]/t.rows.iloc[-1] for k in ('read','split','epoch','predict')}
+    big,most = t[t.rows<=420_000].iloc[-1],t.iloc[-1]
+    us = {k:1e6*big[k]/big.rows for k in ('read','split','epoch','predict')}
+    once = '' if most.rows==big.rows else (f" {most.rows:,} rows were put through it once, on {most.threads} thread{'s'*(most.threads>1)} beside other work: {most.us_per_row:.0f} µs a row, "
+                                           f"{most.read+most.split:.0f} s until training starts, {most.times_pixels:.1f} times the pixels.")
     one = acc[acc.system=='digitfast single'].seconds.mean()
     hundred = '' if pd.isna(one) else f" At {one/60:.1f} minutes each, a hundred nets of `single` are {100*one/3600:.0f} hours of this machine, and a tenth of it on ten."
     px = big.csv_pixels_mb*2**20/big.rows
-    return f"""A row costs {us['read']:.0f} µs to read, {us['split']:.0f} to split and turn into tensors, {us['epoch']:.0f} in an epoch of `quick`'s net and {us['predict']:.0f} to predict, at {big.rows:,.0f} rows on {big.threads:.0f} threads; at {t.rows.iloc[1]:,} rows the sum is {t.us_per_row.iloc[1]:.0f} µs, at {big.rows:,.0f} it is {big.us_per_row:.0f}. Memory peaks at {big.times_pixels:.1f} times the pixels, beside {big.base_mb/1024:.1f} GB of torch.
+    return f"""A row costs {us['read']:.0f} µs to read, {us['split']:.0f} to split and turn into tensors, {us['epoch']:.0f} in an epoch of `quick`'s net and {us['predict']:.0f} to predict, at {big.rows:,.0f} rows on {big.threads:.0f} threads; at {t.rows.iloc[1]:,} rows the sum is {t.us_per_row.iloc[1]:.0f} µs, at {big.rows:,.0f} it is {big.us_per_row:.0f}. Memory peaks at {big.times_pixels:.1f} times the pixels, beside {big.base_mb/1024:.1f} GB of torch.{once}
 
 - **A million rows**: {us['read']+us['split']:.0f} s until training starts, {us['epoch']:.0f} s an epoch, {big.times_pixels*px*1e6/2**30+big.base_mb/1024:.1f} GB. A recipe's length is in images, not epochs, but it is an epoch at least: `quick` would see each row once.
 - **A hundred nets**: members of an ensemble share nothing but the split, so they are the thing to spread: one process a member, over Dask where there are more machines.{hundred}
