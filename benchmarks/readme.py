@@ -56,7 +56,7 @@ def planning():
     t,acc = pd.read_csv(here/'results'/'scale.csv'),pd.read_csv(here/'results'/'time_to_accuracy.csv')
     big,most = t[t.rows<=420_000].iloc[-1],t.iloc[-1]
     us = {k:1e6*big[k]/big.rows for k in ('read','split','epoch','predict')}
-    once = '' if most.rows==big.rows else (f" {most.rows:,} rows were put through it once, on {most.threads} thread{'s'*(most.threads>1)} beside other work: {most.us_per_row:.0f} µs a row, "
+    once = '' if most.rows==big.rows else (f" {most.rows:,} rows were put through it once, on {most.threads} thread{'s' if most.threads>1 else ''} beside other work: {most.us_per_row:.0f} µs a row, "
                                            f"{most.read+most.split:.0f} s until training starts, {most.times_pixels:.1f} times the pixels.")
     one = acc[acc.system=='digitfast single'].seconds.mean()
     hundred = '' if pd.isna(one) else f" At {one/60:.1f} minutes each, a hundred nets of `single` are {100*one/3600:.0f} hours of this machine, and a tenth of it on ten."

@@ -60,6 +60,21 @@ def measure(folder, recipe):
     done('predict')
     return res
 
+def picture(t, out):
+    "Cost of a row, where the threads are the same, and peak memory"
+    from matplotlib.figure import Figure
+    fig = Figure(figsize=(6.5,2.6), layout='constrained')
+    a,b = fig.subplots(1, 2)
+    same = t[t.threads==t.threads.iloc[0]]
+    for s in ('read','split','epoch','predict'): a.plot(same.rows, same[s]/same.rows*1e6, 'o-', label=s)
+    a.set(xscale='log', xlabel='rows', ylabel='µs a row', ylim=(0,1.5e6*(same.epoch/same.rows).max()))
+    a.legend(frameon=False, fontsize=8, ncol=2)
+    b.plot(t.rows, t.epoch_mb, 'o-', color='#c0504d', label='peak memory')
+    b.plot(t.rows, t.csv_pixels_mb, 'o-', color='#8fa8c0', label='pixels as uint8')
+    b.set(xscale='log', yscale='log', xlabel='rows', ylabel='MB')
+    b.legend(frameon=False, fontsize=8)
+    fig.savefig(out/'scale.png', dpi=80)
+
 if __name__=='__main__':
     p = parser(__doc__)
     p.add_argument('--rows', type=int, nargs='+', default=[5_000, 42_000, 420_000], help='rows to try')
@@ -84,14 +99,4 @@ if __name__=='__main__':
         print(f"{n:,} rows: {rows[-1]['us_per_row']:.0f} us a row, peak {o['epoch_mb']:.0f} MB to the end of the epoch, {rows[-1]['times_pixels']:.1f} times the pixels", flush=True)
     t = save('scale', rows, args, keep=others('scale', args, 'rows', args.rows)).sort_values('rows')
     t.to_csv(args.out/'scale.csv', index=False)
-    from matplotlib.figure import Figure
-    fig = Figure(figsize=(6.5,2.6), layout='constrained')
-    a,b = fig.subplots(1, 2)
-    for s in ('read','split','epoch','predict'): a.plot(t.rows, t[s]/t.rows*1e6, 'o-', label=s)
-    a.set(xscale='log', xlabel='rows', ylabel='µs a row', ylim=(0,None))
-    a.legend(frameon=False, fontsize=8)
-    b.plot(t.rows, t.epoch_mb, 'o-', color='#c0504d', label='peak memory')
-    b.plot(t.rows, t.csv_pixels_mb, 'o-', color='#8fa8c0', label='pixels as uint8')
-    b.set(xscale='log', yscale='log', xlabel='rows', ylabel='MB')
-    b.legend(frameon=False, fontsize=8)
-    fig.savefig(args.out/'scale.png', dpi=80)
+    picture(t, args.out)
