@@ -27,7 +27,7 @@ def cpu_name():
 def others(name, args, col, new):
     "Rows of NAME.csv that are to stay with --add: those whose `col` is none of `new`"
     f = args.out/f'{name}.csv'
-    return (lambda t: t[~t[col].isin(new)])(pd.read_csv(f)) if args.add and f.exists() else None
+    if args.add and f.exists(): return pd.read_csv(f).query(f'{col} not in @new')
 
 def save(name, rows, args, show=True, keep=None):
     "Print `rows` as a table if `show`, and save it as NAME.csv with the date, the machine's kind, versions and the command, after the rows `keep`; gives the frame"

@@ -54,10 +54,9 @@ def systems(epochs):
     d = replace(c, affine=recipes['single'].affine)
     e = replace(d, arch_kwargs=dict(b.arch_kwargs, ps=0.3))
     f = replace(e, arch='residual', arch_kwargs={})
-    fields = {k:v for k,v in vars(e).items()}
     rival = RivalRecipe(arch='rival', opt='adam', bs=64, epochs=epochs, valid_pct=0.05, wd=0., affine=dict(rotate=10, shift=2.8, zoom=0.1), precision='bf16')
     return {'stride-2 net': a, 'valid convolutions': b, '+ label smoothing': c, '+ affine': d, '+ dropout': e, '+ residual blocks': f,
-            'left out: average of weights': replace(e, ema=0.998), 'left out: elastic': ElasticRecipe(**fields),
+            'left out: average of weights': replace(e, ema=0.998), 'left out: elastic': ElasticRecipe(**vars(e)),
             'rival': rival, 'rival, 45 epochs': replace(rival, epochs=45), **{k:recipes[k] for k in ('quick','single')}}
 
 def score(p, y): return dict(wrong=int((p.argmax(1)!=y).sum()), nll=float(-np.log(p[np.arange(len(y)),y].clip(1e-12)).mean()))

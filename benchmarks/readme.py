@@ -95,7 +95,7 @@ def accuracy():
     rows += [f"| a net of `ensemble` | {100*m['oof_accuracy']:.2f} % | each of {m['n_oof']:,} rows by a net that did not see it |",
              f"| `ensemble` | {100*m['accuracy']:.2f} % | one run, {m['seconds']['train']/60:.0f} minutes; the {m['n_valid']:,} rows that no net saw, too few to tell it from `single`: it expects {m['score_low']:.4f} to {m['score_high']:.4f} of the test set |"]
     return '\n'.join(['| | accuracy | of what |', '|---|---:|---|', *rows, '',
-                      f"{max(runs.date.max(), m['date'])}, {runs.machine.iloc[0]}, {m['threads']} threads. `python benchmarks/accuracy.py digit-recognizer.zip`, `digitfast train digit-recognizer.zip --recipe ensemble`. "
+                      f"{max(runs.date.max(), m['date'])}, {runs.machine.iloc[0]}; `ensemble` on {m['threads']} threads, beside other work, the others on {runs.threads.iloc[0]}. `python benchmarks/accuracy.py digit-recognizer.zip`, `digitfast train digit-recognizer.zip --recipe ensemble`. "
                       "What each ingredient is worth is [in the tutorial](tutorials/06_the_ascent.ipynb)."])
 
 def promises():

@@ -255,7 +255,7 @@ def mk_wheel(dest # folder to write it in
         for n,b in fs.items(): z.writestr(zipfile.ZipInfo(n), b, zipfile.ZIP_DEFLATED)
     return path
 
-# %% ../nbs/09_kaggle.ipynb #5c3c6031
+# %% ../nbs/09_kaggle.ipynb #56c39fc1
 _setup = '''# digitfast is on no index that a kernel can reach; this installs it from the attached dataset {ds}
 import importlib, importlib.util, os, pathlib, subprocess, sys
 if importlib.util.find_spec('digitfast') is None:
@@ -277,16 +277,19 @@ def setup_cell(dataset, whl): # user/slug of the dataset, file name of the wheel
     return mk_cell(_setup.format(ds=dataset, whl=whl), metadata={'_kg_hide-input':True}, id='setup')
 
 def _alone(src, folder):
-    "Markdown that stands alone, and its attachments: pictures in `folder` come along, links to other files become text"
+    "Markdown that stands alone, and its attachments: pictures in `folder` or near it come along, links to other files become text; code stays as it is"
     att = {}
     def take(m):
-        try: b = (folder/m[2]).read_bytes()
-        except OSError: return m[1]
-        name = m[2].replace('/', '-').lstrip('.-')
-        att[name] = {mimetypes.guess_type(name)[0] or 'image/png': b64encode(b).decode()}
-        return f'![{m[1]}](attachment:{name})'
-    src = re.sub(r'!\[([^\]]*)\]\((?![a-z]+:)([^)\s]+)\)', take, src)
-    return re.sub(r'(?<!!)\[([^\]]*)\]\((?![a-z]+:|#)[^)]*\)', r'\1', src), att
+        code,pic,text,to = m.groups()
+        if code or re.match(r'[a-z]+:|#', to, re.I): return m[0]
+        kind = mimetypes.guess_type(to)[0] or ''
+        if not pic or not kind.startswith('image/') or Path(to).is_absolute(): return text   # a notebook from elsewhere must not name files that are nobody's to see
+        try: b = (folder/to).read_bytes()
+        except OSError: return text
+        name = to.replace('/', '-').lstrip('.-')
+        att[name] = {kind: b64encode(b).decode()}
+        return f'![{text}](attachment:{name})'
+    return re.sub(r'(```.*?```|`[^`\n]+`)|(!?)\[([^\]]*)\]\(([^)\s]+)[^)]*\)', take, src, flags=re.S), att
 
 def kernel_nb(notebook): # an .ipynb
     "The notebook as Kaggle should run it, for `write_nb`: no directives, hidden cells or outputs, and with a kernelspec; `KaggleError` where it is none"

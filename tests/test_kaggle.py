@@ -366,6 +366,15 @@ def test_links_that_lead_nowhere_on_kaggle_become_text_and_pictures_come_along(h
     assert a.source=='See by hand, the data, [fastai](https://docs.fast.ai), [above](#up), ![a 7](attachment:7.png), an 8 and ![a 9](attachment:9.png)'
     assert a.attachments=={'7.png':{'image/png':'cG5n'}} and b.source=='x[0](1)' and 'attachments' not in b
 
+def test_code_in_text_stays_and_only_pictures_come_along(home):
+    "A notebook of a stranger that names a file with a token does not get it published"
+    (home/'kaggle.json').write_text('secret')
+    (home/'a.png').write_bytes(b'secret')
+    Path('token').write_text('secret')
+    text = 'Call `f[0](x)`, or\n```python\ng[1](y)\n```\n'
+    c,_ = dk.kernel_nb(a_notebook(('markdown', f'{text}![a]({home}/kaggle.json) ![b](token) ![c]({home}/a.png)'), ('code','1'))).cells
+    assert c.source==f'{text}a b c' and 'attachments' not in c
+
 REF = f'{USER}/digitfast-wheel'
 
 def test_publish(kg, capfd):
