@@ -27,7 +27,7 @@ def _how(*names):
     "Date, machine, versions and commands of results"
     ts = [pd.read_csv(here/'results'/f'{o}.csv') for o in names]
     o = ts[0].iloc[0]
-    return f"{max(t.date.max() for t in ts)}, {o.machine}, {o.threads} threads, {o.versions}. " + '; '.join(f'`{t.command.iloc[0]}`' for t in ts) + '.'
+    return f"{max(t.date.max() for t in ts)}, {o.machine}, {o.threads} thread{'' if o.threads==1 else 's'}, {o.versions}. " + '; '.join(f'`{t.command.iloc[0]}`' for t in ts) + '.'
 
 def speed():
     "digitfast and what stands beside it, from loading.csv, time_to_accuracy.csv, overhead.csv and command.csv"
