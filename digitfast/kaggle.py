@@ -255,7 +255,7 @@ def mk_wheel(dest # folder to write it in
         for n,b in fs.items(): z.writestr(zipfile.ZipInfo(n), b, zipfile.ZIP_DEFLATED)
     return path
 
-# %% ../nbs/09_kaggle.ipynb #56c39fc1
+# %% ../nbs/09_kaggle.ipynb #58dd7f73
 _setup = '''# digitfast is on no index that a kernel can reach; this installs it from the attached dataset {ds}
 import importlib, importlib.util, os, pathlib, subprocess, sys
 if importlib.util.find_spec('digitfast') is None:
@@ -305,7 +305,7 @@ def kernel_nb(notebook): # an .ipynb
         except (KeyError, TypeError): raise KaggleError(f'{notebook} is no notebook: cell {len(cells)} has no type or no source') from None
         if kind=='code': ds,src = _directives(c)
         if kind=='raw' or not src.strip() or ds.get('hide', 'false').lower() in ('','true'): continue
-        att = dict(c.get('attachments') or {})
+        att = dict(a) if isinstance(a := c.get('attachments'), dict) else {}
         if kind=='markdown': src,more = _alone(src, Path(notebook).parent); att |= more
         if ds.get('eval')=='false': kind,src = 'markdown',f'```python\n{src}\n```'
         cells.append(mk_cell(src, kind, id=f'c{len(cells)}', **(dict(attachments=att) if att else {})))

@@ -374,6 +374,10 @@ def test_code_in_text_stays_and_only_pictures_come_along(home):
     text = 'Call `f[0](x)`, or\n```python\ng[1](y)\n```\n'
     c,_ = dk.kernel_nb(a_notebook(('markdown', f'{text}![a]({home}/kaggle.json) ![b](token) ![c]({home}/a.png)'), ('code','1'))).cells
     assert c.source==f'{text}a b c' and 'attachments' not in c
+    nb = json.loads(Path('first_look.ipynb').read_text())
+    nb['cells'][0]['attachments'] = ['nonsense']
+    Path('odd.ipynb').write_text(json.dumps(nb))
+    assert 'attachments' not in dk.kernel_nb('odd.ipynb').cells[0]
 
 REF = f'{USER}/digitfast-wheel'
 
