@@ -13,10 +13,11 @@ from fastai.callback.schedule import ParamScheduler, SchedExp
 from fastai.torch_core import TensorImage
 from importlib.metadata import version
 from digitfast.all import *
-from digitfast.measure import read_metrics
-from digitfast.learner import Recipe, RandAffine, seed_all
+from digitfast.rundir import read_metrics
+from digitfast.recipe import Recipe
+from digitfast.learner import RandAffine, seed_all
 from digitfast.models import arch, conv
-from digitfast.submit import predict_rows
+from digitfast.predict import predict_rows
 
 @arch('rival', 'the net of the 0.99757 ensemble: 32C3-32C3-32C5S2-64C3-64C3-64C5S2-128C4')
 def rival(n_out=10, side=28, ps=0.4):

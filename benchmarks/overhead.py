@@ -16,7 +16,8 @@ def bare_epoch(recipe, dls):
     import torch, torch.nn.functional as F
     from fastai.torch_core import TensorImage
     from digitfast.data import NormalizePixels
-    from digitfast.learner import best_precision, opts
+    from digitfast.device import best_precision
+    from digitfast.learner import opts
     from digitfast.models import create_model
     (x,y),(xv,yv) = ([o.as_subclass(torch.Tensor) for o in dl.tensors] for dl in dls.loaders)
     norm = next(f for f in dls.train.after_batch.fs if isinstance(f, NormalizePixels))
@@ -60,7 +61,7 @@ if __name__=='__main__':
     p.add_argument('--times', type=int, default=5, help='epochs of each, in turn')
     args = parse(p)
     warnings.simplefilter('ignore')
-    from digitfast.learner import recipes
+    from digitfast.recipe import recipes
     from digitfast.read import read_csvs
     df,rows = read_csvs(args.data).train,[]
     for k in args.recipe or [o for o in ('quick','single') if o in recipes]:

@@ -35,9 +35,9 @@ def measure(folder, recipe):
     "Seconds and peak memory of each stage, in this process"
     from dataclasses import replace
     import torch
-    from digitfast.learner import recipes
+    from digitfast.recipe import recipes
     from digitfast.read import read_csvs
-    from digitfast.submit import predict_rows
+    from digitfast.predict import predict_rows
     from torch import optim
     recipe,res = replace(recipes[recipe], epochs=1),{}
     torch.nn.Conv2d(1, 1, 1)(torch.ones(1, 1, 2, 2)).sum().backward()

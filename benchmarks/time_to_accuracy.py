@@ -68,8 +68,9 @@ def mark(clock, predict):
 def digitfast(recipe):
     def _run(df, trn, val, clock):
         import torch
-        from digitfast.learner import get_recipe, seed_all
-        from digitfast.submit import predict_rows
+        from digitfast.recipe import get_recipe
+        from digitfast.learner import seed_all
+        from digitfast.predict import predict_rows
         r = get_recipe(recipe)
         dls = r.dls(df, valid=val)
         seed_all(torch.initial_seed(), dls)
@@ -146,7 +147,7 @@ rivals = {**{f'train_mnist_fast, {n} epoch{"s"*(n>1)}':train_mnist_fast(n) for n
 
 def main():
     import torch
-    from digitfast.learner import recipes
+    from digitfast.recipe import recipes
     from digitfast.read import read_csvs
     systems = {'digitfast quick':digitfast('quick'), **rivals, **({'digitfast single':digitfast('single')} if 'single' in recipes else {})}
     p = parser(__doc__)

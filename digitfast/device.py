@@ -6,7 +6,7 @@
 __all__ = ['digit_device', 'best_precision', 'versions']
 
 # %% ../nbs/00a_device.ipynb #a6cec546
-from .read import DigitError
+from .core import DigitError
 from . import __version__
 import platform, torch
 from functools import lru_cache

@@ -54,7 +54,7 @@ def big_zip():
 @pytest.fixture(scope='session')
 def sample_run(tmp_path_factory):
     "(run directory, lines said) of one epoch on the sample; not to be changed"
-    from digitfast.run import train
+    from digitfast.train import train
     lines = []
     return train('sample', epochs=1, out=tmp_path_factory.mktemp('sample')/'run', say=lines.append), lines
 
@@ -68,7 +68,7 @@ TINY = dict(arch='stride2', epochs=2, bs=16, valid_pct=.2)   # options of `train
 @pytest.fixture(scope='session')
 def tiny_run(tiny, tmp_path_factory):
     "(run directory, lines said) of two epochs on `tiny`; not to be changed"
-    from digitfast.run import train
+    from digitfast.train import train
     lines = []
     return train(tiny, out=tmp_path_factory.mktemp('tinyrun')/'run', say=lines.append, **TINY), lines
 

@@ -6,7 +6,8 @@ from torch.nn import functional as F
 
 from digitfast import baseline as B
 from digitfast.baseline import by_hand
-from digitfast.read import DataError, DigitError, RunError, read_csvs
+from digitfast.core import DataError, DigitError, RunError
+from digitfast.read import read_csvs
 
 torch.set_num_threads(1)
 

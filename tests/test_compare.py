@@ -2,7 +2,8 @@
 import numpy as np, pandas as pd, pytest
 from digitfast import compare as C
 from digitfast.compare import compare, summarise
-from digitfast.read import DigitError, read_csvs
+from digitfast.core import DigitError
+from digitfast.read import read_csvs
 from conftest import csvs
 
 @pytest.fixture(scope='module')

@@ -2,8 +2,9 @@
 import random, warnings
 import numpy as np, pandas as pd, pytest, torch
 from fastai.vision.all import DataBlock, CategoryBlock, ColReader, IndexSplitter, TfmdDL, Brightness, IntToFloatTensor, TensorImageBW, TensorCategory
-from digitfast.read import DataError, DigitError
-from digitfast.data import DigitBlock, DigitDataLoaders, NormalizePixels, RowToImage, digit_device, digit_splitter, pixel_stats, same_images
+from digitfast.core import DataError, DigitError
+from digitfast.data import DigitBlock, DigitDataLoaders, NormalizePixels, RowToImage, digit_splitter, pixel_stats, same_images
+from digitfast.device import digit_device
 from conftest import digits
 
 def pixels(df): return df.drop(columns='label').to_numpy()

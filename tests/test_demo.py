@@ -5,8 +5,8 @@ import numpy as np, pytest
 from PIL import Image
 from digitfast.demo import Reader, demo_page, export_space, launch_page
 from digitfast.export import load_model, save_model
-from digitfast.read import DigitError, RunError
-from digitfast.submit import predict_rows
+from digitfast.core import DigitError, RunError
+from digitfast.predict import predict_rows
 from digitfast.image import image_row
 from conftest import REPO, digits
 from draw_digits import draw, strokes

@@ -2,13 +2,15 @@
 import json, os, shutil, socket, subprocess, sys, threading, time
 from pathlib import Path
 import numpy as np, pandas as pd, pytest, torch
-from digitfast.read import DataError, DigitError, RunError, read_csvs
+from digitfast.core import DataError, DigitError, RunError
+from digitfast.read import read_csvs
 from digitfast.data import digit_splitter
 from digitfast.export import load_model
-from digitfast.learner import Recipe, get_recipe
+from digitfast.recipe import Recipe, get_recipe
 from digitfast.measure import versus
-from digitfast.run import ensemble, predict_csv, predict_pictures, read_metrics, train
-from digitfast.submit import predict_rows
+from digitfast.train import ensemble, predict_csv, predict_pictures, train
+from digitfast.rundir import read_metrics
+from digitfast.predict import predict_rows
 from digitfast.cli import main
 from conftest import TINY, csvs, digits
 

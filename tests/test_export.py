@@ -2,12 +2,15 @@
 import errno, hashlib, json, os, pickle, shutil, struct, time
 import numpy as np, pytest, torch
 from safetensors.torch import load_file, save_file
-from digitfast.read import DigitError, RunError
+from digitfast.core import DigitError, RunError
 from digitfast.data import DigitDataLoaders
 from digitfast.models import archs
-from digitfast.learner import BF16, EMA, Recipe, digit_learner
-from digitfast.export import load_model, save_model, save_onnx, save_pickle, versions, write_file
-from digitfast.submit import predict_rows
+from digitfast.learner import BF16, EMA, digit_learner
+from digitfast.recipe import Recipe
+from digitfast.export import load_model, save_model, save_onnx, save_pickle
+from digitfast.device import versions
+from digitfast.core import write_file
+from digitfast.predict import predict_rows
 from conftest import digits
 
 def learner(df=None, arch='fastbook', **kw):
@@ -363,7 +366,7 @@ def test_onnx_of_a_run_any_batch_size(sample_run, data, ort, tmp_path):
 @pytest.mark.slow
 def test_onnx_on_all_test_rows(big_zip, ort, tmp_path):
     from digitfast.read import read_csvs
-    from digitfast.run import train
+    from digitfast.train import train
     run = train(big_zip, epochs=1, out=tmp_path/'run', device='cpu', say=lambda o: None)
     rows = read_csvs(big_zip).test.to_numpy(np.uint8)
     learn = load_model(run, 'cpu')

@@ -6,11 +6,11 @@ import builtins, errno, hashlib, io, itertools, json, os, random, resource, shut
 from contextlib import contextmanager
 from pathlib import Path
 import numpy as np, pandas as pd, pytest, torch
-from digitfast import cli, learner, run
-from digitfast.export import write_file
-from digitfast.learner import Recipe
-from digitfast.read import RunError
-from digitfast.run import train
+from digitfast import cli, learner, train as run
+from digitfast.core import write_file
+from digitfast.recipe import Recipe
+from digitfast.core import RunError
+from digitfast.train import train
 from conftest import csvs
 
 pytestmark = pytest.mark.skipif(not hasattr(os, 'fork'), reason='needs fork')

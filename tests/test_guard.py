@@ -12,7 +12,7 @@ def ratio(res, a, b): return min(res[a])/min(res[b])
 def measured(data):
     from loading import fast
     from overhead import measure
-    from digitfast.learner import recipes
+    from digitfast.recipe import recipes
     return dict(loading=lambda: ratio(fast(data.train, 128, 9, time.process_time), 'digitfast', 'bare'),
                 overhead=lambda: ratio(measure(recipes['quick'], data.train.iloc[:3000], 5, time.process_time), 'learner', 'bare'))
 

@@ -4,7 +4,7 @@ import numpy as np, pytest
 from PIL import Image, ImageFile, ImageFilter
 from scipy import ndimage as ndi
 from digitfast.image import image_row, read_picture, save_row
-from digitfast.read import DataError
+from digitfast.core import DataError
 from draw_digits import VARIANTS, draw, strokes
 
 SHAPES = [(d,v) for d in VARIANTS for v in range(len(VARIANTS[d]))]
@@ -271,8 +271,9 @@ def pictures(n, seed=0):
 
 def accuracy(df, recipe, n):
     "The share of `n` pictures that a net reads which learnt from `df`; a picture that is refused is a wrong one"
-    from digitfast.learner import recipes, seed_all
-    from digitfast.submit import predict_rows
+    from digitfast.recipe import recipes
+    from digitfast.learner import seed_all
+    from digitfast.predict import predict_rows
     if recipe not in recipes: pytest.skip(f'there is no recipe {recipe}')
     dls = recipes[recipe].dls(df)
     seed_all(42, dls)

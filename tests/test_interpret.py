@@ -6,7 +6,7 @@ import matplotlib.pyplot as plt
 from conftest import digits
 from digitfast import interpret as I
 from digitfast.measure import Preds, versus
-from digitfast.read import DigitError, RunError
+from digitfast.core import DigitError, RunError
 
 TRAPS = ['$x$', r'$\frac', r'$\frac$', '<b>&', '_hidden', 'x'*80, 'two\nlines', '\u202eback', '漢字', '']   # names that trip matplotlib or a reader
 

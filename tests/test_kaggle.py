@@ -4,7 +4,8 @@ from pathlib import Path
 import pytest
 from kaggle_double import KEY, OAUTH, TOKEN, USER, Double, a_zip
 from digitfast import kaggle as dk
-from digitfast.read import DataError, KaggleError, find_data, sample_path
+from digitfast.core import DataError, KaggleError
+from digitfast.read import find_data, sample_path
 
 HERE = Path(__file__).parent
 SECRETS = TOKEN, KEY, OAUTH, '0123456789abcdef', 'X-Goog-Signature'
@@ -570,6 +571,6 @@ def test_command_info(kg, capfd):
 
 def test_training_asks_kaggle(kg):
     "Where there are credentials and no data"
-    from digitfast.run import locate_data
+    from digitfast.train import locate_data
     said = []
     assert Path(locate_data(say=said.append)).read_bytes()==kg.zip and 'Kaggle' in said[0]

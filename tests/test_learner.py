@@ -6,9 +6,11 @@ import torch.nn.functional as F
 from torch import nn
 from fastai.vision.all import (Callback, CancelBatchException, ClassificationInterpretation, CrossEntropyLossFlat, CSVLogger, EarlyStoppingCallback, IntToFloatTensor, Learner, MixUp,
                                SaveModelCallback, TensorImageBW, aug_transforms, accuracy, error_rate, load_learner, TerminateOnNaNCallback)
-from digitfast.read import DigitError, DataError
+from digitfast.core import DigitError, DataError
 from digitfast.data import DigitDataLoaders
-from digitfast.learner import EMA, BF16, LossAccuracy, RandAffine, Recipe, best_precision, digit_learner, find_lr, get_recipe, losses, opts, recipes, seed_all, shifts
+from digitfast.learner import EMA, BF16, LossAccuracy, RandAffine, digit_learner, losses, opts, seed_all, shifts
+from digitfast.recipe import Recipe, find_lr, get_recipe, recipes
+from digitfast.device import best_precision
 from conftest import digits
 
 def loaders(df=None, **kw): return DigitDataLoaders.from_df(digits() if df is None else df, **{**dict(bs=16, device='cpu'), **kw})

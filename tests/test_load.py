@@ -4,9 +4,11 @@ from pathlib import Path
 import numpy as np, pandas as pd, pytest
 from digitfast import submit
 from digitfast.export import load_model
-from digitfast.read import DataError, read_csvs, sample_path
-from digitfast.run import predict_csv, train
-from digitfast.submit import check_submission, predict_rows
+from digitfast.core import DataError
+from digitfast.read import read_csvs, sample_path
+from digitfast.train import predict_csv, train
+from digitfast.submit import check_submission
+from digitfast.predict import predict_rows
 from conftest import csvs, digits
 
 pytestmark = pytest.mark.skipif(not os.path.exists('/proc/self/clear_refs'), reason='needs Linux to measure memory')

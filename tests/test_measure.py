@@ -3,9 +3,9 @@ import io, json, math, pickle, zipfile
 import numpy as np, pandas as pd, pytest
 from scipy.stats import binom, binomtest
 
-from digitfast.measure import (Preds, calibration, most_confused, read_metrics, read_preds, score_interval, suspicious_labels, versus, wilson,
-                               worst_mistakes)
-from digitfast.read import DigitError, RunError
+from digitfast.measure import Preds, calibration, most_confused, read_preds, score_interval, suspicious_labels, versus, wilson, worst_mistakes
+from digitfast.rundir import read_metrics
+from digitfast.core import DigitError, RunError
 
 def fake(n=200, c=3, seed=0, wrong=20, n_pics=None, side=5):
     "Arrays of `predictions.npz` for `n` rows, `wrong` of them wrong"

@@ -1,8 +1,9 @@
 "MNIST's own IDX files, on small ones that the tests write"
 import numpy as np, pytest
 from digitfast.data import DigitDataLoaders, read_mnist
-from digitfast.read import DataError
-from digitfast.run import train, read_metrics
+from digitfast.core import DataError
+from digitfast.train import train
+from digitfast.rundir import read_metrics
 
 def idx(a, magic): return np.array([magic, *a.shape], '>u4').tobytes()+a.astype(np.uint8).tobytes()
 

@@ -1,7 +1,7 @@
 "The registry of nets: shapes, sides, freshness, what is refused."
 import pytest, torch
 from torch import nn
-from digitfast.read import DigitError
+from digitfast.core import DigitError
 from digitfast.models import arch, archs, conv, create_model, model_cost
 
 N_OUT = lambda name: 1 if name=='mlp-30-value' else 10

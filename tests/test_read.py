@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np, pandas as pd, pytest
 from digitfast import read
+from digitfast.core import *
 from digitfast.read import *
 
 def csv(n=16, rows=6, seed=0, labels=None, first=0, label=True):

@@ -5,6 +5,7 @@ from fractions import Fraction
 import numpy as np, pandas as pd, pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 from digitfast import read
+from digitfast.core import *
 from digitfast.read import *
 
 many = pytest.mark.parametrize('n', [500, pytest.param(20_000, marks=pytest.mark.slow)])

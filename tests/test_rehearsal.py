@@ -7,7 +7,7 @@ Another Python environment without digitfast, the data and the wheel below a loo
 import json, os, site, subprocess, sys, sysconfig, venv, zipfile
 from pathlib import Path
 import pytest
-from digitfast.kaggle import publish
+from digitfast.publish import publish
 from digitfast.read import sample_path
 from digitfast.submit import check_submission
 

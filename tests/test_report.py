@@ -4,7 +4,7 @@ from html.parser import HTMLParser
 import matplotlib, numpy as np, pandas as pd, pytest
 
 from digitfast.measure import Preds, read_preds, score_interval
-from digitfast.read import RunError
+from digitfast.core import RunError
 from digitfast.report import Report, render_report, report, write_report
 from test_interpret import HIST
 from test_measure import a_run, fake

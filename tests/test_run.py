@@ -3,12 +3,17 @@ import io, json, os, random, shutil, signal, time, warnings, zipfile
 from dataclasses import replace
 from pathlib import Path
 import numpy as np, pandas as pd, pytest, torch
-from digitfast.read import DataError, DigitError, RunError, read_csvs
+from digitfast.core import DataError, DigitError, RunError
+from digitfast.read import read_csvs
 from digitfast.data import DigitDataLoaders
-from digitfast.learner import Recipe, best_precision
+from digitfast.recipe import Recipe
+from digitfast.device import best_precision
 from digitfast.export import load_model
-from digitfast.submit import check_submission, predict_rows
-from digitfast.run import RunDir, locate_data, predict_csv, read_checkpoint, read_metrics, score_interval, train, wilson
+from digitfast.submit import check_submission
+from digitfast.predict import predict_rows
+from digitfast.rundir import RunDir, read_checkpoint, read_metrics
+from digitfast.train import locate_data, predict_csv, train
+from digitfast.measure import score_interval, wilson
 from conftest import TINY, csvs, digits
 
 def quiet(*a): pass
@@ -274,7 +279,7 @@ def test_resume_restores_the_random_states_of_python_and_numpy(big_tiny, tmp_pat
 
 def test_interrupted_after_training(big_tiny, whole, tmp_path, monkeypatch):
     "Everything after the last epoch can be done again from its checkpoint"
-    import digitfast.run as R
+    import digitfast.train as R
     for name in 'predict_rows','save_model','predict_test','save_submission','_npz','versions':
         out = tmp_path/name
         with monkeypatch.context() as m:

@@ -2,10 +2,12 @@
 import os
 import numpy as np, pandas as pd, pytest, torch
 from hypothesis import HealthCheck, given, settings, strategies as st
-from digitfast.read import DataError, DigitData, RunError, read_csvs
+from digitfast.core import DataError, RunError
+from digitfast.read import DigitData, read_csvs
 from digitfast.data import DigitDataLoaders
 from digitfast.learner import digit_learner, seed_all
-from digitfast.submit import check_canary, check_submission, predict_rows, predict_test, save_submission, submission
+from digitfast.predict import check_canary, predict_rows, predict_test
+from digitfast.submit import check_submission, save_submission, submission
 from conftest import csvs, digits
 
 @pytest.fixture(scope='module')

@@ -3,13 +3,15 @@ from dataclasses import replace
 import numpy as np, pandas as pd, pytest, torch
 from fastai.losses import CrossEntropyLossFlat
 from torch import nn
-from digitfast.read import DataError, DigitError, RunError
+from digitfast.core import DataError, DigitError, RunError
 from digitfast.baseline import by_hand, cross_entropy, mse, softmax_rmse
 from digitfast.data import DigitDataLoaders
 from digitfast.interpret import plot_class_accuracy
-from digitfast.learner import Recipe, ValueLoss, digit_learner, recipes, seed_all
+from digitfast.recipe import Recipe, recipes
+from digitfast.learner import ValueLoss, digit_learner, seed_all
 from digitfast.models import archs, create_model
-from digitfast.submit import predict_rows, predict_test, submission
+from digitfast.predict import predict_rows, predict_test
+from digitfast.submit import submission
 from conftest import digits
 
 DF,TEST = digits(310),digits(40, seed=7).drop(columns='label')   # 62 validation rows: the last batch is never full

@@ -2,8 +2,9 @@
 import re, shutil
 import numpy as np, pandas as pd, pytest
 from digitfast.read import read_csvs
-from digitfast.run import predict_csv, train
-from digitfast.submit import check_submission, looks, unlike
+from digitfast.train import predict_csv, train
+from digitfast.submit import check_submission
+from digitfast.predict import looks, unlike
 from conftest import TINY, csvs, digits
 
 def frame(x, y=None):
