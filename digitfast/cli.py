@@ -231,10 +231,10 @@ def export(
 ):
     "Write the model of RUN for other programs: as ONNX, or as fastai's own pickle."
     if not (onnx or pickle): raise typer.BadParameter("say what to write: --onnx FILE or --pickle FILE")
-    from digitfast.export import load_model, save_onnx, save_pickle
-    learn,files = load_model(run, 'cpu'),{}
-    if onnx: files['onnx'] = save_onnx(learn, onnx)
-    if pickle: files['pickle'] = save_pickle(learn, pickle)
+    from digitfast.export import load_net, export_onnx, export_pickle
+    learn,files = load_net(run, 'cpu'),{}
+    if onnx: files['onnx'] = export_onnx(learn, onnx)
+    if pickle: files['pickle'] = export_pickle(learn, pickle)
     result(files, *map(str, files.values()))
     if pickle and not flags['quiet']: print(f"note: {pickle} is a pickle, and whoever loads it runs the code in it: share the ONNX file or RUN/model instead", file=sys.stderr)
 

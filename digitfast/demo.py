@@ -7,7 +7,7 @@ __all__ = ['Reader', 'demo_page', 'launch_page', 'demo', 'export_space']
 
 # %% ../nbs/15_demo.ipynb #6d754d5c
 from .core import DataError, DigitError, RunError
-from .export import PixelsToProbs, load_model
+from .export import PixelsToProbs, load_net
 from .core import write_file
 from .image import read_picture
 import base64, os, sys, time
@@ -19,7 +19,7 @@ from pathlib import Path
 class Reader:
     "What a net makes of a drawing"
     def __init__(self,
-        learn # From `load_model`
+        learn # From `load_net`
     ): self.net,self.side,self.names = PixelsToProbs(learn),learn.dls.side,[str(o) for o in learn.dls.vocab]
 
     def read(self,
@@ -123,7 +123,7 @@ def demo_page(
 ): # A Gradio `Blocks`, to be launched by `launch_page`
     "The page of a net. Raises `DigitError` without the extra `demo`."
     gr = _gradio()
-    reader = Reader(load_model(learn, 'cpu') if isinstance(learn, (str,Path)) else learn)
+    reader = Reader(load_net(learn, 'cpu') if isinstance(learn, (str,Path)) else learn)
     names = reader.names
     what = 'a digit' if names==[str(i) for i in range(10)] else f"one of {', '.join(names[:12])}{', …' if len(names)>12 else ''}"
     def read(drawing): return reader.read(drawing)
@@ -189,7 +189,7 @@ def export_space(
 )->Path: # `path`
     "Write what a Hugging Face Space needs: app.py, requirements.txt, README.md, the model and digitfast's modules. Raises `RunError` where `path` holds something."
     gr,run,path = _gradio(),Path(run),Path(path)
-    load_model(run, 'cpu') # whole, and known
+    load_net(run, 'cpu') # whole, and known
     if path.exists() and (not path.is_dir() or any(path.iterdir())): raise RunError(f"{path} is there already and not an empty folder: choose another place")
     src = run/'model' if (run/'model').is_dir() else run
     for f in src.rglob('model.*'):

@@ -12,7 +12,7 @@ from .device import versions
 from .data import read_mnist, same_images
 from .recipe import find_lr, get_recipe
 from .learner import seed_all
-from .export import load_model, save_model
+from .export import load_net, save_net
 from .core import write_file
 from .predict import check_canary, looks, predict_rows, predict_test, unlike
 from .submit import save_submission, submission
@@ -140,7 +140,7 @@ def _train(d, recipe, name, out, info, say, tick, t0, t_load, whole=True):
     arrays = dict(valid_rows=valid.index.to_numpy(), valid_labels=valid.label.to_numpy(dtype=None if valid.label.dtype.kind=='i' else str), valid_probs=probs, valid_same=same,
                   classes=np.array(list(dls.vocab)))
     if len(set(probs.argmax(1)))==1: say(f"note: the net predicts class {dls.vocab[int(probs[0].argmax())]} for every row: it has learnt nothing. Try a lower --lr or more --epochs")
-    save_model(learn, out/'model')
+    save_net(learn, out/'model')
     canary = 0
     if d.test is not None: arrays['test_probs'],canary = predict_test(learn, d.test, probs, recipe.tta)
     if hasattr(learn, 'lr_curve'): write_file(out/'lr_find.csv', pd.DataFrame(zip(*learn.lr_curve), columns=['lr','loss']).astype(float).to_csv(index=False))
@@ -287,7 +287,7 @@ def ensemble(
         if d.sha256!=ms[0]['data']['sha256']: raise RunError(f"{path} has changed since the runs were trained on it")
         say(f"data: {d!r}")
         for k,o in enumerate(runs):
-            load_model(o) # is it whole?
+            load_net(o) # is it whole?
             shutil.copytree(o, out/'members'/str(k), ignore=shutil.ignore_patterns('.*','report.html','submission.csv'))
         info = dict(path=path, data={k:ms[0]['data'][k] for k in ('name','sha256')}, recipe={**ms[0]['settings'], 'members':len(runs)}, seed=ms[0]['seed'])
         return _join(d, 'ensemble', out, info, say, t0)
@@ -324,7 +324,7 @@ def predict_csv(
     d = read_csvs(path)
     for o in d.notes: say(f"note: {o}")
     if d.test is None: raise DataError(f"{path} has no test set: there is nothing to predict")
-    learn = load_model(run, device)
+    learn = load_net(run, device)
     if d.sha256==sha256:
         rows,want = _known(run)
         if not 0<=rows.min()<=rows.max()<len(d.train): raise RunError(f"{run}/predictions.npz is of other rows than those of {path}: take a whole copy of the run")
@@ -349,7 +349,7 @@ def predict_pictures(
 )->list: # A dict for each: file, digit, probability, runner_up, runner_up_probability, note; or file and error
     "Read pictures of digits with the model of `run`. Raises `RunError` where `run` is none; a picture that can't be read has an `error`."
     from digitfast.image import read_picture, save_row
-    learn = load_model(run, device)
+    learn = load_net(run, device)
     vocab,res = list(learn.dls.vocab),[]
     for f in pictures:
         try: row,notes = read_picture(f, learn.dls.side)

@@ -46,4 +46,4 @@ def test_everything_is_exported():
     "`from digitfast.all import *`, as the notebooks do"
     names = {}
     exec('from digitfast.all import *', names)
-    for o in 'find_data read_csvs DigitBlock DigitDataLoaders digit_learner Recipe recipes save_model load_model predict_csv check_submission train'.split(): assert o in names, o
+    for o in 'find_data read_csvs DigitBlock DigitDataLoaders digit_learner Recipe recipes save_net load_net predict_csv check_submission train'.split(): assert o in names, o

@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np, pytest
 from PIL import Image
 from digitfast.demo import Reader, demo_page, export_space, launch_page
-from digitfast.export import load_model, save_model
+from digitfast.export import load_net, save_net
 from digitfast.core import DigitError, RunError
 from digitfast.predict import predict_rows
 from digitfast.image import image_row
@@ -20,14 +20,14 @@ def url_of(im):
 def net(sample_run): return sample_run[0]
 
 @pytest.fixture(scope='module')
-def reader(net): return Reader(load_model(net, 'cpu'))
+def reader(net): return Reader(load_net(net, 'cpu'))
 
 # what it answers
 
 def test_answers_are_those_of_predict(net, reader):
     for d in (0,3,7):
         im = draw(strokes(d), 280, pen=18/280)
-        ans,want = reader.read(url_of(im)),predict_rows(load_model(net, 'cpu'), image_row(im)[None])[0]
+        ans,want = reader.read(url_of(im)),predict_rows(load_net(net, 'cpu'), image_row(im)[None])[0]
         assert [k for k,_ in ans['bars']]==[str(i) for i in range(10)]
         assert np.abs(np.array([p for _,p in ans['bars']])-want).max()<1e-3 and ans['digit']==str(want.argmax())
         assert (np.array(ans['seen'])==image_row(im).reshape(28,28)).all()
@@ -122,7 +122,7 @@ def test_space_of_an_ensemble(net, tmp_path):
     pytest.importorskip('gradio')
     for i in '01': shutil.copytree(net/'model', tmp_path/'run'/'members'/i)
     path = export_space(tmp_path/'run', tmp_path/'space')
-    assert len(load_model(path/'model', 'cpu').model.models)==2
+    assert len(load_net(path/'model', 'cpu').model.models)==2
 
 def test_space_of_no_run(tmp_path):
     pytest.importorskip('gradio')

@@ -5,7 +5,7 @@ import numpy as np, pandas as pd, pytest, torch
 from digitfast.core import DataError, DigitError, RunError
 from digitfast.read import read_csvs
 from digitfast.data import digit_splitter
-from digitfast.export import load_model
+from digitfast.export import load_net
 from digitfast.recipe import Recipe, get_recipe
 from digitfast.measure import versus
 from digitfast.train import ensemble, predict_csv, predict_pictures, train
@@ -50,7 +50,7 @@ def test_a_run_has_members_that_kept_to_their_folds(trio, tiny):
     for k in range(N):
         b = arrays(trio/'members'/str(k)/'predictions.npz')
         assert set(b['valid_rows'].tolist())==set(get_recipe('quick').__class__(members=N, valid_pct=.2).unseen(df, k))
-        learn = load_model(trio/'members'/str(k), device='cpu')
+        learn = load_net(trio/'members'/str(k), device='cpu')
         probs = predict_rows(learn, df.iloc[b['valid_rows']].drop(columns='label'))
         assert np.allclose(probs, b['valid_probs'], atol=1e-4)
     assert m['accuracy']==(a['valid_probs'].argmax(1)==a['valid_labels']).mean() and m['oof_accuracy']==(oof['valid_probs'].argmax(1)==oof['valid_labels']).mean()
@@ -66,7 +66,7 @@ def test_members_differ_as_vary_says(tiny, tmp_path):
     p = train(tiny, r, tmp_path/'run', say=quiet)
     assert read_metrics(p)['arch']=='stride2 + mlp-30'
     assert [read_metrics(p/'members'/str(k))['arch'] for k in (0,1)]==['stride2','mlp-30']
-    assert load_model(p, device='cpu').model.models[0].config['arch_kwargs']==dict(chs=[4,8])
+    assert load_net(p, device='cpu').model.models[0].config['arch_kwargs']==dict(chs=[4,8])
 
 def test_valid_every_leaves_epochs_out_but_not_the_last(tiny, tmp_path):
     lines = []
@@ -119,7 +119,7 @@ def test_an_ensemble_predicts_like_its_run(trio, tmp_path):
     assert predict_csv(trio, out=tmp_path/'s.csv', device='cpu', say=quiet).read_bytes()==sub(trio)
 
 def test_an_ensemble_is_one_learner(trio, tiny):
-    learn,df = load_model(trio, device='cpu'),read_csvs(tiny).test
+    learn,df = load_net(trio, device='cpu'),read_csvs(tiny).test
     probs = predict_rows(learn, df)
     assert np.allclose(probs, arrays(trio/'predictions.npz')['test_probs'], atol=1e-4) and np.allclose(probs.sum(1), 1, atol=1e-4)
     assert learn.predict(df.iloc[0])[2].argmax()==probs[0].argmax()
@@ -164,9 +164,9 @@ def test_a_damaged_member_is_named(trio, tmp_path):
     p = shutil.copytree(trio, tmp_path/'run')
     f = p/'members'/'1'/'model'/'model.safetensors'
     f.write_bytes(f.read_bytes()[:-4]+b'oops')
-    with pytest.raises(RunError, match='members/1'): load_model(p)
+    with pytest.raises(RunError, match='members/1'): load_net(p)
     shutil.rmtree(p/'members'/'1'/'model')
-    with pytest.raises(RunError, match='members/1'): load_model(p)
+    with pytest.raises(RunError, match='members/1'): load_net(p)
 
 def test_the_command(tiny, tmp_path, capsys):
     opts = ['--arch','stride2','--epochs','1','--bs','16','--valid-pct','.2','--quiet']

@@ -7,7 +7,7 @@ from digitfast.data import DigitDataLoaders
 from digitfast.models import archs
 from digitfast.learner import BF16, EMA, digit_learner
 from digitfast.recipe import Recipe
-from digitfast.export import load_model, save_model, save_onnx, save_pickle
+from digitfast.export import load_net, save_net, export_onnx, export_pickle
 from digitfast.device import versions
 from digitfast.core import write_file
 from digitfast.predict import predict_rows
@@ -21,7 +21,7 @@ def learner(df=None, arch='fastbook', **kw):
 @pytest.fixture(scope='module')
 def saved(tmp_path_factory):
     "A saved model's folder; not to be changed"
-    return save_model(learner(), tmp_path_factory.mktemp('saved')/'model')
+    return save_net(learner(), tmp_path_factory.mktemp('saved')/'model')
 
 @pytest.fixture
 def folder(saved, tmp_path):
@@ -46,7 +46,7 @@ def weights(folder, tensors=None, data=None):
 
 def refused(path, *says, seconds=5):
     t = time.perf_counter()
-    with pytest.raises(RunError) as e: load_model(path, device='cpu')
+    with pytest.raises(RunError) as e: load_net(path, device='cpu')
     msg = str(e.value)
     assert time.perf_counter()-t<seconds and '\n' not in msg and len(msg)<600, msg
     for o in says: assert o in msg, (o, msg)
@@ -58,7 +58,7 @@ def refused(path, *says, seconds=5):
 def test_round_trip(arch, tmp_path):
     side = 24 if arch in ('small','residual') else 8
     learn = digit_learner(DigitDataLoaders.from_df(digits(side=side), bs=16, device='cpu'), arch)
-    other = load_model(save_model(learn, tmp_path/'m'), device='cpu')
+    other = load_net(save_net(learn, tmp_path/'m'), device='cpu')
     test = digits(30, side=side, seed=9).drop(columns='label')
     assert np.array_equal(predict_rows(learn, test), predict_rows(other, test))
     assert all(torch.equal(a, b) for a,b in zip(learn.model.state_dict().values(), other.model.state_dict().values()))
@@ -67,7 +67,7 @@ def test_round_trip(arch, tmp_path):
 def test_round_trip_of_classes_and_columns(kw, tmp_path):
     df = digits(**kw)
     learn = learner(df, 'stride2', arch_kwargs=dict(chs=[3,5]))
-    other = load_model(save_model(learn, tmp_path/'m'), device='cpu')
+    other = load_net(save_net(learn, tmp_path/'m'), device='cpu')
     assert list(other.dls.vocab)==list(learn.dls.vocab) and other.dls.side==learn.dls.side and other.dls.stats==learn.dls.stats
     row = df.iloc[4]
     with learn.no_bar(), other.no_bar(): (a,_,p),(b,_,q) = learn.predict(row),other.predict(row)
@@ -76,19 +76,19 @@ def test_round_trip_of_classes_and_columns(kw, tmp_path):
 def test_round_trip_of_numbers_that_are_no_digits(tmp_path):
     df = digits()
     df['label'] = df.label.map({0:3, 1:11, 2:7})
-    other = load_model(save_model(learner(df), tmp_path/'m'), device='cpu')
+    other = load_net(save_net(learner(df), tmp_path/'m'), device='cpu')
     assert list(other.dls.vocab)==[3,7,11] and other.predict(df.iloc[0])[0] in ('3','7','11',3,7,11)
 
 def test_loaded_model_has_no_rows_and_runs_as_it_did(saved):
-    learn = load_model(saved, device='cpu')
+    learn = load_net(saved, device='cpu')
     assert len(learn.dls.train_ds)==0
     a = predict_rows(learn, digits())
-    assert a.shape==(60,3) and np.array_equal(a, predict_rows(load_model(saved, device='cpu'), digits()))
+    assert a.shape==(60,3) and np.array_equal(a, predict_rows(load_net(saved, device='cpu'), digits()))
 
 @pytest.mark.parametrize('cbs', [EMA(.9), BF16()], ids=['ema','bf16'])
 def test_round_trip_of_averaged_and_half_precision(cbs, tmp_path):
     learn = learner(digits(side=20), cbs=cbs)   # at 8x8, torch's bf16 gradient of a 3x3 kernel on one padded pixel can hold NaN
-    other = load_model(save_model(learn, tmp_path/'m'), device='cpu')
+    other = load_net(save_net(learn, tmp_path/'m'), device='cpu')
     assert all(torch.equal(a, b) for a,b in zip(learn.model.state_dict().values(), other.model.state_dict().values()))
 
 def test_files_are_safetensors_and_json_and_small(saved):
@@ -103,14 +103,14 @@ def digit_learner_state():
 
 def test_run_directory_or_model_folder(tiny_run):
     run,_ = tiny_run
-    a,b = load_model(run, device='cpu'),load_model(run/'model', device='cpu')
+    a,b = load_net(run, device='cpu'),load_net(run/'model', device='cpu')
     assert torch.equal(*[next(o.model.parameters()) for o in (a,b)])
-    assert load_model(str(run), device='cpu').dls.side==8
+    assert load_net(str(run), device='cpu').dls.side==8
 
 def test_unregistered_net_is_not_saved(tmp_path):
     def mine(n_out, side): return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(side*side, n_out))
     learn = digit_learner(DigitDataLoaders.from_df(digits(), bs=16, device='cpu'), mine)
-    with pytest.raises(DigitError, match="'mine' isn't registered"): save_model(learn, tmp_path/'m')
+    with pytest.raises(DigitError, match="'mine' isn't registered"): save_net(learn, tmp_path/'m')
     assert not (tmp_path/'m').exists()
 
 def test_shared_memory_and_views_save(tmp_path):
@@ -118,7 +118,7 @@ def test_shared_memory_and_views_save(tmp_path):
     with torch.no_grad():
         for m in learn.model.modules():
             if isinstance(m, torch.nn.Conv2d): m.weight.data = m.weight.data.transpose(2,3)   # not contiguous
-    other = load_model(save_model(learn, tmp_path/'m'), device='cpu')
+    other = load_net(save_net(learn, tmp_path/'m'), device='cpu')
     assert all(torch.equal(a, b) for a,b in zip(learn.model.state_dict().values(), other.model.state_dict().values()))
 
 # ---- hostile models
@@ -181,7 +181,7 @@ def test_json_with_a_bad_field(name, folder):
 @pytest.mark.parametrize('classes', [['1','2','3'], [' a','b ','c'], ['','x','y'], ['nan','1e3','x']])
 def test_text_classes_that_look_like_something_else(classes, folder):
     "They load as they are or are refused: never another class than the one that was saved"
-    try: learn = load_model(put(folder, classes=classes), device='cpu')
+    try: learn = load_net(put(folder, classes=classes), device='cpu')
     except RunError: return
     assert list(learn.dls.vocab)==classes and predict_rows(learn, digits(4)).shape==(4,3)
 
@@ -193,7 +193,7 @@ def test_much_memory_is_not_asked_for(folder):
     put(folder, arch='stride2', side=side, columns=[f'p{i}' for i in range(side*side)], classes=list(range(2000)), arch_kwargs=dict(chs=[1]))
     weights(folder, create_model('stride2', 2000, side, chs=[1]).state_dict())
     tracemalloc.start()
-    try: load_model(folder, device='cpu')
+    try: load_net(folder, device='cpu')
     finally: peak = tracemalloc.get_traced_memory()[1]; tracemalloc.stop()
     assert peak<60_000_000   # the rows would be 160 MB
 
@@ -233,19 +233,19 @@ def test_flipped_bits(name, folder):
     "Any bit, anywhere in either file: refused, or it changed nothing"
     f = folder/name
     b = f.read_bytes()
-    was = predict_rows(load_model(folder, device='cpu'), digits(6))
+    was = predict_rows(load_net(folder, device='cpu'), digits(6))
     rng = np.random.default_rng(0)
     for i in [*range(0, 64, 5), *rng.integers(0, len(b), 40)]:
         for bit in rng.integers(0, 8, 2):
             c = bytearray(b)
             c[i] ^= 1<<bit
             f.write_bytes(c)
-            try: learn = load_model(folder, device='cpu')
+            try: learn = load_net(folder, device='cpu')
             except RunError as e: assert '\n' not in str(e); continue
             assert np.array_equal(predict_rows(learn, digits(6)), was) and list(learn.dls.vocab)==[0,1,2] and name=='model.json' and json.loads(c)==json.loads(b), (i, bit)
 
 def test_weights_of_another_model(folder, tmp_path):
-    other = save_model(learner(arch='stride2'), tmp_path/'o')
+    other = save_net(learner(arch='stride2'), tmp_path/'o')
     weights(folder, data=(other/'model.safetensors').read_bytes())
     refused(folder, 'weight')
 
@@ -282,7 +282,7 @@ def test_files_that_are_none(name, kind, folder, tmp_path):
     elif kind=='elsewhere':   # a link to a whole file is fine: data stores do that
         (tmp_path/'store').write_bytes(b)
         f.symlink_to(tmp_path/'store')
-        load_model(folder, device='cpu')
+        load_net(folder, device='cpu')
         return
     refused(folder, name)
 
@@ -351,12 +351,12 @@ def test_onnx_of_every_architecture(arch, data, ort, tmp_path):
     torch.manual_seed(0)
     for p in learn.model.parameters(): torch.nn.init.normal_(p, 0, .1)
     rows = data.train.drop(columns='label').to_numpy(np.uint8)[:60]
-    assert np.abs(onnx_probs(ort, save_onnx(learn, tmp_path/'m.onnx'), rows)-predict_rows(learn, rows)).max()<1e-4
+    assert np.abs(onnx_probs(ort, export_onnx(learn, tmp_path/'m.onnx'), rows)-predict_rows(learn, rows)).max()<1e-4
     assert sorted(o.name for o in tmp_path.iterdir())==['m.onnx']
 
 def test_onnx_of_a_run_any_batch_size(sample_run, data, ort, tmp_path):
-    learn = load_model(sample_run[0], 'cpu')
-    path,rows = save_onnx(learn, tmp_path/'m.onnx'),data.train.drop(columns='label').to_numpy(np.uint8)[-300:]
+    learn = load_net(sample_run[0], 'cpu')
+    path,rows = export_onnx(learn, tmp_path/'m.onnx'),data.train.drop(columns='label').to_numpy(np.uint8)[-300:]
     want = predict_rows(learn, rows)
     for bs in (None, 1, 7): assert same(onnx_probs(ort, path, rows, bs), want)
     inp, = ort.InferenceSession(path).get_inputs()
@@ -369,15 +369,15 @@ def test_onnx_on_all_test_rows(big_zip, ort, tmp_path):
     from digitfast.train import train
     run = train(big_zip, epochs=1, out=tmp_path/'run', device='cpu', say=lambda o: None)
     rows = read_csvs(big_zip).test.to_numpy(np.uint8)
-    learn = load_model(run, 'cpu')
-    assert len(rows)==28_000 and same(onnx_probs(ort, save_onnx(learn, tmp_path/'m.onnx'), rows, 1000), predict_rows(learn, rows))
+    learn = load_net(run, 'cpu')
+    assert len(rows)==28_000 and same(onnx_probs(ort, export_onnx(learn, tmp_path/'m.onnx'), rows, 1000), predict_rows(learn, rows))
 
 def test_onnx_of_several_nets_with_text_classes(ort, tmp_path):
     "Members with other statistics than one another; classes are named in the file"
     df = digits(classes=['ka','ki','ku'])
-    for i,rows in enumerate((df, df[:40])): save_model(learner(rows), tmp_path/'run'/'members'/str(i))
-    learn,rows = load_model(tmp_path/'run', 'cpu'),df.drop(columns='label').to_numpy(np.uint8)
-    path = save_onnx(learn, tmp_path/'m.onnx')
+    for i,rows in enumerate((df, df[:40])): save_net(learner(rows), tmp_path/'run'/'members'/str(i))
+    learn,rows = load_net(tmp_path/'run', 'cpu'),df.drop(columns='label').to_numpy(np.uint8)
+    path = export_onnx(learn, tmp_path/'m.onnx')
     assert same(onnx_probs(ort, path, rows), predict_rows(learn, rows))
     assert json.loads(ort.InferenceSession(path).get_modelmeta().custom_metadata_map['classes'])==['ka','ki','ku']
 
@@ -386,18 +386,18 @@ def test_onnx_that_says_something_else_is_not_written(saved, ort, tmp_path, monk
         def __init__(self, *args, **kw): pass
         def run(self, *args): return [np.full((16,3), .3, np.float32)]
     monkeypatch.setattr(ort, 'InferenceSession', Liar)
-    with pytest.raises(RunError, match='says something else'): save_onnx(load_model(saved, 'cpu'), tmp_path/'m.onnx')
+    with pytest.raises(RunError, match='says something else'): export_onnx(load_net(saved, 'cpu'), tmp_path/'m.onnx')
     assert not list(tmp_path.iterdir())
 
 def test_onnx_without_its_packages(saved, tmp_path, monkeypatch):
     import sys
     monkeypatch.setitem(sys.modules, 'onnx', None)
-    with pytest.raises(DigitError, match=r'digitfast\[onnx\]'): save_onnx(load_model(saved, 'cpu'), tmp_path/'m.onnx')
+    with pytest.raises(DigitError, match=r'digitfast\[onnx\]'): export_onnx(load_net(saved, 'cpu'), tmp_path/'m.onnx')
 
 def test_pickle_by_name(saved, tmp_path):
     from fastai.learner import load_learner
-    learn,rows = load_model(saved, 'cpu'),digits().drop(columns='label')
-    again = load_learner(save_pickle(learn, tmp_path/'p'/'l.pkl'))
+    learn,rows = load_net(saved, 'cpu'),digits().drop(columns='label')
+    again = load_learner(export_pickle(learn, tmp_path/'p'/'l.pkl'))
     assert predict_rows(again, rows).tobytes()==predict_rows(learn, rows).tobytes()
     refused(tmp_path/'p'/'l.pkl', 'pickle')
 

@@ -6,7 +6,7 @@ import builtins, errno, hashlib, io, itertools, json, os, random, resource, shut
 from contextlib import contextmanager
 from pathlib import Path
 import numpy as np, pandas as pd, pytest, torch
-from digitfast import cli, learner, train as run
+from digitfast import cli, recipe, train as run
 from digitfast.core import write_file
 from digitfast.recipe import Recipe
 from digitfast.core import RunError
@@ -21,7 +21,7 @@ def plain_report():
     "A report without pictures, which take most of so short a run's time; its bytes go the same way"
     with pytest.MonkeyPatch.context() as m:
         m.setattr(run, 'write_report', lambda out: write_file(out/'report.html', '<html></html>'))
-        m.setitem(learner.recipes, 'faults', RECIPE)
+        m.setitem(recipe.recipes, 'faults', RECIPE)
         yield
 
 @pytest.fixture(scope='module')

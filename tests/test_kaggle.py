@@ -3,7 +3,7 @@ import base64, builtins, hashlib, json, os, subprocess, sys, tempfile, textwrap,
 from pathlib import Path
 import pytest
 from kaggle_double import KEY, OAUTH, TOKEN, USER, Double, a_zip
-from digitfast import kaggle as dk
+from digitfast import kaggle as dk, publish as pb
 from digitfast.core import DataError, KaggleError
 from digitfast.read import find_data, sample_path
 
@@ -97,7 +97,7 @@ def test_no_credentials_in_junk(home, junk):
     (home/'.kaggle/access_token').write_text(' \n')
     assert dk.credentials() is None
 
-@pytest.mark.parametrize('act', [lambda: dk.comp_path(), lambda: dk.Kaggle(), lambda: dk.publish(a_notebook(), USER)])
+@pytest.mark.parametrize('act', [lambda: dk.comp_path(), lambda: dk.Kaggle(), lambda: pb.publish(a_notebook(), USER)])
 def test_none_says_the_three_ways(home, act):
     with fails('kaggle auth login', 'KAGGLE_API_TOKEN', 'kaggle.json'): act()
     assert 'kaggle' not in sys.modules  # importing it signs in, and answers with SystemExit
@@ -363,7 +363,7 @@ def test_links_that_lead_nowhere_on_kaggle_become_text_and_pictures_come_along(h
     Path('7.png').write_bytes(b'png')
     nb = a_notebook(('markdown','See [by hand](01_by_hand.ipynb#sgd), [the data](../README.md), [fastai](https://docs.fast.ai), [above](#up), ![a 7](7.png), ![an 8](8.png) and ![a 9](attachment:9.png)'),
                     ('code','x[0](1)'))
-    a,b = dk.kernel_nb(nb).cells
+    a,b = pb.kernel_nb(nb).cells
     assert a.source=='See by hand, the data, [fastai](https://docs.fast.ai), [above](#up), ![a 7](attachment:7.png), an 8 and ![a 9](attachment:9.png)'
     assert a.attachments=={'7.png':{'image/png':'cG5n'}} and b.source=='x[0](1)' and 'attachments' not in b
 
@@ -373,17 +373,17 @@ def test_code_in_text_stays_and_only_pictures_come_along(home):
     (home/'a.png').write_bytes(b'secret')
     Path('token').write_text('secret')
     text = 'Call `f[0](x)`, or\n```python\ng[1](y)\n```\n'
-    c,_ = dk.kernel_nb(a_notebook(('markdown', f'{text}![a]({home}/kaggle.json) ![b](token) ![c]({home}/a.png)'), ('code','1'))).cells
+    c,_ = pb.kernel_nb(a_notebook(('markdown', f'{text}![a]({home}/kaggle.json) ![b](token) ![c]({home}/a.png)'), ('code','1'))).cells
     assert c.source==f'{text}a b c' and 'attachments' not in c
     nb = json.loads(Path('first_look.ipynb').read_text())
     nb['cells'][0]['attachments'] = ['nonsense']
     Path('odd.ipynb').write_text(json.dumps(nb))
-    assert 'attachments' not in dk.kernel_nb('odd.ipynb').cells[0]
+    assert 'attachments' not in pb.kernel_nb('odd.ipynb').cells[0]
 
 REF = f'{USER}/digitfast-wheel'
 
 def test_publish(kg, capfd):
-    res = dk.publish(a_notebook(), USER)
+    res = pb.publish(a_notebook(), USER)
     assert res==(f'{USER}/a-first-look', 1, 'pushed', f'https://www.kaggle.com/code/{USER}/a-first-look')
     d = kg.datasets[REF]
     assert d['private'] and d['licence']=='apache-2.0' and len(d['versions'])==1
@@ -400,27 +400,27 @@ def test_publish(kg, capfd):
     assert inside()==['first_look.ipynb']
 
 def test_publish_as_asked(kg):
-    dk.publish(a_notebook(('code','1')), USER, title='Linear: y = mx + b', competition=None, gpu=True, internet=True, public=True)
+    pb.publish(a_notebook(('code','1')), USER, title='Linear: y = mx + b', competition=None, gpu=True, internet=True, public=True)
     r = kg.kernels[f'{USER}/linear-y-mx-b']['request']
     assert r['isPrivate'] is False and r['enableGpu'] and r['enableInternet'] and r['machineShape']=='NvidiaTeslaT4'
     assert not r.get('competitionDataSources') and not r.get('datasetDataSources') and not kg.datasets  # it does without digitfast
 
 @pytest.mark.parametrize('head,path,want', [('# `MLPs`','04_mlps.ipynb','04-mlps'), ('# '+'x'*51,'04_mlps.ipynb','04-mlps'), ('## no title','04_mlps.ipynb','04-mlps'), ('# `Learner`','x.ipynb','learner')])
 def test_title_of_the_notebook(home, head, path, want):
-    assert dk.publish(a_notebook(('markdown',head), ('markdown','# Another'*(head[1]!='#')), ('code','1'), path=path), USER, dry_run='out').id==f'{USER}/{want}'
+    assert pb.publish(a_notebook(('markdown',head), ('markdown','# Another'*(head[1]!='#')), ('code','1'), path=path), USER, dry_run='out').id==f'{USER}/{want}'
 
 def test_publish_again(kg, monkeypatch):
     "Equal sources send no second wheel; others make a new version of the same dataset"
     ver = dk.digitfast.__version__
-    dk.publish(a_notebook(), USER)
-    assert dk.publish(a_notebook(), USER).version==2 and len(kg.datasets[REF]['versions'])==1 and len(kg.asked('StartBlobUpload'))==1
+    pb.publish(a_notebook(), USER)
+    assert pb.publish(a_notebook(), USER).version==2 and len(kg.datasets[REF]['versions'])==1 and len(kg.asked('StartBlobUpload'))==1
     monkeypatch.setattr(dk.digitfast, '__version__', '9.9')
-    dk.publish(a_notebook(), USER)
+    pb.publish(a_notebook(), USER)
     assert [n.split('-')[1] for v in kg.datasets[REF]['versions'] for n in v]==[ver, '9.9']
 
 def test_dry_run(home, capsys):
     "Sends nothing, needs no credentials, writes all that would be sent"
-    res = dk.publish(a_notebook(), USER, gpu=True, dry_run='out')
+    res = pb.publish(a_notebook(), USER, gpu=True, dry_run='out')
     assert res.status=='written' and 'kaggle' not in sys.modules
     fs = sorted(p.relative_to('out').as_posix() for p in Path('out').rglob('*') if p.is_file())
     assert fs[0]=='dataset/dataset-metadata.json' and fs[1].endswith('.whl') and fs[2:]==['kernel/kernel-metadata.json','kernel/kernel.ipynb']
@@ -429,21 +429,21 @@ def test_dry_run(home, capsys):
     assert json.loads(Path('out/dataset/dataset-metadata.json').read_text())['licenses']==[{'name':'apache-2.0'}]
     said = capsys.readouterr().out
     assert 'Nothing was sent' in said and 'GPU on' in said and 'internet off' in said and 'private kernel' in said
-    dk.publish(a_notebook(), USER, dry_run='out')
+    pb.publish(a_notebook(), USER, dry_run='out')
     assert len(list(Path('out/dataset').glob('*.whl')))==1
 
 def test_dry_run_on_a_file(home):
     Path('out').write_text('')
-    with fails('could not write the dry run'): dk.publish(a_notebook(), USER, dry_run='out')
+    with fails('could not write the dry run'): pb.publish(a_notebook(), USER, dry_run='out')
 
 @pytest.mark.parametrize('run,status', [(['QUEUED','RUNNING','COMPLETE'], 'complete'), (['RUNNING'], 'running')])
 def test_follow(kg, run, status):
     kg.run = run
-    assert dk.publish(a_notebook(), USER, wait=.3).status==status
+    assert pb.publish(a_notebook(), USER, wait=.3).status==status
 
 def test_failed_run_leaves_its_log(kg):
     kg.run,kg.log = ['RUNNING','ERROR'],json.dumps([dict(stream_name='stderr', time=1.0, data='Traceback\n'), dict(stream_name='stderr', time=1.1, data='NameError: x\n')])
-    with fails('did not finish', 'threw an exception', 'a-first-look.log'): dk.publish(a_notebook(), USER, wait=True)
+    with fails('did not finish', 'threw an exception', 'a-first-look.log'): pb.publish(a_notebook(), USER, wait=True)
     assert Path('a-first-look.log').read_text()=='Traceback\nNameError: x\n'
 
 @pytest.mark.parametrize('version', [False, True])
@@ -451,25 +451,25 @@ def test_push_refused(kg, version):
     said = 'Maximum batch CPU session count of 5 reached'
     if version: kg.push = dict(error=said)
     else: kg.message = said
-    with fails('did not take', 'session count'): dk.publish(a_notebook(), USER)
+    with fails('did not take', 'session count'): pb.publish(a_notebook(), USER)
 
 def test_push_with_invalid_sources(kg):
     "Kaggle pushes it, leaves the data out, and calls that success"
-    with fails('without its data', 'competition digits'): dk.publish(a_notebook(), USER, competition='digits')
+    with fails('without its data', 'competition digits'): pb.publish(a_notebook(), USER, competition='digits')
 
 def test_push_without_a_version(kg):
     kg.push = dict(versionNumber=0)
-    with fails('no version number'): dk.publish(a_notebook(), USER)
+    with fails('no version number'): pb.publish(a_notebook(), USER)
 
 @pytest.mark.parametrize('fault', ['reset', 500])
 def test_doubtful_push_is_not_repeated(kg, fault):
     kg.fail('SaveKernel', fault)
-    with fails('before another try', 'code/ada/a-first-look'): dk.publish(a_notebook(), USER)
+    with fails('before another try', 'code/ada/a-first-look'): pb.publish(a_notebook(), USER)
     assert len(kg.asked('SaveKernel'))==1
 
 def test_landed_elsewhere(kg, capfd):
     "Kaggle makes the address of the title by a rule of its own"
-    res = dk.publish(a_notebook(), USER, title='Über digits')
+    res = pb.publish(a_notebook(), USER, title='Über digits')
     assert res.id==f'{USER}/ber-digits' and 'not as ada/uber-digits' in capfd.readouterr().out
 
 @pytest.mark.parametrize('fault', [403, 'reset'])
@@ -477,24 +477,24 @@ def test_wheel_refused(kg, fault, monkeypatch):
     "The client would make the dataset without its file"
     monkeypatch.setattr(dk, 'patience', 1)
     kg.fail('PutBlob', fault, times=50)
-    with fails('.whl'): dk.publish(a_notebook(), USER)
+    with fails('.whl'): pb.publish(a_notebook(), USER)
     assert not kg.datasets and not kg.kernels
 
 def test_dataset_refused(kg, monkeypatch):
-    dk.publish(a_notebook(), USER)
+    pb.publish(a_notebook(), USER)
     monkeypatch.setattr(dk.digitfast, '__version__', '9.9')
     monkeypatch.setattr(kg, 'on_CreateDatasetVersion', type('F', (), dict(__doc__='datasets.DatasetApiService', __call__=lambda s,r: dict(status='error', error='quota'))  )())
-    with fails('did not take the dataset', 'quota'): dk.publish(a_notebook(), USER)
+    with fails('did not take the dataset', 'quota'): pb.publish(a_notebook(), USER)
     assert kg.kernels[f'{USER}/a-first-look']['version']==1
 
 def test_not_your_name(kg):
-    with fails('belongs to ada', 'not to bob'): dk.publish(a_notebook(), 'bob')
+    with fails('belongs to ada', 'not to bob'): pb.publish(a_notebook(), 'bob')
     assert not kg.asked('SaveKernel') and not kg.datasets
 
 @pytest.mark.parametrize('kw,match', [(dict(title='Look'), '5 to 50'), (dict(title='x'*51), '5 to 50'), (dict(title='?????'), 'address'), (dict(title='a ... b'), 'address'),
                                       (dict(user='a/b'), 'no Kaggle user'), (dict(user=''), 'no Kaggle user'), (dict(competition='c/d'), 'no competition')])
 def test_metadata_refused(kg, kw, match):
-    with fails(match): dk.publish(a_notebook(), **(dict(user=USER)|kw))
+    with fails(match): pb.publish(a_notebook(), **(dict(user=USER)|kw))
     assert not kg.calls
 
 @pytest.mark.parametrize('text,match', [('', 'no notebook'), ('{}', 'no notebook'), ('[1]', 'no notebook'), ('{"cells":[{}],"nbformat":4}', 'no notebook'), ('{"cells":3,"nbformat":4}', 'no notebook'),
@@ -503,17 +503,17 @@ def test_metadata_refused(kg, kw, match):
     ('{"cells":[{"cell_type":"code","source":"1"}],"nbformat":4,"metadata":{"kernelspec":{"language":"R"}}}', 'written in R')])
 def test_no_notebook(kg, text, match):
     Path('x.ipynb').write_text(text)
-    with fails('x.ipynb', match): dk.publish('x.ipynb', USER)
+    with fails('x.ipynb', match): pb.publish('x.ipynb', USER)
     assert not kg.calls
 
 def test_no_file(kg):
-    with fails('gone.ipynb', 'no notebook'): dk.publish('gone.ipynb', USER)
+    with fails('gone.ipynb', 'no notebook'): pb.publish('gone.ipynb', USER)
 
 # -- the wheel
 
 def test_wheel_installs(tmp_path):
     "Its list of files is right, pip takes it offline, and what lands is the package"
-    whl = dk.mk_wheel(tmp_path)
+    whl = pb.mk_wheel(tmp_path)
     with zipfile.ZipFile(whl) as z:
         rec = dict(l.rsplit(',', 2)[:2] for l in z.read(next(n for n in z.namelist() if n.endswith('/RECORD'))).decode().splitlines())
         assert set(rec)==set(z.namelist()) and rec.popitem()[1]==''

@@ -2,8 +2,8 @@
 import gzip, io, json, os, shutil, time, traceback, zipfile
 from pathlib import Path
 import numpy as np, pandas as pd, pytest
-from digitfast import submit
-from digitfast.export import load_model
+from digitfast import predict
+from digitfast.export import load_net
 from digitfast.core import DataError
 from digitfast.read import read_csvs, sample_path
 from digitfast.train import predict_csv, train
@@ -88,12 +88,12 @@ def test_honest_large_files_are_read_in_a_time_that_grows_as_they_do(kind, tmp_p
 def small_run(tmp_path_factory): return train('sample', arch='stride2', epochs=1, out=tmp_path_factory.mktemp('load')/'run', say=lambda o: None)
 
 def test_blocks_of_rows_give_what_all_at_once_does(tiny_run, monkeypatch):
-    learn,df = load_model(tiny_run[0], device='cpu'),digits(100, seed=3).drop(columns='label')
+    learn,df = load_net(tiny_run[0], device='cpu'),digits(100, seed=3).drop(columns='label')
     for tta in 0,1:
         want,sizes = predict_rows(learn, df, tta),[]
         with monkeypatch.context() as m:
             old = learn.dls.test_dl
-            m.setattr(submit, '_block', 16)
+            m.setattr(predict, '_block', 16)
             m.setattr(learn.dls, 'test_dl', lambda o, **kw: (sizes.append(len(o)), old(o, **kw))[1], raising=False)
             got = predict_rows(learn, df, tta)
         assert np.allclose(got, want, atol=1e-6) and sizes==[16]*6+[4]

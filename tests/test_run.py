@@ -8,7 +8,7 @@ from digitfast.read import read_csvs
 from digitfast.data import DigitDataLoaders
 from digitfast.recipe import Recipe
 from digitfast.device import best_precision
-from digitfast.export import load_model
+from digitfast.export import load_net
 from digitfast.submit import check_submission
 from digitfast.predict import predict_rows
 from digitfast.rundir import RunDir, read_checkpoint, read_metrics
@@ -51,7 +51,7 @@ def test_metrics(sample_run):
     assert (m['recipe'],m['epochs'],m['seed'],m['threads'],m['device'].split(':')[0],m['precision'],m['canary_rows'])==('quick',1,42,1,m['device'].split(':')[0],best_precision('auto', torch.device(m['device']), 'bf16'),100)
     assert m['seconds'].keys()>={'load','train','predict','total'} and all(v>=0 for v in m['seconds'].values()) and m['seconds']['total']>=m['seconds']['train']
     assert m['data']['name']=='sample' and len(m['data']['sha256'])==64 and m['versions'].keys()>={'digitfast','torch','fastai','python'}
-    assert m['params']==sum(p.numel() for p in load_model(r, device='cpu').model.parameters())
+    assert m['params']==sum(p.numel() for p in load_net(r, device='cpu').model.parameters())
 
 def test_predictions_bear_the_accuracy_out(sample_run, data):
     r,_ = sample_run
@@ -65,7 +65,7 @@ def test_predictions_bear_the_accuracy_out(sample_run, data):
 
 def test_saved_model_is_the_one_that_was_measured(sample_run, data):
     r,_ = sample_run
-    learn = load_model(r, device='cpu')
+    learn = load_net(r, device='cpu')
     with np.load(r/'predictions.npz') as z: assert np.allclose(predict_rows(learn, data.train.iloc[z['valid_rows']]), z['valid_probs'], atol=1e-4)
     assert np.allclose(predict_rows(learn, data.test), np.load(r/'predictions.npz')['test_probs'], atol=1e-4)
 
@@ -280,7 +280,7 @@ def test_resume_restores_the_random_states_of_python_and_numpy(big_tiny, tmp_pat
 def test_interrupted_after_training(big_tiny, whole, tmp_path, monkeypatch):
     "Everything after the last epoch can be done again from its checkpoint"
     import digitfast.train as R
-    for name in 'predict_rows','save_model','predict_test','save_submission','_npz','versions':
+    for name in 'predict_rows','save_net','predict_test','save_submission','_npz','versions':
         out = tmp_path/name
         with monkeypatch.context() as m:
             def stop(*a, **k): raise Stop("stopped by the test")
@@ -458,7 +458,7 @@ def test_folder_that_vanishes(tiny, tmp_path):
 
 def test_by_hand_system_runs_and_resumes(tiny, tmp_path):
     r = train(tiny, 'linear-softmax', out=tmp_path/'r', say=quiet, epochs=2)
-    assert names(r)==DONE and load_model(r, device='cpu').dls.side==8
+    assert names(r)==DONE and load_net(r, device='cpu').dls.side==8
 
 @pytest.mark.parametrize('arch', ['mlp-30-value'])
 def test_net_with_one_output_needs_its_loss(arch, tiny, tmp_path): refused(arch, data=tiny, out=tmp_path/'r', arch=arch)
@@ -509,7 +509,7 @@ def test_predict_other_data_says_that_no_canary_flies(tiny_run, tmp_path):
     f = predict_csv(tiny_run[0], tmp_path/'o', tmp_path/'s.csv', device='cpu', say=lines.append)
     assert len(pd.read_csv(f))==30 and any('no canary' in o for o in lines)
     labels = digits(30, seed=5).label
-    want = predict_rows(load_model(tiny_run[0], device='cpu'), digits(30, seed=5)).argmax(1)
+    want = predict_rows(load_net(tiny_run[0], device='cpu'), digits(30, seed=5)).argmax(1)
     assert pd.read_csv(f).Label.tolist()==want.tolist()
 
 def test_predict_with_tta(tiny_run, tmp_path):
