@@ -278,6 +278,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                   'digitfast.models.resnet18': ('models.html#resnet18', 'digitfast/models.py'),
                                   'digitfast.models.small': ('models.html#small', 'digitfast/models.py'),
                                   'digitfast.models.stride2': ('models.html#stride2', 'digitfast/models.py')},
+            'digitfast.pictures': {'digitfast.pictures.predict_pictures': ('pictures.html#predict_pictures', 'digitfast/pictures.py')},
             'digitfast.predict': { 'digitfast.predict.ShiftTTA': ('predict.html#shifttta', 'digitfast/predict.py'),
                                    'digitfast.predict.ShiftTTA.__init__': ('predict.html#shifttta.__init__', 'digitfast/predict.py'),
                                    'digitfast.predict.ShiftTTA.after_pred': ('predict.html#shifttta.after_pred', 'digitfast/predict.py'),
@@ -412,5 +413,4 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                  'digitfast.train.ensemble': ('train.html#ensemble', 'digitfast/train.py'),
                                  'digitfast.train.locate_data': ('train.html#locate_data', 'digitfast/train.py'),
                                  'digitfast.train.predict_csv': ('train.html#predict_csv', 'digitfast/train.py'),
-                                 'digitfast.train.predict_pictures': ('train.html#predict_pictures', 'digitfast/train.py'),
                                  'digitfast.train.train': ('train.html#train', 'digitfast/train.py')}}}

@@ -113,7 +113,8 @@ def predict(
     device:A[str, Opt(parser=_one_of('auto','cpu','cuda'), metavar='auto|cpu|cuda', help='Where to compute.')]='auto',
 ):
     "Predict the test set of DATA with the model of RUN and write a checked submission, or read pictures of digits."
-    from digitfast.train import predict_csv, predict_pictures
+    from digitfast.pictures import predict_pictures
+    from digitfast.train import predict_csv
     kind = Path(data[0]).suffix.lower() if data else ''
     if data and (len(data)>1 or Path(data[0]).is_file() and kind!='.zip' or kind in ('.png','.jpg','.jpeg','.gif','.webp','.bmp','.tif','.tiff')):
         res = predict_pictures(run, data, show, device)
