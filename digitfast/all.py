@@ -22,7 +22,7 @@ from digitfast.interpret import (
     show_digits, show_predictions, show_versus)
 from digitfast.report import write_report
 from digitfast.image import read_picture
-from digitfast.train import ensemble, predict_csv, predict_pictures, train
+from digitfast.train import ensemble, predict_csv, train
 from digitfast.compare import compare
-from digitfast.kaggle import submit as submit_to_kaggle
-from digitfast.publish import publish as publish_kernel
+from digitfast.kaggle import submit_to_kaggle
+from digitfast.publish import publish_kernel

@@ -42,7 +42,7 @@ def test_no_public_name_is_one_of_fastais(module):
     publish_kernel""".split())
 def test_what_a_notebook_needs_is_there(name): assert name in star('digitfast.all')
 
-@pytest.mark.parametrize('name', ['stride2','fastbook','small','mlp_30','linear1','two_layer','np_forward','conv','looks','submit','publish'])
+@pytest.mark.parametrize('name', ['stride2','fastbook','small','mlp_30','linear1','two_layer','np_forward','conv','looks','scrub','echo'])
 def test_pieces_are_reached_through_their_registries(name): assert name not in star('digitfast.all')
 
 def test_fastais_own_resnet_still_works():
