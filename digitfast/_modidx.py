@@ -14,6 +14,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                     'digitfast.baseline.average_digits': ('baseline.html#average_digits', 'digitfast/baseline.py'),
                                     'digitfast.baseline.average_epoch': ('baseline.html#average_epoch', 'digitfast/baseline.py'),
                                     'digitfast.baseline.batch_accuracy': ('baseline.html#batch_accuracy', 'digitfast/baseline.py'),
+                                    'digitfast.baseline.broadcast_mse': ('baseline.html#broadcast_mse', 'digitfast/baseline.py'),
                                     'digitfast.baseline.cross_entropy': ('baseline.html#cross_entropy', 'digitfast/baseline.py'),
                                     'digitfast.baseline.he_params': ('baseline.html#he_params', 'digitfast/baseline.py'),
                                     'digitfast.baseline.init_params': ('baseline.html#init_params', 'digitfast/baseline.py'),
