@@ -9,6 +9,7 @@ from digitfast.learner import *
 from digitfast.recipe import *
 from digitfast.export import *
 from digitfast.predict import *
+from digitfast.pictures import *
 from digitfast.submit import *
 from digitfast.interpret import *
 from digitfast.train import *

@@ -150,9 +150,9 @@ def submit(
     wait:A[int, Opt(min=0, metavar='SECONDS', help='How long to wait for the score.')]=600,
 ):
     "Check a submission, send it to Kaggle and print its score."
-    from digitfast.kaggle import submit as _submit
+    from digitfast.kaggle import submit_to_kaggle
     from digitfast.read import find_data
-    sub = _submit(submission, message, competition, find_data(competition) if data is None else data, wait, say)
+    sub = submit_to_kaggle(submission, message, competition, find_data(competition) if data is None else data, wait, say)
     left = '' if sub.left is None else f"; {sub.left} more today"
     result(sub._asdict(), f"score {sub.score}{left}" if sub.score is not None else f"submitted as {sub.ref}, {sub.status}: see {sub.url}{left}")
 
@@ -171,8 +171,8 @@ def publish(
     wait:A[bool, Opt('--wait', help='Follow the run to its end, and fetch its log if it failed.')]=False,
 ):
     "Publish a notebook as a Kaggle kernel, with digitfast beside it: private, without GPU and internet unless asked."
-    from digitfast.publish import publish as _publish
-    pub = _publish(notebook, user, title, competition, gpu, internet, public, out if dry_run else None, wait, say)
+    from digitfast.publish import publish_kernel
+    pub = publish_kernel(notebook, user, title, competition, gpu, internet, public, out if dry_run else None, wait, say)
     result(pub._asdict(), f"{pub.status}: {out if dry_run else pub.url}")
 
 # %% ../nbs/19_cli.ipynb #ca79e84b
