@@ -88,6 +88,9 @@ def train(
     scheduler:A[Optional[str], Opt(metavar='HOST:PORT', help="Dask scheduler to whose workers the members go; left out, one after another here, or one on each GPU.")]=None,
     out:A[Optional[Path], Opt(metavar='DIR', help='Directory of the run; left out, a dated one under runs/.')]=None,
     resume:A[bool, Opt('--resume', help='Go on with the unfinished run in --out.')]=False,
+    test:A[Optional[str], Opt(metavar='FILE', help='The test CSV, where it is another than the one in DATA.')]=None,
+    label:A[Optional[str], Opt(metavar='NAME', help='The column with the labels, where its name leaves it open.')]=None,
+    transpose:A[bool, Opt('--transpose', help="Turn each image about its diagonal, as EMNIST's want it.")]=False,
 ):
     "Train on DATA and leave a run: model, metrics, predictions and a checked submission.csv."
     from digitfast import train as run
@@ -97,7 +100,7 @@ def train(
         if name is not None and name not in known: raise typer.BadParameter(f"unknown {what} '{name}': use one of {', '.join(known)}")
     if resume and out is None: raise typer.BadParameter('--resume needs --out DIR, the directory of the unfinished run')
     bar = _Bar()
-    try: path = run.train(data, recipe, out, seed, precision, device, resume, member, scheduler, say=say, tick=bar, arch=arch, epochs=epochs, lr=lr, bs=bs, valid_pct=valid_pct, members=members)
+    try: path = run.train(data, recipe, out, seed, precision, device, resume, member, scheduler, say=say, tick=bar, test=test, label=label, transpose=transpose, arch=arch, epochs=epochs, lr=lr, bs=bs, valid_pct=valid_pct, members=members)
     finally: bar.stop()
     metrics = run.read_metrics(path)
     if flags['json'] or flags['quiet']: result(metrics, str(path))
