@@ -7,7 +7,7 @@ __all__ = ['locate_data', 'train', 'ensemble', 'predict_csv']
 
 # %% ../nbs/16_train.ipynb #7b2a915c
 from .core import DataError, DigitError, RunError
-from .read import find_data, read_csvs
+from .read import data_options, find_data, read_csvs
 from .device import versions
 from .data import read_mnist, same_images
 from .recipe import find_lr, get_recipe
@@ -74,6 +74,9 @@ def train(
     scheduler=None, # 'host:port' of a Dask cluster to whose workers the members go
     say=print, # Called with each line for the user
     tick=noop, # Called with (batches done, of how many)
+    test=None, # The test CSV, where it is another than the one in `data`
+    label=None, # Name of the column with the labels
+    transpose=False, # Turn each image about its diagonal?
     **changes # Fields of the recipe to change: arch, epochs, lr, bs, valid_pct, …; None leaves them
 )->Path: # The run's directory
     "Train by `recipe` on `data` and leave a run directory: model or members, metrics, predictions and a checked submission. Raises `DigitError` with what to do."
@@ -88,14 +91,16 @@ def train(
         warnings.showwarning = lambda m,*a,**k: say(f"note: {m}")
         state = read_checkpoint(out/'checkpoint') if resume else None
         if state and data is None: data = state['info']['path']
+        options = dict(test=test, label=label, transpose=transpose)
         path = locate_data(data, say=say)
-        d,n = read_mnist(path) if path!='sample' and (Path(path)/'MNIST').is_dir() else (read_csvs(path),None)
+        d,n = read_mnist(path) if path!='sample' and (Path(path)/'MNIST').is_dir() else (read_csvs(path, **options),None)
         if n: recipe = replace(recipe, split='last', valid_pct=1-n/len(d.train)) # MNIST's own split
         say(f"data: {d!r}")
+        for o in d.said: say(o)
         for o in d.notes: say(f"note: {o}")
         for o in [] if d.test is None else unlike(looks(d.train), d.test): say(f"warning: {o}")
         t_load = time.perf_counter()-t0
-        info = json.loads(json.dumps(dict(path=str(path if path=='sample' else Path(path).resolve()), data=dict(name=d.name, sha256=d.sha256), recipe=recipe.settings(), seed=seed,
+        info = json.loads(json.dumps(dict(path=str(path if path=='sample' else Path(path).resolve()), data=dict(name=d.name, sha256=d.sha256, **(dict(options=d.options) if d.options else {})), recipe=recipe.settings(), seed=seed,
                                           threads=torch.get_num_threads(), precision=precision, device=device, member=member)))
         if state: _same_run(state['info'], info, out)
         if resume and not state: say("nothing to resume: this run starts from the beginning")
@@ -284,13 +289,13 @@ def ensemble(
     path = ms[0]['data']['path']
     if path!='sample' and not Path(path).exists(): raise RunError(f"the runs' data is no longer at {path}: put it there again")
     with resumable(out), RunDir(out):
-        d = read_csvs(path)
+        d = read_csvs(path, **data_options(ms[0]['data'].get('options')))
         if d.sha256!=ms[0]['data']['sha256']: raise RunError(f"{path} has changed since the runs were trained on it")
         say(f"data: {d!r}")
         for k,o in enumerate(runs):
             load_net(o) # is it whole?
             shutil.copytree(o, out/'members'/str(k), ignore=shutil.ignore_patterns('.*','report.html','submission.csv'))
-        info = dict(path=path, data={k:ms[0]['data'][k] for k in ('name','sha256')}, recipe={**ms[0]['settings'], 'members':len(runs)}, seed=ms[0]['seed'])
+        info = dict(path=path, data={k:ms[0]['data'][k] for k in ('name','sha256','options') if k in ms[0]['data']}, recipe={**ms[0]['settings'], 'members':len(runs)}, seed=ms[0]['seed'])
         return _join(d, 'ensemble', out, info, say, t0)
 
 # %% ../nbs/16_train.ipynb #88add5ed
@@ -322,7 +327,7 @@ def predict_csv(
     if not isinstance(path, str) or tta_was not in range(9): raise RunError(f"{run}/metrics.json is damaged: path {path!r} and tta {tta_was!r}. Take a whole copy of the run")
     if data is not None: path = data
     if data is None and path!='sample' and not Path(path).exists(): raise RunError(f"the run's data is no longer at {path}: say where it is, as in digitfast predict {run} DATA")
-    d = read_csvs(path)
+    d = read_csvs(path, **data_options(metrics['data'].get('options') if data is None else None))
     for o in d.notes: say(f"note: {o}")
     if d.test is None: raise DataError(f"{path} has no test set: there is nothing to predict")
     learn = load_net(run, device)
