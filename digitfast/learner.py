@@ -7,7 +7,7 @@ __all__ = ['opts', 'losses', 'seed_all', 'LossAccuracy', 'digit_learner', 'RandA
            'AdamW', 'ValueLoss']
 
 # %% ../nbs/05_learner.ipynb #14e8cc21
-from .baseline import as_value, mse, nearest_label
+from .baseline import as_value, mean_squared_error, nearest_label
 from .models import create_model
 from .graph import DigitLearner
 import inspect, random
@@ -159,7 +159,7 @@ opts = dict(adam=Adam, adamw=partial(OptimWrapper, opt=partial(AdamW, betas=(0.9
 class ValueLoss:
     "Mean squared error of one output and the number of the class, as in the articles; the output is squashed into 0 to `n`-0.5 for predictions only"
     def __init__(self, n): self.n = n # Number of classes
-    def __call__(self, pred, targ): return mse(pred, as_value(targ))
+    def __call__(self, pred, targ): return mean_squared_error(pred, as_value(targ))
     def activation(self, pred): return nearest_label(pred, self.n)
     def decodes(self, pred): return (self.activation(pred) if pred.shape[-1]==1 else pred).argmax(-1)
 
