@@ -6,10 +6,10 @@
 __all__ = ['by_hand', 'average_digits', 'rms_dist', 'mean_abs_dist', 'init_params', 'linear1', 'same_shape', 'mean_squared_error',
            'as_value', 'train_epoch', 'nearest_label', 'batch_accuracy', 'two_layer', 'one_hot_labels', 'softmax_probs',
            'softmax_rmse', 'uniform_params', 'cross_entropy', 'np_forward', 'np_grads', 'he_params', 'np_epoch',
-           'HandModel', 'ByHand', 'minus_rms', 'average_epoch']
+           'HandModel', 'ByHand', 'minus_rms', 'average_epoch', 'broadcast_mse']
 
 # %% ../nbs/03_baseline.ipynb #87059814
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import prod
 
 import numpy as np, torch
@@ -245,3 +245,11 @@ by_hand = {o.name:o for o in (
     ByHand('linear-softmax', linear1, lambda p,c: dict(w=(p,c), b=(c,)), he_params, one_hot_labels, softmax_rmse, softmax_probs, epochs=500),
     ByHand('two-layer-softmax', two_layer, lambda p,c: dict(w1=(p,30), b1=(30,), w2=(30,c), b2=(c,)), he_params, one_hot_labels, softmax_rmse, softmax_probs, epochs=500),
     ByHand('numpy', two_layer, lambda p,c: dict(w1=(p,10), b1=(10,), w2=(10,c), b2=(c,)), he_params, one_hot_labels, cross_entropy, softmax_probs, np_epoch, .1, None, 500))}
+
+# %% ../nbs/03_baseline.ipynb #fcecafa7
+def broadcast_mse(acts, targ):
+    "Mean squared error of every activation (n, 1) against every target (n,), as broadcasting has it"
+    return (acts**2).mean() - 2*acts.mean()*targ.mean() + (targ**2).mean()
+
+by_hand['two-layer-broadcast'] = replace(
+    by_hand['two-layer'], name='two-layer-broadcast', targ=lambda y,c: y.float(), loss=broadcast_mse)

@@ -196,5 +196,6 @@ def test_numpy(sample): assert acc(by_hand['numpy'], sample, epochs=200)>.78
 
 def test_settings_are_the_articles():
     got = {k:(o.lr,o.bs,o.epochs,o.n_params()) for k,o in by_hand.items() if k!='average'}
-    assert got=={'linear':(1e-4,256,11,785), 'two-layer':(1e-5,256,10,23581), 'linear-softmax':(1e-2,256,500,7850),
+    assert got=={'linear':(1e-4,256,11,785), 'two-layer':(1e-5,256,10,23581), 'two-layer-broadcast':(1e-5,256,10,23581),
+        'linear-softmax':(1e-2,256,500,7850),
         'two-layer-softmax':(1e-2,256,500,23860), 'numpy':(.1,None,500,7960)}
