@@ -71,9 +71,9 @@ def _unzipped(files):
 
 # %% ../nbs/01_read.ipynb #47d79c81
 def _wide(t, n=64):
-    "Has this table `n` columns, or pictures in one? Yes, where that can't be read"
+    "Has this table `n` columns, or pictures in one? Where it can't be read: yes, if it is known by its name"
     try: return t.look().packed is not None or len(t.look().cols)>=n
-    except DataError: return True
+    except DataError: return n<64
 
 def _one(found, role, path, tip):
     "The one table among those of a role; `DataError` where several are tables of pictures"
@@ -307,7 +307,7 @@ def _classes(p):
     "Labels of the part `p` as text, a row each"
     at = p.layout.label
     if len(at)==1: return p.txt[at[0]]
-    hot = np.array([[o in ('1','1.0') for o in p.txt[i]] for i in at])
+    hot = np.array([[bool(re.fullmatch(r'1(\.0*)?', o)) for o in p.txt[i]] for i in at])
     if (bad := np.flatnonzero(hot.sum(0)!=1)).size: raise DataError(f'{p.table}, line {bad[0]+2}: {hot[:,bad[0]].sum()} of the {len(at)} label columns are 1, expected one')
     return np.array(class_names([p.cols[i] for i in at]) if not p.layout.positions else list(map(str, range(len(at)))))[hot.argmax(0)].tolist()
 
