@@ -453,6 +453,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                 'digitfast.read._tip': ('read.html#_tip', 'digitfast/read.py'),
                                 'digitfast.read._train': ('read.html#_train', 'digitfast/read.py'),
                                 'digitfast.read._turn': ('read.html#_turn', 'digitfast/read.py'),
+                                'digitfast.read._turned': ('read.html#_turned', 'digitfast/read.py'),
                                 'digitfast.read._unit': ('read.html#_unit', 'digitfast/read.py'),
                                 'digitfast.read._unzipped': ('read.html#_unzipped', 'digitfast/read.py'),
                                 'digitfast.read._whole': ('read.html#_whole', 'digitfast/read.py'),

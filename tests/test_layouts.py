@@ -193,3 +193,141 @@ def put(path, files):
 def test_other_layouts(name, tmp_path):
     files,expect = OTHERS[name]
     judged(put(tmp_path, files), expect)
+
+# ---- the options that decide
+
+CHOICES = [
+    ({'train.csv':csv(lab(X, Y, name='quux').assign(foo=LETTERS[Y]))}, dict(label='foo'), list('ABCDEFGHIJ')),
+    ({'train.csv':csv(lab(X, Y, name='quux').assign(foo=LETTERS[Y]))}, dict(label='QUUX'), list(range(10))),
+    ({'train.csv':csv(lab(X, Y).assign(digit=LETTERS[Y]))}, dict(label='digit'), list('ABCDEFGHIJ')),
+    ({'train.csv':bare(lab(np.column_stack([X[:,:-1], 9-Y]), Y))}, dict(label=1), list(range(10))),
+    ({'train.csv':bare(lab(np.column_stack([X[:,:-1], Y]), 9-Y))}, dict(label='785'), list(range(10))),
+]
+@pytest.mark.parametrize('files,options,classes', CHOICES, ids=[str(o[1]) for o in CHOICES])
+def test_label_decides(files, options, classes, tmp_path):
+    d = read_csvs(put(tmp_path, files), **options)
+    assert d.classes==classes and [classes.index(o) for o in d.train['label']]==Y.tolist()
+    assert d.options==dict(label=str(options['label'])) and read_csvs(tmp_path, **d.options).train.equals(d.train)
+    assert any('as told' in o for o in d.said)
+
+def test_label_that_is_not_there(tmp_path):
+    put(tmp_path, {'train.csv':TRAIN})
+    with pytest.raises(DataError, match="no column 'nil' for the labels, found label; name one of them with --label"): read_csvs(tmp_path, label='nil')
+    put(tmp_path, {'train.csv':bare(lab(X, Y))})
+    with pytest.raises(DataError, match="give the label's place with --label, from 1 to 785"): read_csvs(tmp_path, label='nil')
+
+SETS = {f'emnist-{k}-{s}.csv':bare(lab(x, y)) for k in ('letters','digits') for s,x,y in (('train',X,Y), ('test',XT,YT))}
+@pytest.mark.parametrize('kind', ['folder','zip'])
+def test_two_files_by_name(kind, tmp_path):
+    put(tmp_path, {'e.zip':zipped(**SETS)} if kind=='zip' else {f'e/{k}':v for k,v in SETS.items()})
+    p = tmp_path/('e.zip' if kind=='zip' else 'e')
+    with pytest.raises(DataError, match='by name, as in DATA/emnist-digits-train.csv --test emnist-digits-test.csv'): read_csvs(p)
+    d = read_csvs(p/'emnist-letters-train.csv', test=p/'emnist-letters-test.csv')
+    assert (d.train.iloc[:,1:].to_numpy()==X).all() and (d.test.to_numpy()==XT).all() and d.test_labels.tolist()==YT.tolist()
+    assert any('--transpose' in o for o in d.notes)
+    again = read_csvs(p/'emnist-letters-train.csv', **d.options)
+    assert again.sha256==d.sha256 and again.test.equals(d.test)
+    assert read_csvs(p/'emnist-letters-train.csv').test is None
+
+def test_test_is_another_file(tmp_path):
+    put(tmp_path, {'d/train.csv':TRAIN, 'd/test.csv':TEST, 'other.csv':csv(lab(XT[::-1], YT[::-1])), 'd/late.csv':TESTED})
+    assert read_csvs(tmp_path/'d', test=tmp_path/'other.csv').test_labels.tolist()==YT[::-1].tolist()
+    assert (read_csvs(tmp_path/'d', test='late.csv').test.to_numpy()==XT).all()
+    assert (read_csvs(tmp_path/'d/train.csv', test=tmp_path/'d').test.to_numpy()==XT).all()
+    assert 'test.csv lies beside it' in read_csvs(tmp_path/'d/train.csv').notes[0]
+    with pytest.raises(DataError, match='nil.csv: no such file'): read_csvs(tmp_path/'d', test='nil.csv')
+
+def test_transpose(tmp_path):
+    put(tmp_path, {'train.csv':TRAIN, 'test.csv':TEST})
+    d,t = read_csvs(tmp_path),read_csvs(tmp_path, transpose=True)
+    for a,b in ((d.train.iloc[:,1:], t.train.iloc[:,1:]), (d.test, t.test)):
+        assert (a.to_numpy().reshape(-1,28,28)==b.to_numpy().reshape(-1,28,28).swapaxes(1,2)).all()
+    assert (d.transposed,t.transposed)==(False,True) and t.options==dict(transpose=True) and d.sha256!=t.sha256 and (t.train['label']==d.train['label']).all()
+    assert not any('--transpose' in o for o in read_csvs(put(tmp_path/'e', {'emnist-train.csv':TRAIN}), transpose=True).notes)
+
+# ---- nothing is cast, cut or kept silent
+
+@pytest.mark.parametrize('ids,want', [(['00017','18'], ['00017','18']), (['17','18'], [17,18]), (['1.0','2.0'], ['1.0','2.0']), (['0','1'], [0,1]), (['9'*19,'1'], ['9'*19,'1'])])
+def test_ids_are_never_cast(ids, want, tmp_path):
+    d = read_csvs(put(tmp_path, {'train.csv':TRAIN, 'test.csv':csv(lab(XT[:2], ids, name='id')), 'sample_submission.csv':'id,label\n'+''.join(f'{i},0\n' for i in ids)}))
+    assert d.test_ids.tolist()==want and d.sample['id'].tolist()==want
+
+@pytest.mark.parametrize('labels,want', [(YT, YT.tolist()), (YT.astype(float), YT.tolist()), ([f'{o:02d}' for o in YT], None), ([-1]*M, None), ([None]*M, None), ([10, *YT[1:]], None), ([3]*M, None)])
+def test_labels_of_the_test_set(labels, want, tmp_path):
+    "Kept where they are classes of the training set; else a note says why not"
+    d = read_csvs(put(tmp_path, {'train.csv':TRAIN, 'test.csv':csv(lab(XT, labels))}))
+    assert (None if d.test_labels is None else d.test_labels.tolist())==want and (d.test.to_numpy()==XT).all()
+    assert bool(want)!=any('the labels in it are ignored' in o for o in d.notes)
+
+def test_further_columns_are_kept_and_noted(tmp_path):
+    d = read_csvs(put(tmp_path, {'train.csv':csv(lab(X, Y).assign(fold=range(N), who='x')), 'test.csv':csv(frame(XT).assign(filename='a.png'))}))
+    assert d.extra.columns.tolist()==['fold','who'] and d.extra['fold'].tolist()==[str(i) for i in range(N)] and d.test_extra['filename'].tolist()==['a.png']*M
+    assert 'columns fold, who left out' in d.notes[0] and 'column filename left out' in d.notes[1]
+
+SAID = [({'train.csv':TRAIN, 'test.csv':TEST}, []), ({'train.csv':csv(lab(X, Y, name='class'), sep='\t')}, ["label: column 'class'", 'fields: with tabs']),
+        ({'a.csv':bare(lab((X/255).round(4), Y))}, ['training set: a.csv', 'label: column 1 of 785', 'header: none', 'pixels: numbers from 0 to 1'])]
+@pytest.mark.parametrize('files,says', SAID, ids=['plain','named','bare'])
+def test_what_was_inferred_is_said(files, says, tmp_path):
+    d = read_csvs(put(tmp_path, files))
+    assert len(d.said)==len(says) and all(o.startswith(s) for o,s in zip(d.said, says)), d.said
+
+def test_scales_are_those_of_the_training_set(tmp_path):
+    d = read_csvs(put(tmp_path, {'train.csv':csv(lab((X/255).round(4), Y)), 'test.csv':csv(frame((XT/255).round(4)))}))
+    assert (d.train.iloc[:,1:].to_numpy()==X).all() and (d.test.to_numpy()==XT).all()
+    put(tmp_path, {'test.csv':TEST})
+    with pytest.raises(DataError, match=r'test.csv.*expected a number from 0 to 1 as in the training set'): read_csvs(tmp_path)
+    x = X//16
+    d = read_csvs(put(tmp_path/'levels', {'train.csv':csv(lab(sized(X, 8)//16, Y)), 'test.csv':csv(frame(sized(XT, 8)//32))}))
+    assert (d.train.iloc[:,1:].to_numpy().max(), d.test.to_numpy().max())==(255, 7*17)
+
+@pytest.mark.parametrize('sub,ok', [('Id,Category', True), ('Id,Category,x', False), ('a', False)])
+def test_another_sample_submission(sub, ok, tmp_path):
+    body = ''.join(','.join([str(i), *['0']*sub.count(',')])+'\n' for i in range(M))
+    d = read_csvs(put(tmp_path, {'train.csv':TRAIN, 'test.csv':TEST, 'entry.csv':f'{sub}\n{body}'}))
+    assert (d.sample is not None)==ok and any(('sample submission: entry.csv' if ok else 'not read: entry.csv') in o for o in d.said)
+    d = read_csvs(put(tmp_path/'b', {'train.csv':TRAIN, 'test.csv':TEST, 'submission.csv':'Id,Category\n1,0\n'}))
+    assert d.sample is None and '1 rows, not 30' in d.notes[0]
+
+# ---- ink, rows alone, frames, copies, the working directory
+
+@pytest.mark.parametrize('x,ink', [(X, 'bright'), (255-X, 'dark'), (X//3+80, 'bright'), (255-X//4, 'dark'), (sized(X[:,:], 8), 'bright'), (255-sized(X, 16), 'dark')])
+def test_polarity(x, ink, tmp_path): assert read_csvs(put(tmp_path, {'train.csv':csv(lab(x, Y))})).polarity==ink
+
+@pytest.mark.parametrize('files', [{'new.csv':TEST}, {'test.csv':TEST}, {'new.csv':bare(frame(XT))}, {'new.csv':TESTED}, {'new.csv':bare(lab(XT, YT))}, {'train.csv':TRAIN, 'test.csv':TEST}, {'new.csv':csv(lab(XT, range(5, 5+M), name='id'))}])
+def test_rows_alone(files, tmp_path):
+    d = read_rows(put(tmp_path, files))
+    assert d.train is None and (d.test.to_numpy()==XT).all() and d.side==28 and d.classes==[] and repr(d)
+    labelled = any(v in (TESTED, bare(lab(XT, YT))) for v in files.values())
+    assert (d.test_labels.tolist()==YT.tolist()) if labelled else d.test_labels is None
+    if len(files)==1: assert (read_rows(tmp_path/next(iter(files))).test.to_numpy()==XT).all()
+
+def test_frames():
+    d = as_data(lab(X, LETTERS[Y], name='class').assign(id=range(N)))
+    assert d.classes==list('ABCDEFGHIJ') and (d.train.iloc[:,1:].to_numpy()==X).all() and d.sha256!=as_data(lab(X, Y)).sha256
+    two = as_data((lab(X/255, Y), lab(XT/255, YT)))
+    assert (two.train.iloc[:,1:].to_numpy()==X).all() and (two.test.to_numpy()==XT).all() and two.test_labels.tolist()==YT.tolist()
+    assert as_data('sample').name=='sample' and as_data(two) is two
+    turned = as_data(lab(X, Y), transpose=True)
+    assert (turned.train.iloc[0,1:].to_numpy(np.uint8).reshape(28,28).T==X[0].reshape(28,28)).all()
+    with pytest.raises(DataError, match='the label could be a, b'): as_data(frame(X).assign(a=Y, b=Y))
+    assert as_data(frame(X).assign(a=Y, b=LETTERS[Y]), label='b').classes==list('ABCDEFGHIJ')
+    with pytest.warns(UserWarning, match='columns left out: fold'): check_frame(lab(X, Y).assign(fold=1))
+
+def test_near_copies():
+    x,rng = digits()[0],np.random.default_rng(0)
+    noisy = np.clip(X*rng.uniform(.85, 1.15, (N,1))+rng.integers(0, 30, X.shape), 0, 255).astype(np.uint8)
+    assert near_copies(X, noisy)>.95 and near_copies(x[:3000], x[3000:])<.15 and near_copies(X, X)==1 and near_copies(X[:0], X)==0
+
+def test_the_working_directory(tmp_path, monkeypatch):
+    "Issue: `train` with train.csv here trained on the sample, and said that there was no data"
+    monkeypatch.setenv('DIGITFAST_KAGGLE_INPUT', str(tmp_path/'no'))
+    here = tmp_path/'here'
+    here.mkdir()
+    monkeypatch.chdir(here)
+    for name in ('train.parquet','test.csv','train.txt'):
+        put(here, {name:TRAIN})
+        assert find_data() is None
+    put(here, {'mnist_train.csv':TRAIN})
+    assert find_data()==Path('.') and len(read_csvs(find_data()).train)==N
+    put(here, {'digit-recognizer/train.csv':TRAIN, 'digit-recognizer/test.csv':TEST})
+    assert find_data()==Path('digit-recognizer')
