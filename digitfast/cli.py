@@ -260,6 +260,7 @@ def check(submission:SubmissionArg, data:CheckData=None):
     info = check_submission(submission, data)
     result(info, f"{submission}: {info['rows']:,} rows, columns {' and '.join(info['columns'])}",
            "labels: "+', '.join(f'{k} {v:,}' for k,v in info['labels'].items()),
+           *(f"warning: {o}" for o in info['warnings']),
            f"ids and labels fit {info['against']}: Kaggle will accept it" if data else
            "the form is right; without DATA its ids could not be compared with a test set's")
 
