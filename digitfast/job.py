@@ -6,7 +6,7 @@
 __all__ = ['imported', 'in_python', 'spoken', 'locate_data', 'load_data', 'import_source', 'import_file', 'check_imports', 'Job',
            'loss_name']
 
-# %% ../nbs/15b_job.ipynb #8351de95
+# %% ../nbs/15b_job.ipynb #c66d0e03
 import hashlib, importlib.util, json, re, sys, time
 import numpy as np, pandas as pd, torch
 from contextlib import contextmanager
@@ -27,7 +27,7 @@ from .rundir import Preds, Run
 from .measure import measured
 from .report import write_report
 
-# %% ../nbs/15b_job.ipynb #ab4ce63b
+# %% ../nbs/15b_job.ipynb #59f11521
 def in_python(
     s, # Advice that names options of the command
 )->str:
@@ -48,7 +48,7 @@ def spoken(
         e.args = (in_python(str(e.args[0])), *e.args[1:])
         raise
 
-# %% ../nbs/15b_job.ipynb #4e28a030
+# %% ../nbs/15b_job.ipynb #4553e46e
 def locate_data(
     data=None, # A folder or zip, 'sample', or None to look for it
     competition='digit-recognizer', # Kaggle's name of the competition
@@ -66,7 +66,7 @@ def locate_data(
         "Give DATA, or put digit-recognizer.zip here, to train on all of it")
     return 'sample'
 
-# %% ../nbs/15b_job.ipynb #c6986a70
+# %% ../nbs/15b_job.ipynb #90dbddd8
 def _mnist(path):
     "Does the folder `path` hold torchvision's MNIST?"
     return isinstance(path, (str,Path)) and path!='sample' and (Path(path)/'MNIST').is_dir()
@@ -86,7 +86,7 @@ def load_data(
     for o in [] if d.test is None else unlike(looks(d.train), d.test): say(f"warning: {o}")
     return d,None if path is None else str(path if path=='sample' else Path(path).resolve()),n
 
-# %% ../nbs/15b_job.ipynb #a9048948
+# %% ../nbs/15b_job.ipynb #c85a84d0
 imported = {} # {file name: sha256} of what `import_file` ran
 
 def import_source(name, source):
@@ -111,7 +111,7 @@ def _frames(e):
     import traceback
     return reversed(traceback.extract_tb(e.__traceback__))
 
-# %% ../nbs/15b_job.ipynb #bba294c4
+# %% ../nbs/15b_job.ipynb #b3bf8943
 def import_file(
     path, # A Python file that registers architectures, losses or recipes
 )->str: # Its name
@@ -136,7 +136,7 @@ def check_imports(
             raise RunError(f"{name} is not what it was when {run} was trained: its sha256 was {str(sha)[:12]}…, and "
                            f"is {imported[name][:12]}…")
 
-# %% ../nbs/15b_job.ipynb #d5eb8a00
+# %% ../nbs/15b_job.ipynb #6632d11d
 @dataclass
 class Job:
     "What is to be trained, where it goes, and how to speak of it"
@@ -166,7 +166,7 @@ def pictures(self:Job,
     x = self.data.train.drop(columns='label').iloc[at].to_numpy(np.uint8)
     return dict(zip(at.tolist(), x.reshape(len(at), *[self.data.side]*2)))
 
-# %% ../nbs/15b_job.ipynb #b9c985e5
+# %% ../nbs/15b_job.ipynb #71153c35
 @patch
 def preds(self:Job,
     rows, # Numbers of the rows that were held out
@@ -192,7 +192,7 @@ def test_hits(self:Job, p):
     said = np.array([str(o) for o in p.classes])[p.test_probs.argmax(1)]
     return said==np.array([str(o) for o in self.data.test_labels])
 
-# %% ../nbs/15b_job.ipynb #b62f01f9
+# %% ../nbs/15b_job.ipynb #779485d1
 @patch
 def measure(self:Job,
     p, # `Preds`
@@ -211,11 +211,11 @@ def measure(self:Job,
     if res['same_test']: self.say(f"note: {res['same_test']:,} test images are in the training CSV too")
     return res
 
-# %% ../nbs/15b_job.ipynb #5d5c3740
+# %% ../nbs/15b_job.ipynb #14fc8197
 @patch
 def check_there(self:Job):
     "`RunError` where the directory was removed meanwhile"
-    if not any((self.out/o).exists() for o in ('model/model.safetensors','members')):
+    if not (self.out/'.owner').exists():
         raise RunError(f"{self.out} was removed while the run went on: start again")
 
 @patch
@@ -243,7 +243,7 @@ def finish(self:Job,
     self.tell(metrics, whole)
     return self.out
 
-# %% ../nbs/15b_job.ipynb #c4ee39ca
+# %% ../nbs/15b_job.ipynb #b2845e0e
 @patch
 def clear(self:Job):
     "Remove the checkpoint, and with it the promise to go on"
@@ -273,7 +273,7 @@ def tell(self:Job, m, whole=True):
     self.say(f"report: {self.out/'report.html'}")
     self.say(f"run: {self.out} ({m['seconds']['train']:.1f} s of training, {m['seconds']['total']:.1f} s in all)")
 
-# %% ../nbs/15b_job.ipynb #a033d532
+# %% ../nbs/15b_job.ipynb #0bc3d0fb
 def loss_name(
     loss_func, # A loss
     c, # Number of classes
@@ -292,6 +292,7 @@ def loss_name(
 def save_model(self:Job,
     learn, # A trained Learner
     known=True, # Is its architecture the registered one of its name?
+    say=None, # Called with a note; the job's if None
 )->str|None: # Why it can't be loaded; None where it can
     "Save the net of `learn`"
     cfg = learn.model.config
@@ -300,6 +301,6 @@ def save_model(self:Job,
     for what,k,reg in ('net','arch',archs), ('loss','loss',losses):
         if cfg.get(k, 'cross_entropy') not in reg:
             why = f"the {what} {_show(cfg[k])} has no registered name"
-            self.say(f"note: {why}, so predict, demo and export will refuse this run until it is registered, by "
-                     f"--import FILE.py")
+            (say or self.say)(f"note: {why}, so predict, demo and export will refuse this run; a net is registered by "
+                              "@arch, in a file that is given to --import")
             return why

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Watch', 'n_params', 'read_drop', 'train', 'ensemble']
 
-# %% ../nbs/16_train.ipynb #1e0e7e16
+# %% ../nbs/16_train.ipynb #c46bb6a3
 import json, tempfile, time, warnings
 import numpy as np, pandas as pd, torch
 from copy import deepcopy
@@ -30,7 +30,7 @@ from .job import Job, _pct, _sources, check_imports, import_source, imported, in
 from .spread import check_address, gpus, spread
 from .table import predict_csv
 
-# %% ../nbs/16_train.ipynb #e3b6a7f0
+# %% ../nbs/16_train.ipynb #fa9c823f
 def _given(recipe, changes, **given):
     "What of `given` there is, checked: lists, and callbacks that are instances"
     given = {k:v for k,v in given.items() if v is not None}
@@ -49,7 +49,7 @@ def _given(recipe, changes, **given):
 
 def _names(given): return {k:[fn_name(o) for o in L(v)] for k,v in given.items()}
 
-# %% ../nbs/16_train.ipynb #f019ff34
+# %% ../nbs/16_train.ipynb #e5785609
 _stateless = MixUp,GradientClip,ParamScheduler,ProgressCallback # what they keep is made anew in each batch
 
 def _state(cb):
@@ -76,7 +76,7 @@ class Watch(Callback):
         vals = [float(o) for o in rec.values[-1]]
         log.tell(self.epoch, *(vals+[np.nan]*3)[:3], float(rec.lrs[-1]))
 
-# %% ../nbs/16_train.ipynb #ee4a83f4
+# %% ../nbs/16_train.ipynb #5eac0896
 def _check_resumable(state, given, out):
     "`RunError` where a callback had a state that the checkpoint doesn't hold"
     odd = [type(o).__name__ for o in given.get('cbs', []) if isinstance(o, TrackerCallback)] + list(state['info'].get('stateful', []))
@@ -97,7 +97,7 @@ def _check_same(old, new, out):
             raise RunError(f"{out} was started with {k} {_show(a[k])}, not {_show(b.get(k))}: resume it with the "
                            f"same options")
 
-# %% ../nbs/16_train.ipynb #719a2f87
+# %% ../nbs/16_train.ipynb #dffc7e35
 @patch
 def make(self:Job,
     k=None, # Number of a member
@@ -118,7 +118,7 @@ def make(self:Job,
     self.say_net(recipe, learn, k)
     return recipe,learn
 
-# %% ../nbs/16_train.ipynb #99b77e72
+# %% ../nbs/16_train.ipynb #23f249ea
 def n_params(model): return sum(o.numel() for o in model.parameters())
 
 @patch
@@ -138,7 +138,7 @@ def say_net(self:Job, recipe, learn, k):
         self.say("note: it starts from ImageNet's weights" if learn.model.pretrained else
                  "note: ImageNet's weights are not on this machine, so it starts from scratch")
 
-# %% ../nbs/16_train.ipynb #12792c5d
+# %% ../nbs/16_train.ipynb #cd2d66b3
 @patch
 def fit(self:Job, recipe, learn)->tuple: # (the recipe with its rate, history, seconds)
     "Train, leaving a checkpoint after each epoch"
@@ -156,7 +156,7 @@ def fit(self:Job, recipe, learn)->tuple: # (the recipe with its rate, history, s
         for k,v in row.items(): history.loc[history.epoch==int(epoch), k] = v
     return recipe,history,time.perf_counter()-t
 
-# %% ../nbs/16_train.ipynb #633020aa
+# %% ../nbs/16_train.ipynb #cbbb233d
 @patch
 def train_one(self:Job,
     k=None, # Number of a member
@@ -177,7 +177,7 @@ def train_one(self:Job,
     if why: m['no_model'] = why
     return self.finish(p, m, history, whole)
 
-# %% ../nbs/16_train.ipynb #e72c03b7
+# %% ../nbs/16_train.ipynb #239eaaf8
 def _member(k, job):
     "Train member `k` of the ensemble in `job.out`, or go on with it"
     path,info = job.out/'members'/str(k),{**job.info, 'member':k}
@@ -195,7 +195,7 @@ def _remote(k, job):
         path = _member(k, replace(job, out=Run(out), info={**job.info, 'threads':torch.get_num_threads()}))
         return {o.relative_to(path).as_posix():o.read_bytes() for o in path.path.rglob('*') if o.is_file()}
 
-# %% ../nbs/16_train.ipynb #c244492b
+# %% ../nbs/16_train.ipynb #b3c68cec
 @patch
 def begin(self:Job):
     "Leave a checkpoint before the first member has one, so that the directory is known to be a run's"
@@ -215,13 +215,14 @@ def keep(self:Job, k, files):
     self.say(f"member {k} of {self.recipe.n_members}: accuracy {_pct(Run(path).metrics['accuracy'])} on the rows "
              f"that it did not see")
 
-# %% ../nbs/16_train.ipynb #1c7b62b5
+# %% ../nbs/16_train.ipynb #f6a87157
 @patch
 def train_members(self:Job,
     scheduler=None, # 'host:port' of a Dask cluster
 )->Run:
     "Train the members that are not there yet, and join all"
     n = self.recipe.n_members
+    self.recipe.unseen(self.data.train, 0) # are there rows enough?
     self.begin()
     def done(path): return (path/'metrics.json').exists() and not (path/'checkpoint').exists()
     todo = [k for k in range(n) if not done(self.out/'members'/str(k))]
@@ -237,7 +238,7 @@ def train_members(self:Job,
         for k in todo: _member(k, replace(self, tick=lambda i,m: self.tick(k*m+i, n*m)))
     return self.join(self.name)
 
-# %% ../nbs/16_train.ipynb #937fbd89
+# %% ../nbs/16_train.ipynb #15756132
 def _mean(ps, rows):
     "The mean of what `ps` say of `rows`, each by those of them that have it"
     rows = np.asarray(rows)
@@ -257,7 +258,7 @@ def _first(ps):
     cat = {k:np.concatenate([getattr(p, k) for p in ps])[at] for k in ('targs','probs','rows','same')}
     return replace(ps[0], **cat, images={}, test_probs=None)
 
-# %% ../nbs/16_train.ipynb #0f5c4267
+# %% ../nbs/16_train.ipynb #dedf0847
 @patch
 def joined(self:Job, ps)->tuple: # (`Preds` of the mean, out of fold, what the accuracy is measured on or None)
     "Average `ps`. Raises `RunError` where nothing could be said of the mean."
@@ -291,7 +292,7 @@ def join(self:Job, name)->Run:
     hs = [o for o in (o.history() for o in runs) if o is not None]
     return self.finish(p, m, pd.concat(hs).groupby('epoch', as_index=False).mean())
 
-# %% ../nbs/16_train.ipynb #1bcfa726
+# %% ../nbs/16_train.ipynb #8181b300
 @patch
 def say_joined(self:Job, m, of):
     "What a member is worth, and what the next lines are of"
@@ -304,7 +305,7 @@ def say_joined(self:Job, m, of):
         self.say(f"{n}, out-of-fold accuracy of one of them {_pct(m['oof_accuracy'])} on {m['n_oof']:,} rows; that "
                  f"of their mean follows")
 
-# %% ../nbs/16_train.ipynb #58a88a36
+# %% ../nbs/16_train.ipynb #7d47f9cf
 def read_drop(
     drop, # A CSV with a column `row`, or numbers of rows, counted from 0
     n, # Rows that there are
@@ -325,7 +326,7 @@ def read_drop(
         rows.append(int(o))
     return np.unique(np.array(rows, int))
 
-# %% ../nbs/16_train.ipynb #e54adebf
+# %% ../nbs/16_train.ipynb #d61790c4
 def _again(run)->dict:
     "What `train` needs to train again as `run` was"
     run = Run(run)
@@ -344,7 +345,7 @@ def _again(run)->dict:
     return dict(data=m['data'].get('path'), recipe=known(**settings), name=m['recipe'], seed=m.get('seed'), precision=m.get('precision'), member=m.get('member'),
                 device=m.get('device'), threads=m.get('threads'), options=m.get('options') or {}, drop=(m.get('drop') or {}).get('rows'))
 
-# %% ../nbs/16_train.ipynb #e649093a
+# %% ../nbs/16_train.ipynb #24431252
 def _recipe(recipe, changes, base):
     "(the recipe, what it is called): `recipe` by name or itself, or `base`'s, with `changes`"
     if base and recipe is not None: raise DigitError("config and recipe both say how to train: give one of them")
@@ -362,7 +363,7 @@ def _check_members(recipe, member, scheduler):
         raise DigitError("a scheduler is for the members of an ensemble: add --members N, or leave it out")
     check_address(scheduler)
 
-# %% ../nbs/16_train.ipynb #e20617d9
+# %% ../nbs/16_train.ipynb #64bdea32
 def train(
     data=None, # A path to CSVs or MNIST, 'sample', a frame, `(train, test)` frames or a `DigitData`; None to look for one
     recipe=None, # Name in `recipes`, or a `Recipe`; 'quick' if None
@@ -407,7 +408,7 @@ def train(
             job.open(base.get('data') if data is None else data, options, resume)
             return job.train_one(member) if recipe.n_members==1 or member is not None else job.train_members(scheduler)
 
-# %% ../nbs/16_train.ipynb #74d2d521
+# %% ../nbs/16_train.ipynb #cf907916
 @patch
 def open(self:Job,
     data, # As for `train`
@@ -434,7 +435,7 @@ def open(self:Job,
     _check_resumable(state, self.given, self.out)
     self.info['more'] = state['info'].get('more', {})
 
-# %% ../nbs/16_train.ipynb #31778d38
+# %% ../nbs/16_train.ipynb #f5a09bf0
 def _check_alike(runs):
     "`RunError` unless `runs` can be joined"
     if len(runs)<2: raise RunError("an ensemble needs two runs at least")
@@ -469,7 +470,7 @@ def ensemble(
             for k,o in enumerate(runs): o.copy_to(out/'members'/str(k))
             return Job(d, None, 'ensemble', out, info, tell, t0=t0).join('ensemble')
 
-# %% ../nbs/16_train.ipynb #4e893333
+# %% ../nbs/16_train.ipynb #2f0c491d
 def _data_of(run, data=None):
     "The data of `run`, or `data` if they are the same"
     path,options = run.metrics['data'].get('path'),run.metrics.get('options') or run.metrics['data'].get('options') or {}
