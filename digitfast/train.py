@@ -23,7 +23,7 @@ from .rundir import RunDir, RunLog, read_checkpoint, resumable
 from .spread import gpus, spread
 import io, json, shutil, tempfile, time, warnings
 import numpy as np, pandas as pd, torch
-from dataclasses import asdict, replace
+from dataclasses import replace
 from importlib.util import find_spec
 from fastcore.all import noop
 from functools import reduce
@@ -77,12 +77,14 @@ def train(
     test=None, # The test CSV, where it is another than the one in `data`
     label=None, # Name of the column with the labels
     transpose=False, # Turn each image about its diagonal?
+    graph=True, # The training step as one graph, on a GPU and where all in it allows it?
     **changes # Fields of the recipe to change: arch, epochs, lr, bs, valid_pct, …; None leaves them
 )->Path: # The run's directory
     "Train by `recipe` on `data` and leave a run directory: model or members, metrics, predictions and a checked submission. Raises `DigitError` with what to do."
     t0 = time.perf_counter()
     name = recipe if isinstance(recipe, str) else 'custom'
-    recipe = replace(get_recipe(recipe) if isinstance(recipe, str) else recipe, **{k:v for k,v in changes.items() if v is not None})
+    if isinstance(recipe, str): recipe = get_recipe(recipe)
+    recipe = recipe.but(**{k:v for k,v in changes.items() if v is not None})
     if member is not None and not 0<=member<recipe.members: raise DigitError(f"there is no member {member} of {recipe.members}: they are numbered from 0. Ask for an ensemble with --members N")
     if scheduler and (recipe.members==1 or member is not None): raise DigitError("a scheduler is for the members of an ensemble: add --members N, or leave it out")
     out = Path(out) if out else Path('runs')/f"{time.strftime('%Y-%m-%d_%H%M%S')}_{name}"
@@ -99,8 +101,8 @@ def train(
         for o in d.notes: say(f"note: {o}")
         for o in [] if d.test is None else unlike(looks(d.train), d.test): say(f"warning: {o}")
         t_load = time.perf_counter()-t0
-        info = json.loads(json.dumps(dict(path=str(path if path=='sample' else Path(path).resolve()), data=dict(name=d.name, sha256=d.sha256, **(dict(options=d.options) if d.options else {})), recipe=asdict(recipe), seed=seed,
-                                          threads=torch.get_num_threads(), precision=precision, device=device, member=member)))
+        info = json.loads(json.dumps(dict(path=str(path if path=='sample' else Path(path).resolve()), data=dict(name=d.name, sha256=d.sha256, **(dict(options=d.options) if d.options else {})), recipe=recipe.settings(), seed=seed,
+                                          threads=torch.get_num_threads(), precision=precision, device=device, member=member, graph=graph)))
         if state: _same_run(state['info'], info, out)
         if resume and not state: say("nothing to resume: this run starts from the beginning")
         job = d, recipe, name, out, info
@@ -122,7 +124,7 @@ def _train(d, recipe, name, out, info, say, tick, t0, t_load, whole=True):
     if k is not None: recipe = recipe.member(k)
     dls = recipe.dls(d.train, k, device=info['device'], path=out)
     seed_all((info['seed']+1000*(k or 0))%2**32, dls)
-    learn = recipe.learner(dls, precision=info['precision'])
+    learn = recipe.learner(dls, precision=info['precision'], graph=info.get('graph', True))
     n_epoch,n_train = recipe.n_epoch(len(dls.train_ds)),len(dls.train_ds)
     n_par = sum(p.numel() for p in learn.model.parameters())
     threads = torch.get_num_threads()
@@ -149,7 +151,7 @@ def _train(d, recipe, name, out, info, say, tick, t0, t_load, whole=True):
     canary = 0
     if d.test is not None: arrays['test_probs'],canary = predict_test(learn, d.test, probs, recipe.tta)
     if hasattr(learn, 'lr_curve'): write_file(out/'lr_find.csv', pd.DataFrame(zip(*learn.lr_curve), columns=['lr','loss']).astype(float).to_csv(index=False))
-    metrics = dict(recipe=name, arch=recipe.arch, params=n_par, epochs=n_epoch, seed=info['seed'], device=str(dls.device), precision=learn.precision, threads=threads, lr=float(recipe.lr),
+    metrics = dict(recipe=name, arch=recipe.arch, params=n_par, epochs=n_epoch, seed=info['seed'], device=str(dls.device), precision=learn.precision, graph=learn.graphed, threads=threads, lr=float(recipe.lr),
                    n_train=n_train, canary_rows=canary, seconds=dict(load=t_load, train=t2-t1, predict=time.perf_counter()-t2), **({} if k is None else dict(member=k)))
     return _finish(d, out, info, arrays, metrics, pd.DataFrame(log.history, columns=log.names), say, t0, whole)
 
