@@ -239,7 +239,7 @@ def show_versus(
     titles = [f'{names[a.preds[i]]} / {names[b.preds[i]]} / {names[a.targs[i]]}' for i in idxs]
     return _grid([ims[int(a.rows[i])] for i in idxs], titles, ['#1a7f37' if b.hits[i] else '#cf222e' if a.hits[i] else '#777777' for i in idxs])
 
-# %% ../nbs/12_interpret.ipynb #f083e4b8
+# %% ../nbs/12_interpret.ipynb #31c3f405
 @torch.no_grad()
 def occlusion(
     learn, # A Learner, from `Run.learner` or trained here
@@ -261,7 +261,7 @@ def occlusion(
         n[i:i+size,j:j+size] += 1
     return (heat/n).numpy()
 
-# %% ../nbs/12_interpret.ipynb #bf45f333
+# %% ../nbs/12_interpret.ipynb #61908851
 def show_occlusion(
     learn, # As for `occlusion`
     items, # Images, as for `show_digits`
@@ -274,7 +274,7 @@ def show_occlusion(
     for ax,h in zip(fig.axes, heat): ax.imshow(h, cmap='Reds', alpha=.7*h/max(h.max(), 1e-6))
     return fig
 
-# %% ../nbs/12_interpret.ipynb #02a248bc
+# %% ../nbs/12_interpret.ipynb #21565907
 def plot_learning_curve(
     runs, # `Run`s or their directories, trained on more and more rows; or a frame with columns n_train, accuracy, n_valid
     ax=None, # Axes to draw on

@@ -255,4 +255,4 @@ def list_runs(
         try: rows.append(dict(_run_row(run), run=str(run)))
         except RunError as e: rows.append(dict(run=str(run), note=str(e).removeprefix(f'{run} is no finished run: ')))
     df = pd.DataFrame(rows, columns=cols)
-    return df.sort_values(['accuracy','run'], ascending=[False,True], ignore_index=True, kind='stable')
+    return df.sort_values(['accuracy','log_loss','run'], ascending=[False,True,True], ignore_index=True)
