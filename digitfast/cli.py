@@ -126,7 +126,8 @@ def _known(what, name, names):
 
 data_help = "A folder or zip with the CSVs, or 'sample' for the small sample in the package."
 RunArg = A[Path, Arg(metavar='RUN', help='Directory of a finished run.')]
-Device = A[str, Opt(**_one_of('auto','cpu','cuda','mps'), help='Where to compute; auto is a GPU that works, else the CPU.')]
+Device = A[str, Opt(**_one_of('auto','cpu','cuda','mps'),
+    help='Where to compute; auto is a GPU that works, else the CPU.')]
 Competition = A[str, Opt(help="The competition's name in its address.")]
 
 # %% ../nbs/19_cli.ipynb #21487192
@@ -272,12 +273,13 @@ def submit(
     message:A[str, Opt('--message', '-m', help='What to remember it by.')]=...,
     competition:Competition='digit-recognizer',
     wait:A[int, Opt(min=0, metavar='SECONDS', help='How long to wait for the score.')]=600,
+    force:A[bool, Opt('--force', help='Submit also what check warns of, such as one class for every row.')]=False,
 ):
     "Check a submission, send it to Kaggle and print its score."
     from digitfast.kaggle import submit_to_kaggle
     from digitfast.read import find_data
     if data is None: data = find_data(competition)
-    sub = submit_to_kaggle(submission, message, competition, data, wait, say)
+    sub = submit_to_kaggle(submission, message, competition, data, wait, say, force)
     left = '' if sub.left is None else f"; {sub.left} more today"
     done = f"submitted as {sub.ref}, {sub.status}: see {sub.url}" if sub.score is None else f"score {sub.score}"
     result(sub._asdict(), done+left)
