@@ -28,7 +28,7 @@ from .predict import predict_rows, predict_test
 from .rundir import Preds, Run, RunDir, RunLog, read_checkpoint, read_metrics, resumable
 from .job import Job, _pct, _sources, check_imports, import_source, imported, in_python, load_data, locate_data, loss_name, spoken
 from .spread import check_address, gpus, spread
-from .table import predict_csv
+from .rows import predict_csv
 
 # %% ../nbs/16_train.ipynb #fa9c823f
 def _given(recipe, changes, **given):
@@ -113,7 +113,7 @@ def make(self:Job,
     if 'metrics' in given:
         acc = LossAccuracy(given.get('loss_func') or losses[recipe.loss](len(dls.vocab), 0.))
         given['metrics'] = [acc, *(o for o in given['metrics'] if getattr(o, 'name', fn_name(o))!='accuracy')]
-    learn = recipe.learner(dls, precision=self.info['precision'], **given)
+    learn = recipe.learner(dls, precision=self.info['precision'], graph=self.info.get('graph', True), **given)
     if 'loss_func' in given: learn.model.config['loss'] = loss_name(given['loss_func'], len(dls.vocab))
     self.say_net(recipe, learn, k)
     return recipe,learn
@@ -171,7 +171,7 @@ def train_one(self:Job,
     why = self.save_model(learn, known=isinstance(recipe.arch, str) or archs.get(fn_name(recipe.arch)) is recipe.arch)
     if self.n_test: p.test_probs,canary = predict_test(learn, self.data.test, probs, recipe.tta)
     m = dict(recipe=self.name, arch=fn_name(recipe.arch), params=n_params(learn.model), epochs=len(history), seed=self.info['seed'], device=str(dls.device),
-             precision=learn.precision, threads=torch.get_num_threads(), lr=float(recipe.lr), n_train=len(dls.train_ds), canary_rows=canary,
+             precision=learn.precision, graph=learn.graphed, threads=torch.get_num_threads(), lr=float(recipe.lr), n_train=len(dls.train_ds), canary_rows=canary,
              seconds=dict(load=self.load, train=seconds, predict=time.perf_counter()-t))
     if k is not None: m['member'] = k
     if why: m['no_model'] = why
@@ -386,6 +386,7 @@ def train(
     loss_func=None, # A loss with `activation` and `decodes`, in place of the recipe's
     opt_func=None, # As for fastai's `Learner`, in place of the recipe's
     metrics=None, # Further metrics
+    graph=True, # The training step as one graph, on a GPU and where all in it allows it?
     command=False, # Give advice for the command, rather than for Python?
     **changes # Fields of the recipe to change: arch, epochs, lr, bs, valid_pct, folds, …; None leaves them
 )->Run:
@@ -399,7 +400,7 @@ def train(
         _check_members(recipe, member, scheduler)
         out = Run(out or Path('runs')/f"{time.strftime('%Y-%m-%d_%H%M%S')}_{name}")
         options = {k:v for k,v in dict(test=test and str(test), label=label, transpose=transpose).items() if v} or base.get('options', {})
-        own = dict(seed=seed, precision=precision, device=device, member=member)
+        own = dict(seed=seed, precision=precision, device=device, member=member, graph=graph)
         own = {k:base.get(k) if v is None else v for k,v in own.items()}
         if base.get('threads') and base['threads']!=torch.get_num_threads(): torch.set_num_threads(base['threads'])
         job = Job(None, recipe, name, out, own, tell, tick, given, base.get('drop') if drop is None else drop, t0)
@@ -424,7 +425,7 @@ def open(self:Job,
     self.drop = () if self.drop is None else read_drop(self.drop, len(self.data.train))
     own,d = self.info,self.data
     self.info = dict(path=path, data=dict(name=d.name, sha256=d.sha256), options=options, recipe=self.recipe.settings(), threads=torch.get_num_threads(),
-                     seed=42 if own['seed'] is None else own['seed'], precision=own['precision'] or 'auto', device=str(own['device'] or 'auto'), member=own['member'],
+                     seed=42 if own['seed'] is None else own['seed'], precision=own['precision'] or 'auto', device=str(own['device'] or 'auto'), member=own['member'], graph=own['graph'],
                      given=_names(self.given), imports=dict(imported), drop=dict(rows=self.drop.tolist()) if len(self.drop) else None,
                      kind=type(self.recipe).__name__)
     self.info = json.loads(json.dumps(self.info))

@@ -19,7 +19,7 @@ from digitfast.recipe import Recipe, recipes
 from digitfast.rundir import Run
 from digitfast.save import save_run
 from digitfast.submit import check_submission
-from digitfast.table import predict_csv
+from digitfast.rows import predict_csv
 from digitfast.train import ensemble, train
 from conftest import TINY, csvs, digits
 
