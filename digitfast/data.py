@@ -4,13 +4,13 @@
 
 # %% auto #0
 __all__ = ['RowToImage', 'pixel_stats', 'DigitDL', 'NormalizePixels', 'DigitBlock', 'digit_splitter', 'same_images', 'rows_frame',
-           'DigitDataLoaders', 'read_mnist']
+           'DigitDataLoaders']
 
 # %% ../nbs/02_data.ipynb #f0d44682
 from .core import DataError, DigitError
-from .read import DigitData, check_frame, pixel_cols, read_csvs
-from .device import digit_device
-import hashlib, math, warnings, zlib
+from .read import check_frame, pixel_cols, read_csvs, read_mnist
+from .device import digit_device, predict_bs
+import math, warnings, zlib
 import numpy as np, pandas as pd, torch
 from collections import Counter
 from pathlib import Path
@@ -462,7 +462,7 @@ class DigitDataLoaders(DataLoaders):
         classes=None, # Classes, in order; those of the labels if None
         batch_tfms=None, # Transforms of training batches, such as `aug_transforms`
         bs=64, # Batch size, made smaller where there are fewer training rows
-        val_bs=256, # Batch size of validation and prediction
+        val_bs=None, # Batch size of validation and prediction; as `predict_bs` says if None
         device='auto', # As for `digit_device`
         mean=None, # Mean of the pixels in 0..1, taken from the training rows if None
         std=None, # Their standard deviation, likewise
@@ -477,7 +477,8 @@ class DigitDataLoaders(DataLoaders):
         n,df = len(trn),df.iloc[np.concatenate([trn,val]).astype(int)]
         dblock = _SliceBlock((DigitBlock(pixel_cols(df), mean, std), CategoryBlock(vocab=classes, sort=False)), get_y=ColReader('label'),
                              splitter=lambda _: (slice(n),slice(n,None)), item_tfms=kwargs.pop('item_tfms', None), batch_tfms=batch_tfms)
-        dls = dblock.dataloaders(df, bs=min(bs, len(trn)), val_bs=val_bs, device=digit_device(device), path=path, **kwargs)
+        dls = dblock.dataloaders(df, bs=min(bs, len(trn)), val_bs=val_bs or predict_bs(digit_device(device), df.shape[1]-1),
+                                 device=digit_device(device), path=path, **kwargs)
         return cls(*dls.loaders, path=dls.path, device=dls.device)
 
     @classmethod
@@ -500,42 +501,6 @@ class DigitDataLoaders(DataLoaders):
     def test_dl(self, test_items, **kwargs):
         "A DataLoader for `test_items`: a frame, rows of one, or arrays of pixels 0 to 255"
         return super().test_dl(rows_frame(test_items, self.row2im.cols), **kwargs)
-
-# %% ../nbs/02_data.ipynb #ea357fdc
-def _check_idx(raw):
-    "Hold the four IDX files in the folder `raw` to their format, whose first bytes say how long they are"
-    for part in ('train','t10k'):
-        n = {}
-        for kind,magic,dims in (('images-idx3',2051,3), ('labels-idx1',2049,1)):
-            f = raw/f'{part}-{kind}-ubyte'
-            if not f.is_file(): raise DataError(f"{f} is missing: use download=True, or put MNIST's four unpacked IDX files there")
-            size = f.stat().st_size
-            with f.open('rb') as o: b = o.read(4+4*dims)
-            head = np.frombuffer(b[:len(b)//4*4], '>u4')
-            if not len(head) or head[0]!=magic: raise DataError(f"{f}: magic number {head[0] if len(head) else 'missing'}, expected {magic}: it is no IDX file of MNIST's {kind.split('-')[0]}")
-            want = 4+4*dims+int(np.prod(head[1:].astype(np.int64)))
-            if len(head)!=1+dims or size!=want: raise DataError(f"{f}: {size:,} bytes, expected {want:,} as its header says: it is cut short or damaged, get it again")
-            n[kind] = int(head[1])
-        if len(set(n.values()))>1: raise DataError(f"{raw}: {part} has {n['images-idx3']:,} images and {n['labels-idx1']:,} labels, expected as many of one as of the other")
-
-def read_mnist(
-    root, # Folder that holds, or is to hold, torchvision's `MNIST/raw`
-    download=False, # Get the files if they are not there?
-)->tuple: # (`DigitData` of the training and then the test images, number of training images)
-    "MNIST's own files through torchvision. Raises `DataError` naming a file that is missing, cut short or none of MNIST's."
-    from torchvision.datasets import MNIST
-    raw = Path(root)/'MNIST'/'raw'
-    if download:
-        try: MNIST(root, download=True)
-        except (OSError, RuntimeError) as e: raise DataError(f"MNIST could not be downloaded into {root}: {str(e).splitlines()[0]}") from None
-    _check_idx(raw)
-    x,y = zip(*((o.data.numpy(), o.targets.numpy()) for o in (MNIST(root, train=t) for t in (True,False))))
-    if x[0].shape[1:]!=x[1].shape[1:] or x[0].shape[1]!=x[0].shape[2]: raise DataError(f"{raw}: images of {x[0].shape[1:]} and {x[1].shape[1:]} pixels, expected squares of one size")
-    df = pd.DataFrame(np.concatenate(x).reshape(sum(map(len, x)), -1), columns=[f'pixel{i}' for i in range(x[0][0].size)])
-    df.insert(0, 'label', np.concatenate(y))
-    sha = hashlib.sha256(b''.join((raw/f'{p}-{k}-ubyte').read_bytes() for p in ('train','t10k') for k in ('images-idx3','labels-idx1'))).hexdigest()
-    note = "MNIST's images contain the competition's test set, so no submission is written: its score would not be honest"
-    return DigitData(train=df, test=None, sample=None, test_ids=None, name='MNIST', sha256=sha, notes=(note,)), len(x[0])
 
 # %% ../nbs/02_data.ipynb #6200e270
 @patch(cls_method=True)

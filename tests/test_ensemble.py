@@ -8,7 +8,7 @@ from digitfast.data import digit_splitter
 from digitfast.export import load_net
 from digitfast.recipe import Recipe, get_recipe
 from digitfast.measure import versus
-from digitfast.train import ensemble, predict_csv, predict_pictures, train
+from digitfast.train import ensemble, predict_csv, train
 from digitfast.rundir import read_metrics
 from digitfast.predict import predict_rows
 from digitfast.cli import main
