@@ -23,6 +23,7 @@ from digitfast.interpret import (
 from digitfast.report import write_report
 from digitfast.image import read_picture
 from digitfast.train import ensemble, predict_csv, train
+from digitfast.save import save_run
 from digitfast.compare import compare
 from digitfast.kaggle import submit_to_kaggle
 from digitfast.publish import publish_kernel
