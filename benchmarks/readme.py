@@ -1,4 +1,4 @@
-"""Render README.md from nbs/index.ipynb: `python benchmarks/readme.py`.
+"""Render README.md from nbs/index.ipynb, and the pages beside it: `python benchmarks/readme.py`.
 
 Tables come from the CSVs in benchmarks/results, where the notebook has a line `<!-- table: NAME -->`."""
 from pathlib import Path
@@ -10,14 +10,31 @@ from nbconvert import MarkdownExporter
 
 here = Path(__file__).parent
 
+# The five articles, by a letter each; what the figure is that a system's article reports
+articles = {'A': 'gurtaj1, [MNIST SGD, Linear Functions, and Convolutions](https://gurtaj1.github.io/blog/2023/09/02/mnist-sgd-linear-functions-and-convolutions.html)',
+            'B': '[seyong2](https://github.com/seyong2), Predicting Digits using Neural Network',
+            'C': 'an unnamed author, MNIST Digit Classification using PyTorch (21 November 2024)',
+            'D': '[Pratik Kumar](https://pr2tik1.github.io), Digit Recognition using MLP in PyTorch',
+            'E': '[RathanakSreang](https://github.com/RathanakSreang/PyTorchScholarshipLesson/tree/master/hand-written-digit), on Viblo'}
+figures = {'average': ('A', 'Kaggle'), 'linear': ('A', 'training rows'), 'two-layer': ('A, mended', ''), 'two-layer-broadcast': ('A', 'training rows'),
+           'two-layer-learner': ('A', 'training rows'), 'stride2': ('A', 'training rows'), 'mlp-100': ('B', 'rows kept aside'), 'mlp-25-25': ('C', 'last batch'),
+           'mlp-512-256': ('D', ''), 'mlp-512-512': ('E', 'Kaggle')}
+
 def systems():
     "What `digitfast compare` measured, a row a system"
-    t,runs = pd.read_csv(here/'results'/'compare.csv', dtype=dict(reported=str)),pd.read_csv(here/'results'/'runs.csv')
-    rows = [f"| `{r.system}` | {'–' if pd.isna(r.reported) else r.reported} | {r['mean']:.4f} ± {r.sd:.4f} | {r.parameters:,} | {r.epochs} | {r.seconds:.0f} |" for _,r in t.iterrows()]
+    t = pd.read_csv(here/'results'/'compare.csv', dtype=dict(reported=str))
+    runs = pd.read_csv(here/'results'/'runs.csv')
+    def row(r):
+        source,what = figures.get(r.system, ('–', ''))
+        said = '–' if pd.isna(r.reported) else f'{r.reported}, {what}'
+        return f"| `{r.system}` | {source} | {said} | {r['mean']:.4f} ± {r.sd:.4f} | {r.parameters:,} | {r.seconds:.0f} |"
     o = runs.iloc[0]
-    return '\n'.join(['| recipe | reported | measured | parameters | epochs | seconds |', '|---|---:|---:|---:|---:|---:|', *rows, '',
-                      f"Accuracy on {round(o.rows/9):,} held-out rows of `train.csv` after training on the others: mean and standard deviation over {t.seeds.min()} seeds. "
-                      f"{o.device.upper()}, {o.threads} thread{'' if o.threads==1 else 's'}, {runs.date.max()}. Seconds are of training; the machine was shared, so read them as an order of magnitude."])
+    threads = f"{o.threads} thread{'' if o.threads==1 else 's'}"
+    return '\n'.join([
+        '| recipe | article | reported, on | measured | parameters | seconds |', '|---|---|---|---:|---:|---:|', *(row(r) for _,r in t.iterrows()), '',
+        f"Measured: {round(o.rows/9):,} held-out rows of `train.csv`, mean and standard deviation over {t.seeds.min()} seeds; "
+        f"{o.device.upper()}, {threads}, {runs.date.max()}; seconds of training on a shared machine, an order of magnitude. Articles: "
+        + '; '.join(f'{k} {v}' for k,v in articles.items()) + '.'])
 
 def _mean(t, col):
     "Mean seconds of each system that reached `col` in all its trainings"
@@ -131,6 +148,48 @@ def render():
     md = re.sub(r'\]\((?!https?:|#|/)(\d\d|tutorials|images)', r'](nbs/\1', md)
     return re.sub(r'\n{3,}', '\n\n', md).strip()+'\n'
 
+pages = {
+    'promises': ('What digitfast promises', """Each promise has tests of its own; `python -m pytest` runs the quick part of each, `-m slow` the rest, and
+`python benchmarks/promises.py` both, and counts.
+
+<!-- table: promises -->"""),
+    'planning': ('Planning past one machine', '<!-- table: planning -->'),
+    'benchmarks': ('Benchmarks', """What stands in the README's tables, how to repeat it, and the pictures. Every benchmark is a script in `benchmarks/` that takes the competition's zip,
+writes a CSV into `benchmarks/results/` with the date, the machine, the versions and the command, and is rendered by `python benchmarks/readme.py`.
+
+## Speed
+
+<!-- table: speed -->
+
+![Seconds of training to an accuracy on held-out rows](../benchmarks/results/time_to_accuracy.png)
+
+![Batches, loaded](../benchmarks/results/loading.png)
+
+![Memory and time by rows](../benchmarks/results/scale.png)
+
+## How right
+
+<!-- table: accuracy -->
+
+## Ingredients
+
+<!-- table: ascent -->
+
+## Systems
+
+<!-- table: systems -->
+
+![Error of each system](../benchmarks/results/compare.png)"""),
+}
+
+def page(name):
+    "A page beside the README"
+    title,text = pages[name]
+    text = re.sub(r'<!-- table: (\w+) -->', lambda m: tables[m[1]](), text)
+    return f'# {title}\n\n{text}\n'.replace('](tutorials/', '](../nbs/tutorials/')
+
 if __name__=='__main__':
     fill(here.parent/'nbs'/'tutorials'/'06_the_ascent.ipynb')
     (here.parent/'README.md').write_text(render(), encoding='utf-8')
+    (here.parent/'docs').mkdir(exist_ok=True)
+    for name in pages: (here.parent/'docs'/f'{name}.md').write_text(page(name), encoding='utf-8')
