@@ -10,6 +10,7 @@ __all__ = ['show_digits', 'plot_class_balance', 'read_history', 'plot_history', 
 from .core import DigitError, RunError, short_name
 from .read import pixel_cols
 from .measure import calibration, wilson
+from .rundir import Run, history_cols, read_table
 import math
 import numpy as np, pandas as pd
 import matplotlib.pyplot as plt
@@ -93,10 +94,8 @@ def read_history(
         df = pd.DataFrame(list(rec.values), columns=list(rec.metric_names[1:-1])).astype(float)
         df.insert(0, 'epoch', range(len(df)))
         return df.assign(lr=[float(rec.lrs[i-1]) for i in rec.iters])
-    f = Path(o)/'history.csv' if Path(o).is_dir() else Path(o)
-    try: df = pd.read_csv(f).apply(pd.to_numeric)
-    except (OSError, ValueError) as e: raise RunError(f"{f} can't be read ({e}): take a whole copy of the run") from None
-    if lost := [c for c in ('epoch','train_loss','valid_loss','accuracy') if c not in df]: raise RunError(f"{f} has no column {lost[0]}: it is no run's history")
+    df = Run(o).history() if Path(o).is_dir() else read_table(o, history_cols)
+    if df is None: raise RunError(f"{o} has no history.csv, so there is no history to draw")
     return df
 
 def plot_history(

@@ -12,6 +12,7 @@ import gc, math
 import numpy as np, pandas as pd, torch
 from contextlib import nullcontext
 from fastai.callback.core import Callback
+from fastai.callback.progress import ProgressCallback # gives a Learner `no_bar`
 
 # %% ../nbs/08_predict.ipynb #2dd36d70
 class ShiftTTA(Callback):

@@ -10,8 +10,8 @@ from .core import DigitError, RunError
 from .device import versions
 from .core import write_file
 from .interpret import short_name, plot_calibration, plot_class_accuracy, plot_confusion, plot_history, plot_lr_find, read_history
-from .measure import Preds, calibration, most_confused, read_preds, score_interval, suspicious_labels, wilson, worst_mistakes
-from .rundir import read_metrics
+from .measure import calibration, most_confused, read_preds, score_interval, suspicious_labels, wilson, worst_mistakes
+from .rundir import Run
 import base64, html, io, re, warnings
 import matplotlib as mpl, numpy as np, pandas as pd
 from contextlib import contextmanager
@@ -191,14 +191,6 @@ def render_report(
         ece_text=f"It is {_pct(sure)} sure on average and right on {_pct(k/len(p))} of the rows. Its expected calibration error, over 15 bins of confidence, is {_pct(ece)}.")
 
 # %% ../nbs/13_report.ipynb #37c584bf
-def _lr_curve(run):
-    "(rates, losses) of a run that used `lr_find`, or None"
-    f = run/'lr_find.csv'
-    if not f.exists(): return None
-    try: df = pd.read_csv(f)[['lr','loss']].astype(float)
-    except (OSError, ValueError, KeyError) as e: raise RunError(f"{f} can't be read ({e}): take a whole copy of the run") from None
-    return df.lr,df.loss
-
 class Report:
     "A page of HTML, shown in a notebook"
     def __init__(self, html): self.html = html
@@ -218,9 +210,8 @@ def report(
         cfg,lr = getattr(o.model, 'config', {}),getattr(o, 'lr_curve', None)
         m = dict(arch=cfg.get('arch'), params=sum(q.numel() for q in o.model.parameters()), n_train=len(o.dls.train_ds), device=str(o.dls.device), precision=getattr(o, 'precision', None), versions=versions())
         return Report(render_report(read_preds(o), m, read_history(o) if getattr(o.recorder, 'lrs', None) else None, lr))
-    run = Path(o)
-    return Report(render_report(read_preds(run), read_metrics(run), read_history(run) if (run/'history.csv').exists() else None, _lr_curve(run),
-                                read_preds(run, 'oof.npz') if (run/'oof.npz').exists() else None))
+    run = Run(o)
+    return Report(render_report(run.predictions(), run.metrics, run.history(), run.lr_curve(), run.oof()))
 
 def write_report(
     run, # A finished run's directory

@@ -23,7 +23,7 @@ from .rundir import RunDir, RunLog, read_checkpoint, resumable
 from .spread import gpus, spread
 import io, json, shutil, tempfile, time, warnings
 import numpy as np, pandas as pd, torch
-from dataclasses import asdict, replace
+from dataclasses import replace
 from importlib.util import find_spec
 from fastcore.all import noop
 from functools import reduce
@@ -82,7 +82,8 @@ def train(
     "Train by `recipe` on `data` and leave a run directory: model or members, metrics, predictions and a checked submission. Raises `DigitError` with what to do."
     t0 = time.perf_counter()
     name = recipe if isinstance(recipe, str) else 'custom'
-    recipe = replace(get_recipe(recipe) if isinstance(recipe, str) else recipe, **{k:v for k,v in changes.items() if v is not None})
+    if isinstance(recipe, str): recipe = get_recipe(recipe)
+    recipe = recipe.but(**{k:v for k,v in changes.items() if v is not None})
     if member is not None and not 0<=member<recipe.members: raise DigitError(f"there is no member {member} of {recipe.members}: they are numbered from 0. Ask for an ensemble with --members N")
     if scheduler and (recipe.members==1 or member is not None): raise DigitError("a scheduler is for the members of an ensemble: add --members N, or leave it out")
     out = Path(out) if out else Path('runs')/f"{time.strftime('%Y-%m-%d_%H%M%S')}_{name}"
@@ -99,7 +100,7 @@ def train(
         for o in d.notes: say(f"note: {o}")
         for o in [] if d.test is None else unlike(looks(d.train), d.test): say(f"warning: {o}")
         t_load = time.perf_counter()-t0
-        info = json.loads(json.dumps(dict(path=str(path if path=='sample' else Path(path).resolve()), data=dict(name=d.name, sha256=d.sha256, **(dict(options=d.options) if d.options else {})), recipe=asdict(recipe), seed=seed,
+        info = json.loads(json.dumps(dict(path=str(path if path=='sample' else Path(path).resolve()), data=dict(name=d.name, sha256=d.sha256, **(dict(options=d.options) if d.options else {})), recipe=recipe.settings(), seed=seed,
                                           threads=torch.get_num_threads(), precision=precision, device=device, member=member)))
         if state: _same_run(state['info'], info, out)
         if resume and not state: say("nothing to resume: this run starts from the beginning")

@@ -371,7 +371,7 @@ def test_recipe_is_frozen_data():
 def test_recipe_names_what_exists(name):
     from digitfast.models import archs
     r = recipes[name]
-    assert r.arch in archs and r.opt in [*opts,'by_hand'] and r.loss in losses and r.source and 0<r.valid_pct<1
+    assert r.arch in archs and r.opt in opts and r.loss in losses and r.source and 0<r.valid_pct<1
 
 def test_epochs_follow_from_rows():
     r = Recipe(images=1000)

@@ -53,8 +53,8 @@ def evil_run(path, **kw):
     a.update(classes=np.array(EVIL), valid_labels=np.array(EVIL)[a['valid_labels']])
     run = a_run(path, **a)
     b = EVIL[0]
-    (run/'metrics.json').write_text(json.dumps(dict(format=1, recipe=b, arch=b, params=b, epochs=[b], lr={b:1}, seed=b, settings=b, date=b, data=dict(name=b, sha256=b), versions={b:b},
-                                                    seconds=dict(train=b), device=b, same_valid=b, canary_rows=b)))
+    (run/'metrics.json').write_text(json.dumps(dict(format=1, recipe=b, arch=b, date=b, data=dict(name=b, sha256=b), versions={b:b}, device=b, precision=b,
+                                                    settings=dict(opt=b, bs=b), more={b:b})))
     HIST.to_csv(run/'history.csv', index=False)
     return run
 
@@ -123,7 +123,7 @@ def test_a_run_without_pictures_history_or_mistakes(tmp_path):
     page = Page(write_report(a_run(tmp_path/'b', **fake(n=30, c=2, wrong=0))).read_text())
     words = page.words()
     assert '100.00 %' in words and '0 wrong' in words and 'No two classes are confused' in words and 'There are none' in words and 'one in' not in words
-    words = Page(write_report(a_run(tmp_path/'c', **{k:v for k,v in fake(wrong=5).items() if k not in ('classes','images','image_rows')})).read_text()).words()
+    words = Page(write_report(a_run(tmp_path/'c', **{k:v for k,v in fake(wrong=5).items() if k not in ('images','image_rows')})).read_text()).words()
     assert 'Pictures of them' in words
 
 def test_labels_that_look_wrong_are_told_by_their_line(run):
