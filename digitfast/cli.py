@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['epilog', 'app', 'command', 'flags', 'data_help', 'RunArg', 'Device', 'Competition', 'TrainData', 'Test', 'Label',
-           'Transpose', 'RecipeName', 'Arch', 'Epochs', 'LR', 'BS', 'ValidPct', 'Seed', 'Precision', 'Members',
-           'Member', 'Scheduler', 'Out', 'Resume', 'SubmissionArg', 'CheckData', 'say', 'result', 'main', 'train',
-           'predict', 'check', 'submit', 'publish', 'compare', 'versus', 'ensemble', 'report', 'demo', 'export',
-           'models', 'info']
+           'Transpose', 'RecipeName', 'Arch', 'Epochs', 'LR', 'BS', 'ValidPct', 'Seed', 'Precision', 'NoGraph',
+           'Members', 'Member', 'Scheduler', 'Out', 'Resume', 'SubmissionArg', 'CheckData', 'say', 'result', 'main',
+           'train', 'predict', 'check', 'submit', 'publish', 'compare', 'versus', 'ensemble', 'report', 'demo',
+           'export', 'models', 'info']
 
 # %% ../nbs/19_cli.ipynb #78871353
 import json, math, os, sys, traceback
@@ -126,7 +126,7 @@ def _known(what, name, names):
 
 data_help = "A folder or zip with the CSVs, or 'sample' for the small sample in the package."
 RunArg = A[Path, Arg(metavar='RUN', help='Directory of a finished run.')]
-Device = A[str, Opt(**_one_of('auto','cpu','cuda'), help='Where to compute; auto is a GPU that works, else the CPU.')]
+Device = A[str, Opt(**_one_of('auto','cpu','cuda','mps'), help='Where to compute; auto is a GPU that works, else the CPU.')]
 Competition = A[str, Opt(help="The competition's name in its address.")]
 
 # %% ../nbs/19_cli.ipynb #21487192
@@ -174,6 +174,7 @@ Seed = A[int, Opt(min=0, max=2**32-1,
 # %% ../nbs/19_cli.ipynb #e9f5d43b
 Precision = A[str, Opt(**_one_of('auto','fp32','bf16','fp16'),
     help="Arithmetic of the net; auto is the recipe's where the processor is good at it.")]
+NoGraph = A[bool, Opt('--no-graph', help='On a GPU, take the training steps one by one and not as one graph.')]
 Members = A[Optional[int], Opt(min=1, metavar='N', help="Nets to train and average, if not the recipe's: an ensemble.")]
 Member = A[Optional[int], Opt(min=0, metavar='K',
     help='Train only this member, 0 to N-1; join them with digitfast ensemble.')]
@@ -188,7 +189,7 @@ def train(
     data:TrainData=None, test:Test=None, label:Label=None, transpose:Transpose=False,
     recipe:RecipeName='quick', arch:Arch=None, epochs:Epochs=None, lr:LR=None, bs:BS=None,
     valid_pct:ValidPct=None,
-    seed:Seed=42, precision:Precision='auto', device:Device='auto',
+    seed:Seed=42, precision:Precision='auto', device:Device='auto', no_graph:NoGraph=False,
     members:Members=None, member:Member=None, scheduler:Scheduler=None,
     out:Out=None, resume:Resume=False,
 ):
@@ -201,7 +202,7 @@ def train(
     if resume and out is None: raise typer.BadParameter('--resume needs --out DIR, the directory of the unfinished run')
     fields,bar = dict(arch=arch, epochs=epochs, lr=lr, bs=bs, valid_pct=valid_pct, members=members),_Bar()
     try: path = run.train(data, recipe, out, seed, precision, device, resume, member, scheduler,
-                          say=say, tick=bar, test=test, label=label, transpose=transpose, **fields)
+                          say=say, tick=bar, test=test, label=label, transpose=transpose, graph=not no_graph, **fields)
     finally: bar.stop()
     if flags['json'] or flags['quiet']: result(run.read_metrics(path), str(path))
 
@@ -260,6 +261,7 @@ def check(submission:SubmissionArg, data:CheckData=None):
     info = check_submission(submission, data)
     result(info, f"{submission}: {info['rows']:,} rows, columns {' and '.join(info['columns'])}",
            "labels: "+', '.join(f'{k} {v:,}' for k,v in info['labels'].items()),
+           *(f"warning: {o}" for o in info['warnings']),
            f"ids and labels fit {info['against']}: Kaggle will accept it" if data else
            "the form is right; without DATA its ids could not be compared with a test set's")
 

@@ -313,6 +313,7 @@ def learner(self:Recipe,
     dls, # From `self.dls`
     precision='auto', # As for `best_precision`
     cbs=None, # Further callbacks
+    graph=True, # The training step as one graph, on a GPU and where all in it allows it?
     loss_func=None, # The recipe's if None
     opt_func=None, # The recipe's if None
     **kwargs
@@ -324,7 +325,7 @@ def learner(self:Recipe,
     own = [EMA(self.ema)]*(self.ema>0) + [ValidEvery(self.valid_every)]*(self.valid_every>1)
     own += dict(fp32=[], bf16=[BF16()], fp16=[MixedPrecision()])[precision]
     loss = loss_func or losses[self.loss](len(dls.vocab), self.smooth)
-    kwargs |= dict(loss_func=loss, opt_func=opt_func or opts[self.opt], wd=self.wd, cbs=L(cbs)+own)
+    kwargs |= dict(loss_func=loss, opt_func=opt_func or opts[self.opt], wd=self.wd, cbs=L(cbs)+own, graph=graph)
     try: learn = digit_learner(dls, self.arch, self.arch_kwargs, **kwargs)
     except (TypeError, ValueError, RuntimeError) as e:
         raise DigitError(f"architecture '{fn_name(self.arch)}' can't be built from {self.arch_kwargs}: {e}") from e

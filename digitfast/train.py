@@ -77,6 +77,7 @@ def train(
     test=None, # The test CSV, where it is another than the one in `data`
     label=None, # Name of the column with the labels
     transpose=False, # Turn each image about its diagonal?
+    graph=True, # The training step as one graph, on a GPU and where all in it allows it?
     **changes # Fields of the recipe to change: arch, epochs, lr, bs, valid_pct, …; None leaves them
 )->Path: # The run's directory
     "Train by `recipe` on `data` and leave a run directory: model or members, metrics, predictions and a checked submission. Raises `DigitError` with what to do."
@@ -101,7 +102,7 @@ def train(
         for o in [] if d.test is None else unlike(looks(d.train), d.test): say(f"warning: {o}")
         t_load = time.perf_counter()-t0
         info = json.loads(json.dumps(dict(path=str(path if path=='sample' else Path(path).resolve()), data=dict(name=d.name, sha256=d.sha256, **(dict(options=d.options) if d.options else {})), recipe=recipe.settings(), seed=seed,
-                                          threads=torch.get_num_threads(), precision=precision, device=device, member=member)))
+                                          threads=torch.get_num_threads(), precision=precision, device=device, member=member, graph=graph)))
         if state: _same_run(state['info'], info, out)
         if resume and not state: say("nothing to resume: this run starts from the beginning")
         job = d, recipe, name, out, info
@@ -123,7 +124,7 @@ def _train(d, recipe, name, out, info, say, tick, t0, t_load, whole=True):
     if k is not None: recipe = recipe.member(k)
     dls = recipe.dls(d.train, k, device=info['device'], path=out)
     seed_all((info['seed']+1000*(k or 0))%2**32, dls)
-    learn = recipe.learner(dls, precision=info['precision'])
+    learn = recipe.learner(dls, precision=info['precision'], graph=info.get('graph', True))
     n_epoch,n_train = recipe.n_epoch(len(dls.train_ds)),len(dls.train_ds)
     n_par = sum(p.numel() for p in learn.model.parameters())
     threads = torch.get_num_threads()
@@ -150,7 +151,7 @@ def _train(d, recipe, name, out, info, say, tick, t0, t_load, whole=True):
     canary = 0
     if d.test is not None: arrays['test_probs'],canary = predict_test(learn, d.test, probs, recipe.tta)
     if hasattr(learn, 'lr_curve'): write_file(out/'lr_find.csv', pd.DataFrame(zip(*learn.lr_curve), columns=['lr','loss']).astype(float).to_csv(index=False))
-    metrics = dict(recipe=name, arch=recipe.arch, params=n_par, epochs=n_epoch, seed=info['seed'], device=str(dls.device), precision=learn.precision, threads=threads, lr=float(recipe.lr),
+    metrics = dict(recipe=name, arch=recipe.arch, params=n_par, epochs=n_epoch, seed=info['seed'], device=str(dls.device), precision=learn.precision, graph=learn.graphed, threads=threads, lr=float(recipe.lr),
                    n_train=n_train, canary_rows=canary, seconds=dict(load=t_load, train=t2-t1, predict=time.perf_counter()-t2), **({} if k is None else dict(member=k)))
     return _finish(d, out, info, arrays, metrics, pd.DataFrame(log.history, columns=log.names), say, t0, whole)
 

@@ -8,10 +8,11 @@ REPO = Path(__file__).parent.parent
 BIG = Path(os.environ.get('DIGITFAST_DATA') or REPO.parent/'shared'/'data'/'digit-recognizer.zip')
 
 def pytest_collection_modifyitems(items):
-    cuda = [o for o in items if 'cuda' in o.keywords]
+    cuda = [o for o in items if o.get_closest_marker('cuda')]
     if not cuda: return
-    from digitfast.device import _cuda_error
-    if _cuda_error(): [o.add_marker(pytest.mark.skip(reason=f'needs a GPU: {_cuda_error()}')) for o in cuda]
+    from digitfast.device import device_error
+    why = device_error('cuda')
+    if why: [o.add_marker(pytest.mark.skip(reason=f'needs a GPU: {why}')) for o in cuda]
 
 def digits(n=60, side=8, n_class=3, seed=0, classes=None, prefix='pixel', label=True):
     "A frame of `n` easy images: class k has a bright bar in row k+1 on a dim, noisy ground; no two alike"

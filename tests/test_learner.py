@@ -350,11 +350,14 @@ def test_bf16_learner_exports(in_tmp):
 
 def test_best_precision(monkeypatch):
     cpu,gpu = torch.device('cpu'),torch.device('cuda')
-    assert [best_precision('auto', cpu), best_precision('fp32', cpu, 'bf16'), best_precision('bf16', cpu), best_precision('auto', gpu, 'bf16'), best_precision('fp16', gpu)]==['fp32','fp32','bf16','fp16','fp16']
+    assert [best_precision('auto', cpu), best_precision('fp32', cpu, 'bf16'), best_precision('bf16', cpu), best_precision('fp16', gpu)]==['fp32','fp32','bf16','fp16']
+    for cap,want in ((7,5),'fp32'),((8,0),'bf16'),((9,0),'bf16'):
+        monkeypatch.setattr(torch.cuda, 'get_device_capability', lambda device=None: cap)
+        assert best_precision('auto', gpu, 'bf16')==want
     for caps,want in ({},'fp32'),({'avx512_bf16':True},'bf16'),({'amx_bf16':True},'bf16'),({'avx512_bf16':False},'fp32'):
         monkeypatch.setattr(torch.cpu, 'get_capabilities', lambda: caps, raising=False)
         assert best_precision('auto', cpu, 'bf16')==want
-    with pytest.raises(DigitError, match='needs a GPU'): best_precision('fp16', cpu)
+    with pytest.raises(DigitError, match='NVIDIA GPU'): best_precision('fp16', cpu)
     with pytest.raises(DigitError, match='fp8'): best_precision('fp8', gpu)
 
 # ---- recipes
