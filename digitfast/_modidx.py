@@ -142,6 +142,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                   'digitfast.device.best_precision': ('device.html#best_precision', 'digitfast/device.py'),
                                   'digitfast.device.device_error': ('device.html#device_error', 'digitfast/device.py'),
                                   'digitfast.device.digit_device': ('device.html#digit_device', 'digitfast/device.py'),
+                                  'digitfast.device.predict_bs': ('device.html#predict_bs', 'digitfast/device.py'),
                                   'digitfast.device.versions': ('device.html#versions', 'digitfast/device.py')},
             'digitfast.export': { 'digitfast.export.PixelsToProbs': ('export.html#pixelstoprobs', 'digitfast/export.py'),
                                   'digitfast.export.PixelsToProbs.__init__': ('export.html#pixelstoprobs.__init__', 'digitfast/export.py'),

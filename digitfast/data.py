@@ -9,7 +9,7 @@ __all__ = ['RowToImage', 'pixel_stats', 'NormalizePixels', 'DigitDL', 'DigitBloc
 # %% ../nbs/02_data.ipynb #f0d44682
 from .core import DataError, DigitError
 from .read import DigitData, check_frame, pixel_cols, read_csvs
-from .device import digit_device
+from .device import digit_device, predict_bs
 import hashlib, math, warnings
 import numpy as np, pandas as pd, torch
 from collections import Counter
@@ -216,7 +216,7 @@ class DigitDataLoaders(DataLoaders):
         classes=None, # Classes, in order; those of the labels if None
         batch_tfms=None, # Transforms of training batches, such as `aug_transforms`
         bs=64, # Batch size, made smaller where there are fewer training rows
-        val_bs=256, # Batch size of validation and prediction
+        val_bs=None, # Batch size of validation and prediction; as `predict_bs` says if None
         device='auto', # As for `digit_device`
         mean=None, # Mean of the pixels in 0..1, taken from the training rows if None
         std=None, # Their standard deviation, likewise
@@ -231,7 +231,8 @@ class DigitDataLoaders(DataLoaders):
         n,df = len(trn),df.iloc[np.concatenate([trn,val]).astype(int)]
         dblock = _SliceBlock((DigitBlock(pixel_cols(df), mean, std), CategoryBlock(vocab=classes, sort=False)), get_y=ColReader('label'),
                              splitter=lambda _: (slice(n),slice(n,None)), item_tfms=kwargs.pop('item_tfms', None), batch_tfms=batch_tfms)
-        dls = dblock.dataloaders(df, bs=min(bs, len(trn)), val_bs=val_bs, device=digit_device(device), path=path, **kwargs)
+        dls = dblock.dataloaders(df, bs=min(bs, len(trn)), val_bs=val_bs or predict_bs(digit_device(device), df.shape[1]-1),
+                                 device=digit_device(device), path=path, **kwargs)
         return cls(*dls.loaders, path=dls.path, device=dls.device)
 
     @classmethod
