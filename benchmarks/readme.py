@@ -53,8 +53,8 @@ def systems():
     return '\n\n'.join([
         _table(heads, [row(r) for _,r in t.iterrows()], '   rrr'),
         f"Measured: {round(o.rows/9):,} held-out rows of `train.csv`, mean and standard deviation over {t.seeds.min()} "
-        f"seeds; {o.device.upper()}, {_threads(o.threads)}, {days}; seconds of training on a shared machine, an order of "
-        f"magnitude. Articles: {'; '.join(f'{k} {v}' for k,v in articles.items())}."])
+        f"seeds; {o.device.upper()}, {_threads(o.threads)}, {days}; seconds of training on a shared machine, an "
+        f"order of magnitude. Articles: {'; '.join(f'{k} {v}' for k,v in articles.items())}."])
 
 def _mean(t, col):
     "Mean seconds of each system that reached `col` in all its trainings"
@@ -80,13 +80,14 @@ def speed():
     rows = [(f'an epoch of batches of {load.bs[0]}, {load.rows[0]:,} images', _seconds(l['digitfast']),
              _list(l.drop('digitfast'), lambda k,v: f'{k} {_seconds(v)}'))]
     rows += filter(None, (_race(acc, goal) for goal in ('99.0%', '99.5%', '99.6%')))
-    rows.append(('`Learner` with all callbacks, to a bare loop of the same', _list(o, lambda k,v: f'`{k}` {v:.2f}'), '1'))
+    rows.append(('`Learner` with all callbacks, to a bare loop of the same',
+                 _list(o, lambda k,v: f'`{k}` {v:.2f}'), '1'))
     imports = f"{_seconds(c['import of all that train needs'])} of it the import"
     shown = c[c.index.str.startswith(('digitfast train sample', 'digitfast predict SINGLE'))]
     rows += [(f'`{k}`', _seconds(v), imports) for k,v in shown.items()]
     return '\n\n'.join([_table(['', 'digitfast', 'beside it'], rows),
-        _how('loading', 'time_to_accuracy', 'overhead', 'command') + '\nRivals are written as they were published and cut '
-        'off after five minutes; slow systems trained once, the others three times.'])
+        _how('loading', 'time_to_accuracy', 'overhead', 'command') + '\nRivals are written as they were published and '
+        'cut off after five minutes; slow systems trained once, the others three times.'])
 
 def planning():
     "What more rows and more nets cost, from scale.csv and time_to_accuracy.csv"
@@ -94,36 +95,45 @@ def planning():
     big,most,small = t[t.rows<=420_000].iloc[-1],t.iloc[-1],t.iloc[1]
     us = {k:1e6*big[k]/big.rows for k in ('read', 'split', 'epoch', 'predict')}
     px,base = big.csv_pixels_mb*2**20/big.rows, big.base_mb/1024
-    first = (f"A row costs {us['read']:.0f} µs to read, {us['split']:.0f} to split and turn into tensors, {us['epoch']:.0f} in "
-             f"an epoch of `quick`'s net and {us['predict']:.0f} to predict, at {big.rows:,.0f} rows on {big.threads:.0f} "
-             f"threads; at {small.rows:,.0f} rows the sum is {small.us_per_row:.0f} µs, at {big.rows:,.0f} it is "
-             f"{big.us_per_row:.0f}. Memory peaks at {big.times_pixels:.1f} times the pixels, beside {base:.1f} GB of torch.")
+    first = (
+        f"A row costs {us['read']:.0f} µs to read, {us['split']:.0f} to split and turn into tensors, {us['epoch']:.0f} "
+        f"in an epoch of `quick`'s net and {us['predict']:.0f} to predict, at {big.rows:,.0f} rows on {big.threads:.0f} "
+        f"threads; at {small.rows:,.0f} rows the sum is {small.us_per_row:.0f} µs, at {big.rows:,.0f} it is "
+        f"{big.us_per_row:.0f}. "
+        f"Memory peaks at {big.times_pixels:.1f} times the pixels, beside {base:.1f} GB of torch.")
     if most.rows!=big.rows:
         first += (f" {most.rows:,} rows were put through it once, on {_threads(most.threads)} beside other work: "
-                  f"{most.us_per_row:.0f} µs a row, {most.read+most.split:.0f} s until training starts, "
-                  f"{most.times_pixels:.1f} times the pixels.")
-    million = (f"**A million rows**: {us['read']+us['split']:.0f} s until training starts, {us['epoch']:.0f} s an epoch, "
-               f"{big.times_pixels*px*1e6/2**30+base:.1f} GB. A recipe's length is in images, not epochs, but it is an epoch "
+        f"{most.us_per_row:.0f} µs a row, {most.read+most.split:.0f} s until training starts, "
+        f"{most.times_pixels:.1f} times the pixels.")
+    million = (
+        f"**A million rows**: {us['read']+us['split']:.0f} s until training starts, {us['epoch']:.0f} s an epoch, "
+        f"{big.times_pixels*px*1e6/2**30+base:.1f} GB. A recipe's length is in images, not epochs, but it is an epoch "
                "at least: `quick` would see each row once.")
-    hundred = ("**A hundred nets**: members of an ensemble share nothing but the split, so they are the thing to spread: one "
-               "process a member, over Dask where there are more machines.")
+    hundred = (
+        "**A hundred nets**: members of an ensemble share nothing but the split, so they are the thing to spread: one "
+        "process a member, over Dask where there are more machines.")
     one = acc[acc.system=='digitfast single'].seconds.mean()
-    if not pd.isna(one): hundred += (f" At {one/60:.1f} minutes each, a hundred nets of `single` are {100*one/3600:.0f} hours "
-                                     "of this machine, and a tenth of it on ten.")
-    gpus = ("**Eight GPUs**: eight workers with a member each, not one net over eight. A step of these nets is a few "
-            "milliseconds or less; to exchange gradients at each would cost as much again, and the larger batch that hides "
+    if not pd.isna(one):
+        hundred += (
+            f" At {one/60:.1f} minutes each, a hundred nets of `single` are {100*one/3600:.0f} hours "
+            "of this machine, and a tenth of it on ten.")
+    gpus = (
+        "**Eight GPUs**: eight workers with a member each, not one net over eight. A step of these nets is a few "
+        "milliseconds or less; to exchange gradients at each would cost as much again, and the larger batch that hides "
             "it needs more images to the same accuracy.")
-    stops = (f"**Where it stops**: all pixels are one uint8 tensor on the device that trains, {px:.0f} bytes a row, so a 16 GB "
-             f"card holds some {14*2**30/px/1e6:.0f} million; and the CSV is read by one thread, {us['read']*1e7/6e7:.0f} "
-             f"minutes for ten million rows, into {big.times_pixels:.1f} times the pixels of main memory. Beyond that the "
-             "rows want to be a memory-mapped array, written once.")
+    stops = (
+        f"**Where it stops**: all pixels are one uint8 tensor on the device that trains, {px:.0f} bytes a row, so a 16 GB "
+        f"card holds some {14*2**30/px/1e6:.0f} million; and the CSV is read by one thread, {us['read']*1e7/6e7:.0f} "
+        f"minutes for ten million rows, into {big.times_pixels:.1f} times the pixels of main memory. Beyond that the "
+        "rows want to be a memory-mapped array, written once.")
     return '\n\n'.join([first, '\n'.join(f'- {o}' for o in (million, hundred, gpus, stops)), _how('scale')])
 
 def ascent():
     "What each ingredient is worth, from accuracy.csv"
     t,runs = _csv('accuracy'),_csv('accuracy-runs')
     cols = ['mean', 'sd', 'nll', 'cpu_seconds', 'parameters', 'seeds']
-    t,o = t.pivot(index='system', columns='tta')[cols].reindex(t.system.unique()),runs[runs.system=='stride-2 net'].iloc[0]
+    t = t.pivot(index='system', columns='tta')[cols].reindex(t.system.unique())
+    o = runs[runs.system=='stride-2 net'].iloc[0]
     epochs = runs.groupby('system').epochs.first()
     def acc(k, tta):
         sd = f" ± {100*t.at[k,('sd',tta)]:.2f}" if t.at[k,('seeds',0)]>1 else ''
@@ -136,8 +146,9 @@ def ascent():
     heads = ['', 'one net, %', 'with shifts at test time', 'their mean', 'seeds', 'parameters', 'seconds of CPU']
     return '\n\n'.join([
         _table(heads, [row(k) for k in t.index if ', mean of' not in k], ' rrrrrr'),
-        f"Accuracy on {o.test:,} rows on which nothing was chosen, after training on {o.train:,} others, for {o.epochs} epochs "
-        "where nothing else is said: mean and standard deviation over the seeds, and that of the mean of their probabilities. "
+        f"Accuracy on {o.test:,} rows on which nothing was chosen, after training on {o.train:,} others, for {o.epochs} "
+        "epochs where nothing else is said: mean and standard deviation over the seeds, and that of the mean of "
+        "their probabilities. "
         f"{o.machine}, {o.threads} thread, {runs.date.max()}, torch {o.torch}. "
         "`python benchmarks/accuracy.py digit-recognizer.zip`."])
 
@@ -149,24 +160,25 @@ def accuracy():
         t = runs[(runs.system==k)&(runs.tta==tta)]
         acc = 100*(1-t.wrong/t.test)
         rows.append((f'`{k}`', f'{acc.mean():.2f} ± {acc.std():.2f} %',
-                     f'mean and standard deviation over {len(t)} seeds, on {t.test.iloc[0]:,} rows on which nothing was '
-                     f'chosen, trained on {t.train.iloc[0]:,} others'))
+        f'mean and standard deviation over {len(t)} seeds, on {t.test.iloc[0]:,} rows on which nothing was '
+        f'chosen, trained on {t.train.iloc[0]:,} others'))
     rows += [('a net of `ensemble`', f"{100*m['oof_accuracy']:.2f} %",
-              f"each of {m['n_oof']:,} rows by a net that did not see it"),
+        f"each of {m['n_oof']:,} rows by a net that did not see it"),
              ('`ensemble`', f"{100*m['accuracy']:.2f} %",
-              f"one run, {m['seconds']['train']/60:.0f} minutes; the {m['n_valid']:,} rows that no net saw, too few to tell it "
-              f"from `single`: it expects {m['score_low']:.4f} to {m['score_high']:.4f} of the test set")]
+        f"one run, {m['seconds']['train']/60:.0f} minutes; the {m['n_valid']:,} rows that no net saw, too few to tell "
+        f"it from `single`: it expects {m['score_low']:.4f} to {m['score_high']:.4f} of the test set")]
     return '\n\n'.join([
         _table(['', 'accuracy', 'of what'], rows, ' r '),
-        f"{max(runs.date.max(), m['date'])}, {runs.machine.iloc[0]}; `ensemble` on {m['threads']} threads, beside other work, "
-        f"the others on {runs.threads.iloc[0]}. `python benchmarks/accuracy.py digit-recognizer.zip`, "
+        f"{max(runs.date.max(), m['date'])}, {runs.machine.iloc[0]}; `ensemble` on {m['threads']} threads, beside other "
+        f"work, the others on {runs.threads.iloc[0]}. `python benchmarks/accuracy.py digit-recognizer.zip`, "
         "`digitfast train digit-recognizer.zip --recipe ensemble`. "
         "What each ingredient is worth is [in the tutorial](tutorials/06_the_ascent.ipynb)."])
 
 def promises():
     "What is promised, and how often it was put to the test, from promises.csv"
     t = _csv('promises')
-    rows = [(o.promise, ', '.join(f'`{f}`' for f in o.tests.split()), f'{o.cases:,}', f'{o.failures:,}') for o in t.itertuples()]
+    rows = [(o.promise, ', '.join(f'`{f}`' for f in o.tests.split()), f'{o.cases:,}', f'{o.failures:,}')
+            for o in t.itertuples()]
     skipped = f" {t.skipped.sum():,} were skipped." if t.skipped.sum() else ''
     heads = ['promise', 'proven by, in `tests/`', 'cases', 'failures']
     return '\n\n'.join([_table(heads, rows, '  rr'), f"Quick tests and slow ones, {_how('promises')}{skipped}"])
@@ -183,7 +195,7 @@ def fill(path):
     write_nb(nb, path)
 
 def render():
-    "The notebook as Markdown: hidden cells left out, tables filled in, pictures in nbs/images, links from the top folder"
+    "The notebook as Markdown: hidden cells left out, tables filled in, pictures in nbs/images, links from the top"
     nb = nbformat.read(nbs/'index.ipynb', 4)
     nb.cells = [c for c in nb.cells if not c.source.startswith('#| hide')]
     nb.metadata['language_info'] = dict(name='python')
@@ -210,9 +222,9 @@ Each promise has tests of its own: `python -m pytest` runs the quick part of eac
 <!-- table: planning -->""",
     benchmarks="""# Benchmarks
 
-What stands in the README's tables, how to repeat it, and the pictures. Every benchmark is a script in `benchmarks/` that
-takes the competition's zip and writes a CSV into `benchmarks/results/`, with the date, the machine, the versions and the
-command. `python benchmarks/readme.py` renders them.
+What stands in the README's tables, how to repeat it, and the pictures. Every benchmark is a script in `benchmarks/`
+that takes the competition's zip and writes a CSV into `benchmarks/results/`, with the date, the machine, the versions and
+the command. `python benchmarks/readme.py` renders them.
 
 ## Speed
 
