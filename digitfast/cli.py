@@ -6,8 +6,8 @@
 __all__ = ['epilog', 'app', 'command', 'flags', 'data_help', 'RunArg', 'Device', 'Competition', 'TrainData', 'Test', 'Label',
            'Transpose', 'RecipeName', 'Arch', 'Epochs', 'LR', 'BS', 'ValidPct', 'Seed', 'Precision', 'NoGraph',
            'Members', 'Member', 'Scheduler', 'Out', 'Resume', 'SubmissionArg', 'CheckData', 'say', 'result', 'main',
-           'train', 'predict', 'check', 'submit', 'publish', 'compare', 'versus', 'ensemble', 'report', 'demo',
-           'export', 'models', 'info']
+           'train', 'predict', 'check', 'submit', 'publish', 'compare', 'versus', 'runs', 'labels', 'ensemble',
+           'report', 'demo', 'export', 'models', 'info']
 
 # %% ../nbs/19_cli.ipynb #78871353
 import json, math, os, sys, traceback
@@ -126,7 +126,8 @@ def _known(what, name, names):
 
 data_help = "A folder or zip with the CSVs, or 'sample' for the small sample in the package."
 RunArg = A[Path, Arg(metavar='RUN', help='Directory of a finished run.')]
-Device = A[str, Opt(**_one_of('auto','cpu','cuda','mps'), help='Where to compute; auto is a GPU that works, else the CPU.')]
+Device = A[str, Opt(**_one_of('auto','cpu','cuda','mps'),
+    help='Where to compute; auto is a GPU that works, else the CPU.')]
 Competition = A[str, Opt(help="The competition's name in its address.")]
 
 # %% ../nbs/19_cli.ipynb #21487192
@@ -272,12 +273,13 @@ def submit(
     message:A[str, Opt('--message', '-m', help='What to remember it by.')]=...,
     competition:Competition='digit-recognizer',
     wait:A[int, Opt(min=0, metavar='SECONDS', help='How long to wait for the score.')]=600,
+    force:A[bool, Opt('--force', help='Submit also what check warns of, such as one class for every row.')]=False,
 ):
     "Check a submission, send it to Kaggle and print its score."
     from digitfast.kaggle import submit_to_kaggle
     from digitfast.read import find_data
     if data is None: data = find_data(competition)
-    sub = submit_to_kaggle(submission, message, competition, data, wait, say)
+    sub = submit_to_kaggle(submission, message, competition, data, wait, say, force)
     left = '' if sub.left is None else f"; {sub.left} more today"
     done = f"submitted as {sub.ref}, {sub.status}: see {sub.url}" if sub.score is None else f"score {sub.score}"
     result(sub._asdict(), done+left)
@@ -319,15 +321,84 @@ def compare(
            f"saved in {out}: compare.csv, runs.csv and compare.png")
 
 # %% ../nbs/19_cli.ipynb #a14f5515
+def _versus_line(o):
+    return (f"{o.p_holm:>8.3f}  {100*o.difference:>+7.2f}  {100*o.least:>6.2f}  {o.log_loss:>+8.4f}  {o.rows:>7,}  "
+            f"{o.a} / {o.b}: {o.text}")
+
+def _versus_many(runs):
+    from digitfast.measure import versus_table
+    df = versus_table(*runs)
+    head = f"{'p (Holm)':>8}  {'points':>7}  {'least':>6}  {'log-loss':>8}  {'rows':>7}  A / B: points and log-loss of B less those of A"
+    result(df.to_dict('records'), head, *map(_versus_line, df.itertuples()))
+
 @command()
 def versus(
-    a:RunArg,
-    b:A[Path, Arg(metavar='RUN', help='Another, with the same data and split.')],
+    runs:A[list[Path], Arg(metavar='RUN RUN …', help='Directories of finished runs on the same data, two or more.')],
 ):
-    "Is one run really better than another? McNemar's exact test on the validation rows of both."
+    "Is one run really better than another? McNemar's exact test on the rows that neither was trained on."
     from digitfast.measure import versus as _versus
-    v = _versus(a, b)
-    result(dict(a=str(a), b=str(b), a_only=v.a_only, b_only=v.b_only, p=v.p, text=v.text), v.text)
+    if len(runs)<2: raise typer.BadParameter('name two runs at least')
+    if len(runs)>2: return _versus_many(runs)
+    v = _versus(*runs)
+    a,b,half = v.losses
+    result(dict(a=str(runs[0]), b=str(runs[1]), rows=len(v.a), a_only=v.a_only, b_only=v.b_only, p=v.p, least=v.least,
+                log_loss_a=a, log_loss_b=b, log_loss_half=half, text=v.text, more=v.more), v.text, v.more)
+
+# %% ../nbs/19_cli.ipynb #dcd4942d
+def _run_line(o):
+    if o.note: return f"{'':<36}{o.run}: {o.note}"
+    score = f"{100*o.accuracy:>7.2f} %  {100*o.low:>6.2f} to {100*o.high:>6.2f}"
+    return f"{score}  {o.log_loss:>8.4f}  {o.rows:>7,}  {o.recipe:<12}  {o.run}"
+
+@command()
+def runs(
+    path:A[Path, Arg(metavar='DIR', help='Folder that holds runs, at whatever depth.')]=Path('runs'),
+    csv:A[bool, Opt('--csv', help='Print the table as CSV.')]=False,
+):
+    "All runs below DIR, best first: accuracy with its 95 % interval, log-loss, held-out rows; damaged ones are named."
+    from digitfast.measure import list_runs
+    df = list_runs(path)
+    df['rows'] = df.rows.astype('Int64')
+    if csv: return result(df.to_dict('records'), *df.to_csv(index=False, lineterminator='\n').splitlines())
+    head = f"{'accuracy':>9}  {'95 %':>16}  {'log-loss':>8}  {'rows':>7}  {'recipe':<12}  run"
+    result(df.astype(object).where(df.notna(), None).to_dict('records'), head, *map(_run_line, df.itertuples()))
+
+# %% ../nbs/19_cli.ipynb #5d93d982
+def _label_line(o): return f"{o.line:>8,}  {scrub(o.label):>8}  {o.p_label:>10.5f}  {scrub(o.predicted):>8}  {100*o.p_predicted:>7.2f} %"
+
+def _label_pictures(run, df, png):
+    "Draw those of the rows `df` whose picture the run kept; how many these are"
+    import io
+    from digitfast.core import write_file
+    from digitfast.interpret import show_predictions
+    p = run.oof() or run.predictions()
+    at = [i for i,r in enumerate(p.rows.tolist()) if r in p.images and r in set(df.row)]
+    if not at: return 0
+    f = io.BytesIO()
+    fig = show_predictions([p.images[r] for r in p.rows[at].tolist()], p.preds[at], p.targs[at], p.probs[at], p.classes)
+    fig.savefig(f, format='png', dpi=100)
+    write_file(png, f.getvalue())
+    return len(at)
+
+@command()
+def labels(
+    run:RunArg,
+    out:A[Optional[Path], Opt(metavar='FILE.csv', help='Write the rows as CSV, for train --drop.')]=None,
+    png:A[Optional[Path], Opt(metavar='FILE.png', help='Draw those whose pictures the run kept.')]=None,
+    times:A[float, Opt(min=1, help='How many times as likely as the label another class must be.')]=50,
+):
+    "Rows whose label looks wrong: out of fold where RUN is an ensemble, else among the rows that it held out."
+    from digitfast.core import write_file
+    from digitfast.measure import doubtful_labels
+    from digitfast.rundir import Run
+    run = Run(run)
+    df,n = doubtful_labels(run, times),len(run.oof() or run.predictions())
+    if out: write_file(out, df.to_csv(index=False, lineterminator='\n'))
+    k = _label_pictures(run, df, png) if png else 0
+    head = f"{'line':>8}  {'label':>8}  {'its p':>10}  {'net says':>8}  {'its p':>9}"
+    lines = [f'{len(df):,} of {n:,} rows; the line is that of the training CSV'] if len(df) else [f'none of {n:,} rows']
+    result(df.to_dict('records'), *([head] if len(df) else []), *map(_label_line, df.itertuples()), *lines,
+           *([f'rows: {out}'] if out else []), *([f'pictures: {png} ({k:,} of {len(df):,} were kept)'] if png else []))
 
 # %% ../nbs/19_cli.ipynb #0f56fdc7
 @command()

@@ -16,7 +16,7 @@ from fastcore.nbio import mk_cell, new_nb, write_nb
 import digitfast
 from . import kaggle
 from .core import KaggleError
-from .kaggle import Kaggle, _check_slug, _scrub, _until
+from .kaggle import Kaggle, _check_slug, _hide, _until
 
 # %% ../nbs/18_publish.ipynb #c66903e6
 def mk_wheel(dest # folder to write it in
@@ -137,12 +137,12 @@ def _push_wheel(ask, folder, ref, say):
     up = ask.api.upload_files
     def upload(request, *args, **kw):  # the client goes on without a file that it could not upload
         up(request, *args, **kw)
-        if not request.files: raise KaggleError(_scrub(f'Kaggle did not take {whl} for the dataset {ref}; nothing was published'))
+        if not request.files: raise KaggleError(_hide(f'Kaggle did not take {whl} for the dataset {ref}; nothing was published'))
     with (ask.guard(f'send {whl} to the dataset {ref}'), patch.object(ask.api, 'upload_files', upload),
           tempfile.TemporaryDirectory() as tmp, patch.object(tempfile, 'tempdir', tmp)):  # where the client leaves notes with tokens
         res = ask.api.dataset_create_new(str(folder), quiet=True) if there is None else ask.api.dataset_create_version(str(folder), whl, quiet=True)
     if not res or res.error or str(res.status).lower()!='ok':
-        raise KaggleError(_scrub(f'Kaggle did not take the dataset {ref}: {(res and res.error) or "no reason given"}'))
+        raise KaggleError(_hide(f'Kaggle did not take the dataset {ref}: {(res and res.error) or "no reason given"}'))
     say('Waiting until Kaggle has it ready')
     if not _until(ready, 600):
         raise KaggleError(f'Kaggle is still busy with the dataset {ref}; publish again when https://www.kaggle.com/datasets/{ref} shows {whl}')
@@ -160,9 +160,9 @@ def _follow(ask, kid, secs, say):
     try: log = ''.join(o['data'] for o in json.loads(log))
     except (ValueError, TypeError, KeyError): pass
     file = Path(kid.split('/')[1]+'.log')
-    file.write_text(log := _scrub(log), encoding='utf-8')
+    file.write_text(log := _hide(log), encoding='utf-8')
     last = next((l for l in reversed(log.splitlines()) if l.strip()), 'the log is empty')
-    raise KaggleError(_scrub(f'the kernel {kid} did not finish ({st.status.name.lower()}): {st.failure_message or last}; its log is in {file}'))
+    raise KaggleError(_hide(f'the kernel {kid} did not finish ({st.status.name.lower()}): {st.failure_message or last}; its log is in {file}'))
 
 def publish_kernel(notebook, # an .ipynb
     user, # your name on Kaggle
@@ -211,7 +211,7 @@ def publish_kernel(notebook, # an .ipynb
         res = ask(f'push the kernel {kid} (if it broke off, look at https://www.kaggle.com/code/{kid} before another try)', 'kernels_push', str(kernel))
     left = [f'{k} {", ".join(v)}' for k in _sources if (v := getattr(res, f'invalid_{k}_sources', None))]
     if not res or res.error or not res.version_number:
-        raise KaggleError(_scrub(f'Kaggle did not take the kernel {kid}: {(res and res.error) or "it gave no version number"}'))
+        raise KaggleError(_hide(f'Kaggle did not take the kernel {kid}: {(res and res.error) or "it gave no version number"}'))
     if left:
         raise KaggleError(f'Kaggle took the kernel {kid} without its data: it does not know {" or ".join(left)}. Check the name, accept the rules, and publish again')
     url = res.url or f'https://www.kaggle.com/code/{kid}'

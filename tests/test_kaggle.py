@@ -41,7 +41,7 @@ def kg(home, monkeypatch, capfd, caplog):
         yield k
     said = ''.join([*capfd.readouterr(), *(r.getMessage() for r in caplog.get_records('call'))])
     said += ''.join(p.read_text(errors='replace') for p in Path.cwd().rglob('*') if p.is_file())
-    assert not [s for s in SECRETS if s in said] and not list(Path(tempfile.gettempdir()).rglob('*.*'))
+    assert not [s for s in SECRETS if s in said] and not [p for p in Path(tempfile.gettempdir()).rglob('*') if p.is_file()]
 
 def fails(*match, kind=KaggleError):
     "A context that wants one line of error with all of `match` in it, and no secret"
@@ -125,7 +125,7 @@ def test_no_secret_gets_out(kg, monkeypatch, capfd):
     kg.fail('DownloadDataFiles', 429, retry_after=0, echo=True)  # the client prints this one
     dk.comp_path()
     out,err = capfd.readouterr()
-    assert 'Will retry' in err and not [s for s in SECRETS if s in out+err]
+    assert 'once more in' in err and not [s for s in SECRETS if s in out+err]
 
 # -- data
 
@@ -180,7 +180,7 @@ def test_broken_download_goes_on(kg, fault):
     kg.zip = a_zip({'train.csv': os.urandom(300_000)})
     kg.fail('GetBlob', fault)
     assert dk.comp_path().read_bytes()==kg.zip
-    assert 'Range' in kg.asked('GetBlob')[1]['headers'] and inside()==['digit-recognizer.zip']
+    assert [c for c in kg.asked('GetBlob') if 'Range' in c['headers']] and inside()==['digit-recognizer.zip']
 
 @pytest.mark.parametrize('fault', ['cut', 'short', 'reset'])
 def test_broken_for_good(kg, old, fault, monkeypatch):
@@ -188,6 +188,25 @@ def test_broken_for_good(kg, old, fault, monkeypatch):
     kg.fail('GetBlob', fault, times=50)
     with fails('could not download', 'broke off'): dk.comp_path()
     assert len(kg.asked('GetBlob'))<4
+
+def test_silence_while_signing_in(kg, monkeypatch):
+    "The client signs in when it is imported, without a time limit"
+    monkeypatch.setattr(dk, 'silence', .2)
+    kg.fail('IntrospectToken', 'hang', times=9, seconds=1)
+    t = time.monotonic()
+    with fails('could not sign in', 'no answer'): dk.Kaggle()
+    assert time.monotonic()-t<5
+    time.sleep(3)   # the thread that waits ends with the server's answer
+
+def test_nothing_of_others_is_changed(kg):
+    "No function of another library is another one while the client is at work, or afterwards"
+    import logging, requests.adapters, urllib3.util.retry
+    def now(): return requests.adapters.HTTPAdapter.send, requests.Session, urllib3.util.retry.time, time.sleep, tempfile.tempdir, logging.getLogger('urllib3.connectionpool').disabled
+    before,seen = now(),[]
+    answer = kg.rpc
+    kg.rpc = lambda *args: (seen.append(now()), answer(*args))[1]
+    dk.comp_path()
+    assert seen and all(o==before for o in [*seen, now()]) and 'mock' not in ' '.join(vars(dk))
 
 def test_silence(kg, old, monkeypatch):
     monkeypatch.setattr(dk, 'silence', .3)
@@ -277,6 +296,19 @@ def test_submit(kg, sub):
     assert [b['data'] for b in kg.blobs.values()]==[sub.read_bytes()]
     assert [c['method'] for c in kg.calls if c['method']!='IntrospectToken'][:4]==['GetSubmissionLimits','StartSubmissionUpload','PutBlob','CreateSubmission']
     assert dk.submit_to_kaggle(sub, 'again').left==3
+
+NO_PREDICTIONS = dict(constant=lambda d: [7]*len(d.test), copied=lambda d: d.train.label[:len(d.test)], sample=lambda d: d.sample.iloc[:,1])
+@pytest.mark.parametrize('name', NO_PREDICTIONS)
+def test_submit_refuses_what_is_no_prediction(kg, sub, data, name):
+    sub.write_text('ImageId,Label\n'+''.join(f'{i},{l}\n' for i,l in zip(data.sample.ImageId, NO_PREDICTIONS[name](data))))
+    with fails('was not submitted', '--force', kind=DataError): dk.submit_to_kaggle(sub, 'm', data=data)
+    assert not kg.calls
+    assert dk.submit_to_kaggle(sub, 'm', data=data, force=True).score==.99571
+
+def test_command_submit_force(kg, sub, capfd):
+    sub.write_text('ImageId,Label\n'+''.join(f'{i},7\n' for i in range(1, 1001)))
+    assert command('submit', sub, 'sample', '-m', 'm')==1 and 'every label is 7' in capfd.readouterr().err and not kg.subs
+    assert command('submit', sub, 'sample', '-m', 'm', '--force')==0 and len(kg.subs)==1
 
 def test_submit_checks_first(kg, sub):
     sub.write_text('ImageId,Label\n1,11\n')
