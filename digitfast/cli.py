@@ -340,13 +340,16 @@ def publish(
     gpu:A[bool, Opt('--gpu', help='Run it on a GPU.')]=False,
     internet:A[bool, Opt('--internet', help='Let it reach the internet.')]=False,
     public:A[bool, Opt('--public', help='Show it to everyone.')]=False,
+    docker_image_pinning_type:A[Optional[str], Opt(**_one_of('original','latest'),
+        help="Kaggle's image: the one of the first run, or always the latest. Left out, Kaggle decides.")]=None,
     dry_run:A[bool, Opt('--dry-run', help='Send nothing; write what would be sent into --out.')]=False,
     out:A[Path, Opt(metavar='DIR', help='Folder for --dry-run.')]=Path('kernel'),
     wait:A[bool, Opt('--wait', help='Follow the run to its end, and fetch its log if it failed.')]=False,
 ):
     "Publish a notebook as a Kaggle kernel, with digitfast beside it: private, without GPU and internet unless asked."
     from digitfast.publish import publish_kernel
-    pub = publish_kernel(notebook, user, title, competition, gpu, internet, public, out if dry_run else None, wait, say)
+    pub = publish_kernel(notebook, user, out if dry_run else None, wait, say, title=title, competition=competition,
+                         gpu=gpu, internet=internet, public=public, docker_image_pinning_type=docker_image_pinning_type)
     result(pub._asdict(), f"{pub.status}: {out if dry_run else pub.url}")
 
 # %% ../nbs/19_cli.ipynb #ca79e84b
