@@ -31,10 +31,11 @@ def _digest(info):
 def save_net(
     learn, # A Learner from `digit_learner` or a recipe
     path, # Folder for the two files
+    strict=True, # Refuse a net that has no registered name, and so could not be loaded again?
 )->Path:
     "Write `model.safetensors` and `model.json` into the folder `path`"
     dls,cfg,path = learn.dls,learn.model.config,Path(path)
-    if cfg['arch'] not in archs:
+    if strict and cfg['arch'] not in archs:
         raise DigitError(f"architecture '{cfg['arch']}' isn't registered, so it could not be loaded again: "
                          f"put @arch('{cfg['arch']}', …) above it")
     weights = st_bytes({k:v.detach().cpu().contiguous() for k,v in learn.model.state_dict().items()})
@@ -69,7 +70,7 @@ def _json(f):
                        "reads format 1: upgrade digitfast")
     return info
 
-# %% ../nbs/07_export.ipynb #405efc38
+# %% ../nbs/07_export.ipynb #65c51c46
 _types = dict(format=int, arch=str, arch_kwargs=dict, loss=str, classes=list, side=int, mean=(int,float),
               std=(int,float), columns=list, sha256=str, check=str)
 
@@ -92,7 +93,7 @@ def _misfits(info):
     if not (abs(info['mean'])<=1 and 0<info['std']<=1): yield "its mean and standard deviation are of no pixels"
     if len(json.dumps(info['arch_kwargs']))>2000: yield "its arch_kwargs are too long for an architecture's arguments"
 
-# %% ../nbs/07_export.ipynb #92cf8efd
+# %% ../nbs/07_export.ipynb #86b3ca17
 def _info(path):
     "The checked content of `model.json` in folder `path`"
     f = path/'model.json'
@@ -136,7 +137,7 @@ def _announced(f):
     except (SafetensorError, OSError) as e:
         raise RunError(f"{f} is damaged or no safetensors file ({str(e)[:80]}). {_damaged}") from None
 
-# %% ../nbs/07_export.ipynb #13d232bc
+# %% ../nbs/07_export.ipynb #1ccb953c
 def _check_shapes(f, info):
     "Compare shapes and types in the safetensors file `f` with the architecture's, before anything is allocated"
     arch = info['arch']
@@ -235,7 +236,7 @@ def _to_onnx(net, x, version):
         raise DigitError(f"torch {torch.__version__} and onnxscript {version} can't express this net as ONNX "
                          f"({why[:120]}): pip install -U onnxscript") from None
 
-# %% ../nbs/07_export.ipynb #60b92249
+# %% ../nbs/07_export.ipynb #423cffd2
 def export_onnx(
     learn, # A Learner, or from `load_net`
     path, # File to write

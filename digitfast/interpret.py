@@ -4,17 +4,20 @@
 
 # %% auto #0
 __all__ = ['show_digits', 'plot_class_balance', 'read_history', 'plot_history', 'plot_lr_find', 'show_predictions',
-           'plot_confusion', 'plot_class_accuracy', 'plot_calibration', 'show_versus']
+           'plot_confusion', 'plot_class_accuracy', 'plot_calibration', 'show_versus', 'occlusion', 'show_occlusion',
+           'plot_learning_curve']
 
 # %% ../nbs/12_interpret.ipynb #461b1bf8
 from .core import DigitError, RunError, short_name
 from .read import pixel_cols
+from .export import PixelsToProbs
 from .measure import calibration, wilson
 from .rundir import Run, history_cols, read_table
-import math
+import math, torch
 import numpy as np, pandas as pd
 import matplotlib.pyplot as plt
 from collections import Counter
+from itertools import product
 from matplotlib.collections import PatchCollection
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
@@ -145,12 +148,12 @@ def show_predictions(
     classes=None, # Names of the classes
     cols=None, # Images in a row
 )->plt.Figure:
-    "A grid of images titled 'predicted / label', green where they agree and red where they don't"
+    "A grid of images titled 'label / predicted', green where they agree and red where they don't"
     ims,preds,targs = _images(items),np.asarray(preds),np.asarray(targs)
     if not len(ims)==len(preds)==len(targs): raise DigitError(f"{len(ims)} images, {len(preds)} predictions and {len(targs)} labels: expected as many of each")
     if probs is not None and np.ndim(probs)==2: probs = np.asarray(probs)[np.arange(len(preds)), preds]
     names = _names(classes, int(max(preds.max(), targs.max()))+1)
-    titles = [f'{names[p]} / {names[t]}' + ('' if probs is None else f'\n{100*probs[i]:.0f} %') for i,(p,t) in enumerate(zip(preds, targs))]
+    titles = [f'{names[t]} / {names[p]}' + ('' if probs is None else f'\n{100*probs[i]:.0f} %') for i,(p,t) in enumerate(zip(preds, targs))]
     return _grid(ims, titles, ['#1a7f37' if p==t else '#cf222e' for p,t in zip(preds, targs)], cols)
 
 # %% ../nbs/12_interpret.ipynb #8846e04d
@@ -235,3 +238,59 @@ def show_versus(
     names = _names(a.classes, 0)
     titles = [f'{names[a.preds[i]]} / {names[b.preds[i]]} / {names[a.targs[i]]}' for i in idxs]
     return _grid([ims[int(a.rows[i])] for i in idxs], titles, ['#1a7f37' if b.hits[i] else '#cf222e' if a.hits[i] else '#777777' for i in idxs])
+
+# %% ../nbs/12_interpret.ipynb #31c3f405
+@torch.no_grad()
+def occlusion(
+    learn, # A Learner, from `Run.learner` or trained here
+    items, # Images, as for `show_digits`
+    steps=7, # Places along each side to cover, one after another
+)->np.ndarray: # (n, side, side): by how much the probability of the net's answer falls
+    "What the net looked at: how much less sure it is of its answer where a square of ground covers the image"
+    net,x = PixelsToProbs(learn).eval(),torch.from_numpy(np.array(_images(items), np.uint8))[:,None]
+    side = x.shape[-1]
+    size,at = max(2, round(side/4)),np.arange(side)
+    border = torch.cat([x[...,0,:], x[...,-1,:], x[...,:,0], x[...,:,-1]], -1)
+    ground,was = border.median(-1).values[...,None,None],net(x)
+    said,heat,n = was.argmax(1),torch.zeros(len(x), side, side),torch.zeros(side, side)
+    for i,j in product(np.linspace(0, side-size, steps).round().astype(int), repeat=2):
+        covered = x.clone()
+        covered[...,i:i+size,j:j+size] = ground
+        fall = (was-net(covered)).gather(1, said[:,None])[...,None]
+        heat[:,i:i+size,j:j+size] += fall
+        n[i:i+size,j:j+size] += 1
+    return (heat/n).numpy()
+
+# %% ../nbs/12_interpret.ipynb #61908851
+def show_occlusion(
+    learn, # As for `occlusion`
+    items, # Images, as for `show_digits`
+    titles=None, # A title for each
+)->plt.Figure:
+    "Images with what the net looked at in red"
+    ims = _images(items)
+    heat = np.clip(occlusion(learn, ims), 0, None)
+    fig = _grid(ims, [''] * len(ims) if titles is None else [short_name(o) for o in titles])
+    for ax,h in zip(fig.axes, heat): ax.imshow(h, cmap='Reds', alpha=.7*h/max(h.max(), 1e-6))
+    return fig
+
+# %% ../nbs/12_interpret.ipynb #21565907
+def plot_learning_curve(
+    runs, # `Run`s or their directories, trained on more and more rows; or a frame with columns n_train, accuracy, n_valid
+    ax=None, # Axes to draw on
+)->plt.Axes:
+    "Accuracy against the number of training rows, with Wilson's 95 % interval"
+    if isinstance(runs, pd.DataFrame): df = runs
+    else: df = pd.DataFrame([dict(zip(('n_train','accuracy','n_valid'), Run(o).need('n_train','accuracy','n_valid'))) for o in runs])
+    if lost := [o for o in ('n_train','accuracy','n_valid') if o not in df]: raise DigitError(f"there is no column {lost[0]}: a learning curve needs it for each training")
+    df = df.sort_values('n_train', kind='stable')
+    ax = _ax(ax, 4.4, 2.8)
+    for o in df.itertuples(): ax.vlines(o.n_train, *(100*v for v in wilson(o.accuracy*o.n_valid, o.n_valid)), color='C0', alpha=.4, lw=2.5)
+    mean = df.groupby('n_train').accuracy.mean()
+    ax.plot(df.n_train, 100*df.accuracy, 'o', ms=4, color='C0')
+    ax.plot(mean.index, 100*mean, color='C0', lw=1)
+    ax.set(xscale='log', xlabel='training rows', ylabel='accuracy, %', title=f'{len(df)} trainings, each on its own held-out rows')
+    ax.xaxis.set_major_locator(LogLocator(subs=(1,2,5), numticks=8))
+    ax.xaxis.set_major_formatter('{x:,.0f}')
+    ax.xaxis.set_minor_formatter(NullFormatter())
+    return ax

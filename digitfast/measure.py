@@ -4,21 +4,22 @@
 
 # %% auto #0
 __all__ = ['wilson', 'score_interval', 'measured', 'read_preds', 'most_confused', 'worst_mistakes', 'suspicious_labels',
-           'calibration', 'Versus', 'versus']
+           'doubtful_labels', 'calibration', 'Versus', 'versus', 'holm', 'versus_table', 'list_runs']
 
 # %% ../nbs/11_measure.ipynb #2e7c22ee
 from .core import DigitError, RunError
 from .data import same_images
 from .predict import predict_rows
 from .rundir import Preds, Run
-import math
+import math, os
 import numpy as np, pandas as pd
 from collections import Counter
 from dataclasses import dataclass
-from fastcore.all import L
+from fastcore.all import L, patch
+from itertools import combinations
 from pathlib import Path
 from fastai.learner import Learner
-from scipy.stats import binomtest
+from scipy.stats import binom, binomtest
 
 # %% ../nbs/11_measure.ipynb #c376cf85
 def wilson(
@@ -112,6 +113,20 @@ def suspicious_labels(
     order = np.argsort(odds, kind='stable')
     return order[odds[order]*times<=1]
 
+# %% ../nbs/11_measure.ipynb #af1725a4
+def doubtful_labels(
+    o, # A `Run` or its directory, a Learner, or `Preds`
+    times=50, # As for `suspicious_labels`
+)->pd.DataFrame: # row, line (in the training CSV), label, predicted, p_label, p_predicted
+    "Rows whose label looks wrong to a net that was not trained on them, the least likely label first"
+    own = isinstance(o, (Preds, Learner))
+    p = read_preds(o) if own else Run(o).oof() or Run(o).predictions()
+    at = suspicious_labels(p.targs, p.probs, times)
+    q,t,said = p.probs[at],p.targs[at],p.preds[at]
+    cols = dict(row=p.rows[at], line=p.rows[at]+2, label=p.labels[at], predicted=np.array(p.classes)[said],
+                p_label=q[np.arange(len(at)),t].astype(float), p_predicted=q.max(1).astype(float) if len(at) else [])
+    return pd.DataFrame(cols)
+
 # %% ../nbs/11_measure.ipynb #e98ad04f
 def calibration(
     targs, # Class numbers of the labels
@@ -125,10 +140,18 @@ def calibration(
     df = g.mean().assign(rows=g.size()).reset_index(drop=True)
     return float(((df.confidence-df.accuracy).abs()*df.rows).sum()/df.rows.sum()), df
 
+# %% ../nbs/11_measure.ipynb #e1e3723b
+def _least(d):
+    "By how many rows at least the two must differ, where `d` rows are right in one only, for p < 0.05; six all one way are the least that can"
+    d = max(d, 6)
+    k = int(binom.ppf(.025, d, .5))
+    while 2*binom.cdf(k, d, .5)>=.05: k -= 1
+    return d-2*k
+
 # %% ../nbs/11_measure.ipynb #d6028b49
-@dataclass
+@dataclass(repr=False)
 class Versus:
-    "Two nets compared on the same rows"
+    "Two nets compared on the rows that neither was trained on"
     a:Preds     # The one
     b:Preds     # The other, in the same order of rows
     a_only:int  # Rows that only `a` has right
@@ -138,22 +161,98 @@ class Versus:
 
     @property
     def differ(self): return np.flatnonzero(self.a.preds!=self.b.preds)
-    def __repr__(self): return self.text
+    @property
+    def least(self): "Smallest difference in accuracy that these rows could show"; return _least(self.a_only+self.b_only)/len(self.a)
+    def __str__(self): return self.text
+    def __repr__(self): return f'{self.text}\n{self.more}'
+
+# %% ../nbs/11_measure.ipynb #7f63d9c8
+def _row_losses(p): return -np.log(np.clip(p.probs[np.arange(len(p)),p.targs].astype(float), 1e-7, 1))
+
+@patch(as_prop=True)
+def losses(self:Versus)->tuple: # (of `a`, of `b`, half the width of the 95 % interval of their difference)
+    "Log-loss of both on these rows"
+    a,b = _row_losses(self.a),_row_losses(self.b)
+    return float(a.mean()), float(b.mean()), float(1.96*(b-a).std()/math.sqrt(len(a)))
+
+@patch(as_prop=True)
+def more(self:Versus)->str:
+    "On how many rows, what difference they could show, and the log-loss"
+    a,b,half = self.losses
+    return (f"neither was trained on these {len(self.a):,} rows, which could show a difference of {100*self.least:.2f} points or more; "
+            f"log-loss {b:.4f} against {a:.4f} (difference {b-a:+.4f} ± {half:.4f})")
+
+# %% ../nbs/11_measure.ipynb #e5dbe8a8
+def _common(a, b):
+    "The rows that both `Preds` are of, in one order. Raises `RunError` where there are none, or they are of other data."
+    if a.sha256 and b.sha256 and a.sha256!=b.sha256: raise RunError(f"{a.name} and {b.name} were trained on different data: they can't be compared row by row")
+    if a.classes!=b.classes: raise RunError(f"{a.name} and {b.name} have different classes: they can't be compared")
+    rows,i,j = np.intersect1d(a.rows, b.rows, return_indices=True)
+    if not len(rows): raise RunError(f"{a.name} and {b.name} were measured on different validation rows: there is none that neither was trained on. Train both with the same split")
+    if (a.targs[i]!=b.targs[j]).any(): raise RunError(f"{a.name} and {b.name} have different validation rows or labels under the same numbers: they were trained on different data")
+    return a.take(i), b.take(j)
 
 def versus(
-    a, # A run's directory, a Learner or `Preds`
+    a, # A `Run` or its directory, a Learner or `Preds`
     b, # Another
 )->Versus:
-    "Is `b` better than `a`? McNemar's exact test (1947) on the validation rows of both. Raises `RunError` where these are not the same."
-    a,b = read_preds(a),read_preds(b)
-    if a.sha256 and b.sha256 and a.sha256!=b.sha256: raise RunError(f"{a.name} and {b.name} were trained on different data: they can't be compared row by row")
-    i,j = np.argsort(a.rows, kind='stable'),np.argsort(b.rows, kind='stable')
-    same = a.classes==b.classes and len(a)==len(b) and (a.rows[i]==b.rows[j]).all() and (a.targs[i]==b.targs[j]).all()
-    if not same: raise RunError(f"{a.name} and {b.name} were measured on different validation rows: train both with the same split, share of rows and data")
-    a,b = a.take(i),b.take(j)
+    "Is `b` better than `a`? McNemar's exact test (1947) on the rows that neither was trained on. Raises `RunError` where there are none."
+    a,b = _common(read_preds(a), read_preds(b))
     na,nb = int((a.hits&~b.hits).sum()),int((b.hits&~a.hits).sum())
     p = binomtest(na, na+nb).pvalue if na+nb else 1.
     A,B = ('A','B') if a.name==b.name else (a.name,b.name)
     win,lose = (B,A) if nb>=na else (A,B)
     says = f"{win} beats {lose}" if p<0.05 else f"no evidence that {win} beats {lose}" if na!=nb else f"no evidence that {B} or {A} is better"
     return Versus(a, b, na, nb, p, f"{says} (p {'< 0.001' if p<0.001 else f'= {p:.3f}'}): of {len(a):,} rows, {B} alone has {nb:,} right and {A} alone {na:,}")
+
+# %% ../nbs/11_measure.ipynb #f417fdb5
+def holm(
+    ps, # p of each test
+)->np.ndarray: # Their corrected p
+    "Holm's correction for several tests"
+    ps = np.asarray(ps, float)
+    order = np.argsort(ps, kind='stable')
+    res = np.empty_like(ps)
+    res[order] = np.minimum(1, np.maximum.accumulate(ps[order]*np.arange(len(ps), 0, -1)))
+    return res
+
+def versus_table(
+    *os, # `Run`s or their directories, Learners or `Preds`, two or more
+)->pd.DataFrame: # A row a pair: a, b, rows, a_only, b_only, difference, least, log_loss, p, p_holm, text
+    "Each pair compared on the rows that neither was trained on, the clearest first"
+    ps = [read_preds(o) for o in os]
+    vs = [versus(a, b) for a,b in combinations(ps, 2)]
+    df = pd.DataFrame([dict(a=v.a.name, b=v.b.name, rows=len(v.a), a_only=v.a_only, b_only=v.b_only, difference=(v.b_only-v.a_only)/len(v.a), least=v.least,
+                            log_loss=v.losses[1]-v.losses[0], p=v.p) for v in vs])
+    df['p_holm'] = holm(df.p)
+    df['text'] = [f'{b if d>0 else a} beats {a if d>0 else b}' if p<.05 else 'no evidence' for a,b,d,p in df[['a','b','difference','p_holm']].to_numpy()]
+    return df.sort_values('p', kind='stable', ignore_index=True)
+
+# %% ../nbs/11_measure.ipynb #ae982762
+def _run_dirs(path):
+    "Directories of runs below `path`, itself included, without those within others"
+    if not Path(path).is_dir(): raise RunError(f"{path} is no folder: say where the runs are")
+    for d,dirs,files in os.walk(path):
+        dirs[:] = sorted(o for o in dirs if o[0]!='.' and not os.path.islink(os.path.join(d, o)))
+        if 'metrics.json' in files+dirs or 'predictions.npz' in files or 'checkpoint' in dirs: dirs[:] = []; yield Run(d)
+
+def _run_row(run):
+    "What `list_runs` says of `run`"
+    m = run.metrics
+    p,seconds,data = run.predictions(),m.get('seconds') or {},m['data']
+    k,n = int(p.hits.sum()),len(p)
+    low,high = wilson(k, n)
+    return dict(accuracy=k/n, low=low, high=high, log_loss=p.log_loss, rows=n, test_score=m.get('test_score'), recipe=m['recipe'], arch=m['arch'],
+                seconds=seconds.get('total'), data=data.get('name'), date=m.get('date'), note='')
+
+def list_runs(
+    path='runs', # Folder that holds runs, at whatever depth
+)->pd.DataFrame: # A row a run: run, accuracy, low, high (95 %), log_loss, rows, test_score, recipe, arch, seconds, data, date, note
+    "The runs below `path`, best first; damaged and unfinished ones last, with what is wrong in `note`"
+    cols = 'run accuracy low high log_loss rows test_score recipe arch seconds data date note'.split()
+    rows = []
+    for run in _run_dirs(path):
+        try: rows.append(dict(_run_row(run), run=str(run)))
+        except RunError as e: rows.append(dict(run=str(run), note=str(e).removeprefix(f'{run} is no finished run: ')))
+    df = pd.DataFrame(rows, columns=cols)
+    return df.sort_values(['accuracy','log_loss','run'], ascending=[False,True,True], ignore_index=True)

@@ -386,6 +386,11 @@ def model_files(self:Run)->dict: # {path below the folder: path}
             res[str(f.relative_to(self.path))] = f
     return res
 
+@patch(as_prop=True)
+def has_model(self:Run)->bool:
+    "Is there a model, whole or not?"
+    return any(_there(self/o) for o in ('model','members','model.json'))
+
 @patch
 def learner(self:Run,
     device='auto', # As for `digit_device`

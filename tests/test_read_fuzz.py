@@ -4,11 +4,12 @@ from fractions import Fraction
 
 import numpy as np, pandas as pd, pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
-from digitfast import read
+from digitfast import columns, table
 from digitfast.core import *
 from digitfast.read import *
 
 many = pytest.mark.parametrize('n', [500, pytest.param(20_000, marks=pytest.mark.slow)])
+fewer = pytest.mark.parametrize('n', [200, pytest.param(5_000, marks=pytest.mark.slow)])
 def cases(n, f, **kw):
     "Run `f` on `n` draws of `kw`: the same ones in the quick part, new ones in the slow"
     settings(max_examples=n, deadline=None, derandomize=n<1000, database=None, suppress_health_check=list(HealthCheck))(given(**kw)(f))()
@@ -31,7 +32,7 @@ def frames(draw):
     side, n, first = draw(st.integers(1,5)), draw(st.integers(2,9)), draw(st.integers(0,1))
     x = np.frombuffer(draw(st.binary(min_size=n*side**2, max_size=n*side**2)), np.uint8).reshape(n,-1)
     word = st.text(st.characters(blacklist_categories=['Cs','Cc','Nd','Zs','Zl','Zp'], blacklist_characters='\ufeff'), min_size=1, max_size=6)
-    text = word.filter(lambda s: read._kind(s.strip())=='text' and s==s.strip())
+    text = word.filter(lambda s: columns._kind(s.strip())=='text' and s==s.strip())
     label = draw(st.sampled_from([st.integers(0,9), st.integers(0,10**18-1), text]))
     labels = draw(st.lists(label, min_size=n, max_size=n).filter(lambda o: len(set(o))>1))
     prefix = draw(st.sampled_from(['pixel','px_','','p x']))
@@ -42,7 +43,7 @@ def frames(draw):
 @many
 def test_frames_come_back(n, tmp_path, monkeypatch):
     def f(df, order, quote, end, bom, last, kind, chunk):
-        monkeypatch.setattr(read, '_chunk', chunk)
+        monkeypatch.setattr(table, '_chunk', chunk)
         cols = list(df.columns)
         order.shuffle(cols)
         b = df[cols].to_csv(index=False, quoting=quote, lineterminator=end).encode()
@@ -56,10 +57,59 @@ def test_frames_come_back(n, tmp_path, monkeypatch):
             with zipfile.ZipFile(p, 'w') as z: z.writestr('a/b/train.csv', b, zipfile.ZIP_DEFLATED)
         d = read_csvs(p)
         assert list(d.train.columns)==list(df.columns) and d.train['label'].tolist()==df['label'].tolist()
-        assert (d.train[d.pixels].to_numpy()==df[d.pixels].to_numpy()).all() and d.side**2==df.shape[1]-1
-        assert check_frame(df[cols]).equals(d.train)
+        x = df[d.pixels].to_numpy()
+        assert (d.train[d.pixels].to_numpy()==x*(255 if x.max()==1 else 1)).all() and d.side**2==df.shape[1]-1
+        assert x.max()==1 or check_frame(df[cols]).equals(d.train)
     cases(n, f, df=frames(), order=st.randoms(use_true_random=False), quote=st.sampled_from([csv.QUOTE_MINIMAL,csv.QUOTE_ALL,csv.QUOTE_NONNUMERIC]), end=st.sampled_from(['\n','\r\n']), bom=st.booleans(),
         last=st.booleans(), kind=st.sampled_from(['dir','gz','zip']), chunk=st.sampled_from([13,100,2**19]))
+
+# ---- written in any of the ways that people write
+
+@st.composite
+def tables(draw):
+    "(bytes of a table, labels, pixels): any separator, header, quoting, kind of number, place and name of the label, and columns beside"
+    side,n,k = draw(st.integers(8,10)),draw(st.integers(4,9)),draw(st.integers(2,4))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32-1)))
+    x,y = rng.integers(0, 256, (n,side*side)),[str(i%k) for i in range(n)]
+    x[0,0],x[:,-1],x[:,0] = 255,0,0
+    x[0,1] = 255
+    sep,head = draw(st.sampled_from(',;\t| ')),draw(st.sampled_from(['names','grid','none','numbers']))
+    kind,at = draw(st.sampled_from(['plain','dot0','unit','savetxt'])),draw(st.sampled_from(['first','last']))
+    words = draw(st.booleans())
+    if words: y = ['abcd'[int(o)] for o in y]
+    form = {'plain':str, 'dot0':lambda v: f'{v}.0', 'unit':lambda v: f'{v/255:.5f}', 'savetxt':lambda v: f'{v:.18e}'}[kind]
+    names = {'names':[f'p{i}' for i in range(side*side)], 'grid':[f'{i}x{j}' for i in range(side) for j in range(side)], 'numbers':list(map(str, range(side*side))), 'none':None}[head]
+    rows = [[o,*map(form, r)] if at=='first' else [*map(form, r),o] for o,r in zip(y, x)]
+    if head!='none':
+        name = draw(st.sampled_from(['label','Label','class','target','quux']))
+        rows.insert(0, [name,*names] if at=='first' else [*names,name])
+        if draw(st.booleans()): rows = [[['','index'][sep==' '] if not i else str(i-1),*r] for i,r in enumerate(rows)]
+    quote = draw(st.booleans()) and sep!=' '
+    end = draw(st.sampled_from(['\n','\r\n']))
+    gap = ' '*draw(st.integers(1,3)) if sep==' ' else sep
+    b = end.join(gap.join(f'"{o}"' if quote else o for o in r) for r in rows)+end*draw(st.integers(0,2))
+    return b'\xef\xbb\xbf'*draw(st.booleans())+b.encode(), y if words else list(map(int, y)), x
+
+@fewer
+def test_any_table_comes_back(n, tmp_path, monkeypatch):
+    def f(t, chunk, name):
+        monkeypatch.setattr(table, '_chunk', chunk)
+        for o in tmp_path.iterdir(): o.unlink()
+        b,labels,x = t
+        (tmp_path/name).write_bytes(b)
+        d = read_csvs(tmp_path)
+        assert d.train['label'].tolist()==labels and (d.train[d.pixels].to_numpy()==x).all()
+    cases(n, f, t=tables(), chunk=st.sampled_from([100,2**19]), name=st.sampled_from(['train.csv','data.txt','TRAIN (1).CSV']))
+
+@fewer
+def test_damaged_tables(n, tmp_path):
+    "Whatever the separator, damage ends in rows of whole pixels or in one line"
+    def f(t, edits):
+        (tmp_path/'train.csv').write_bytes(mutate(t[0], edits))
+        d,why = reads(tmp_path)
+        if d: assert d.side**2==len(d.pixels) and set(map(str, d.train[d.pixels].dtypes))=={'uint8'} and len(d.classes)>1
+        else: assert 'train.csv' in why
+    cases(n, f, t=tables(), edits=edits(['set','insert','delete','cut','copy','flip'], 3))
 
 # ---- damaged files, against a reader that is slow, knows only this file's 4x4 pictures, and shares no code
 
@@ -69,18 +119,22 @@ def oracle(b):
     except UnicodeDecodeError: return
     t = t.rstrip('\r\n')
     if '\0' in t or '\r' in t: return
-    rows = []
+    rows, t = [], re.sub('^# ?', '', t)
     for l in t.split('\n'):
         try: rows += list(csv.reader([l], strict=True)) or [[]]
         except csv.Error: return
     if len(rows)<2 or any(len(r)!=len(rows[0]) for r in rows): return
     head = [o.strip() for o in rows[0]]
     num = {}
+    label = None
     for c,name in enumerate(head):
-        if name in ('label','id'): continue
-        if not name.isascii() or not name.startswith('pixel') or not name[5:].isdigit() or int(name[5:]) in num: return
-        num[int(name[5:])] = c
-    if head.count('label')!=1 or head.count('id')>1 or sorted(num) not in (list(range(16)), list(range(1,17))): return
+        if not name.isascii() or not re.fullmatch('pixel[0-9]+', name):
+            if label is not None: return
+            label = c
+        elif int(name[5:]) in num: return
+        else: num[int(name[5:])] = c
+    if label is None or sorted(num) not in (list(range(16)), list(range(1,17))): return
+    if not head[label].isprintable() or head[label].lower() in ('','id') or re.fullmatch('unnamed[: ]*[0-9]*', head[label].lower()): return
     x, ls = [], []
     for r in rows[1:]:
         row = []
@@ -90,14 +144,23 @@ def oracle(b):
             if not (whole.isascii() and whole.isdigit()) or frac.strip('0') or int(whole)>255: return
             row.append(int(Fraction(whole)))
         x.append(row)
-        ls.append(r[head.index('label')].strip())
-    if all(re.fullmatch(r'\d+(\.0*)?', o, re.A) for o in ls): ls = [int(o.split('.')[0]) for o in ls]
-    else:
-        for o in ls:
-            try: float(o or '0')
-            except ValueError: continue
-            return
-    return None if len(set(ls))<2 else (ls, x)
+        ls.append(r[label].strip())
+    ls = classes(ls)
+    return None if ls is None or len(set(ls))<2 else (ls, x)
+
+def classes(ls):
+    "The labels as they should be read, None where one of them is a mistake"
+    if any(o in ('','-1','-1.0') for o in ls): return
+    def number(o):
+        try: float(o)
+        except ValueError: return False
+        return True
+    nums = [o for o in ls if number(o)]
+    words = [o for o in ls if not number(o)]
+    if len(nums)>=len(words) and any(not re.fullmatch(r'[0-9]+(\.0*)?([eE][+-]?[0-9]+)?', o) or len(o)>18 or float(o)%1 for o in nums): return
+    if words and len(words)<len(nums) and len(set(words))==len(words) and all(ls.count(o)==1 for o in words) and len(set(ls))<len(ls): return
+    if all(re.fullmatch('0|[1-9][0-9]*', o) for o in ls) or all(re.fullmatch(r'[0-9]+\.0*', o) for o in ls): return [int(o.split('.')[0]) for o in ls]
+    return ls
 
 def plain(labels='numbers'):
     rng = np.random.default_rng(3)
@@ -125,7 +188,7 @@ edits = lambda kinds, size: st.lists(st.tuples(st.sampled_from(kinds), st.floats
 def test_damaged_csv(n, labels, tmp_path, monkeypatch):
     base, count = plain(labels), dict(read=0, refused=0)
     def f(edits, chunk):
-        monkeypatch.setattr(read, '_chunk', chunk)
+        monkeypatch.setattr(table, '_chunk', chunk)
         b = mutate(base, edits)
         (tmp_path/'train.csv').write_bytes(b)
         d,why = reads(tmp_path)

@@ -202,3 +202,43 @@ def test_what_is_written_can_be_read(tmp_path):
 def test_what_could_not_be_read_is_not_written(change, tmp_path):
     with pytest.raises(RunError, match='metrics.json'): Run(tmp_path/'r').save_metrics({**Run(OLD/'one').metrics, **change})
     assert not (tmp_path/'r').exists()
+
+# ---- the commands that read runs
+
+@pytest.fixture
+def say(capsys):
+    "Run the command; (exit code, standard output, standard error)"
+    from digitfast.cli import main
+    def run(*words):
+        try: main([str(o) for o in words]); code = 0
+        except SystemExit as e: code = e.code or 0
+        return code,*capsys.readouterr()
+    return run
+
+def test_versus_on_the_command_line(say):
+    code,out,_ = say('versus', OLD/'one', OLD/'both')
+    assert code==0 and 'of 9 rows' in out and 'points or more' in out and 'log-loss' in out
+    m = json.loads(say('versus', OLD/'one', OLD/'both', '--json')[1])
+    assert m['rows']==9 and m['p']==1 and m['least']==pytest.approx(6/9)
+    code,out,_ = say('versus', OLD/'one', OLD/'both', OLD/'both'/'members'/'0')
+    assert code==0 and len(out.splitlines())==4 and 'Holm' in out
+    assert len(json.loads(say('versus', *[OLD/'one']*3, '--json')[1]))==3 and say('versus', OLD/'one')[0]==2
+
+def test_runs_on_the_command_line(say, old):
+    (old/'one'/'predictions.npz').write_bytes(b'oops')
+    code,out,_ = say('runs', old)
+    assert code==0 and 'predictions.npz' in out.splitlines()[-1] and '77.78 %' in out
+    m = json.loads(say('runs', old, '--json')[1])
+    assert [Path(o['run']).name for o in m]==['both','one'] and m[0]['rows']==9 and m[1]['accuracy'] is None
+    df = pd.read_csv(io.StringIO(say('runs', old, '--csv')[1]))
+    assert len(df)==2 and df.accuracy[0]==pytest.approx(7/9) and 'read' in df.note[1]
+    assert say('runs', old/'nowhere')[0]==1
+
+def test_labels_on_the_command_line(say, tmp_path):
+    code,out,_ = say('labels', OLD/'both', '--times', 3, '--out', tmp_path/'l.csv', '--png', tmp_path/'l.png')
+    df = pd.read_csv(tmp_path/'l.csv')
+    assert code==0 and 'of 44 rows' in out and list(df.columns)[:4]==['row','line','label','predicted'] and len(df) and (df.line==df.row+2).all()
+    assert (tmp_path/'l.png').read_bytes()[:4]==b'\x89PNG' and len(json.loads(say('labels', OLD/'both', '--times', 3, '--json')[1]))==len(df)
+    d = Run(OLD/'both').data(OLD/'digits.zip')
+    assert d.train.label.iloc[df.row].tolist()==df.label.tolist()
+    assert 'none of 44 rows' in say('labels', OLD/'both', '--times', 1e9)[1] and say('labels', tmp_path/'no')[0]==1
