@@ -233,6 +233,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                   'digitfast.export._quiet': ('export.html#_quiet', 'digitfast/export.py'),
                                   'digitfast.export._read': ('export.html#_read', 'digitfast/export.py'),
                                   'digitfast.export._shape': ('export.html#_shape', 'digitfast/export.py'),
+                                  'digitfast.export._show_one': ('export.html#_show_one', 'digitfast/export.py'),
                                   'digitfast.export._to_onnx': ('export.html#_to_onnx', 'digitfast/export.py'),
                                   'digitfast.export._wanted': ('export.html#_wanted', 'digitfast/export.py'),
                                   'digitfast.export._wrong_type': ('export.html#_wrong_type', 'digitfast/export.py'),

@@ -70,7 +70,7 @@ def _json(f):
                        "reads format 1: upgrade digitfast")
     return info
 
-# %% ../nbs/07_export.ipynb #65c51c46
+# %% ../nbs/07_export.ipynb #0694bb49
 _types = dict(format=int, arch=str, arch_kwargs=dict, loss=str, classes=list, side=int, mean=(int,float),
               std=(int,float), columns=list, sha256=str, check=str)
 
@@ -93,7 +93,7 @@ def _misfits(info):
     if not (abs(info['mean'])<=1 and 0<info['std']<=1): yield "its mean and standard deviation are of no pixels"
     if len(json.dumps(info['arch_kwargs']))>2000: yield "its arch_kwargs are too long for an architecture's arguments"
 
-# %% ../nbs/07_export.ipynb #86b3ca17
+# %% ../nbs/07_export.ipynb #bd47dd3c
 def _info(path):
     "The checked content of `model.json` in folder `path`"
     f = path/'model.json'
@@ -115,10 +115,7 @@ def _shape(o): return 'missing' if o is None else f"{'x'.join(map(str, o[:-1])) 
 def _wanted(info):
     "{name: (shape and type)} of the weights that a `model.json` asks for, with nothing allocated"
     types,n = {torch.float32:'F32', torch.float64:'F64', torch.int64:'I64'},len(info['classes'])
-    with torch.device('meta'), torch.no_grad():
-        net = create_model(info['arch'], n, info['side'], **info['arch_kwargs']).eval()
-        out = tuple(net(torch.empty(1, 1, info['side'], info['side'])).shape)
-    if len(out)!=2 or out[0]!=1 or not out[1]: raise ValueError(f'it gives {out} for an image')
+    with torch.device('meta'): net = create_model(info['arch'], n, info['side'], **info['arch_kwargs'])
     empty = first(k for k,v in net.state_dict().items() if not v.numel())
     if empty: raise ValueError(f"its weight '{empty[:60]}' has no numbers")
     return {k:(*v.shape, types.get(v.dtype)) for k,v in net.state_dict().items()}
@@ -137,7 +134,7 @@ def _announced(f):
     except (SafetensorError, OSError) as e:
         raise RunError(f"{f} is damaged or no safetensors file ({str(e)[:80]}). {_damaged}") from None
 
-# %% ../nbs/07_export.ipynb #1ccb953c
+# %% ../nbs/07_export.ipynb #c86a4628
 def _check_shapes(f, info):
     "Compare shapes and types in the safetensors file `f` with the architecture's, before anything is allocated"
     arch = info['arch']
@@ -187,7 +184,19 @@ def load_net(
     learn = digit_learner(dls, info['arch'], info['arch_kwargs'], loss_func=loss)
     learn.model.config['loss'] = info['loss']
     learn.model.load_state_dict(st_load(weights))
+    _show_one(learn, path/'model.json')
     return learn
+
+# %% ../nbs/07_export.ipynb #d0c1ed0b
+def _show_one(learn, f):
+    "`RunError` unless the net of `learn`, whose `model.json` is `f`, gives a row of numbers for a black image"
+    side,what = learn.dls.side,None
+    try:
+        with torch.no_grad(): out = learn.model.eval()(torch.zeros(1, 1, side, side, device=learn.dls.device))
+        if out.ndim!=2 or len(out)!=1 or not out.numel(): what = f'it gives a shape of {tuple(out.shape)}'
+        elif out.isnan().any(): what = 'it gives no numbers'
+    except Exception as e: what = str(e)[:100] # whatever a net says to arguments from a stranger
+    if what: raise RunError(f"{f}: the net can't predict an image of {side}x{side} pixels: {what}. {_damaged}")
 
 # %% ../nbs/07_export.ipynb #2420e9a8
 def _load_members(path, device):
@@ -236,7 +245,7 @@ def _to_onnx(net, x, version):
         raise DigitError(f"torch {torch.__version__} and onnxscript {version} can't express this net as ONNX "
                          f"({why[:120]}): pip install -U onnxscript") from None
 
-# %% ../nbs/07_export.ipynb #423cffd2
+# %% ../nbs/07_export.ipynb #e70d48f1
 def export_onnx(
     learn, # A Learner, or from `load_net`
     path, # File to write
