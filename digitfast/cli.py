@@ -252,11 +252,13 @@ def train(
 # %% ../nbs/19_cli.ipynb #caa9e14b
 _pictures = '.png','.jpg','.jpeg','.gif','.webp','.bmp','.tif','.tiff'
 
+_tables = '.csv','.tsv','.txt','.gz','.zip','.dat','.data'
+
 def _are_pictures(data):
     "Are the words `data` pictures, in place of one place with CSVs?"
     if len(data)!=1: return len(data)>1
     kind = Path(data[0]).suffix.lower()
-    return kind in _pictures or os.path.isfile(data[0]) and kind!='.zip'
+    return kind in _pictures or os.path.isfile(data[0]) and kind not in _tables
 
 def _picture_line(o):
     "What is said of a picture"
@@ -276,18 +278,20 @@ def _predict_pictures(run, files, show, device):
 def predict(
     run:RunArg,
     data:A[Optional[list[str]], Arg(metavar='[DATA | PICTURE …]',
-        help=data_help+" Or pictures of one digit each. Left out: the run's own data.")]=None,
+        help=data_help+" Or a table of rows, or pictures of one digit each. Left out: the run's own data.")]=None,
     out:A[Path, Opt(metavar='FILE', help='Submission to write.')]=Path('submission.csv'),
     tta:A[bool, Opt('--tta', help='Average over nine copies of each image, moved by a pixel, as single and ensemble '
         'do for their own submission; nine times as long.')]=False,
     show:A[bool, Opt('--show', help='Save what the net saw of each picture as NAME-seen.png.')]=False,
+    probs:A[bool, Opt('--probs', help='Write a column a class beside each label.')]=False,
+    label:A[Optional[str], Opt(metavar='NAME', help='The column with labels of the rows, which are then scored.')]=None,
     device:Device='auto',
 ):
     "Predict the test set of DATA with the model of RUN and write a checked submission, or read pictures of digits."
     from digitfast.rows import predict_csv
     data = data or []
     if _are_pictures(data): _predict_pictures(run, data, show, device)
-    path = predict_csv(run, data[0] if data else None, out, int(tta), device, say=say, command=True)
+    path = predict_csv(run, data[0] if data else None, out, int(tta), device, say, probs, label, command=True)
     if flags['json'] or flags['quiet']: result(dict(submission=path), str(path))
 
 # %% ../nbs/19_cli.ipynb #9307ff4f
@@ -336,13 +340,16 @@ def publish(
     gpu:A[bool, Opt('--gpu', help='Run it on a GPU.')]=False,
     internet:A[bool, Opt('--internet', help='Let it reach the internet.')]=False,
     public:A[bool, Opt('--public', help='Show it to everyone.')]=False,
+    docker_image_pinning_type:A[Optional[str], Opt(**_one_of('original','latest'),
+        help="Kaggle's image: the one of the first run, or always the latest. Left out, Kaggle decides.")]=None,
     dry_run:A[bool, Opt('--dry-run', help='Send nothing; write what would be sent into --out.')]=False,
     out:A[Path, Opt(metavar='DIR', help='Folder for --dry-run.')]=Path('kernel'),
     wait:A[bool, Opt('--wait', help='Follow the run to its end, and fetch its log if it failed.')]=False,
 ):
     "Publish a notebook as a Kaggle kernel, with digitfast beside it: private, without GPU and internet unless asked."
     from digitfast.publish import publish_kernel
-    pub = publish_kernel(notebook, user, title, competition, gpu, internet, public, out if dry_run else None, wait, say)
+    pub = publish_kernel(notebook, user, out if dry_run else None, wait, say, title=title, competition=competition,
+                         gpu=gpu, internet=internet, public=public, docker_image_pinning_type=docker_image_pinning_type)
     result(pub._asdict(), f"{pub.status}: {out if dry_run else pub.url}")
 
 # %% ../nbs/19_cli.ipynb #ca79e84b
