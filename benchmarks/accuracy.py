@@ -13,6 +13,7 @@ from fastai.callback.schedule import ParamScheduler, SchedExp
 from fastai.torch_core import TensorImage
 from importlib.metadata import version
 from digitfast.all import *
+from digitfast.core import write_file
 from digitfast.rundir import read_metrics
 from digitfast.recipe import Recipe
 from digitfast.learner import RandAffine, seed_all

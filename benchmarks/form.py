@@ -1,4 +1,4 @@
-"""How the code reads, in numbers: widths of lines, branches of functions, messages within the logic, prose around the code.
+"""How the code reads, in numbers: widths of lines, branches of functions, messages within the logic, prose around code.
 
     python benchmarks/form.py [FOLDER]      the repository, or another checkout of it"""
 import ast, json, sys
@@ -19,11 +19,12 @@ def widths(fs):
     texts = [f.read_text('utf-8') for f in fs]
     w = np.array([len(l) for t in texts for l in t.splitlines() if l.strip()])
     within = sum(raised(ast.parse(t), t) for t in texts)
-    return {'lines':len(w), 'over 120':int((w>120).sum()), 'median width':int(np.median(w)), '95th percentile':int(np.percentile(w, 95)),
+    mid,wide = (int(np.percentile(w, p)) for p in (50,95))
+    return {'lines':len(w), 'over 120':int((w>120).sum()), 'median width':mid, '95th percentile':wide,
             'within raise':f'{within/sum(map(len, texts)):.1%}'}
 
 def branches(f):
-    "Ways through a function, as McCabe counts: one, and one for each condition, loop, handler, `and`, `or` and comprehension"
+    "Ways through a function, as McCabe counts: one, and one a condition, loop, handler, `and`, `or`, comprehension"
     one = ast.If, ast.For, ast.While, ast.ExceptHandler, ast.IfExp, ast.match_case
     def n(o):
         if isinstance(o, ast.BoolOp): return len(o.values)-1
@@ -44,8 +45,8 @@ def most_branches(fs, n=10):
 
 def names(fs):
     "Names that the modules export"
-    lists = [o.value for f in fs for o in ast.parse(f.read_text('utf-8')).body
-             if isinstance(o, ast.Assign) and getattr(o.targets[0], 'id', '')=='__all__' and isinstance(o.value, ast.List)]
+    every = [o for f in fs for o in ast.parse(f.read_text('utf-8')).body if isinstance(o, ast.Assign)]
+    lists = [o.value for o in every if getattr(o.targets[0], 'id', '')=='__all__' and isinstance(o.value, ast.List)]
     return sum(len(o.elts) for o in lists)
 
 def prose(root):
@@ -60,13 +61,15 @@ def prose(root):
             body = [l for l in s.splitlines()[1:] if l.strip()]
             imports = all(l.startswith(('from ','import ',' ',')')) for l in body)
             lines,cells,bare = lines+len(body),cells+1,bare+(before!='markdown' and not imports)
-    return {'exported lines':lines, 'exported cells':cells, 'without prose before':bare, 'words an exported line':round(words/lines, 2)}
+    return {'exported lines':lines, 'exported cells':cells, 'without prose before':bare,
+            'words an exported line':round(words/lines, 2)}
 
 def report(root):
     "Print it all for the checkout in `root`"
     fs = files(root)
     print(pd.DataFrame({k:widths(v) for k,v in fs.items()}).T.to_string())
     print(*(f'{k}: {v}' for k,v in {**prose(root), 'public names':names(fs['package'])}.items()), sep='\n')
-    for k,v in fs.items(): print(f'\nmost branches in {k}:', *(f'{n:4}  {name}' for n,name in most_branches(v)), sep='\n')
+    for k,v in fs.items():
+        print(f'\nmost branches in {k}:', *(f'{n:4}  {name}' for n,name in most_branches(v)), sep='\n')
 
 if __name__=='__main__': report(Path(sys.argv[1]) if len(sys.argv)>1 else Path(__file__).resolve().parent.parent)

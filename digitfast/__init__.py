@@ -1,3 +1,7 @@
+"""Modules:
+
+- `digitfast.all`: All that a notebook needs: `from digitfast.all import *` brings `fastai.vision.all`, and beside it what digitfast adds."""
+
 __version__ = "0.1.0"
 
 import os, warnings

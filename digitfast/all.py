@@ -1,16 +1,28 @@
-"Everything that a notebook needs: `from digitfast.all import *`"
-from digitfast.core import *
-from digitfast.device import *
-from digitfast.read import *
-from digitfast.data import *
-from digitfast.baseline import *
-from digitfast.models import *
-from digitfast.learner import *
-from digitfast.recipe import *
-from digitfast.export import *
-from digitfast.predict import *
-from digitfast.pictures import *
-from digitfast.submit import *
-from digitfast.interpret import *
-from digitfast.train import *
-from digitfast.compare import *
+"""All that a notebook needs: `from digitfast.all import *` brings `fastai.vision.all`, and beside it what digitfast adds.
+
+None of its own names is one of fastai's, so the order of imports does not matter. Architectures are reached through `archs`, systems
+by hand and their pieces through `by_hand`."""
+from fastai.vision.all import *
+
+from digitfast.core import DataError, DigitError, KaggleError, RunError
+from digitfast.device import best_precision, digit_device, versions
+from digitfast.read import DigitData, check_frame, find_data, read_csvs, sample_path
+from digitfast.data import (
+    DigitBlock, DigitDataLoaders, DigitDL, NormalizePixels, RowToImage, digit_splitter, pixel_stats, read_mnist, same_images)
+from digitfast.baseline import by_hand
+from digitfast.models import Ensemble, arch, archs, create_model, model_cost
+from digitfast.learner import BF16, EMA, LossAccuracy, RandAffine, ValidEvery, digit_learner, losses, opts, seed_all
+from digitfast.recipe import Recipe, find_lr, get_recipe, recipes
+from digitfast.export import PixelsToProbs, export_onnx, export_pickle, load_net, save_net
+from digitfast.predict import ShiftTTA, check_canary, predict_rows, predict_test
+from digitfast.submit import check_submission, save_submission, submission
+from digitfast.measure import Preds, most_confused, score_interval, suspicious_labels, versus, wilson, worst_mistakes
+from digitfast.interpret import (
+    plot_calibration, plot_class_accuracy, plot_class_balance, plot_confusion, plot_history, plot_lr_find, read_history,
+    show_digits, show_predictions, show_versus)
+from digitfast.report import write_report
+from digitfast.image import read_picture
+from digitfast.train import ensemble, predict_csv, train
+from digitfast.compare import compare
+from digitfast.kaggle import submit_to_kaggle
+from digitfast.publish import publish_kernel

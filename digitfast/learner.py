@@ -7,12 +7,13 @@ __all__ = ['opts', 'losses', 'seed_all', 'LossAccuracy', 'digit_learner', 'RandA
            'AdamW', 'ValueLoss']
 
 # %% ../nbs/05_learner.ipynb #14e8cc21
-from .baseline import as_value, mse, nearest_label
+from .baseline import as_value, mean_squared_error, nearest_label
 from .models import create_model
+from .graph import DigitLearner
 import inspect, random
 import torch, torch.nn.functional as F
 from functools import partial
-from fastcore.all import delegates
+from fastcore.all import delegates, patch
 from fastai.torch_core import TensorImage, set_seed, to_float
 from fastai.callback.core import Callback, CancelValidException
 from fastai.learner import Learner, AvgMetric
@@ -37,20 +38,21 @@ class LossAccuracy(AvgMetric):
     def name(self): return 'accuracy'
 
 # %% ../nbs/05_learner.ipynb #4d232131
-@delegates(Learner.__init__, but=['model'])
+@delegates(DigitLearner.__init__, but=['model'])
 def digit_learner(
     dls, # `DigitDataLoaders`
     arch='small', # Name in `archs`, or a function `(n_out, side)` that builds a net
     arch_kwargs=None, # Arguments of the architecture
     loss_func=None, # Loss; cross entropy in its `Flat` form if None
     metrics=None, # Metrics; accuracy if None
-    **kwargs # For fastai's `Learner`
-)->Learner:
+    **kwargs # For `DigitLearner`: fastai's arguments, and `graph=True` for steps as one graph on a GPU
+)->DigitLearner:
     "A fastai `Learner` with a fresh net on the device of `dls`. Raises `DigitError` for an unknown architecture."
     if loss_func is None: loss_func = CrossEntropyLossFlat()
     if metrics is None: metrics = LossAccuracy(loss_func)
     model = create_model(arch, len(dls.vocab), dls.side, **(arch_kwargs or {}))
-    return Learner(dls, model.to(dls.device, memory_format=torch.channels_last), loss_func=loss_func, metrics=metrics, **kwargs)
+    model = model.to(dls.device, memory_format=torch.channels_last)
+    return DigitLearner(dls, model, loss_func=loss_func, metrics=metrics, **kwargs)
 
 # %% ../nbs/05_learner.ipynb #1cb1faa4
 class RandAffine(Transform):
@@ -101,13 +103,30 @@ class EMA(Callback):
         if hasattr(self.learn, 'lr_finder') or hasattr(self.learn, 'gather_preds'): return setattr(self, 'run', False)
         def f(avg, now, n): torch.optim.swa_utils.get_ema_multi_avg_fn(min(self.decay, (1+n.item())/(10+n.item())))(avg, now, n)
         self.avg = torch.optim.swa_utils.AveragedModel(self.model, multi_avg_fn=f, use_buffers=True)
-    def after_step(self): self.avg.update_parameters(self.model)
+    def after_step(self):
+        if getattr(self.learn, 'step_graph', None) is None: self.avg.update_parameters(self.model)
+        else: self._on_device()
     def _swap(self):
         for a,b in zip((*self.model.parameters(), *self.model.buffers()), (*self.avg.module.parameters(), *self.avg.module.buffers())):
             a.data,b.data = b.data,a.data
     def before_validate(self): self._swap()
     def after_validate(self):
         if self.learn.epoch<self.learn.n_epoch-1: self._swap()
+
+# %% ../nbs/05_learner.ipynb #08123544
+@patch
+@torch.no_grad()
+def _on_device(self:EMA):
+    "What `update_parameters` does, with tensors only"
+    n = self.avg.n_averaged
+    pairs = [o for o in zip((*self.avg.module.parameters(), *self.avg.module.buffers()), (*self.model.parameters(), *self.model.buffers()))]
+    avg,now = zip(*(o for o in pairs if o[0].is_floating_point()))
+    move = torch._foreach_sub(now, avg)
+    torch._foreach_mul_(move, 1-((1+n)/(10+n)).clamp(max=self.decay)*(n>0))
+    torch._foreach_add_(avg, move)
+    for a,b in pairs:
+        if not a.is_floating_point(): a.copy_(b)
+    n.add_(1)
 
 # %% ../nbs/05_learner.ipynb #9df48c9f
 class ValidEvery(Callback):
@@ -140,7 +159,7 @@ opts = dict(adam=Adam, adamw=partial(OptimWrapper, opt=partial(AdamW, betas=(0.9
 class ValueLoss:
     "Mean squared error of one output and the number of the class, as in the articles; the output is squashed into 0 to `n`-0.5 for predictions only"
     def __init__(self, n): self.n = n # Number of classes
-    def __call__(self, pred, targ): return mse(pred, as_value(targ))
+    def __call__(self, pred, targ): return mean_squared_error(pred, as_value(targ))
     def activation(self, pred): return nearest_label(pred, self.n)
     def decodes(self, pred): return (self.activation(pred) if pred.shape[-1]==1 else pred).argmax(-1)
 

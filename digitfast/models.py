@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['archs', 'arch', 'create_model', 'conv', 'stride2', 'fastbook', 'small', 'residual', 'mlp_30_value', 'mlp_30',
-           'mlp_100', 'mlp_25_25', 'mlp_512_256', 'mlp_512_512', 'RepeatChannels', 'resnet18', 'HandNet', 'Ensemble',
-           'model_cost']
+           'mlp_100', 'mlp_25_25', 'mlp_512_256', 'mlp_512_512', 'RepeatChannels', 'pretrained_resnet18', 'HandNet',
+           'Ensemble', 'model_cost']
 
 # %% ../nbs/04_models.ipynb #d66bc208
 import math, torch
@@ -127,7 +127,7 @@ class RepeatChannels(nn.Module):
     def forward(self, x): return x.expand(-1, 3, -1, -1)
 
 @arch('resnet18', "torchvision's ResNet-18 with fastai's head, from the rows as three channels")
-def resnet18(n_out=10, side=28):
+def pretrained_resnet18(n_out=10, side=28):
     "ResNet-18; any side"
     from fastai.vision.learner import create_vision_model
     from torchvision.models import resnet18 as body, ResNet18_Weights

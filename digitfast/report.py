@@ -6,25 +6,33 @@
 __all__ = ['render_report', 'Report', 'report', 'write_report']
 
 # %% ../nbs/13_report.ipynb #9a5c124b
-from .core import DigitError, RunError
+from .core import RunError, short_name, write_file
 from .device import versions
-from .core import write_file
-from .interpret import short_name, plot_calibration, plot_class_accuracy, plot_confusion, plot_history, plot_lr_find, read_history
-from .measure import Preds, calibration, most_confused, read_preds, score_interval, suspicious_labels, wilson, worst_mistakes
-from .rundir import read_metrics
+from .interpret import (occlusion, plot_calibration, plot_class_accuracy, plot_confusion, plot_history,
+                                 plot_lr_find, read_history)
+from .measure import calibration, measured, most_confused, read_preds, suspicious_labels, worst_mistakes
+from .rundir import Run
 import base64, html, io, re, warnings
-import matplotlib as mpl, numpy as np, pandas as pd
+import matplotlib as mpl, numpy as np
 from contextlib import contextmanager
 from cycler import cycler
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from matplotlib.figure import Figure
 from matplotlib.image import imsave
 from pathlib import Path
 from fastai.learner import Learner
+import digitfast
 
 # %% ../nbs/13_report.ipynb #4e1c7eca
 _colors = {'#010203':'currentColor', '#040506':'var(--accent)', '#070809':'var(--muted)', '#0a0b0c':'var(--line)'}
 _ink,_accent,_muted,_line = _colors
+_style = {
+    'svg.fonttype':'none', 'svg.hashsalt':'digitfast', 'savefig.transparent':True, 'font.size':9,
+    'axes.prop_cycle':cycler(color=[_accent,_muted]), 'axes.titlesize':10, 'axes.titleweight':'normal',
+    'axes.titlelocation':'left', 'axes.spines.top':False, 'axes.spines.right':False, 'axes.grid':True,
+    'axes.axisbelow':True, 'grid.color':_line, 'grid.linewidth':.6, 'text.color':_ink, 'axes.labelcolor':_muted,
+    'axes.edgecolor':_line, 'xtick.color':_line, 'ytick.color':_line, 'xtick.labelcolor':_ink,
+    'ytick.labelcolor':_ink, 'patch.edgecolor':_line}
 
 @contextmanager
 def _theme():
@@ -32,12 +40,10 @@ def _theme():
     with mpl.rc_context(), warnings.catch_warnings():
         warnings.simplefilter('ignore')   # a glyph that matplotlib's font lacks is drawn by the browser
         mpl.rcdefaults()
-        mpl.rcParams.update({'svg.fonttype':'none', 'svg.hashsalt':'digitfast', 'savefig.transparent':True, 'axes.prop_cycle':cycler(color=[_accent,_muted]), 'font.size':9,
-            'axes.titlesize':10, 'axes.titleweight':'normal', 'axes.titlelocation':'left', 'axes.spines.top':False, 'axes.spines.right':False, 'axes.grid':True, 'axes.axisbelow':True,
-            'grid.color':_line, 'grid.linewidth':.6, 'text.color':_ink, 'axes.labelcolor':_muted, 'axes.edgecolor':_line, 'xtick.color':_line, 'ytick.color':_line,
-            'xtick.labelcolor':_ink, 'ytick.labelcolor':_ink, 'patch.edgecolor':_line})
+        mpl.rcParams.update(_style)
         yield
 
+# %% ../nbs/13_report.ipynb #6c3a489a
 def _axes(w=3.6, h=2.3):
     "Axes of a figure of their own, outside pyplot"
     return Figure(figsize=(w,h), layout='constrained').subplots()
@@ -48,104 +54,108 @@ def _svg(ax, label):
     ax.figure.savefig(f, format='svg', metadata=dict.fromkeys(('Date','Creator','Format','Type')))
     s = f.getvalue()
     name,used = re.sub(r'\W+', '-', label),set(re.findall(r'(?:href="#|url\(#)([^")]+)', s))
-    def _tag(m):   # ids differ between the figures of a page, and not between runs
+    def _tag(m):
         t = re.sub(r' id="([^"]*)"', lambda i: f' id="{name}-{i[1]}"' if i[1] in used else '', m[0])
         t = re.sub(r'xlink:href="#', f'href="#{name}-', t).replace('url(#', f'url(#{name}-')
         return re.sub('|'.join(_colors), lambda c: _colors[c[0]], re.sub(r' xmlns(:xlink)?="[^"]*"', '', t))
     s = re.sub('<[^>]*>', _tag, s[s.index('<svg'):])
-    return re.sub(r'<svg.*?(viewBox="[^"]*").*?>', lambda m: f'<svg role="img" aria-label="{html.escape(label)}" {m[1]}>', s, count=1)
+    head = f'<svg role="img" aria-label="{html.escape(label)}" '
+    return re.sub(r'<svg.*?(viewBox="[^"]*").*?>', lambda m: f'{head}{m[1]}>', s, count=1)
 
 # %% ../nbs/13_report.ipynb #c1740e78
-def _png(im):
-    "A uint8 image as a data address"
+def _png(im, color=(0,0,0)):
+    "A uint8 image as a data address, `color` as opaque as the image is bright"
     f = io.BytesIO()
-    imsave(f, np.dstack([np.zeros((*im.shape,3), np.uint8), im]), format='png', metadata=dict(Software=None))
+    imsave(f, np.dstack([np.full((*im.shape,3), color, np.uint8), im]), format='png', metadata=dict(Software=None))
     return 'data:image/png;base64,'+base64.b64encode(f.getvalue()).decode()
 
-# %% ../nbs/13_report.ipynb #ff8d83f3
-_page = '''<!doctype html>
-<html lang="en"><head><meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
-<title>{{ title }}: {{ pct(acc) }}</title>
-<style>
-:root { color-scheme: light dark; --ground:#fff; --ink:#1b2328; --muted:#5f6b74; --line:#dde2e5; --accent:#1f6f8b; --invert:0 }
-@media screen and (prefers-color-scheme: dark) { :root { --ground:#13181b; --ink:#e3e8ea; --muted:#98a4ac; --line:#2c353a; --accent:#6cb8d3; --invert:1 } }
-* { box-sizing: border-box }
-body { margin: 0 auto; padding: 2.5rem 1.25rem 4rem; max-width: 62rem; background: var(--ground); color: var(--ink);
-  font: 1rem/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", "Liberation Sans", Arial, sans-serif; font-variant-numeric: tabular-nums; overflow-wrap: anywhere }
-h1 { font-size: 1.15rem; font-weight: 600; margin: 0 } h2 { font-size: 1.2rem; font-weight: 600; margin: 3rem 0 .35rem; padding-top: 1.25rem; border-top: 1px solid var(--line) }
-p { margin: .35rem 0; max-width: 44rem } .muted, figcaption, dt, th { color: var(--muted) } a { color: var(--accent) }
-.head { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 15rem), 1fr)); gap: 1.5rem 2.5rem; margin: 1.75rem 0 0 }
-.head b { display: block; font-size: 2.1rem; line-height: 1.3; font-weight: 600; letter-spacing: -.02em; white-space: nowrap } .head div:first-child b { color: var(--accent) }
-.figs { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 17rem), 1fr)); gap: 1.5rem 2rem; margin-top: 1rem; align-items: start }
-.two { grid-template-columns: repeat(auto-fit, minmax(min(100%, 22rem), 1fr)) }
-figure { margin: 0; break-inside: avoid } svg { display: block; width: 100%; height: auto; max-width: 28rem } .small svg { max-width: 22rem } svg text { font-family: inherit !important }
-.digits { display: grid; grid-template-columns: repeat(auto-fill, minmax(6.25rem, 1fr)); gap: 1.25rem .75rem; margin-top: 1rem }
-.digits img, td img { image-rendering: pixelated; filter: invert(var(--invert)); display: block } .digits img { width: 84px; height: 84px } td img { width: 42px; height: 42px }
-figcaption { max-width: 28rem; font-size: .85rem; line-height: 1.4; margin-top: .3rem } figcaption strong, td strong { color: var(--ink); font-weight: 600 }
-.scroll { overflow-x: auto } table { border-collapse: collapse; margin-top: 1rem; font-size: .92rem } th { text-align: left; font-weight: 400 } th, td { padding: .3rem 1.5rem .3rem 0; border-bottom: 1px solid var(--line); vertical-align: middle }
-.sys th { width: 12rem; vertical-align: top } .sys { width: 100% } footer { margin-top: 3rem; font-size: .85rem }
-@media (max-width: 30rem) { body { padding: 1.5rem 1rem 3rem } .sys th { width: 8rem } th, td { padding-right: .9rem } }
-@media print { body { padding: 0; max-width: none; font-size: 10pt } .head, .figs { grid-template-columns: repeat(3, 1fr) } .two, .small { grid-template-columns: 1fr 1fr } h2, h2 + p { break-after: avoid } tr { break-inside: avoid } }
-</style></head><body>
-<header><h1>{{ title }}</h1><p class="muted">{{ subtitle }}</p>
-<div class="head">
-<div><b>{{ pct(acc) }}</b>of {{ num(n) }} held-out rows are right. With 95 % confidence the net is right on {{ pct(low) }} to {{ pct(high) }} of such rows.</div>
-<div><b>{{ num(wrong) }} wrong</b>{% if wrong %}of {{ num(n) }} rows that the net was not trained on: one in {{ num((n/wrong)|round|int) }}.{% else %}of {{ num(n) }} rows that the net was not trained on.{% endif %}</div>
-<div><b>{{ '%.4f'|format(s_low) }}&thinsp;–&thinsp;{{ '%.4f'|format(s_high) }}</b>is the score to expect on 28,000 test rows, as Kaggle's Digit Recognizer has: {{ num(((1-s_high)*28000)|round|int) }} to {{ num(((1-s_low)*28000)|round|int) }} wrong.</div>
-</div></header>
-{% if curves %}<h2>Training</h2><p class="muted">Where the validation loss climbs while the training loss falls, the net learns its rows by heart.</p>
-<div class="figs{{ ' two' if curves|length==4 }}">{% for s in curves %}<figure>{{ s|safe }}</figure>{% endfor %}</div>{% endif %}
-<h2>Which classes</h2>
-<p>{% if pairs %}Confused most often: {% for t,p,k in pairs %}<strong>{{ t }}</strong> taken for <strong>{{ p }}</strong> ({{ num(k) }}){{ ', ' if not loop.last }}{% endfor %}.{% else %}No two classes are confused.{% endif %}</p>
-<div class="figs two"><figure>{{ confusion|safe }}<figcaption>A row for each label, a column for each prediction. Only mistakes set the shade.</figcaption></figure>
-<figure>{{ by_class|safe }}<figcaption>Accuracy of each class with its 95 % interval; at the right, how many of its rows are wrong. Where intervals overlap, luck may be all the difference.</figcaption></figure></div>
-<h2>The most confident mistakes</h2>
-{% if mistakes %}<p class="muted">{{ 'All' if mistakes|length==wrong else 'The %d surest of %s' % (mistakes|length, num(wrong)) }} wrong rows, by the probability that the net gave its answer.{% if no_pics %} Pictures of {{ 'them' if no_pics==mistakes|length else 'some' }} were not kept in this run.{% endif %}</p>
-<div class="digits">{% for m in mistakes %}<figure>{% if m.img %}<img src="{{ m.img }}" alt="row {{ m.row }}">{% endif %}<figcaption><strong>{{ m.pred }}</strong>, {{ m.p }}<br>label {{ m.label }}</figcaption></figure>{% endfor %}</div>
-{% else %}<p>There are none.</p>{% endif %}
-<h2>Labels that look wrong</h2>
-<p class="muted">{{ doubt_text }}</p>
-{% if doubts %}<div class="scroll"><table><tr><th></th><th>line of the training CSV</th><th>label</th><th>its probability</th><th>the net says</th></tr>
-{% for m in doubts %}<tr><td>{% if m.img %}<img src="{{ m.img }}" alt="">{% endif %}</td><td>{{ num(m.row+2) }}</td><td>{{ m.label }}</td><td>{{ m.p_label }}</td><td><strong>{{ m.pred }}</strong>, {{ m.p }}</td></tr>{% endfor %}</table></div>{% endif %}
-<h2>Does it know what it does not know?</h2>
-<p>{{ ece_text }}</p>
-<div class="figs small"><figure>{{ reliability|safe }}<figcaption>How many of the rows are right, against how sure the net is of them. On the dotted line it is as sure as it is right; below, too sure.</figcaption></figure></div>
-<h2>The system</h2>
-<table class="sys">{% for k,v in system %}<tr><th>{{ k }}</th><td>{{ v }}</td></tr>{% endfor %}</table>
-<footer class="muted">Made by digitfast. This file holds all that it shows.</footer>
-</body></html>'''
+def _tint(heat):
+    "The map `heat` of `occlusion` as a data address; None where nothing in it is above 0"
+    h = np.clip(heat, 0, None)
+    return _png((160*h/h.max()).astype(np.uint8), (214,69,65)) if h.max()>1e-4 else None
 
-# %% ../nbs/13_report.ipynb #4c9358f5
+# %% ../nbs/13_report.ipynb #ff8d83f3
+def _template():
+    pages = Path(digitfast.__file__).parent/'pages'
+    env = Environment(loader=FileSystemLoader(pages), autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    env.globals.update(pct=_pct, num='{:,}'.format)
+    return env.get_template('report.html')
+
 def _pct(p, d=2): return f'{100*p:.{d}f} %'
 
-def _row(p, i):
-    "What the page says of row `i` of `Preds` `p`"
-    im,q = p.images.get(int(p.rows[i])),p.probs[i]
-    return dict(row=int(p.rows[i]), img=None if im is None else _png(im), pred=short_name(p.classes[q.argmax()]), label=short_name(p.classes[p.targs[i]]),
-                p=_pct(min(q.max(), .9999)) if q.max()<1 else '100 %', p_label='< 0.01 %' if q[p.targs[i]]<1e-4 else _pct(q[p.targs[i]]))
+# %% ../nbs/13_report.ipynb #4c9358f5
+def _row(p, i, seen=None):
+    "What the page says of row `i` of `Preds` `p`; `seen` is what the net looked at, by row number"
+    row,q = int(p.rows[i]),p.probs[i]
+    im,heat,t = p.images.get(row),(seen or {}).get(row),q[p.targs[i]]
+    return dict(row=row, img=None if im is None else _png(im), seen=None if heat is None else _tint(heat),
+                pred=short_name(p.classes[q.argmax()]), label=short_name(p.classes[p.targs[i]]),
+                p=_pct(min(q.max(), .9999)) if q.max()<1 else '100 %', p_label='< 0.01 %' if t<1e-4 else _pct(t))
 
-def _system(m, p):
-    "Rows of the system table, from what is known"
+def _join(*os): return ', '.join(o for o in os if o) or None
+
+def _getter(m):
+    "A function that gives a field of `m`, such as 'data.name', as text; None where it isn't there"
     def get(k, f='{}'):
         o = m
         for part in k.split('.'): o = o.get(part) if isinstance(o, dict) else None
         if o is None or isinstance(o, (dict,list)): return None
         try: return f.format(o)
         except (ValueError, TypeError): return str(o)
-    def join(*os): return ', '.join(o for o in os if o) or None
-    accs = m.get('members_accuracy')
-    mean = f"{_pct(sum(accs)/len(accs))} on average" if isinstance(accs, list) and accs and all(isinstance(o, (int,float)) for o in accs) else None
-    rows = [('recipe', get('recipe')), ('members', join(get('members', '{} nets'), mean and f'{mean}, each on the rows that it did not see')), ('architecture', join(get('arch'), get('params', '{:,} parameters'))), ('training', join(get('epochs', '{} epochs'), get('n_train', '{:,} images an epoch'),
-             get('settings.bs', 'batches of {}'), get('settings.opt'), get('lr', 'lr {:.3g}'))), ('seed', get('seed')), ('device', join(get('device'), get('precision'), get('threads', 'threads: {}'))),
-            ('seconds', join(*(get(f'seconds.{k}', '{:.1f} '+t) for k,t in (('load','reading'), ('train','training'), ('predict','predicting'), ('total','in all'))))),
-            ('data', join(get('data.name'), get('data.sha256', 'sha256 {}'))), ('classes', ', '.join(map(short_name, p.classes[:20]))+(f' and {len(p.classes)-20:,} more' if len(p.classes)>20 else '')),
-            ('left out', get('same_valid', '{:,} validation images that are in the training rows too') if m.get('same_valid') else None),
-            ('in the test set', get('same_test', '{:,} images that are in the training CSV too') if m.get('same_test') else None),
-            ('canary', get('canary_rows', '{} validation rows went through the test path and got the same predictions') if m.get('canary_rows') else None),
-            ('versions', ', '.join(f'{k} {v}' for k,v in m['versions'].items()) if isinstance(m.get('versions'), dict) else None), ('date', get('date'))]
+    return get
+
+# %% ../nbs/13_report.ipynb #407f627f
+def _system(m, p):
+    "Rows of the system table, from what is known"
+    get,accs,c = _getter(m),m.get('members_accuracy'),p.classes
+    mean = f"{_pct(sum(accs)/len(accs))} on average, each on the rows that it did not see" if accs else None
+    times = (('load','reading'), ('train','training'), ('predict','predicting'), ('total','in all'))
+    def some(k, says): return get(k, says) if m.get(k) else None
+    rows = [('recipe', get('recipe')), ('members', _join(get('members', '{} nets'), mean)),
+            ('architecture', _join(get('arch'), get('params', '{:,} parameters'))),
+            ('training', _join(get('epochs', '{} epochs'), get('n_train', '{:,} images an epoch'),
+                               get('settings.bs', 'batches of {}'), get('settings.opt'), get('lr', 'lr {:.3g}'))),
+            ('seed', get('seed')), ('device', _join(get('device'), get('precision'), get('threads', 'threads: {}'))),
+            ('seconds', _join(*(get(f'seconds.{k}', '{:.1f} '+t) for k,t in times))),
+            ('data', _join(get('data.name'), get('data.sha256', 'sha256 {}'))),
+            ('classes', ', '.join(map(short_name, c[:20]))+(f' and {len(c)-20:,} more' if len(c)>20 else '')),
+            ('left out', some('same_valid', '{:,} validation images that are in the training rows too')),
+            ('in the test set', some('same_test', '{:,} images that are in the training CSV too')),
+            ('canary', some('canary_rows', '{} validation rows went through the test path and got the same predictions')),
+            ('versions', ', '.join(f'{k} {v}' for k,v in (m.get('versions') or {}).items())),
+            ('model', get('model')), ('date', get('date'))]
     return [(k,o if len(o)<=400 else o[:400]+'…') for k,o in rows if o]
+
+# %% ../nbs/13_report.ipynb #a72017b8
+def _says_doubts(d, source, odd):
+    "What is said of the rows `odd` of the `Preds` `d`, whose label looks wrong"
+    n = f'{len(d):,}'
+    if not len(odd): return f"None: no other class is held to be 50 times as likely as the label of any of {n} {source}."
+    weak = f" A net that is right on {_pct(d.hits.mean())} of the rows is a weak witness, though."
+    return (f"The net holds another class to be at least 50 times as likely as the label of {len(odd):,} of {n} {source}"
+            f"{', the worst of which are below' if len(odd)>12 else ''}. Look at them before blaming the net."
+            f"{weak if d.hits.mean()<.95 else ''}")
+
+def _curves(history, lr_curve, lr):
+    "Figures of the training, as far as it is known"
+    res = []
+    if history is not None and len(history):
+        axs = [_axes() for _ in range(3)]
+        plot_history(history, axs)
+        for ax,t in zip(axs, ('loss', 'accuracy', 'learning rate')):
+            ys = np.concatenate([l.get_ydata() for l in ax.lines]) if ax.has_data() else np.zeros(0)
+            if np.isfinite(ys).any(): res.append(_svg(ax, f'{t} over the epochs'))
+    if lr_curve is not None: res.append(_svg(plot_lr_find(lr_curve, lr, _axes()), "loss against learning rate in lr_find"))
+    return res
+
+def _figures(p):
+    "Figures of the predictions `p`, by name"
+    ax = plot_confusion(p.targs, p.preds, p.classes, _axes(4.2, 4.2))
+    ax.grid(False)
+    tall = max(2.2, .8+.26*min(len(p.classes), 20))
+    return dict(confusion=_svg(ax, 'confusion matrix'),
+                by_class=_svg(plot_class_accuracy(p.targs, p.preds, p.classes, _axes(4.2, tall), 20), 'accuracy of each class'),
+                reliability=_svg(plot_calibration(p.targs, p.probs, ax=_axes(3.6, 3.4)), 'reliability diagram'))
 
 # %% ../nbs/13_report.ipynb #7fed3ae3
 def render_report(
@@ -154,76 +164,73 @@ def render_report(
     history=None, # Frame, as for `plot_history`
     lr_curve=None, # (rates, losses) of `lr_find`, where it was used
     doubts=None, # `Preds` of further rows that their net had not seen, in which to look for wrong labels; `p` if None
-    n=24, # Mistakes to show
+    seen=None, # {row number: map of `occlusion`} of mistakes
 )->str: # HTML
     "The report as a page that needs nothing else"
-    metrics,k,num = metrics or {},int(p.hits.sum()),'{:,}'.format
-    low,high = wilson(k, len(p))
-    s_low,s_high = score_interval(k, len(p), 28_000)
-    ece,_ = calibration(p.targs, p.probs)
-    sure = p.probs.max(1).mean()
-    worst = [_row(p, i) for i in worst_mistakes(p.targs, p.probs, n)]
-    d,source = (p,'validation rows') if doubts is None else (doubts,'training rows, each predicted by a net that was not trained on it')
-    odd = suspicious_labels(d.targs, d.probs)
-    doubt_text = (f"The net holds another class to be at least 50 times as likely as the label of {num(len(odd))} of {num(len(d))} {source}{', the worst of which are below' if len(odd)>12 else ''}. "
-                  "Look at them before blaming the net." if len(odd) else f"None: no other class is held to be 50 times as likely as the label of any of {num(len(d))} {source}.")
-    if len(odd) and d.hits.mean()<.95: doubt_text += f" A net that is right on {_pct(d.hits.mean())} of the rows is a weak witness, though."
-    curves = []
-    with _theme():
-        if history is not None and len(history):
-            axs = [_axes() for _ in range(3)]
-            plot_history(history, axs)
-            curves = [_svg(ax, f'{t} over the epochs') for ax,t in zip(axs, ('loss', 'accuracy', 'learning rate')) if ax.has_data() and np.isfinite(np.concatenate([l.get_ydata() for l in ax.lines])).any()]
-        if lr_curve is not None: curves.append(_svg(plot_lr_find(lr_curve, metrics.get('lr'), _axes()), "loss against learning rate in lr_find"))
-        c = len(p.classes)
-        ax = plot_confusion(p.targs, p.preds, p.classes, _axes(4.2, 4.2))
-        ax.grid(False)
-        confusion = _svg(ax, 'confusion matrix')
-        by_class = _svg(plot_class_accuracy(p.targs, p.preds, p.classes, _axes(4.2, max(2.2, .8+.26*min(c, 20))), 20), 'accuracy of each class')
-        reliability = _svg(plot_calibration(p.targs, p.probs, ax=_axes(3.6, 3.4)), 'reliability diagram')
-    env = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    env.globals.update(pct=_pct, num=num)
-    subtitle = ', '.join(str(o) for o in (metrics.get('recipe') and f"recipe {short_name(metrics['recipe'])}", metrics.get('arch') and short_name(metrics['arch']), metrics.get('date') and short_name(metrics['date'])) if o)
-    return env.from_string(_page).render(
-        title=short_name(Path(p.name).name, 80), subtitle=subtitle, acc=k/len(p), n=len(p), wrong=len(p)-k, low=low, high=high, s_low=s_low, s_high=s_high, curves=curves, confusion=confusion,
-        pairs=[(short_name(a),short_name(b),o) for a,b,o in most_confused(p.targs, p.preds, p.classes, 6)], by_class=by_class, mistakes=worst, no_pics=sum(o['img'] is None for o in worst),
-        doubts=[_row(d, i) for i in odd[:12]], doubt_text=doubt_text, reliability=reliability, system=_system(metrics, p),
-        ece_text=f"It is {_pct(sure)} sure on average and right on {_pct(k/len(p))} of the rows. Its expected calibration error, over 15 bins of confidence, is {_pct(ece)}.")
+    m,p = metrics or {},p.unseen
+    now = measured(p, m.get('n_test') or (None if p.test_probs is None else len(p.test_probs)))
+    d,source = (p,'validation rows')
+    if doubts is not None: d,source = doubts,'training rows, each predicted by a net that was not trained on it'
+    odd,ece = suspicious_labels(d.targs, d.probs),calibration(p.targs, p.probs)[0]
+    worst = [_row(p, i, seen) for i in worst_mistakes(p.targs, p.probs, 24)]
+    with _theme(): figures = dict(_figures(p), curves=_curves(history, lr_curve, m.get('lr')))
+    about = (m.get('recipe') and f"recipe {short_name(m['recipe'])}", *(m.get(k) and short_name(m[k]) for k in ('arch','date')))
+    return _template().render(
+        title=short_name(Path(p.name).name, 80), subtitle=_join(*about) or '', m=now, wrong=int((~p.hits).sum()), **figures,
+        test={k:m[k] for k in ('test_score','test_low','test_high')} if m.get('test_high') is not None else None,
+        pairs=[(short_name(a),short_name(b),o) for a,b,o in most_confused(p.targs, p.preds, p.classes, 6)],
+        mistakes=worst, no_pics=sum(o['img'] is None for o in worst), seen=any(o['seen'] for o in worst),
+        doubts=[_row(d, i) for i in odd[:12]], doubt_text=_says_doubts(d, source, odd), system=_system(m, p),
+        ece_text=f"It is {_pct(p.probs.max(1).mean())} sure on average and right on {_pct(now['accuracy'])} of the rows. "
+                 f"Its expected calibration error, over 15 bins of confidence, is {_pct(ece)}.")
 
 # %% ../nbs/13_report.ipynb #37c584bf
-def _lr_curve(run):
-    "(rates, losses) of a run that used `lr_find`, or None"
-    f = run/'lr_find.csv'
-    if not f.exists(): return None
-    try: df = pd.read_csv(f)[['lr','loss']].astype(float)
-    except (OSError, ValueError, KeyError) as e: raise RunError(f"{f} can't be read ({e}): take a whole copy of the run") from None
-    return df.lr,df.loss
-
 class Report:
     "A page of HTML, shown in a notebook"
     def __init__(self, html): self.html = html
     def __repr__(self): return f'a report of {len(self.html.encode())/1024:,.0f} KB: save it with .save(path)'
-    def _repr_html_(self): return f'<iframe srcdoc="{html.escape(self.html)}" sandbox style="width:100%; height:800px; border:0"></iframe>'
+    def _repr_html_(self):
+        return f'<iframe srcdoc="{html.escape(self.html)}" sandbox style="width:100%; height:800px; border:0"></iframe>'
     def save(self,
         path='report.html', # File to write
     )->Path:
         "Write the page aside and rename it to `path`"
         return write_file(path, self.html)
 
+# %% ../nbs/13_report.ipynb #c2c89245
+def _seen(learn, p, most=2400):
+    "What `learn` looked at in its surest mistakes, as {row number: map}"
+    n = max(1, most//(49*len(getattr(learn.model, 'models', [0]))))
+    rows = [r for r in p.rows[worst_mistakes(p.targs, p.probs, min(n, 24))].tolist() if r in p.images]
+    ims = [p.images[r] for r in rows if p.images[r].shape==(learn.dls.side,)*2]
+    return dict(zip(rows, occlusion(learn, np.stack(ims)))) if ims and len(ims)==len(rows) else {}
+
+def _learner_report(learn):
+    cfg,p = getattr(learn.model, 'config', {}),read_preds(learn)
+    m = dict(arch=cfg.get('arch'), params=sum(q.numel() for q in learn.model.parameters()), n_train=len(learn.dls.train_ds),
+             device=str(learn.dls.device), precision=getattr(learn, 'precision', None), versions=versions())
+    history = read_history(learn) if getattr(learn.recorder, 'lrs', None) else None
+    return Report(render_report(p, m, history, getattr(learn, 'lr_curve', None), seen=_seen(learn, p)))
+
+# %% ../nbs/13_report.ipynb #4533d299
+def _run_seen(run, p):
+    "(what its net looked at, a sentence where its model is damaged)"
+    if not run.has_model: return {},None
+    try: return _seen(run.learner('cpu'), p),None
+    except RunError as e: return {},str(e)
+
 def report(
-    o, # A finished run's directory, or a trained Learner
+    o, # A finished `Run` or its directory, or a trained Learner
 )->Report:
     "How good a run is and where it fails, as one page. Raises `RunError` where the run is damaged."
-    if isinstance(o, Learner):
-        cfg,lr = getattr(o.model, 'config', {}),getattr(o, 'lr_curve', None)
-        m = dict(arch=cfg.get('arch'), params=sum(q.numel() for q in o.model.parameters()), n_train=len(o.dls.train_ds), device=str(o.dls.device), precision=getattr(o, 'precision', None), versions=versions())
-        return Report(render_report(read_preds(o), m, read_history(o) if getattr(o.recorder, 'lrs', None) else None, lr))
-    run = Path(o)
-    return Report(render_report(read_preds(run), read_metrics(run), read_history(run) if (run/'history.csv').exists() else None, _lr_curve(run),
-                                read_preds(run, 'oof.npz') if (run/'oof.npz').exists() else None))
+    if isinstance(o, Learner): return _learner_report(o)
+    run = Run(o)
+    m,p = run.metrics,run.predictions()
+    seen,why = _run_seen(run, p)
+    return Report(render_report(p, dict(m, model=why), run.history(), run.lr_curve(), run.oof(), seen))
 
 def write_report(
-    run, # A finished run's directory
+    run, # A finished `Run` or its directory
 )->Path: # Its `report.html`
     "Draw the report of `run` anew. Raises `RunError` where the run is damaged."
-    return report(run).save(Path(run)/'report.html')
+    return report(run).save(Run(run)/'report.html')

@@ -7,7 +7,7 @@ __all__ = ['locate_data', 'train', 'ensemble', 'predict_csv']
 
 # %% ../nbs/16_train.ipynb #7b2a915c
 from .core import DataError, DigitError, RunError
-from .read import find_data, read_csvs
+from .read import data_options, find_data, read_csvs
 from .device import versions
 from .data import read_mnist, same_images
 from .recipe import find_lr, get_recipe
@@ -23,7 +23,7 @@ from .rundir import RunDir, RunLog, read_checkpoint, resumable
 from .spread import gpus, spread
 import io, json, shutil, tempfile, time, warnings
 import numpy as np, pandas as pd, torch
-from dataclasses import asdict, replace
+from dataclasses import replace
 from importlib.util import find_spec
 from fastcore.all import noop
 from functools import reduce
@@ -74,12 +74,17 @@ def train(
     scheduler=None, # 'host:port' of a Dask cluster to whose workers the members go
     say=print, # Called with each line for the user
     tick=noop, # Called with (batches done, of how many)
+    test=None, # The test CSV, where it is another than the one in `data`
+    label=None, # Name of the column with the labels
+    transpose=False, # Turn each image about its diagonal?
+    graph=True, # The training step as one graph, on a GPU and where all in it allows it?
     **changes # Fields of the recipe to change: arch, epochs, lr, bs, valid_pct, …; None leaves them
 )->Path: # The run's directory
     "Train by `recipe` on `data` and leave a run directory: model or members, metrics, predictions and a checked submission. Raises `DigitError` with what to do."
     t0 = time.perf_counter()
     name = recipe if isinstance(recipe, str) else 'custom'
-    recipe = replace(get_recipe(recipe) if isinstance(recipe, str) else recipe, **{k:v for k,v in changes.items() if v is not None})
+    if isinstance(recipe, str): recipe = get_recipe(recipe)
+    recipe = recipe.but(**{k:v for k,v in changes.items() if v is not None})
     if member is not None and not 0<=member<recipe.members: raise DigitError(f"there is no member {member} of {recipe.members}: they are numbered from 0. Ask for an ensemble with --members N")
     if scheduler and (recipe.members==1 or member is not None): raise DigitError("a scheduler is for the members of an ensemble: add --members N, or leave it out")
     out = Path(out) if out else Path('runs')/f"{time.strftime('%Y-%m-%d_%H%M%S')}_{name}"
@@ -87,15 +92,17 @@ def train(
         warnings.showwarning = lambda m,*a,**k: say(f"note: {m}")
         state = read_checkpoint(out/'checkpoint') if resume else None
         if state and data is None: data = state['info']['path']
+        options = dict(test=test, label=label, transpose=transpose)
         path = locate_data(data, say=say)
-        d,n = read_mnist(path) if path!='sample' and (Path(path)/'MNIST').is_dir() else (read_csvs(path),None)
+        d,n = read_mnist(path) if path!='sample' and (Path(path)/'MNIST').is_dir() else (read_csvs(path, **options),None)
         if n: recipe = replace(recipe, split='last', valid_pct=1-n/len(d.train)) # MNIST's own split
         say(f"data: {d!r}")
+        for o in d.said: say(o)
         for o in d.notes: say(f"note: {o}")
         for o in [] if d.test is None else unlike(looks(d.train), d.test): say(f"warning: {o}")
         t_load = time.perf_counter()-t0
-        info = json.loads(json.dumps(dict(path=str(path if path=='sample' else Path(path).resolve()), data=dict(name=d.name, sha256=d.sha256), recipe=asdict(recipe), seed=seed,
-                                          threads=torch.get_num_threads(), precision=precision, device=device, member=member)))
+        info = json.loads(json.dumps(dict(path=str(path if path=='sample' else Path(path).resolve()), data=dict(name=d.name, sha256=d.sha256, **(dict(options=d.options) if d.options else {})), recipe=recipe.settings(), seed=seed,
+                                          threads=torch.get_num_threads(), precision=precision, device=device, member=member, graph=graph)))
         if state: _same_run(state['info'], info, out)
         if resume and not state: say("nothing to resume: this run starts from the beginning")
         job = d, recipe, name, out, info
@@ -117,7 +124,7 @@ def _train(d, recipe, name, out, info, say, tick, t0, t_load, whole=True):
     if k is not None: recipe = recipe.member(k)
     dls = recipe.dls(d.train, k, device=info['device'], path=out)
     seed_all((info['seed']+1000*(k or 0))%2**32, dls)
-    learn = recipe.learner(dls, precision=info['precision'])
+    learn = recipe.learner(dls, precision=info['precision'], graph=info.get('graph', True))
     n_epoch,n_train = recipe.n_epoch(len(dls.train_ds)),len(dls.train_ds)
     n_par = sum(p.numel() for p in learn.model.parameters())
     threads = torch.get_num_threads()
@@ -144,7 +151,7 @@ def _train(d, recipe, name, out, info, say, tick, t0, t_load, whole=True):
     canary = 0
     if d.test is not None: arrays['test_probs'],canary = predict_test(learn, d.test, probs, recipe.tta)
     if hasattr(learn, 'lr_curve'): write_file(out/'lr_find.csv', pd.DataFrame(zip(*learn.lr_curve), columns=['lr','loss']).astype(float).to_csv(index=False))
-    metrics = dict(recipe=name, arch=recipe.arch, params=n_par, epochs=n_epoch, seed=info['seed'], device=str(dls.device), precision=learn.precision, threads=threads, lr=float(recipe.lr),
+    metrics = dict(recipe=name, arch=recipe.arch, params=n_par, epochs=n_epoch, seed=info['seed'], device=str(dls.device), precision=learn.precision, graph=learn.graphed, threads=threads, lr=float(recipe.lr),
                    n_train=n_train, canary_rows=canary, seconds=dict(load=t_load, train=t2-t1, predict=time.perf_counter()-t2), **({} if k is None else dict(member=k)))
     return _finish(d, out, info, arrays, metrics, pd.DataFrame(log.history, columns=log.names), say, t0, whole)
 
@@ -283,13 +290,13 @@ def ensemble(
     path = ms[0]['data']['path']
     if path!='sample' and not Path(path).exists(): raise RunError(f"the runs' data is no longer at {path}: put it there again")
     with resumable(out), RunDir(out):
-        d = read_csvs(path)
+        d = read_csvs(path, **data_options(ms[0]['data'].get('options')))
         if d.sha256!=ms[0]['data']['sha256']: raise RunError(f"{path} has changed since the runs were trained on it")
         say(f"data: {d!r}")
         for k,o in enumerate(runs):
             load_net(o) # is it whole?
             shutil.copytree(o, out/'members'/str(k), ignore=shutil.ignore_patterns('.*','report.html','submission.csv'))
-        info = dict(path=path, data={k:ms[0]['data'][k] for k in ('name','sha256')}, recipe={**ms[0]['settings'], 'members':len(runs)}, seed=ms[0]['seed'])
+        info = dict(path=path, data={k:ms[0]['data'][k] for k in ('name','sha256','options') if k in ms[0]['data']}, recipe={**ms[0]['settings'], 'members':len(runs)}, seed=ms[0]['seed'])
         return _join(d, 'ensemble', out, info, say, t0)
 
 # %% ../nbs/16_train.ipynb #88add5ed
@@ -321,7 +328,7 @@ def predict_csv(
     if not isinstance(path, str) or tta_was not in range(9): raise RunError(f"{run}/metrics.json is damaged: path {path!r} and tta {tta_was!r}. Take a whole copy of the run")
     if data is not None: path = data
     if data is None and path!='sample' and not Path(path).exists(): raise RunError(f"the run's data is no longer at {path}: say where it is, as in digitfast predict {run} DATA")
-    d = read_csvs(path)
+    d = read_csvs(path, **data_options(metrics['data'].get('options') if data is None else None))
     for o in d.notes: say(f"note: {o}")
     if d.test is None: raise DataError(f"{path} has no test set: there is nothing to predict")
     learn = load_net(run, device)

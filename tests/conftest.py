@@ -1,20 +1,28 @@
-"One thread everywhere, so that equal seeds give equal bytes; the sample and small trained runs are made once a session."
+"One thread everywhere, so that equal seeds give equal bytes; the sample and small runs are made once a session."
 import os
-os.environ.update(OMP_NUM_THREADS='1', MKL_NUM_THREADS='1', MPLBACKEND='Agg')   # before torch is imported; subprocesses inherit them
+# before torch is imported; subprocesses inherit them
+os.environ.update(OMP_NUM_THREADS='1', MKL_NUM_THREADS='1', MPLBACKEND='Agg')
 from pathlib import Path
 import numpy as np, pandas as pd, pytest
 
 REPO = Path(__file__).parent.parent
 BIG = Path(os.environ.get('DIGITFAST_DATA') or REPO.parent/'shared'/'data'/'digit-recognizer.zip')
 
-def pytest_collection_modifyitems(items):
-    cuda = [o for o in items if 'cuda' in o.keywords]
+def pytest_configure(config):
+    """GPUs are hidden unless `-m cuda` asks for them: what a forked child, another device or another precision would
+    change is not what the other tests are about."""
+    if 'cuda' not in (config.getoption('-m') or ''): os.environ['CUDA_VISIBLE_DEVICES'] = ''
+
+def pytest_collection_modifyitems(config, items):
+    cuda = [o for o in items if o.get_closest_marker('cuda')]
     if not cuda: return
-    from digitfast.device import _cuda_error
-    if _cuda_error(): [o.add_marker(pytest.mark.skip(reason=f'needs a GPU: {_cuda_error()}')) for o in cuda]
+    from digitfast.device import device_error
+    asked = 'cuda' in (config.getoption('-m') or '')
+    why = device_error('cuda') if asked else 'run them with -m cuda'
+    if why: [o.add_marker(pytest.mark.skip(reason=f'needs a GPU: {why}')) for o in cuda]
 
 def digits(n=60, side=8, n_class=3, seed=0, classes=None, prefix='pixel', label=True):
-    "A frame of `n` easy images: class k has a bright bar in row k+1 on a dim, noisy ground; no two alike"
+    "A frame of `n` easy images: class k has a bright bar in row k+1 on a dim ground, with noise; no two alike"
     rng = np.random.default_rng(seed)
     y = np.arange(n)%n_class
     x = rng.integers(0, 90, (n,side,side))
@@ -24,13 +32,14 @@ def digits(n=60, side=8, n_class=3, seed=0, classes=None, prefix='pixel', label=
     return df
 
 def csvs(path, train=None, test=None, sample=None, **kw):
-    "A folder with the CSVs of small made-up digits, as Kaggle lays them out; frames given replace them, and False leaves one out"
+    "A folder with the CSVs of small made-up digits, as Kaggle lays them out; frames replace them, False leaves one out"
     path.mkdir(parents=True, exist_ok=True)
     if train is None: train = digits(**kw)
     if test is None: test = digits(**{**kw, 'n':20, 'seed':1}).drop(columns='label')
     train.to_csv(path/'train.csv', index=False)
     if test is not False: test.to_csv(path/'test.csv', index=False)
-    if sample is None and test is not False: sample = pd.DataFrame(dict(ImageId=range(1, len(test)+1), Label=[train.label.iloc[0]]*len(test)))
+    if sample is None and test is not False:
+        sample = pd.DataFrame(dict(ImageId=range(1, len(test)+1), Label=[train.label.iloc[0]]*len(test)))
     if sample is not None and sample is not False: sample.to_csv(path/'sample_submission.csv', index=False)
     return path
 
@@ -74,13 +83,15 @@ def tiny_run(tiny, tmp_path_factory):
 
 @pytest.fixture
 def here(tmp_path, monkeypatch):
-    "The test's own folder, as the working directory, with an empty home and neither Kaggle's mount nor credentials"
+    "The test's own folder, as the working directory, with an empty home, without Kaggle's mount and credentials"
     for k in list(os.environ):
         if k.startswith('KAGGLE_'): monkeypatch.delenv(k)
     home,work = tmp_path/'home',tmp_path/'work'
     home.mkdir(); work.mkdir()
-    for k,v in dict(HOME=home, USERPROFILE=home, DIGITFAST_KAGGLE_INPUT=tmp_path/'input', http_proxy='http://127.0.0.1:9', https_proxy='http://127.0.0.1:9').items():
-        monkeypatch.setenv(k, str(v))
+    nowhere = 'http://127.0.0.1:9'
+    env = dict(HOME=home, USERPROFILE=home, DIGITFAST_KAGGLE_INPUT=tmp_path/'input')
+    env |= dict(http_proxy=nowhere, https_proxy=nowhere)
+    for k,v in env.items(): monkeypatch.setenv(k, str(v))
     monkeypatch.chdir(work)
     return work
 

@@ -48,10 +48,10 @@ def test_numpy_survives_activations_that_overflow_exp():
 def test_losses_are_what_they_are_called():
     g = torch.Generator().manual_seed(4)
     a,y = torch.randn(6, 3, generator=g), torch.tensor([0,1,2,2,1,0])
-    assert B.cross_entropy(a, B.one_hot(y, 3)).item()==pytest.approx(F.cross_entropy(a, y).item(), rel=1e-6)
+    assert B.cross_entropy(a, B.one_hot_labels(y, 3)).item()==pytest.approx(F.cross_entropy(a, y).item(), rel=1e-6)
     want = np.sqrt(((a.softmax(1).numpy()-np.eye(3)[y])**2).mean())
-    assert B.softmax_rmse(a, B.one_hot(y, 3)).item()==pytest.approx(want, rel=1e-5)
-    assert B.mse(B.as_value(y), B.as_value(y)+2).item()==4
+    assert B.softmax_rmse(a, B.one_hot_labels(y, 3)).item()==pytest.approx(want, rel=1e-5)
+    assert B.mean_squared_error(B.as_value(y), B.as_value(y)+2).item()==4
 
 def test_one_epoch_is_gradient_descent_written_out():
     "With one batch, order does not matter: the gradient of least squares is known in closed form"
@@ -60,19 +60,19 @@ def test_one_epoch_is_gradient_descent_written_out():
     w = torch.zeros(3, 1, requires_grad=True)
     for _ in range(2):
         want = w.detach() - .1*2/20*x.T@(x@w.detach()-y)
-        B.train_epoch(lambda x,w: x@w, [w], B.mse, x, y, lr=.1, bs=20)
+        B.train_epoch(lambda x,w: x@w, [w], B.mean_squared_error, x, y, lr=.1, bs=20)
         torch.testing.assert_close(w.detach(), want)
 
 def test_every_image_is_seen_once_an_epoch():
     seen = []
     def net(x, w): seen.append(x[:,0]); return x@w
     x = torch.arange(50.)[:,None]
-    loss = B.train_epoch(net, [torch.zeros(1, 1, requires_grad=True)], B.mse, x, x, lr=0, bs=16)
+    loss = B.train_epoch(net, [torch.zeros(1, 1, requires_grad=True)], B.mean_squared_error, x, x, lr=0, bs=16)
     assert [len(o) for o in seen]==[16,16,16,2]
     assert torch.equal(torch.cat(seen).sort().values, x[:,0]) and not torch.equal(torch.cat(seen), x[:,0])
     assert loss==pytest.approx((x**2).mean().item())   # the short last batch weighs what it holds
 
-@pytest.mark.parametrize('loss', [B.mse, B.softmax_rmse, B.cross_entropy])
+@pytest.mark.parametrize('loss', [B.mean_squared_error, B.softmax_rmse, B.cross_entropy])
 @pytest.mark.parametrize('shapes', [((256,1),(256,)), ((256,),(256,1)), ((256,10),(256,)), ((8,10),(7,10))])
 def test_unequal_shapes_are_refused(loss, shapes):
     a,b = [torch.zeros(s) for s in shapes]
@@ -82,7 +82,7 @@ def test_unequal_shapes_are_refused(loss, shapes):
 def test_a_loop_given_labels_of_the_wrong_shape_stops(small):
     x,y,*_ = small
     w = torch.zeros(25, 1, requires_grad=True)
-    with pytest.raises(DigitError, match='shape'): B.train_epoch(lambda x,w: x@w, [w], B.mse, x, y.float(), .1, 16)
+    with pytest.raises(DigitError, match='shape'): B.train_epoch(lambda x,w: x@w, [w], B.mean_squared_error, x, y.float(), .1, 16)
     assert not w.any()
 
 def test_nearest_label_is_the_nearest():
@@ -179,7 +179,7 @@ def test_regression_runs_as_written_and_hardly_learns(name, sample):
 
 def test_regression_with_the_squashing_in_the_loss_learns(sample):
     o = replace(by_hand['two-layer'], init=lambda *s: (torch.randn(s)*.05).requires_grad_(), lr=1e-2, epochs=30,
-        loss=lambda a,t: B.mse(torch.sigmoid(a)*9.5, t))
+        loss=lambda a,t: B.mean_squared_error(torch.sigmoid(a)*9.5, t))
     assert acc(o, sample)>.3
 
 @pytest.mark.parametrize('name', ['linear-softmax','two-layer-softmax'])
@@ -196,5 +196,6 @@ def test_numpy(sample): assert acc(by_hand['numpy'], sample, epochs=200)>.78
 
 def test_settings_are_the_articles():
     got = {k:(o.lr,o.bs,o.epochs,o.n_params()) for k,o in by_hand.items() if k!='average'}
-    assert got=={'linear':(1e-4,256,11,785), 'two-layer':(1e-5,256,10,23581), 'linear-softmax':(1e-2,256,500,7850),
+    assert got=={'linear':(1e-4,256,11,785), 'two-layer':(1e-5,256,10,23581), 'two-layer-broadcast':(1e-5,256,10,23581),
+        'linear-softmax':(1e-2,256,500,7850),
         'two-layer-softmax':(1e-2,256,500,23860), 'numpy':(.1,None,500,7960)}

@@ -172,6 +172,12 @@ def test_check(cli, here, tiny, tiny_run):
     csvs(here/'digit-recognizer')
     assert 'fit digit-recognizer' in cli('check', s)[1]
 
+def test_check_warns_of_what_is_no_prediction(cli, here, tiny):
+    (here/'s.csv').write_text('ImageId,Label\n'+''.join(f'{i},1\n' for i in range(1,21)))
+    code,out,_ = cli('check','s.csv',tiny)
+    assert code==0 and 'warning: every label is 1' in out and 'Kaggle will accept it' in out
+    assert 'every label is 1' in json.loads(cli('check','s.csv','--json')[1])['warnings'][0]
+
 def test_check_never_takes_the_sample(cli, here):
     (here/'s.csv').write_text('ImageId,Label\n1,1\n2,2\n')
     code,out,_ = cli('check','s.csv')

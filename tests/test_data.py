@@ -102,17 +102,16 @@ def test_every_row_once_an_epoch_and_order_follows_seed():
     assert a1==b1 and a2==b2 and a1!=a2 and a1!=c1
     assert sorted(a1)==sorted(a2)==sorted(rows_of(loaders(df))[0])
 
-def test_order_does_not_depend_on_torchs_generator_nor_changes_it():
+def test_order_does_not_depend_on_torchs_generator_and_takes_of_it_what_fastai_does():
     df = digits()
-    def order(s):
-        dls = loaders(df, drop_last=False)
-        dls.train.rng = random.Random(0)
+    def order(s, cls=None):
+        dl = loaders(df, drop_last=False).train
+        dl.rng = random.Random(0)
         torch.manual_seed(s)
-        state = torch.get_rng_state()
-        res = order_of(dls.train, df)
-        assert torch.equal(state, torch.get_rng_state())
-        return res
-    assert order(0)==order(1)
+        res = order_of(dl if cls is None else dl.new(cls=cls), df)
+        return res,torch.get_rng_state().tolist()
+    assert order(0)[0]==order(1)[0]
+    assert order(0)[1]==order(0, TfmdDL)[1]
 
 def test_drop_last_and_val_bs():
     dls = loaders(digits(60), bs=20, val_bs=5)   # 48 and 12 rows
@@ -186,10 +185,12 @@ def test_from_csv(tiny, data):
     assert len(DigitDataLoaders.from_csv('sample', valid_pct=.1, device='cpu').valid_ds)==500
     with pytest.raises(DataError, match='no such file'): DigitDataLoaders.from_csv('/nowhere')
 
-def test_item_tfms_are_refused():
-    with pytest.raises(DigitError, match='batch_tfms'): loaders(item_tfms=Brightness())
-    block = DataBlock((DigitBlock(), CategoryBlock(vocab=[0,1,2])), get_y=ColReader('label'), splitter=IndexSplitter(range(9)), item_tfms=lambda x: x)
-    with pytest.raises(DigitError, match='batch_tfms'): block.dataloaders(digits())
+def test_item_tfms_run_item_by_item_and_are_said():
+    dls = loaders(item_tfms=lambda x: x)
+    assert 'item by item' in repr(dls.train) and 'after_item' in repr(dls.train)
+    assert 'images whole, targets whole' in repr(loaders().train)
+    assert torch.equal(dls.valid.one_batch()[0], loaders().valid.one_batch()[0])
+    with pytest.warns(UserWarning, match='item by item'): next(iter(loaders(pd.concat([digits()]*50, ignore_index=True), item_tfms=lambda x: x).train))
 
 def test_training_transforms_leave_validation_alone():
     dls = loaders(batch_tfms=[Brightness(.9, p=1.)])
@@ -297,12 +298,12 @@ def test_device_that_fails_is_not_used(monkeypatch):
     def broken(*a, **k): raise RuntimeError('CUDA error: no kernel image is available\nmore')
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
     monkeypatch.setattr(torch, 'ones', broken)
-    device._cuda_error.cache_clear()
+    device._probe.cache_clear()
     try:
-        assert digit_device('auto').type=='cpu'
+        with pytest.warns(UserWarning, match='no kernel image'): assert digit_device('auto').type=='cpu'
         with pytest.raises(DigitError, match='no kernel image') as e: digit_device('cuda')
         assert '\n' not in str(e.value)
-    finally: device._cuda_error.cache_clear()
+    finally: device._probe.cache_clear()
 
 @pytest.mark.slow
 def test_an_epoch_of_the_whole_set_is_quick(big_zip):

@@ -2,6 +2,7 @@
 import base64, builtins, hashlib, json, os, subprocess, sys, tempfile, textwrap, time, zipfile
 from pathlib import Path
 import pytest
+import digitfast
 from kaggle_double import KEY, OAUTH, TOKEN, USER, Double, a_zip
 from digitfast import kaggle as dk, publish as pb
 from digitfast.core import DataError, KaggleError
@@ -40,7 +41,7 @@ def kg(home, monkeypatch, capfd, caplog):
         yield k
     said = ''.join([*capfd.readouterr(), *(r.getMessage() for r in caplog.get_records('call'))])
     said += ''.join(p.read_text(errors='replace') for p in Path.cwd().rglob('*') if p.is_file())
-    assert not [s for s in SECRETS if s in said] and not list(Path(tempfile.gettempdir()).rglob('*.*'))
+    assert not [s for s in SECRETS if s in said] and not [p for p in Path(tempfile.gettempdir()).rglob('*') if p.is_file()]
 
 def fails(*match, kind=KaggleError):
     "A context that wants one line of error with all of `match` in it, and no secret"
@@ -97,7 +98,7 @@ def test_no_credentials_in_junk(home, junk):
     (home/'.kaggle/access_token').write_text(' \n')
     assert dk.credentials() is None
 
-@pytest.mark.parametrize('act', [lambda: dk.comp_path(), lambda: dk.Kaggle(), lambda: pb.publish(a_notebook(), USER)])
+@pytest.mark.parametrize('act', [lambda: dk.comp_path(), lambda: dk.Kaggle(), lambda: pb.publish_kernel(a_notebook(), USER)])
 def test_none_says_the_three_ways(home, act):
     with fails('kaggle auth login', 'KAGGLE_API_TOKEN', 'kaggle.json'): act()
     assert 'kaggle' not in sys.modules  # importing it signs in, and answers with SystemExit
@@ -124,7 +125,7 @@ def test_no_secret_gets_out(kg, monkeypatch, capfd):
     kg.fail('DownloadDataFiles', 429, retry_after=0, echo=True)  # the client prints this one
     dk.comp_path()
     out,err = capfd.readouterr()
-    assert 'Will retry' in err and not [s for s in SECRETS if s in out+err]
+    assert 'once more in' in err and not [s for s in SECRETS if s in out+err]
 
 # -- data
 
@@ -179,7 +180,7 @@ def test_broken_download_goes_on(kg, fault):
     kg.zip = a_zip({'train.csv': os.urandom(300_000)})
     kg.fail('GetBlob', fault)
     assert dk.comp_path().read_bytes()==kg.zip
-    assert 'Range' in kg.asked('GetBlob')[1]['headers'] and inside()==['digit-recognizer.zip']
+    assert [c for c in kg.asked('GetBlob') if 'Range' in c['headers']] and inside()==['digit-recognizer.zip']
 
 @pytest.mark.parametrize('fault', ['cut', 'short', 'reset'])
 def test_broken_for_good(kg, old, fault, monkeypatch):
@@ -187,6 +188,25 @@ def test_broken_for_good(kg, old, fault, monkeypatch):
     kg.fail('GetBlob', fault, times=50)
     with fails('could not download', 'broke off'): dk.comp_path()
     assert len(kg.asked('GetBlob'))<4
+
+def test_silence_while_signing_in(kg, monkeypatch):
+    "The client signs in when it is imported, without a time limit"
+    monkeypatch.setattr(dk, 'silence', .2)
+    kg.fail('IntrospectToken', 'hang', times=9, seconds=1)
+    t = time.monotonic()
+    with fails('could not sign in', 'no answer'): dk.Kaggle()
+    assert time.monotonic()-t<5
+    time.sleep(3)   # the thread that waits ends with the server's answer
+
+def test_nothing_of_others_is_changed(kg):
+    "No function of another library is another one while the client is at work, or afterwards"
+    import logging, requests.adapters, urllib3.util.retry
+    def now(): return requests.adapters.HTTPAdapter.send, requests.Session, urllib3.util.retry.time, time.sleep, tempfile.tempdir, logging.getLogger('urllib3.connectionpool').disabled
+    before,seen = now(),[]
+    answer = kg.rpc
+    kg.rpc = lambda *args: (seen.append(now()), answer(*args))[1]
+    dk.comp_path()
+    assert seen and all(o==before for o in [*seen, now()]) and 'mock' not in ' '.join(vars(dk))
 
 def test_silence(kg, old, monkeypatch):
     monkeypatch.setattr(dk, 'silence', .3)
@@ -270,84 +290,97 @@ def sub(tmp_path):
 
 def test_submit(kg, sub):
     said = []
-    res = dk.submit(sub, 'by hand', say=said.append)
+    res = dk.submit_to_kaggle(sub, 'by hand', say=said.append)
     assert (res.status,res.score,res.left)==('complete', .99571, 4) and res.ref==kg.subs[0]['ref'] and res.url.endswith('digit-recognizer/submissions')
     assert kg.subs[0]['description']=='by hand' and kg.subs[0]['fileName']=='submission.csv'
     assert [b['data'] for b in kg.blobs.values()]==[sub.read_bytes()]
     assert [c['method'] for c in kg.calls if c['method']!='IntrospectToken'][:4]==['GetSubmissionLimits','StartSubmissionUpload','PutBlob','CreateSubmission']
-    assert dk.submit(sub, 'again').left==3
+    assert dk.submit_to_kaggle(sub, 'again').left==3
+
+NO_PREDICTIONS = dict(constant=lambda d: [7]*len(d.test), copied=lambda d: d.train.label[:len(d.test)], sample=lambda d: d.sample.iloc[:,1])
+@pytest.mark.parametrize('name', NO_PREDICTIONS)
+def test_submit_refuses_what_is_no_prediction(kg, sub, data, name):
+    sub.write_text('ImageId,Label\n'+''.join(f'{i},{l}\n' for i,l in zip(data.sample.ImageId, NO_PREDICTIONS[name](data))))
+    with fails('was not submitted', '--force', kind=DataError): dk.submit_to_kaggle(sub, 'm', data=data)
+    assert not kg.calls
+    assert dk.submit_to_kaggle(sub, 'm', data=data, force=True).score==.99571
+
+def test_command_submit_force(kg, sub, capfd):
+    sub.write_text('ImageId,Label\n'+''.join(f'{i},7\n' for i in range(1, 1001)))
+    assert command('submit', sub, 'sample', '-m', 'm')==1 and 'every label is 7' in capfd.readouterr().err and not kg.subs
+    assert command('submit', sub, 'sample', '-m', 'm', '--force')==0 and len(kg.subs)==1
 
 def test_submit_checks_first(kg, sub):
     sub.write_text('ImageId,Label\n1,11\n')
-    with fails(kind=DataError): dk.submit(sub, 'm', data='sample')
+    with fails(kind=DataError): dk.submit_to_kaggle(sub, 'm', data='sample')
     assert not kg.calls
 
 def test_submit_without_waiting(kg, sub):
-    assert dk.submit(sub, 'm', wait=0)[1:3]==('pending', None) and not kg.asked('ListSubmissions')
+    assert dk.submit_to_kaggle(sub, 'm', wait=0)[1:3]==('pending', None) and not kg.asked('ListSubmissions')
 
 def test_score_that_does_not_come(kg, sub):
     kg.pending = 10**6
-    assert dk.submit(sub, 'm', wait=.2)[1:3]==('pending', None) and len(kg.asked('ListSubmissions'))>1
+    assert dk.submit_to_kaggle(sub, 'm', wait=.2)[1:3]==('pending', None) and len(kg.asked('ListSubmissions'))>1
 
 def test_score_that_is_an_error(kg, sub):
     kg.error = 'Evaluation Exception: 27999 rows expected'
-    with fails('could not score', '27999 rows'): dk.submit(sub, 'm')
+    with fails('could not score', '27999 rows'): dk.submit_to_kaggle(sub, 'm')
 
 def test_score_of_this_submission(kg, sub):
     kg.mate = '0.10217'
-    assert dk.submit(sub, 'm').score==.99571
+    assert dk.submit_to_kaggle(sub, 'm').score==.99571
 
 def test_no_score_to_show(kg, sub):
     kg.score = ''
-    assert dk.submit(sub, 'm')[1:3]==('complete', None)
+    assert dk.submit_to_kaggle(sub, 'm')[1:3]==('complete', None)
 
 def test_limit(kg, sub):
     kg.allowed,kg.total = 0,5
-    with fails('no submission is left', '00:00 UTC'): dk.submit(sub, 'm')
+    with fails('no submission is left', '00:00 UTC'): dk.submit_to_kaggle(sub, 'm')
     kg.by_total = True
-    with fails('no submission is left', '5 in all'): dk.submit(sub, 'm')
+    with fails('no submission is left', '5 in all'): dk.submit_to_kaggle(sub, 'm')
     assert not kg.asked('StartSubmissionUpload')
 
 def test_submit_before_the_rules(kg, sub):
     "All limits are zero for one who has not joined: not a used-up day"
     kg.rules = False
-    with fails('digit-recognizer/rules'): dk.submit(sub, 'm')
+    with fails('digit-recognizer/rules'): dk.submit_to_kaggle(sub, 'm')
 
 def test_submit_nowhere(kg, sub):
-    with fails('404', "'digits'"): dk.submit(sub, 'm', competition='digits')
+    with fails('404', "'digits'"): dk.submit_to_kaggle(sub, 'm', competition='digits')
 
 def test_upload_refused(kg, sub):
     "The client returns a message and `ref=0`"
     kg.fail('PutBlob', 403)
-    with fails('did not take', 'Could not submit'): dk.submit(sub, 'm')
+    with fails('did not take', 'Could not submit'): dk.submit_to_kaggle(sub, 'm')
     assert not kg.asked('CreateSubmission') and not kg.subs
 
 def test_upload_unreachable(kg, sub, monkeypatch):
     monkeypatch.setattr(dk, 'patience', 1)
     kg.fail('PutBlob', 'reset', times=50)
-    with fails('submission.csv'): dk.submit(sub, 'm')
+    with fails('submission.csv'): dk.submit_to_kaggle(sub, 'm')
     assert len(kg.asked('PutBlob'))<5 and not kg.subs
 
 def test_busy_submission_counts_once(kg, sub):
     kg.fail('CreateSubmission', 429, retry_after=0)
-    assert dk.submit(sub, 'm').score==.99571 and len(kg.subs)==1
+    assert dk.submit_to_kaggle(sub, 'm').score==.99571 and len(kg.subs)==1
 
 @pytest.mark.parametrize('fault', ['reset', 500])
 def test_doubtful_submission_is_not_repeated(kg, sub, fault):
     "It may have counted: a second try might cost a second of the day's few"
     kg.fail('CreateSubmission', fault)
-    with fails('before another try', 'digit-recognizer/submissions'): dk.submit(sub, 'm')
+    with fails('before another try', 'digit-recognizer/submissions'): dk.submit_to_kaggle(sub, 'm')
     assert len(kg.asked('CreateSubmission'))==1
 
 @pytest.mark.parametrize('method', ['GetSubmissionLimits','StartSubmissionUpload','ListSubmissions'])
 @pytest.mark.parametrize('fault', ['reset', 500])
 def test_the_rest_is_tried_again(kg, sub, method, fault):
     kg.fail(method, fault)
-    assert dk.submit(sub, 'm').score==.99571 and len(kg.subs)==1
+    assert dk.submit_to_kaggle(sub, 'm').score==.99571 and len(kg.subs)==1
 
 def test_score_out_of_reach(kg, sub):
     kg.fail('ListSubmissions', 403)
-    with fails('which Kaggle has'): dk.submit(sub, 'm')
+    with fails('which Kaggle has'): dk.submit_to_kaggle(sub, 'm')
 
 # -- publishing
 
@@ -383,7 +416,7 @@ def test_code_in_text_stays_and_only_pictures_come_along(home):
 REF = f'{USER}/digitfast-wheel'
 
 def test_publish(kg, capfd):
-    res = pb.publish(a_notebook(), USER)
+    res = pb.publish_kernel(a_notebook(), USER)
     assert res==(f'{USER}/a-first-look', 1, 'pushed', f'https://www.kaggle.com/code/{USER}/a-first-look')
     d = kg.datasets[REF]
     assert d['private'] and d['licence']=='apache-2.0' and len(d['versions'])==1
@@ -400,27 +433,27 @@ def test_publish(kg, capfd):
     assert inside()==['first_look.ipynb']
 
 def test_publish_as_asked(kg):
-    pb.publish(a_notebook(('code','1')), USER, title='Linear: y = mx + b', competition=None, gpu=True, internet=True, public=True)
+    pb.publish_kernel(a_notebook(('code','1')), USER, title='Linear: y = mx + b', competition=None, gpu=True, internet=True, public=True)
     r = kg.kernels[f'{USER}/linear-y-mx-b']['request']
     assert r['isPrivate'] is False and r['enableGpu'] and r['enableInternet'] and r['machineShape']=='NvidiaTeslaT4'
     assert not r.get('competitionDataSources') and not r.get('datasetDataSources') and not kg.datasets  # it does without digitfast
 
 @pytest.mark.parametrize('head,path,want', [('# `MLPs`','04_mlps.ipynb','04-mlps'), ('# '+'x'*51,'04_mlps.ipynb','04-mlps'), ('## no title','04_mlps.ipynb','04-mlps'), ('# `Learner`','x.ipynb','learner')])
 def test_title_of_the_notebook(home, head, path, want):
-    assert pb.publish(a_notebook(('markdown',head), ('markdown','# Another'*(head[1]!='#')), ('code','1'), path=path), USER, dry_run='out').id==f'{USER}/{want}'
+    assert pb.publish_kernel(a_notebook(('markdown',head), ('markdown','# Another'*(head[1]!='#')), ('code','1'), path=path), USER, dry_run='out').id==f'{USER}/{want}'
 
 def test_publish_again(kg, monkeypatch):
     "Equal sources send no second wheel; others make a new version of the same dataset"
-    ver = dk.digitfast.__version__
-    pb.publish(a_notebook(), USER)
-    assert pb.publish(a_notebook(), USER).version==2 and len(kg.datasets[REF]['versions'])==1 and len(kg.asked('StartBlobUpload'))==1
-    monkeypatch.setattr(dk.digitfast, '__version__', '9.9')
-    pb.publish(a_notebook(), USER)
+    ver = digitfast.__version__
+    pb.publish_kernel(a_notebook(), USER)
+    assert pb.publish_kernel(a_notebook(), USER).version==2 and len(kg.datasets[REF]['versions'])==1 and len(kg.asked('StartBlobUpload'))==1
+    monkeypatch.setattr(digitfast, '__version__', '9.9')
+    pb.publish_kernel(a_notebook(), USER)
     assert [n.split('-')[1] for v in kg.datasets[REF]['versions'] for n in v]==[ver, '9.9']
 
 def test_dry_run(home, capsys):
     "Sends nothing, needs no credentials, writes all that would be sent"
-    res = pb.publish(a_notebook(), USER, gpu=True, dry_run='out')
+    res = pb.publish_kernel(a_notebook(), USER, gpu=True, dry_run='out')
     assert res.status=='written' and 'kaggle' not in sys.modules
     fs = sorted(p.relative_to('out').as_posix() for p in Path('out').rglob('*') if p.is_file())
     assert fs[0]=='dataset/dataset-metadata.json' and fs[1].endswith('.whl') and fs[2:]==['kernel/kernel-metadata.json','kernel/kernel.ipynb']
@@ -429,21 +462,21 @@ def test_dry_run(home, capsys):
     assert json.loads(Path('out/dataset/dataset-metadata.json').read_text())['licenses']==[{'name':'apache-2.0'}]
     said = capsys.readouterr().out
     assert 'Nothing was sent' in said and 'GPU on' in said and 'internet off' in said and 'private kernel' in said
-    pb.publish(a_notebook(), USER, dry_run='out')
+    pb.publish_kernel(a_notebook(), USER, dry_run='out')
     assert len(list(Path('out/dataset').glob('*.whl')))==1
 
 def test_dry_run_on_a_file(home):
     Path('out').write_text('')
-    with fails('could not write the dry run'): pb.publish(a_notebook(), USER, dry_run='out')
+    with fails('could not write the dry run'): pb.publish_kernel(a_notebook(), USER, dry_run='out')
 
 @pytest.mark.parametrize('run,status', [(['QUEUED','RUNNING','COMPLETE'], 'complete'), (['RUNNING'], 'running')])
 def test_follow(kg, run, status):
     kg.run = run
-    assert pb.publish(a_notebook(), USER, wait=.3).status==status
+    assert pb.publish_kernel(a_notebook(), USER, wait=.3).status==status
 
 def test_failed_run_leaves_its_log(kg):
     kg.run,kg.log = ['RUNNING','ERROR'],json.dumps([dict(stream_name='stderr', time=1.0, data='Traceback\n'), dict(stream_name='stderr', time=1.1, data='NameError: x\n')])
-    with fails('did not finish', 'threw an exception', 'a-first-look.log'): pb.publish(a_notebook(), USER, wait=True)
+    with fails('did not finish', 'threw an exception', 'a-first-look.log'): pb.publish_kernel(a_notebook(), USER, wait=True)
     assert Path('a-first-look.log').read_text()=='Traceback\nNameError: x\n'
 
 @pytest.mark.parametrize('version', [False, True])
@@ -451,25 +484,25 @@ def test_push_refused(kg, version):
     said = 'Maximum batch CPU session count of 5 reached'
     if version: kg.push = dict(error=said)
     else: kg.message = said
-    with fails('did not take', 'session count'): pb.publish(a_notebook(), USER)
+    with fails('did not take', 'session count'): pb.publish_kernel(a_notebook(), USER)
 
 def test_push_with_invalid_sources(kg):
     "Kaggle pushes it, leaves the data out, and calls that success"
-    with fails('without its data', 'competition digits'): pb.publish(a_notebook(), USER, competition='digits')
+    with fails('without its data', 'competition digits'): pb.publish_kernel(a_notebook(), USER, competition='digits')
 
 def test_push_without_a_version(kg):
     kg.push = dict(versionNumber=0)
-    with fails('no version number'): pb.publish(a_notebook(), USER)
+    with fails('no version number'): pb.publish_kernel(a_notebook(), USER)
 
 @pytest.mark.parametrize('fault', ['reset', 500])
 def test_doubtful_push_is_not_repeated(kg, fault):
     kg.fail('SaveKernel', fault)
-    with fails('before another try', 'code/ada/a-first-look'): pb.publish(a_notebook(), USER)
+    with fails('before another try', 'code/ada/a-first-look'): pb.publish_kernel(a_notebook(), USER)
     assert len(kg.asked('SaveKernel'))==1
 
 def test_landed_elsewhere(kg, capfd):
     "Kaggle makes the address of the title by a rule of its own"
-    res = pb.publish(a_notebook(), USER, title='Über digits')
+    res = pb.publish_kernel(a_notebook(), USER, title='Über digits')
     assert res.id==f'{USER}/ber-digits' and 'not as ada/uber-digits' in capfd.readouterr().out
 
 @pytest.mark.parametrize('fault', [403, 'reset'])
@@ -477,24 +510,24 @@ def test_wheel_refused(kg, fault, monkeypatch):
     "The client would make the dataset without its file"
     monkeypatch.setattr(dk, 'patience', 1)
     kg.fail('PutBlob', fault, times=50)
-    with fails('.whl'): pb.publish(a_notebook(), USER)
+    with fails('.whl'): pb.publish_kernel(a_notebook(), USER)
     assert not kg.datasets and not kg.kernels
 
 def test_dataset_refused(kg, monkeypatch):
-    pb.publish(a_notebook(), USER)
-    monkeypatch.setattr(dk.digitfast, '__version__', '9.9')
+    pb.publish_kernel(a_notebook(), USER)
+    monkeypatch.setattr(digitfast, '__version__', '9.9')
     monkeypatch.setattr(kg, 'on_CreateDatasetVersion', type('F', (), dict(__doc__='datasets.DatasetApiService', __call__=lambda s,r: dict(status='error', error='quota'))  )())
-    with fails('did not take the dataset', 'quota'): pb.publish(a_notebook(), USER)
+    with fails('did not take the dataset', 'quota'): pb.publish_kernel(a_notebook(), USER)
     assert kg.kernels[f'{USER}/a-first-look']['version']==1
 
 def test_not_your_name(kg):
-    with fails('belongs to ada', 'not to bob'): pb.publish(a_notebook(), 'bob')
+    with fails('belongs to ada', 'not to bob'): pb.publish_kernel(a_notebook(), 'bob')
     assert not kg.asked('SaveKernel') and not kg.datasets
 
 @pytest.mark.parametrize('kw,match', [(dict(title='Look'), '5 to 50'), (dict(title='x'*51), '5 to 50'), (dict(title='?????'), 'address'), (dict(title='a ... b'), 'address'),
                                       (dict(user='a/b'), 'no Kaggle user'), (dict(user=''), 'no Kaggle user'), (dict(competition='c/d'), 'no competition')])
 def test_metadata_refused(kg, kw, match):
-    with fails(match): pb.publish(a_notebook(), **(dict(user=USER)|kw))
+    with fails(match): pb.publish_kernel(a_notebook(), **(dict(user=USER)|kw))
     assert not kg.calls
 
 @pytest.mark.parametrize('text,match', [('', 'no notebook'), ('{}', 'no notebook'), ('[1]', 'no notebook'), ('{"cells":[{}],"nbformat":4}', 'no notebook'), ('{"cells":3,"nbformat":4}', 'no notebook'),
@@ -503,11 +536,11 @@ def test_metadata_refused(kg, kw, match):
     ('{"cells":[{"cell_type":"code","source":"1"}],"nbformat":4,"metadata":{"kernelspec":{"language":"R"}}}', 'written in R')])
 def test_no_notebook(kg, text, match):
     Path('x.ipynb').write_text(text)
-    with fails('x.ipynb', match): pb.publish('x.ipynb', USER)
+    with fails('x.ipynb', match): pb.publish_kernel('x.ipynb', USER)
     assert not kg.calls
 
 def test_no_file(kg):
-    with fails('gone.ipynb', 'no notebook'): pb.publish('gone.ipynb', USER)
+    with fails('gone.ipynb', 'no notebook'): pb.publish_kernel('gone.ipynb', USER)
 
 # -- the wheel
 
@@ -520,12 +553,12 @@ def test_wheel_installs(tmp_path):
         assert rec=={n:'sha256='+base64.urlsafe_b64encode(hashlib.sha256(z.read(n)).digest()).decode().rstrip('=') for n in rec}
     pip = [sys.executable, '-m', 'pip', 'install', '-q', '--no-index', '--no-deps', '--no-compile', '--target', str(tmp_path/'t'), str(whl)]
     subprocess.run(pip, check=True, capture_output=True)
-    src = {p.relative_to(dk.digitfast.__path__[0]).as_posix():p.read_bytes() for p in Path(dk.digitfast.__path__[0]).rglob('*') if p.is_file() and '__pycache__' not in p.parts}
+    src = {p.relative_to(digitfast.__path__[0]).as_posix():p.read_bytes() for p in Path(digitfast.__path__[0]).rglob('*') if p.is_file() and '__pycache__' not in p.parts}
     assert {p.relative_to(tmp_path/'t/digitfast').as_posix():p.read_bytes() for p in (tmp_path/'t/digitfast').rglob('*') if p.is_file()}==src
     code = 'import digitfast, sys; from importlib.metadata import version as v; assert v("digitfast")==digitfast.__version__; print(digitfast.__file__)'
     res = subprocess.run([sys.executable, '-c', code], cwd=tmp_path, env=os.environ|dict(PYTHONPATH=str(tmp_path/'t')), capture_output=True, text=True, check=True)
     assert res.stdout.startswith(str(tmp_path/'t'))
-    again = subprocess.run([sys.executable, '-c', 'from digitfast.kaggle import mk_wheel; print(mk_wheel("."))'], cwd=tmp_path, env=os.environ|dict(PYTHONPATH=str(tmp_path/'t')),
+    again = subprocess.run([sys.executable, '-c', 'from digitfast.publish import mk_wheel; print(mk_wheel("."))'], cwd=tmp_path, env=os.environ|dict(PYTHONPATH=str(tmp_path/'t')),
                            capture_output=True, text=True, check=True).stdout.strip()
     assert (tmp_path/again).name==whl.name  # made from the installed copy, it is the same
 

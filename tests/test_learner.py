@@ -350,11 +350,14 @@ def test_bf16_learner_exports(in_tmp):
 
 def test_best_precision(monkeypatch):
     cpu,gpu = torch.device('cpu'),torch.device('cuda')
-    assert [best_precision('auto', cpu), best_precision('fp32', cpu, 'bf16'), best_precision('bf16', cpu), best_precision('auto', gpu, 'bf16'), best_precision('fp16', gpu)]==['fp32','fp32','bf16','fp16','fp16']
+    assert [best_precision('auto', cpu), best_precision('fp32', cpu, 'bf16'), best_precision('bf16', cpu), best_precision('fp16', gpu)]==['fp32','fp32','bf16','fp16']
+    for cap,want in ((7,5),'fp32'),((8,0),'bf16'),((9,0),'bf16'):
+        monkeypatch.setattr(torch.cuda, 'get_device_capability', lambda device=None: cap)
+        assert best_precision('auto', gpu, 'bf16')==want
     for caps,want in ({},'fp32'),({'avx512_bf16':True},'bf16'),({'amx_bf16':True},'bf16'),({'avx512_bf16':False},'fp32'):
         monkeypatch.setattr(torch.cpu, 'get_capabilities', lambda: caps, raising=False)
         assert best_precision('auto', cpu, 'bf16')==want
-    with pytest.raises(DigitError, match='needs a GPU'): best_precision('fp16', cpu)
+    with pytest.raises(DigitError, match='NVIDIA GPU'): best_precision('fp16', cpu)
     with pytest.raises(DigitError, match='fp8'): best_precision('fp8', gpu)
 
 # ---- recipes
@@ -371,7 +374,7 @@ def test_recipe_is_frozen_data():
 def test_recipe_names_what_exists(name):
     from digitfast.models import archs
     r = recipes[name]
-    assert r.arch in archs and r.opt in [*opts,'by_hand'] and r.loss in losses and r.source and 0<r.valid_pct<1
+    assert r.arch in archs and r.opt in opts and r.loss in losses and r.source and 0<r.valid_pct<1
 
 def test_epochs_follow_from_rows():
     r = Recipe(images=1000)
@@ -418,7 +421,8 @@ def test_gpu_trains_with_data_and_augmentation_there(precision):
     seen = []
     class See(Callback):
         def before_batch(self): seen.append((self.xb[0].device.type, self.yb[0].device.type))
-    r = Recipe(arch='fastbook', bs=16, epochs=4, affine=dict(shift=1), ema=.9)
+    epochs = 12 if precision=='fp16' else 4 # the loss scaler skips steps until it has found its scale
+    r = Recipe(arch='fastbook', bs=16, epochs=epochs, affine=dict(shift=1), ema=.9)
     dls = r.dls(digits(240))
     learn = r.learner(dls, precision=precision, cbs=See())
     with learn.no_bar(), learn.no_logging(): r.fit(learn)

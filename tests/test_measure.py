@@ -1,9 +1,11 @@
 "Intervals, calibration, mistakes, predictions read from a run, and two runs compared"
 import io, json, math, pickle, zipfile
 import numpy as np, pandas as pd, pytest
+from pathlib import Path
 from scipy.stats import binom, binomtest
 
-from digitfast.measure import Preds, calibration, most_confused, read_preds, score_interval, suspicious_labels, versus, wilson, worst_mistakes
+from digitfast.measure import (Preds, calibration, doubtful_labels, holm, list_runs, measured, most_confused, read_preds, score_interval,
+                               suspicious_labels, versus, versus_table, wilson, worst_mistakes)
 from digitfast.rundir import read_metrics
 from digitfast.core import DigitError, RunError
 
@@ -210,10 +212,111 @@ def test_runs_are_compared_row_by_row_whatever_their_order(tmp_path):
     assert (got.a.rows==got.b.rows).all() and set(got.b.rows[got.differ])==set(want.a.rows[want.differ])
     assert set(got.a.rows[~got.a.hits])==set(a['image_rows'])
 
+def test_runs_are_compared_on_the_rows_that_neither_was_trained_on():
+    n,rng = 300,np.random.default_rng(0)
+    y = rng.integers(0, 3, n)
+    def net(rows, wrong): return Preds(y[rows], np.eye(3)[(y[rows]+np.isin(rows, wrong))%3], rows=rows, name=f'net {len(rows)}')
+    a,b = net(rng.permutation(n)[:200], range(0, 300, 7)),net(rng.permutation(n)[:150], range(0, 300, 5))
+    both = set(a.rows)&set(b.rows)
+    v = versus(a, b)
+    assert set(v.a.rows)==set(v.b.rows)==both and f'of {len(both)} rows' in v.text and f'these {len(both)} rows' in v.more
+    assert v.a_only==sum(r%5==0 and r%7>0 for r in both) and v.b_only==sum(r%7==0 and r%5>0 for r in both)
+    w = versus(b, a)
+    assert (w.a_only,w.b_only,w.p)==(v.b_only,v.a_only,v.p)
+
+def test_repeated_images_are_compared_by_nobody():
+    a,b = pair(100, range(10))
+    a.same = np.arange(100)<5
+    assert len(versus(a, b).a)==95 and versus(a, b).b_only==5
+
+@pytest.mark.parametrize('na,nb', [(0,0), (3,2), (5,1), (12,4), (40,20), (300,250)])
+def test_the_least_difference_is_the_least_that_shows(na, nb):
+    n = 1000
+    v = versus(*pair(n, range(nb), range(300,300+na)))
+    d,k = max(na+nb, 6),round(v.least*n)
+    assert binomtest((d-k)//2, d).pvalue<.05 and (d-k+2>d or binomtest((d-k)//2+1, d).pvalue>=.05)
+    assert f'{100*v.least:.2f} points' in v.more
+
+def test_log_loss_and_the_interval_of_its_difference():
+    y,rng = np.zeros(4000, int),np.random.default_rng(0)
+    def net(m):
+        q = np.clip(rng.normal(m, .05, 4000), .5, .99)
+        return Preds(y, np.stack([q, 1-q], 1))
+    a,b,c = net(.9),net(.9),net(.85)
+    assert a.log_loss==pytest.approx(-np.log(a.probs[:,0]).mean()) and versus(a, b).losses[:2]==pytest.approx((a.log_loss, b.log_loss))
+    for o,differs in (b,False),(c,True):
+        x,z,half = versus(a, o).losses
+        assert (abs(z-x)>half)==differs
+    assert Preds([0], [[0.,1.]]).log_loss==pytest.approx(-math.log(1e-7)) and versus(a, b).p==1
+
+def test_holms_correction():
+    from scipy.stats import false_discovery_control
+    assert holm([.01,.02,.03,.04]).tolist()==pytest.approx([.04,.06,.06,.06]) and holm([]).tolist()==[] and holm([.5,.9]).tolist()==[1,1]
+    ps = np.random.default_rng(0).uniform(size=20)
+    assert (holm(ps)>=ps).all() and (holm(ps)>=false_discovery_control(ps)-1e-12).all()
+
+def test_holm_keeps_its_promise():
+    "Of ten nets that are equally good, one in twenty sets at most shows a winner"
+    rng,found = np.random.default_rng(0),0
+    for _ in range(60):
+        nets = [Preds(np.zeros(400, int), np.eye(2)[(rng.uniform(size=400)<.05).astype(int)], name=str(i)) for i in range(5)]
+        found += (versus_table(*nets).p_holm<.05).any()
+    assert found<=6
+
+def test_a_table_of_three():
+    a,b = pair(200, range(30), range(27))
+    c = Preds(np.zeros(200, int), np.eye(3)[np.zeros(200, int)], rows=np.arange(200)+7, name='runs/C')
+    df = versus_table(a, b, c)
+    assert len(df)==3 and df.p.is_monotonic_increasing and (df.p_holm>=df.p).all() and df.rows.tolist()==[200]*3
+    assert df.text[0]=='runs/C beats runs/A' and 'no evidence' in df.text[2] and df.difference[0]==pytest.approx(.15)
+
+def test_the_rows_of_single_lie_within_those_of_quick(data):
+    from digitfast.recipe import recipes
+    from digitfast.data import digit_splitter
+    rows = [set(digit_splitter(r.split, r.valid_pct, r.split_seed)(data.train)[1]) for r in (recipes['single'], recipes['quick'])]
+    assert rows[0]<rows[1] and len(rows[0])==250
+
+# ---- what a run says of itself
+
+@pytest.mark.parametrize('n_test', [None, 0, 20, 28_000])
+def test_one_place_computes_the_interval(n_test):
+    p = Preds(np.zeros(100, int), np.eye(2)[(np.arange(100)<7).astype(int)], same=np.arange(100)>=90)
+    m = measured(p, n_test)
+    assert m['n_valid']==90 and m['accuracy']==pytest.approx(83/90) and (m['accuracy_low'],m['accuracy_high'])==wilson(83, 90)
+    assert (m['score_low'],m['score_high'])==(score_interval(83, 90, n_test) if n_test else (None,None)) and m['n_test']==(n_test or None)
+
+# ---- labels that look wrong, and all runs
+
+def test_doubtful_labels_name_the_line(tmp_path):
+    a = fake(n=500, c=10, wrong=3, side=28, seed=4)
+    bad = np.flatnonzero(a['valid_probs'].argmax(1)!=a['valid_labels'])
+    for i in bad[:2]: a['valid_probs'][i] = np.where(np.arange(10)==a['valid_labels'][i], 1e-5, (1-1e-5)/9)
+    run = a_run(tmp_path/'r', **a)
+    df = doubtful_labels(run)
+    assert sorted(df.row)==sorted(a['valid_rows'][bad[:2]]) and (df.line==df.row+2).all() and (df.p_label<1e-4).all()
+    assert df.label.tolist()==[a['valid_labels'][a['valid_rows']==r][0] for r in df.row] and (df.label!=df.predicted).all()
+    np.savez_compressed(run/'oof.npz', **fake(n=900, c=10, wrong=0, seed=5))   # out of fold comes first
+    assert len(doubtful_labels(run))==0 and list(doubtful_labels(run).columns)==list(df.columns)
+
+def test_runs_below_a_folder_best_first_and_damaged_ones_named(tmp_path):
+    for k,wrong in dict(a=40, b=10, c=20).items(): a_run(tmp_path/'x'/k, **fake(wrong=wrong))
+    (tmp_path/'x'/'a'/'predictions.npz').write_bytes(b'oops')
+    (tmp_path/'begun'/'checkpoint').mkdir(parents=True)
+    a_run(tmp_path/'x'/'b'/'members'/'0', **fake())                         # not a run of its own
+    (tmp_path/'link').symlink_to(tmp_path/'x')
+    df = list_runs(tmp_path)
+    assert [Path(o).name for o in df.run]==['b','c','begun','a'] and df.rows.tolist()[:2]==[200,200] and df.accuracy.tolist()[:2]==[.95,.9]
+    assert df.note.tolist()[:2]==['',''] and 'unfinished' in df.note[2] and 'predictions.npz' in df.note[3]
+    assert (df.low[0],df.high[0])==wilson(190, 200) and df.log_loss[0]>0
+    assert len(list_runs(tmp_path/'x'/'b'))==1 and list(list_runs(tmp_path/'x'/'c').run)==[str(tmp_path/'x'/'c')]
+    with pytest.raises(RunError, match='no folder'): list_runs(tmp_path/'nowhere')
+
 def test_runs_on_other_rows_labels_or_data_are_refused(tmp_path):
     a = a_run(tmp_path/'a', **fake())
-    for k,kw in dict(seed=dict(seed=1), short=dict(n=150)).items():
-        with pytest.raises(RunError, match='different validation rows'): versus(a, a_run(tmp_path/k, **fake(**kw)))
+    b = fake(); b['valid_rows'] = b['valid_rows']+10_000; b['image_rows'] = b['image_rows']+10_000
+    with pytest.raises(RunError, match='different validation rows: there is none that neither'): versus(a, a_run(tmp_path/'none', **b))
+    with pytest.raises(RunError, match='different validation rows or labels'): versus(a, a_run(tmp_path/'seed', **fake(seed=1)))
+    with pytest.raises(RunError, match='different classes'): versus(a, a_run(tmp_path/'classes', **fake(c=4)))
     b = fake(); b['valid_labels'] = b['valid_labels'][::-1]
     with pytest.raises(RunError, match='different validation rows'): versus(a, a_run(tmp_path/'b', **b))
     with pytest.raises(RunError, match='different data'): versus(a, a_run(tmp_path/'c', sha='t', **fake()))

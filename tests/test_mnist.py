@@ -1,6 +1,7 @@
 "MNIST's own IDX files, on small ones that the tests write"
 import numpy as np, pytest
-from digitfast.data import DigitDataLoaders, read_mnist
+from digitfast.data import DigitDataLoaders
+from digitfast.read import read_mnist
 from digitfast.core import DataError
 from digitfast.train import train
 from digitfast.rundir import read_metrics

@@ -4,7 +4,7 @@ from fractions import Fraction
 
 import numpy as np, pandas as pd, pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
-from digitfast import read
+from digitfast import columns, table
 from digitfast.core import *
 from digitfast.read import *
 
@@ -31,7 +31,7 @@ def frames(draw):
     side, n, first = draw(st.integers(1,5)), draw(st.integers(2,9)), draw(st.integers(0,1))
     x = np.frombuffer(draw(st.binary(min_size=n*side**2, max_size=n*side**2)), np.uint8).reshape(n,-1)
     word = st.text(st.characters(blacklist_categories=['Cs','Cc','Nd','Zs','Zl','Zp'], blacklist_characters='\ufeff'), min_size=1, max_size=6)
-    text = word.filter(lambda s: read._kind(s.strip())=='text' and s==s.strip())
+    text = word.filter(lambda s: columns._kind(s.strip())=='text' and s==s.strip())
     label = draw(st.sampled_from([st.integers(0,9), st.integers(0,10**18-1), text]))
     labels = draw(st.lists(label, min_size=n, max_size=n).filter(lambda o: len(set(o))>1))
     prefix = draw(st.sampled_from(['pixel','px_','','p x']))
@@ -42,7 +42,7 @@ def frames(draw):
 @many
 def test_frames_come_back(n, tmp_path, monkeypatch):
     def f(df, order, quote, end, bom, last, kind, chunk):
-        monkeypatch.setattr(read, '_chunk', chunk)
+        monkeypatch.setattr(table, '_chunk', chunk)
         cols = list(df.columns)
         order.shuffle(cols)
         b = df[cols].to_csv(index=False, quoting=quote, lineterminator=end).encode()
@@ -56,8 +56,9 @@ def test_frames_come_back(n, tmp_path, monkeypatch):
             with zipfile.ZipFile(p, 'w') as z: z.writestr('a/b/train.csv', b, zipfile.ZIP_DEFLATED)
         d = read_csvs(p)
         assert list(d.train.columns)==list(df.columns) and d.train['label'].tolist()==df['label'].tolist()
-        assert (d.train[d.pixels].to_numpy()==df[d.pixels].to_numpy()).all() and d.side**2==df.shape[1]-1
-        assert check_frame(df[cols]).equals(d.train)
+        x = df[d.pixels].to_numpy()
+        assert (d.train[d.pixels].to_numpy()==x*(255 if x.max()==1 else 1)).all() and d.side**2==df.shape[1]-1
+        assert x.max()==1 or check_frame(df[cols]).equals(d.train)
     cases(n, f, df=frames(), order=st.randoms(use_true_random=False), quote=st.sampled_from([csv.QUOTE_MINIMAL,csv.QUOTE_ALL,csv.QUOTE_NONNUMERIC]), end=st.sampled_from(['\n','\r\n']), bom=st.booleans(),
         last=st.booleans(), kind=st.sampled_from(['dir','gz','zip']), chunk=st.sampled_from([13,100,2**19]))
 
@@ -69,18 +70,22 @@ def oracle(b):
     except UnicodeDecodeError: return
     t = t.rstrip('\r\n')
     if '\0' in t or '\r' in t: return
-    rows = []
+    rows, t = [], re.sub('^# ?', '', t)
     for l in t.split('\n'):
         try: rows += list(csv.reader([l], strict=True)) or [[]]
         except csv.Error: return
     if len(rows)<2 or any(len(r)!=len(rows[0]) for r in rows): return
     head = [o.strip() for o in rows[0]]
     num = {}
+    label = None
     for c,name in enumerate(head):
-        if name in ('label','id'): continue
-        if not name.isascii() or not name.startswith('pixel') or not name[5:].isdigit() or int(name[5:]) in num: return
-        num[int(name[5:])] = c
-    if head.count('label')!=1 or head.count('id')>1 or sorted(num) not in (list(range(16)), list(range(1,17))): return
+        if not name.isascii() or not re.fullmatch('pixel[0-9]+', name):
+            if label is not None: return
+            label = c
+        elif int(name[5:]) in num: return
+        else: num[int(name[5:])] = c
+    if label is None or sorted(num) not in (list(range(16)), list(range(1,17))): return
+    if not head[label].isprintable() or head[label].lower() in ('','id') or re.fullmatch('unnamed[: ]*[0-9]*', head[label].lower()): return
     x, ls = [], []
     for r in rows[1:]:
         row = []
@@ -90,14 +95,23 @@ def oracle(b):
             if not (whole.isascii() and whole.isdigit()) or frac.strip('0') or int(whole)>255: return
             row.append(int(Fraction(whole)))
         x.append(row)
-        ls.append(r[head.index('label')].strip())
-    if all(re.fullmatch(r'\d+(\.0*)?', o, re.A) for o in ls): ls = [int(o.split('.')[0]) for o in ls]
-    else:
-        for o in ls:
-            try: float(o or '0')
-            except ValueError: continue
-            return
-    return None if len(set(ls))<2 else (ls, x)
+        ls.append(r[label].strip())
+    ls = classes(ls)
+    return None if ls is None or len(set(ls))<2 else (ls, x)
+
+def classes(ls):
+    "The labels as they should be read, None where one of them is a mistake"
+    if any(o in ('','-1','-1.0') for o in ls): return
+    def number(o):
+        try: float(o)
+        except ValueError: return False
+        return True
+    nums = [o for o in ls if number(o)]
+    words = [o for o in ls if not number(o)]
+    if len(nums)>=len(words) and any(not re.fullmatch(r'[0-9]+(\.0*)?([eE][+-]?[0-9]+)?', o) or len(o)>18 or float(o)%1 for o in nums): return
+    if words and len(words)<len(nums) and len(set(words))==len(words) and all(ls.count(o)==1 for o in words) and len(set(ls))<len(ls): return
+    if all(re.fullmatch('0|[1-9][0-9]*', o) for o in ls) or all(re.fullmatch(r'[0-9]+\.0*', o) for o in ls): return [int(o.split('.')[0]) for o in ls]
+    return ls
 
 def plain(labels='numbers'):
     rng = np.random.default_rng(3)
@@ -125,7 +139,7 @@ edits = lambda kinds, size: st.lists(st.tuples(st.sampled_from(kinds), st.floats
 def test_damaged_csv(n, labels, tmp_path, monkeypatch):
     base, count = plain(labels), dict(read=0, refused=0)
     def f(edits, chunk):
-        monkeypatch.setattr(read, '_chunk', chunk)
+        monkeypatch.setattr(table, '_chunk', chunk)
         b = mutate(base, edits)
         (tmp_path/'train.csv').write_bytes(b)
         d,why = reads(tmp_path)

@@ -7,7 +7,7 @@ Another Python environment without digitfast, the data and the wheel below a loo
 import json, os, site, subprocess, sys, sysconfig, venv, zipfile
 from pathlib import Path
 import pytest
-from digitfast.publish import publish
+from digitfast.publish import publish_kernel
 from digitfast.read import sample_path
 from digitfast.submit import check_submission
 
@@ -43,7 +43,7 @@ def kaggle(image, tmp_path, monkeypatch):
     def run(notebook):
         import nbformat
         from nbclient import NotebookClient
-        made = publish(notebook, 'ada', dry_run=tmp_path/'made', say=lambda *_: None)
+        made = publish_kernel(notebook, 'ada', dry_run=tmp_path/'made', say=lambda *_: None)
         mount = tmp_path/'input/datasets/ada/digitfast-wheel'
         mount.mkdir(parents=True)
         for p in (tmp_path/'made/dataset').glob('*.whl'): p.rename(mount/p.name)

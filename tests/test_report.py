@@ -1,13 +1,17 @@
 "The report: what it says, that it is safe and whole, and that it draws from any finished run"
-import html, json, re, time
+import html, json, re, shutil, time
 from html.parser import HTMLParser
+from pathlib import Path
 import matplotlib, numpy as np, pandas as pd, pytest
 
-from digitfast.measure import Preds, read_preds, score_interval
+from digitfast.measure import Preds, measured, read_preds, score_interval
 from digitfast.core import RunError
 from digitfast.report import Report, render_report, report, write_report
+from digitfast.rundir import Run
 from test_interpret import HIST
 from test_measure import a_run, fake
+
+OLD = Path(__file__).parent/'fixtures'/'run-0.1'
 
 EVIL = ['<script>alert(1)</script>', '--><script>alert(2)</script>', '"\' onload=alert(3) x="', '</svg><img src=x onerror=alert(4)>', ']]>&amp;<!--', '$x$', r'$\frac', '{{ 7*7 }}',
         'fill: #010203', '</style><b>', r'$\frac$']
@@ -53,8 +57,8 @@ def evil_run(path, **kw):
     a.update(classes=np.array(EVIL), valid_labels=np.array(EVIL)[a['valid_labels']])
     run = a_run(path, **a)
     b = EVIL[0]
-    (run/'metrics.json').write_text(json.dumps(dict(format=1, recipe=b, arch=b, params=b, epochs=[b], lr={b:1}, seed=b, settings=b, date=b, data=dict(name=b, sha256=b), versions={b:b},
-                                                    seconds=dict(train=b), device=b, same_valid=b, canary_rows=b)))
+    (run/'metrics.json').write_text(json.dumps(dict(format=1, recipe=b, arch=b, date=b, data=dict(name=b, sha256=b), versions={b:b}, device=b, precision=b,
+                                                    settings=dict(opt=b, bs=b), more={b:b})))
     HIST.to_csv(run/'history.csv', index=False)
     return run
 
@@ -77,9 +81,10 @@ def run(tmp_path):
     return run
 
 def test_what_the_page_says(run):
+    m = json.loads((run/'metrics.json').read_text())
+    (run/'metrics.json').write_text(json.dumps(dict(m, n_test=28_000)))
     page = check_safe(write_report(run).read_text())
     words = page.words()
-    p = read_preds(run)
     assert '92.60 %' in words and '37 wrong' in words and '28,000 test rows' in words and page.tags.count('svg')==6
     assert 'one in 14' in words
     lo,hi = re.search(r'(0\.\d{4})\s*–\s*(0\.\d{4}) ?is the score', words).groups()
@@ -91,6 +96,41 @@ def test_what_the_page_says(run):
     worst = re.findall(r'(\d), (\d+\.\d+) % ?label (\d)', words)
     assert len(worst)==24 and [float(o[1]) for o in worst]==sorted([float(o[1]) for o in worst], reverse=True) and all(a!=b for a,_,b in worst)
     for o in ('recipe quick','architecture small','data d, sha256 s'): assert o in words
+
+def test_no_score_is_claimed_for_a_test_set_that_is_not_there(run):
+    words = check_safe(report(run).html).words()
+    assert '92.60 %' in words and 'test rows' not in words and 'Kaggle' not in words
+
+@pytest.mark.parametrize('n', [20, 28_000])
+def test_the_interval_of_the_page_is_that_of_the_metrics(n, run):
+    p = read_preds(run)
+    m = measured(p, n)
+    a = dict(np.load(run/'predictions.npz'))
+    np.savez_compressed(run/'predictions.npz', **a, test_probs=np.full((n,10), .1, np.float32))   # a run of version 0.1 says it by its rows only
+    Run(run).save_metrics({**Run(run).metrics, **m})
+    for drop in (), ('n_test',):
+        (run/'metrics.json').write_text(json.dumps({k:v for k,v in Run(run).metrics.items() if k not in drop}))
+        words = check_safe(report(run).html).words()
+        assert re.search(r'(0\.\d{4})\s*–\s*(\d\.\d{4}) ?is the score', words).groups()==tuple(f'{m[k]:.4f}' for k in ('score_low','score_high'))
+        assert f'{n:,} test rows' in words
+
+def test_a_labelled_test_set_has_the_last_word(run):
+    Run(run).save_metrics({**Run(run).metrics, **measured(read_preds(run), 200, [True]*150+[False]*50)})
+    words = check_safe(report(run).html).words()
+    assert '75.00 % of the labelled test rows are right' in words and 'score to expect' not in words
+
+def test_what_the_net_looked_at_is_on_the_page():
+    run = OLD/'one'
+    page = check_safe(report(run).html)
+    assert ('img','class','seen') in page.attrs and 'What is tinted' in page.words()
+
+def test_a_run_whose_model_is_damaged_has_a_report_that_says_so(tmp_path):
+    run = shutil.copytree(OLD/'one', tmp_path/'run')
+    (run/'model'/'model.safetensors').write_bytes(b'oops')
+    page = check_safe(report(run).html)
+    assert ('img','class','seen') not in page.attrs and 'model.safetensors' in page.words()
+    shutil.rmtree(run/'model')                                              # such as a run of a net that has no registered name
+    assert 'model.safetensors' not in check_safe(report(run).html).words()
 
 def test_the_page_is_whole_small_quick_and_the_same_each_time(run):
     write_report(run)                                                      # fonts and caches
@@ -123,7 +163,7 @@ def test_a_run_without_pictures_history_or_mistakes(tmp_path):
     page = Page(write_report(a_run(tmp_path/'b', **fake(n=30, c=2, wrong=0))).read_text())
     words = page.words()
     assert '100.00 %' in words and '0 wrong' in words and 'No two classes are confused' in words and 'There are none' in words and 'one in' not in words
-    words = Page(write_report(a_run(tmp_path/'c', **{k:v for k,v in fake(wrong=5).items() if k not in ('classes','images','image_rows')})).read_text()).words()
+    words = Page(write_report(a_run(tmp_path/'c', **{k:v for k,v in fake(wrong=5).items() if k not in ('images','image_rows')})).read_text()).words()
     assert 'Pictures of them' in words
 
 def test_labels_that_look_wrong_are_told_by_their_line(run):
@@ -170,7 +210,6 @@ def test_plain_arguments_are_enough():
     assert '75.00 %' in page.words() and 'dog taken for cat (1)' in page.words()
 
 def test_a_real_run_and_a_learner(tiny_run, tmp_path):
-    import shutil
     run = tmp_path/'run'
     shutil.copytree(tiny_run[0], run)
     page = check_safe(write_report(run).read_text())

@@ -1,12 +1,15 @@
 "From probabilities to a submission: order, the canary, alignment with ids, and what `check_submission` refuses."
 import os
+from dataclasses import replace
 import numpy as np, pandas as pd, pytest, torch
+import fastai.callback.schedule   # fit_one_cycle
 from hypothesis import HealthCheck, given, settings, strategies as st
 from digitfast.core import DataError, RunError
 from digitfast.read import DigitData, read_csvs
 from digitfast.data import DigitDataLoaders
 from digitfast.learner import digit_learner, seed_all
 from digitfast.predict import check_canary, predict_rows, predict_test
+from digitfast.predict import ShiftTTA
 from digitfast.submit import check_submission, save_submission, submission
 from conftest import csvs, digits
 
@@ -54,6 +57,24 @@ def test_canary_lives(trained):
     assert predict_test(trained, pixels(), valid, n=7)[1]==7 and len(predict_test(trained, pixels()[:1], valid)[0])==1
     tta = predict_rows(trained, tta=1)
     assert np.allclose(predict_test(trained, pixels(), tta, tta=1)[0], predict_rows(trained, pixels(), tta=1), atol=1e-4)
+
+@pytest.mark.parametrize('tta', [0,1])
+def test_the_canary_flies_as_the_predictions_do(trained, tta):
+    "Left out, the validation rows are predicted with the same shifts"
+    probs,n = predict_test(trained, pixels(), tta=tta)
+    assert n==60 and np.allclose(probs, predict_rows(trained, pixels(), tta=tta), atol=1e-4)
+
+@pytest.mark.parametrize('tta,given', [(1,0), (0,1)])
+def test_probabilities_made_otherwise_are_named_as_the_cause(trained, tta, given):
+    "It is not the test rows that are wrong"
+    with pytest.raises(RunError, match=rf'predict_rows\(learn, tta={tta}\)') as e:
+        predict_test(trained, pixels(), predict_rows(trained, tta=given), tta=tta)
+    assert 'not read as' not in str(e.value) and 'no submission' in str(e.value)
+
+def test_a_wrong_test_path_is_named_as_the_cause(trained, monkeypatch):
+    monkeypatch.setattr(DigitDataLoaders, 'test_dl', lambda self, df, old=DigitDataLoaders.test_dl, **kw: old(self, 255-df, **kw))
+    for valid in None, predict_rows(trained):
+        with pytest.raises(RunError, match='canary died.*not read as'): predict_test(trained, pixels(), valid)
 
 WRONG = dict(transposed=lambda df: df.iloc[:, np.arange(64).reshape(8,8).T.ravel()].set_axis(df.columns, axis=1), scaled=lambda df: (df//255).astype(np.uint8), halved=lambda df: df//2,
     inverted=lambda df: 255-df, shuffled=lambda df: df.iloc[np.random.default_rng(0).permutation(len(df))], reversed=lambda df: df.iloc[::-1], rolled=lambda df: df.iloc[np.roll(np.arange(len(df)), 1)],
@@ -178,6 +199,71 @@ def test_check_of_a_set_without_tests(put):
     d = data(sample=None, test=False)
     assert check_submission(put('a,b\n5,0\n9,2\n'), d)['rows']==2
     with pytest.raises(DataError, match="label '7'"): check_submission(put('a,b\n5,7\n'), d)
+
+# ---- files of the right form that are no predictions
+
+def labelled(n_test, labels):
+    "Data with `n_test` test rows, and `labels` in the training rows"
+    return replace(data(4), train=pd.DataFrame(dict(label=labels, pixel0=0)), test=digits(n_test).drop(columns='label'),
+                   sample=pd.DataFrame(dict(ImageId=range(1, n_test+1), Label=0)))
+
+def file_of(ids, labels): return 'ImageId,Label\n'+''.join(f'{i},{l}\n' for i,l in zip(ids, labels))
+
+RNG = np.random.default_rng(0)
+LABELS = RNG.integers(0, 10, 500)
+IDS = range(1, 101)
+SHUFFLED = RNG.permutation(100)
+NO_PREDICTIONS = dict(
+    first=(LABELS[:100], 'training rows 1 to 100'),
+    validation=(LABELS[400:], 'training rows 401 to 500'),
+    somewhere=(LABELS[37:137], 'training rows 38 to 137'),
+    constant=([7]*100, 'every label is 7'),
+    sample=([0]*100, "sample_submission.csv's own"))
+
+@pytest.mark.parametrize('name', NO_PREDICTIONS)
+@pytest.mark.parametrize('order', ['file','shuffled'])
+def test_check_warns_of_labels_that_are_no_predictions(name, order, put):
+    labels,says = NO_PREDICTIONS[name]
+    rows = list(zip(IDS, labels))
+    if order=='shuffled': rows = [rows[i] for i in SHUFFLED]
+    res = check_submission(put(file_of(*zip(*rows))), labelled(100, LABELS))
+    assert says in ' '.join(res['warnings']) and all(o.isprintable() for o in res['warnings'])
+
+def test_labels_in_the_files_own_order_are_known_too(put):
+    "Written below ids that are in another order"
+    res = check_submission(put(file_of(SHUFFLED+1, LABELS[:100])), labelled(100, LABELS))
+    assert 'training rows 1 to 100' in res['warnings'][0]
+
+def test_a_sample_submission_with_other_labels(put):
+    d = labelled(100, LABELS)
+    d = replace(d, sample=d.sample.assign(Label=LABELS[::-1][:100]))
+    assert "own" in check_submission(put(file_of(IDS, LABELS[::-1][:100])), d)['warnings'][0]
+
+def test_more_test_rows_than_training_rows(put):
+    res = check_submission(put(file_of(IDS, [*LABELS[:60], *LABELS[:40]])), labelled(100, LABELS[:60]))
+    assert 'training rows 1 to 60' in res['warnings'][0]
+
+@pytest.mark.parametrize('classes', [list('abcdefghij'), [f'{i:03}' for i in range(10)], ['ka\x1b[31m', *'bcdefghij']], ids=['letters','zeros','escape'])
+def test_classes_that_are_no_digits(classes, put):
+    labels = [classes[i] for i in LABELS]
+    d = labelled(100, labels)
+    assert 'training rows' in check_submission(put(file_of(IDS, labels[:100])), d)['warnings'][0]
+    constant = check_submission(put(file_of(IDS, classes[:1]*100)), d)['warnings']
+    assert constant and all(o.isprintable() for o in constant)
+
+@pytest.mark.parametrize('n', [1,2,3,5,10,100])
+def test_no_warning_for_predictions(n, put):
+    "A few labels may well be somewhere among many by chance; of one, nothing can be said"
+    rng = np.random.default_rng(1)
+    for _ in range(20):
+        labels = rng.integers(1, 10, n)
+        first = np.array_equal(labels, LABELS[:n])
+        res = check_submission(put(file_of(range(1, n+1), labels)), labelled(n, LABELS))
+        assert not res['warnings'] or n>1 and (len(set(labels))==1 or first), (labels, res['warnings'])
+
+def test_without_data_a_constant_is_all_that_can_be_seen(put):
+    assert 'every label is 3' in check_submission(put(file_of(IDS, [3]*100)))['warnings'][0]
+    assert check_submission(put(file_of(IDS, LABELS[:100])))['warnings']==[]
 
 def test_check_is_quick(put, data=None):
     import time

@@ -4,7 +4,7 @@ import numpy as np, pandas as pd, pytest, torch
 from fastai.losses import CrossEntropyLossFlat
 from torch import nn
 from digitfast.core import DataError, DigitError, RunError
-from digitfast.baseline import by_hand, cross_entropy, mse, softmax_rmse
+from digitfast.baseline import by_hand, cross_entropy, mean_squared_error, softmax_rmse
 from digitfast.data import DigitDataLoaders
 from digitfast.interpret import plot_class_accuracy
 from digitfast.recipe import Recipe, recipes
@@ -59,7 +59,7 @@ def test_the_canary_knows_the_training_frame_from_the_test_set(wrong, learn, mon
 
 # ---- 3. (256,) against (256, 1)
 
-@pytest.mark.parametrize('loss', [mse, cross_entropy, softmax_rmse])
+@pytest.mark.parametrize('loss', [mean_squared_error, cross_entropy, softmax_rmse])
 def test_losses_by_hand_do_not_broadcast(loss):
     with pytest.raises(DigitError, match=r'\(256, 1\).*\(256,\)'): loss(torch.randn(256, 1), torch.randn(256))
 
