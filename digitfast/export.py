@@ -35,6 +35,8 @@ def save_net(
     mean,std = dls.stats
     info = dict(format=1, arch=cfg['arch'], arch_kwargs=cfg['arch_kwargs'], loss=cfg.get('loss','cross_entropy'), classes=list(dls.vocab), side=dls.side,
                 mean=mean, std=std, columns=list(dls.row2im.cols), sha256=hashlib.sha256(weights).hexdigest(), versions=versions())
+    if dls.polarity!='bright': info['polarity'] = dls.polarity # left out, ink is bright and upright
+    if dls.transposed: info['transposed'] = True
     info['check'] = _digest(info)
     write_file(Path(path)/'model.safetensors', weights)
     write_file(Path(path)/'model.json', json.dumps(info, indent=1))
@@ -61,6 +63,8 @@ def _info(path):
     if info['format']>1: raise RunError(f"{f} has format {info['format']:.6g}, made by a newer digitfast; this is {__version__}, which reads format 1: upgrade digitfast")
     for k,t in _schema.items():
         if not isinstance(info.get(k), t) or isinstance(info.get(k), bool): raise RunError(f"{f} is damaged: '{k}' is {str(info.get(k))[:40]!r}. Train again or take a whole copy")
+    if info.get('polarity', 'bright') not in ('bright','dark') or type(info.get('transposed', False)) is not bool:
+        raise RunError(f"{f} is damaged: its polarity or transposed is none. Train again or take a whole copy")
     if info['check']!=_digest(info): raise RunError(f"{f} is damaged: its content is not what was written. Train again or take a whole copy")
     n,side,classes = len(info['columns']),info['side'],info['classes']
     ok = (0<side<=1024 and n==side*side and all(isinstance(c, str) for c in info['columns']) and len(set(info['columns']))==n and 2<=len(classes)<=10_000
@@ -109,6 +113,7 @@ def load_net(
         df = pd.DataFrame(np.zeros((4, len(cols)), np.uint8), columns=cols)
         df.insert(0, 'label', classes[:2]*2)
         dls = DigitDataLoaders.from_df(df, valid=[0,1], classes=classes, bs=1, mean=info['mean'], std=info['std'], device=device).new_empty()
+        dls.polarity,dls.transposed = info.get('polarity', 'bright'),info.get('transposed', False)
         if dls.row2im.cols!=cols: raise DataError('the pixel columns are not in order')
     except (DataError, KeyError, ValueError) as e: raise RunError(f"{path/'model.json'} is damaged: {e}. Train again or take a whole copy") from None
     learn = digit_learner(dls, info['arch'], info['arch_kwargs'], loss_func=losses[info['loss']](len(classes), 0.))
@@ -123,7 +128,7 @@ def _load_members(path, device):
     if not learns: raise RunError(f"no model at {path}: its members folder is empty. Expected a run directory")
     learn = learns[0]
     for o in learns:
-        same = all(getattr(o.dls, k)==getattr(learn.dls, k) for k in ('vocab','side')) and o.dls.row2im.cols==learn.dls.row2im.cols
+        same = all(getattr(o.dls, k)==getattr(learn.dls, k) for k in ('vocab','side','polarity','transposed')) and o.dls.row2im.cols==learn.dls.row2im.cols
         if not same or o.model.config['loss']!='cross_entropy': raise RunError(f"{path}: its members have other classes, images or losses than one another: take a whole copy of the run")
     learn.model = Ensemble([o.model for o in learns], [o.dls.stats for o in learns]).eval()
     learn.model.config = dict(arch='ensemble', arch_kwargs={}, loss='cross_entropy')
