@@ -181,7 +181,7 @@ def _compact(texts):
 
 def label_side(first, last):
     "0 or -1: is the first or the last column the label? None where both could be, or neither"
-    def words(ts): return any(not re.fullmatch(r'[-+.0-9eE]+', o) for o in ts)
+    def words(ts): return any(not re.fullmatch(r'[-+.,0-9eE]+', o) for o in ts)
     for test in (words, lambda o: len(set(o))>1, lambda o: _evenness(o)>.5, _compact):
         a,b = test(first),test(last)
         if a!=b: return 0 if a else -1
@@ -300,7 +300,7 @@ def _width(x, side):
         m = _gap(x, w)
         diff, near = base-m, min(_gap(x, w+j).mean() for j in (-3,-2,2,3))
         sure = diff.mean()>6*diff.std()/len(diff)**.5
-        if sure and m.mean()<.65*base.mean() and m.mean()<near: res.append((m.mean(), w))
+        if sure and m.mean()<.65*base.mean() and m.mean()<1.1*near: res.append((m.mean(), w))
     return min(res)[1] if res else None
 
 def _has_alpha(x):

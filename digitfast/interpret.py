@@ -148,12 +148,12 @@ def show_predictions(
     classes=None, # Names of the classes
     cols=None, # Images in a row
 )->plt.Figure:
-    "A grid of images titled 'predicted / label', green where they agree and red where they don't"
+    "A grid of images titled 'label / predicted', green where they agree and red where they don't"
     ims,preds,targs = _images(items),np.asarray(preds),np.asarray(targs)
     if not len(ims)==len(preds)==len(targs): raise DigitError(f"{len(ims)} images, {len(preds)} predictions and {len(targs)} labels: expected as many of each")
     if probs is not None and np.ndim(probs)==2: probs = np.asarray(probs)[np.arange(len(preds)), preds]
     names = _names(classes, int(max(preds.max(), targs.max()))+1)
-    titles = [f'{names[p]} / {names[t]}' + ('' if probs is None else f'\n{100*probs[i]:.0f} %') for i,(p,t) in enumerate(zip(preds, targs))]
+    titles = [f'{names[t]} / {names[p]}' + ('' if probs is None else f'\n{100*probs[i]:.0f} %') for i,(p,t) in enumerate(zip(preds, targs))]
     return _grid(ims, titles, ['#1a7f37' if p==t else '#cf222e' for p,t in zip(preds, targs)], cols)
 
 # %% ../nbs/12_interpret.ipynb #8846e04d

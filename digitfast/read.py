@@ -71,9 +71,9 @@ def _unzipped(files):
 
 # %% ../nbs/01_read.ipynb #47d79c81
 def _wide(t, n=64):
-    "Has this table `n` columns, or pictures in one? Yes, where that can't be read"
+    "Has this table `n` columns, or pictures in one? Where it can't be read: yes, if it is known by its name"
     try: return t.look().packed is not None or len(t.look().cols)>=n
-    except DataError: return True
+    except DataError: return n<64
 
 def _one(found, role, path, tip):
     "The one table among those of a role; `DataError` where several are tables of pictures"
@@ -307,7 +307,7 @@ def _classes(p):
     "Labels of the part `p` as text, a row each"
     at = p.layout.label
     if len(at)==1: return p.txt[at[0]]
-    hot = np.array([[o in ('1','1.0') for o in p.txt[i]] for i in at])
+    hot = np.array([[bool(re.fullmatch(r'1(\.0*)?', o)) for o in p.txt[i]] for i in at])
     if (bad := np.flatnonzero(hot.sum(0)!=1)).size: raise DataError(f'{p.table}, line {bad[0]+2}: {hot[:,bad[0]].sum()} of the {len(at)} label columns are 1, expected one')
     return np.array(class_names([p.cols[i] for i in at]) if not p.layout.positions else list(map(str, range(len(at)))))[hot.argmax(0)].tolist()
 
@@ -335,7 +335,6 @@ def _train(t, h, label=None):
         raise DataError(f'{t}: {o.said[0]}, but each row has another; say which column is the label with --label NAME')
     if ls.dtype.kind=='i' and str(ls[0])!=texts[0]: said.append(f'labels: {texts[0]} is {ls[0]}')
     if two := spellings(ls.unique()): notes.append(f'{t}: the labels {two[0]} and {two[1]} are two classes, as they are written.')
-    if 'emnist' in str(t).lower(): notes.append(f'{t.name}: EMNIST keeps its images turned about their diagonal; to have them upright, and to read pictures of your own, add --transpose.')
     return p, ls, said, notes
 
 # %% ../nbs/01_read.ipynb #2555bba9
@@ -455,6 +454,7 @@ def read_csvs(path, # a folder with the CSVs, a zip of them, one table, or the w
     with _reading(path): p, h = sample_path() if path=='sample' else Path(path).expanduser(), hashlib.sha256()
     f = _find_files(p, test)
     trn,ls,said,notes = _train(f.train, h, label)
+    if 'emnist' in str(f.train).lower() and not transpose: notes.append(_emnist)
     tst = ids = scored = None
     if f.test:
         tst,ids,scored,more = _test(f.test, h, trn, ls, _key(f), label)
@@ -467,6 +467,7 @@ def read_csvs(path, # a folder with the CSVs, a zip of them, one table, or the w
     return DigitData(*frames, sample, ids, 'sample' if path=='sample' else p.resolve().name, h.hexdigest(), (*f.notes, *notes, *also), scored, trn.extra(), tst and tst.extra(),
                      (*f.said, *said, *more), bool(transpose), options)
 
+_emnist = 'EMNIST keeps its images turned about their diagonal; to have them upright, and to read pictures of your own, add --transpose.'
 def _whole(test): return str(Path(test).expanduser().resolve()) if Path(test).expanduser().exists() else str(test)
 
 # %% ../nbs/01_read.ipynb #d6836f6d
@@ -509,6 +510,12 @@ def as_data(o, # a path as for `read_csvs`, a frame, a pair of frames (training 
     return _from_frames(df, test, label, transpose)
 
 # %% ../nbs/01_read.ipynb #d513c8f7
+def _turned(df, pix):
+    "The frame, with each image turned about its diagonal"
+    x = df[pix].to_numpy(copy=True)
+    _turn(x)
+    return _frame(x, pix, df['label'] if 'label' in df else None)
+
 def _from_frames(df, test, label, transpose):
     "`DigitData` of a frame with labels and, if given, one to predict"
     o = _frame_layout(df, 'the frame', True, label)
@@ -522,7 +529,7 @@ def _from_frames(df, test, label, transpose):
         test = check_frame(_unit(test, named(list(test.columns), 'the test frame', need=False)), 'the test frame', labels=False)[pix]
     else: ls = ids = None
     h = hashlib.sha256(b''.join(pd.util.hash_pandas_object(f, index=False).to_numpy().tobytes() for f in (train, test) if f is not None))
-    if transpose: [_turn(f[pix].to_numpy()) for f in (train, test) if f is not None]
+    if transpose: train,test = (f if f is None else _turned(f, pix) for f in (train, test))
     return DigitData(train, test, None, ids, 'the frame', h.hexdigest(), (), ls, said=tuple(o.said), transposed=bool(transpose))
 
 # %% ../nbs/01_read.ipynb #08cd4577
@@ -532,8 +539,8 @@ def near_copies(a, # images, a row each, such as those that are trained on
     n=(10_000,1_000) # rows to look at in each
 )->float: # share of the rows of `b` with a near copy in `a`
     "How many of the images `b` are nearly in `a` too, by a sample of both"
-    a,b = (np.asarray(o).reshape(len(o), -1)[np.linspace(0, len(o)-1, min(len(o), k)).astype(int)].astype(np.float32) for o,k in zip((a,b), n))
     if not len(a) or not len(b): return 0.
+    a,b = (np.asarray(o).reshape(len(o), -1)[np.linspace(0, len(o)-1, min(len(o), k)).astype(int)].astype(np.float32) for o,k in zip((a,b), n))
     mean = a.mean(0)
     a,b = ((o-mean)/np.maximum(np.linalg.norm(o-mean, axis=1, keepdims=True), 1e-6) for o in (a,b))
     return float(np.concatenate([(o@a.T).max(1)>alike for o in np.array_split(b, max(len(b)//256, 1))]).mean())

@@ -96,7 +96,7 @@ def test_an_interrupted_ensemble_goes_on_where_it_was(at, trio, tiny, tmp_path):
     seen,out = [],tmp_path/'run'
     n = []
     with pytest.raises(Stop): run(tiny, out, tick=lambda i,of: (n.append(of), tick(i, of)))
-    with pytest.raises(RunError, match='--resume'): run(tiny, out)
+    with pytest.raises(RunError, match='resume=True'): run(tiny, out)
     with pytest.raises(RunError, match='seed 42, not 1'): run(tiny, out, resume=True, seed=1)
     run(tiny, out, resume=True, tick=end)
     assert sub(out)==sub(trio) and not list(out.rglob('*checkpoint*'))

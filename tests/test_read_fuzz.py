@@ -9,6 +9,7 @@ from digitfast.core import *
 from digitfast.read import *
 
 many = pytest.mark.parametrize('n', [500, pytest.param(20_000, marks=pytest.mark.slow)])
+fewer = pytest.mark.parametrize('n', [200, pytest.param(5_000, marks=pytest.mark.slow)])
 def cases(n, f, **kw):
     "Run `f` on `n` draws of `kw`: the same ones in the quick part, new ones in the slow"
     settings(max_examples=n, deadline=None, derandomize=n<1000, database=None, suppress_health_check=list(HealthCheck))(given(**kw)(f))()
@@ -61,6 +62,54 @@ def test_frames_come_back(n, tmp_path, monkeypatch):
         assert x.max()==1 or check_frame(df[cols]).equals(d.train)
     cases(n, f, df=frames(), order=st.randoms(use_true_random=False), quote=st.sampled_from([csv.QUOTE_MINIMAL,csv.QUOTE_ALL,csv.QUOTE_NONNUMERIC]), end=st.sampled_from(['\n','\r\n']), bom=st.booleans(),
         last=st.booleans(), kind=st.sampled_from(['dir','gz','zip']), chunk=st.sampled_from([13,100,2**19]))
+
+# ---- written in any of the ways that people write
+
+@st.composite
+def tables(draw):
+    "(bytes of a table, labels, pixels): any separator, header, quoting, kind of number, place and name of the label, and columns beside"
+    side,n,k = draw(st.integers(8,10)),draw(st.integers(4,9)),draw(st.integers(2,4))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32-1)))
+    x,y = rng.integers(0, 256, (n,side*side)),[str(i%k) for i in range(n)]
+    x[0,0],x[:,-1],x[:,0] = 255,0,0
+    x[0,1] = 255
+    sep,head = draw(st.sampled_from(',;\t| ')),draw(st.sampled_from(['names','grid','none','numbers']))
+    kind,at = draw(st.sampled_from(['plain','dot0','unit','savetxt'])),draw(st.sampled_from(['first','last']))
+    words = draw(st.booleans())
+    if words: y = ['abcd'[int(o)] for o in y]
+    form = {'plain':str, 'dot0':lambda v: f'{v}.0', 'unit':lambda v: f'{v/255:.5f}', 'savetxt':lambda v: f'{v:.18e}'}[kind]
+    names = {'names':[f'p{i}' for i in range(side*side)], 'grid':[f'{i}x{j}' for i in range(side) for j in range(side)], 'numbers':list(map(str, range(side*side))), 'none':None}[head]
+    rows = [[o,*map(form, r)] if at=='first' else [*map(form, r),o] for o,r in zip(y, x)]
+    if head!='none':
+        name = draw(st.sampled_from(['label','Label','class','target','quux']))
+        rows.insert(0, [name,*names] if at=='first' else [*names,name])
+        if draw(st.booleans()): rows = [[['','index'][sep==' '] if not i else str(i-1),*r] for i,r in enumerate(rows)]
+    quote = draw(st.booleans()) and sep!=' '
+    end = draw(st.sampled_from(['\n','\r\n']))
+    gap = ' '*draw(st.integers(1,3)) if sep==' ' else sep
+    b = end.join(gap.join(f'"{o}"' if quote else o for o in r) for r in rows)+end*draw(st.integers(0,2))
+    return b'\xef\xbb\xbf'*draw(st.booleans())+b.encode(), y if words else list(map(int, y)), x
+
+@fewer
+def test_any_table_comes_back(n, tmp_path, monkeypatch):
+    def f(t, chunk, name):
+        monkeypatch.setattr(table, '_chunk', chunk)
+        for o in tmp_path.iterdir(): o.unlink()
+        b,labels,x = t
+        (tmp_path/name).write_bytes(b)
+        d = read_csvs(tmp_path)
+        assert d.train['label'].tolist()==labels and (d.train[d.pixels].to_numpy()==x).all()
+    cases(n, f, t=tables(), chunk=st.sampled_from([100,2**19]), name=st.sampled_from(['train.csv','data.txt','TRAIN (1).CSV']))
+
+@fewer
+def test_damaged_tables(n, tmp_path):
+    "Whatever the separator, damage ends in rows of whole pixels or in one line"
+    def f(t, edits):
+        (tmp_path/'train.csv').write_bytes(mutate(t[0], edits))
+        d,why = reads(tmp_path)
+        if d: assert d.side**2==len(d.pixels) and set(map(str, d.train[d.pixels].dtypes))=={'uint8'} and len(d.classes)>1
+        else: assert 'train.csv' in why
+    cases(n, f, t=tables(), edits=edits(['set','insert','delete','cut','copy','flip'], 3))
 
 # ---- damaged files, against a reader that is slow, knows only this file's 4x4 pictures, and shares no code
 
