@@ -412,6 +412,12 @@ def digit_splitter(
         return splits
     return _split
 
+# %% ../nbs/02_data.ipynb #f21abce6
+@patch
+def after_iter(self:DigitDL):
+    "Count the epochs that were gone through, so that `save_run` can tell whether these rows were trained on"
+    self.epochs_done = getattr(self, 'epochs_done', 0)+1
+
 # %% ../nbs/02_data.ipynb #4fccb06a
 def same_images(
     a, # uint8 images, (n, …)

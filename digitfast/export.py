@@ -27,10 +27,11 @@ def _digest(info): return hashlib.sha256(json.dumps({k:v for k,v in info.items()
 def save_net(
     learn, # A Learner from `digit_learner` or a recipe
     path, # Folder for the two files
+    strict=True, # Refuse a net that has no registered name, and so could not be loaded again?
 )->Path:
     "Write `model.safetensors` and `model.json` into the folder `path`"
     dls,cfg = learn.dls,learn.model.config
-    if cfg['arch'] not in archs: raise DigitError(f"architecture '{cfg['arch']}' isn't registered, so it could not be loaded again: put @arch('{cfg['arch']}', …) above it")
+    if strict and cfg['arch'] not in archs: raise DigitError(f"architecture '{cfg['arch']}' isn't registered, so it could not be loaded again: put @arch('{cfg['arch']}', …) above it")
     weights = st_bytes({k:v.detach().cpu().contiguous() for k,v in learn.model.state_dict().items()})
     mean,std = dls.stats
     info = dict(format=1, arch=cfg['arch'], arch_kwargs=cfg['arch_kwargs'], loss=cfg.get('loss','cross_entropy'), classes=list(dls.vocab), side=dls.side,
