@@ -250,7 +250,7 @@ def train(
     if flags['json'] or flags['quiet']: result(path.metrics, str(path))
 
 # %% ../nbs/19_cli.ipynb #caa9e14b
-_tables = '.csv','.tsv','.txt','.zip','.gz','.tar','.npz','.npy','.arff','.parquet','.json'
+_tables = '.csv','.tsv','.txt','.gz','.zip','.dat','.data'
 
 def _are_pictures(data):
     "Are the words `data` pictures or folders of them, in place of one place with rows?"
@@ -259,7 +259,8 @@ def _are_pictures(data):
     (place,) = data
     if os.path.isdir(place):
         names = os.listdir(place) if os.access(place, os.R_OK) else []
-        return any(map(is_picture, names)) and not any(Path(o).suffix.lower() in ('.csv','.zip','.gz') for o in names)
+        rows = any(Path(o).suffix.lower() in ('.csv','.zip','.gz') for o in names)
+        return any(map(is_picture, names)) and not rows
     return is_picture(place) or os.path.isfile(place) and Path(place).suffix.lower() not in _tables
 
 def _picture_line(o):
@@ -287,22 +288,22 @@ def _predict_pictures(run, places, show, device, out, probs):
 def predict(
     run:RunArg,
     data:A[Optional[list[str]], Arg(metavar='[DATA | PICTURE …]',
-        help=data_help+" Or pictures of digits, or folders of them. Left out: the run's own data.")]=None,
+        help=data_help+" Or a table of rows, or pictures, or folders of them. Left out: the run's own data.")]=None,
     out:A[Optional[Path], Opt(metavar='FILE', help='Submission to write, submission.csv if left out; '
         'or a table of what pictures show.')]=None,
     tta:A[bool, Opt('--tta', help='Average over nine copies of each image, moved by a pixel, as single and ensemble '
         'do for their own submission; nine times as long.')]=False,
-    probs:A[bool, Opt('--probs', help="With --out or --json: each class's probability, for pictures.")]=False,
     show:A[bool, Opt('--show', help='Save what the net saw of each picture as NAME-seen.png.')]=False,
+    probs:A[bool, Opt('--probs', help='A column a class beside each label; of pictures, in --out or --json.')]=False,
+    label:A[Optional[str], Opt(metavar='NAME', help='The column with labels of the rows, which are then scored.')]=None,
     device:Device='auto',
 ):
     "Predict the test set of DATA with the model of RUN and write a checked submission, or read pictures of digits."
     from digitfast.rows import predict_csv
     data = data or []
     if _are_pictures(data): _predict_pictures(run, data, show, device, out, probs)
-    if probs: raise typer.BadParameter('--probs is for pictures')
     out = out or Path('submission.csv')
-    path = predict_csv(run, data[0] if data else None, out, int(tta), device, say=say, command=True)
+    path = predict_csv(run, data[0] if data else None, out, int(tta), device, say, probs, label, command=True)
     if flags['json'] or flags['quiet']: result(dict(submission=path), str(path))
 
 # %% ../nbs/19_cli.ipynb #9307ff4f

@@ -6,7 +6,7 @@
 __all__ = ['imported', 'in_python', 'spoken', 'locate_data', 'load_data', 'import_source', 'import_file', 'check_imports', 'Job',
            'loss_name']
 
-# %% ../nbs/15b_job.ipynb #c66d0e03
+# %% ../nbs/15b_job.ipynb #4a9d00a2
 import hashlib, importlib.util, json, re, sys, time
 import numpy as np, pandas as pd, torch
 from contextlib import contextmanager
@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from fastcore.all import L, noop, patch
 from .core import DataError, DigitError, RunError, _show, write_file
-from .read import DigitData, as_data, find_data
+from .read import DigitData, as_data, find_data, near_copies
 from .device import versions
 from .data import read_mnist, same_images
 from .models import archs
@@ -27,7 +27,7 @@ from .rundir import Preds, Run
 from .measure import measured
 from .report import write_report
 
-# %% ../nbs/15b_job.ipynb #59f11521
+# %% ../nbs/15b_job.ipynb #51499ec9
 def in_python(
     s, # Advice that names options of the command
 )->str:
@@ -48,7 +48,7 @@ def spoken(
         e.args = (in_python(str(e.args[0])), *e.args[1:])
         raise
 
-# %% ../nbs/15b_job.ipynb #4553e46e
+# %% ../nbs/15b_job.ipynb #9e246e43
 def locate_data(
     data=None, # A folder or zip, 'sample', or None to look for it
     competition='digit-recognizer', # Kaggle's name of the competition
@@ -66,7 +66,7 @@ def locate_data(
         "Give DATA, or put digit-recognizer.zip here, to train on all of it")
     return 'sample'
 
-# %% ../nbs/15b_job.ipynb #90dbddd8
+# %% ../nbs/15b_job.ipynb #af18a99b
 def _mnist(path):
     "Does the folder `path` hold torchvision's MNIST?"
     return isinstance(path, (str,Path)) and path!='sample' and (Path(path)/'MNIST').is_dir()
@@ -86,7 +86,7 @@ def load_data(
     for o in [] if d.test is None else unlike(looks(d.train), d.test): say(f"warning: {o}")
     return d,None if path is None else str(path if path=='sample' else Path(path).resolve()),n
 
-# %% ../nbs/15b_job.ipynb #c85a84d0
+# %% ../nbs/15b_job.ipynb #15c2b3e8
 imported = {} # {file name: sha256} of what `import_file` ran
 
 def import_source(name, source):
@@ -111,7 +111,7 @@ def _frames(e):
     import traceback
     return reversed(traceback.extract_tb(e.__traceback__))
 
-# %% ../nbs/15b_job.ipynb #b3bf8943
+# %% ../nbs/15b_job.ipynb #a89d2559
 def import_file(
     path, # A Python file that registers architectures, losses or recipes
 )->str: # Its name
@@ -136,7 +136,7 @@ def check_imports(
             raise RunError(f"{name} is not what it was when {run} was trained: its sha256 was {str(sha)[:12]}…, and "
                            f"is {imported[name][:12]}…")
 
-# %% ../nbs/15b_job.ipynb #6632d11d
+# %% ../nbs/15b_job.ipynb #787cc4cd
 @dataclass
 class Job:
     "What is to be trained, where it goes, and how to speak of it"
@@ -151,6 +151,7 @@ class Job:
     drop:np.ndarray=()   # Positions of rows that are not trained on
     t0:float=field(default_factory=time.perf_counter) # When it began
     load:float=0.        # Seconds that reading took
+    near:float=None      # Share of the held-out images with a near copy in the training rows
 
 @patch(as_prop=True)
 def n_test(self:Job):
@@ -166,7 +167,7 @@ def pictures(self:Job,
     x = self.data.train.drop(columns='label').iloc[at].to_numpy(np.uint8)
     return dict(zip(at.tolist(), x.reshape(len(at), *[self.data.side]*2)))
 
-# %% ../nbs/15b_job.ipynb #71153c35
+# %% ../nbs/15b_job.ipynb #84bc948b
 @patch
 def preds(self:Job,
     rows, # Numbers of the rows that were held out
@@ -180,6 +181,10 @@ def preds(self:Job,
     x = torch.from_numpy(df.drop(columns='label').to_numpy(np.uint8, copy=True)[rows])
     targs = pd.Index(list(vocab)).get_indexer(df.label.iloc[rows])
     p = Preds(targs, probs, list(vocab), np.asarray(rows, np.int64), None, self.out, self.data.sha256, same_images(seen, x), test_probs)
+    self.near = near_copies(seen.cpu().numpy(), x.numpy(), n=(5_000,500))
+    if self.near>.25:
+        self.say(f"warning: {100*self.near:.0f} % of the held-out images have a near copy in the training rows, such as the same "
+                 "picture with other noise: the accuracy will be too high for other pictures")
     if len(set(probs.argmax(1)))==1:
         self.say(f"note: the net predicts class {vocab[int(probs[0].argmax())]} for every row: it has learnt nothing. "
                  "Try a lower --lr or more --epochs")
@@ -192,7 +197,7 @@ def test_hits(self:Job, p):
     said = np.array([str(o) for o in p.classes])[p.test_probs.argmax(1)]
     return said==np.array([str(o) for o in self.data.test_labels])
 
-# %% ../nbs/15b_job.ipynb #779485d1
+# %% ../nbs/15b_job.ipynb #1551e8b8
 @patch
 def measure(self:Job,
     p, # `Preds`
@@ -205,13 +210,14 @@ def measure(self:Job,
         raise DataError("each validation image is in the training rows too: an accuracy would mean nothing. Remove "
                         "repeated rows")
     res = dict(measured(p, self.n_test if whole else None, self.test_hits(p) if whole else None), same_valid=n)
+    if self.near is not None: res['near_valid'] = self.near
     if not whole or not self.n_test: return res
     def images(df): return torch.from_numpy(df.to_numpy(np.uint8, copy=True))
     res['same_test'] = int(same_images(images(self.data.train.drop(columns='label')), images(self.data.test)).sum())
     if res['same_test']: self.say(f"note: {res['same_test']:,} test images are in the training CSV too")
     return res
 
-# %% ../nbs/15b_job.ipynb #14fc8197
+# %% ../nbs/15b_job.ipynb #83d8469e
 @patch
 def check_there(self:Job):
     "`RunError` where the directory was removed meanwhile"
@@ -243,7 +249,7 @@ def finish(self:Job,
     self.tell(metrics, whole)
     return self.out
 
-# %% ../nbs/15b_job.ipynb #b2845e0e
+# %% ../nbs/15b_job.ipynb #5b6d7ff8
 @patch
 def clear(self:Job):
     "Remove the checkpoint, and with it the promise to go on"
@@ -273,7 +279,7 @@ def tell(self:Job, m, whole=True):
     self.say(f"report: {self.out/'report.html'}")
     self.say(f"run: {self.out} ({m['seconds']['train']:.1f} s of training, {m['seconds']['total']:.1f} s in all)")
 
-# %% ../nbs/15b_job.ipynb #0bc3d0fb
+# %% ../nbs/15b_job.ipynb #a84a365d
 def loss_name(
     loss_func, # A loss
     c, # Number of classes

@@ -288,6 +288,7 @@ def join(self:Job, name)->Run:
              seconds=dict(load=self.load, **{k:sum((m.get('seconds') or {}).get(k, 0.) for m in ms) for k in ('train','predict')}))
     if why := next((m['no_model'] for m in ms if m.get('no_model')), None): m['no_model'] = why
     if of: m['measured_on'] = of
+    self.near = max((m['near_valid'] for m in ms if m.get('near_valid') is not None), default=None)
     self.say_joined(m, of)
     hs = [o for o in (o.history() for o in runs) if o is not None]
     return self.finish(p, m, pd.concat(hs).groupby('epoch', as_index=False).mean())
@@ -424,6 +425,7 @@ def open(self:Job,
     if n: self.recipe = replace(self.recipe, split='last', valid_pct=1-n/len(self.data.train)) # MNIST's own split
     self.drop = () if self.drop is None else read_drop(self.drop, len(self.data.train))
     own,d = self.info,self.data
+    if path is not None: options = d.options or {}
     self.info = dict(path=path, data=dict(name=d.name, sha256=d.sha256), options=options, recipe=self.recipe.settings(), threads=torch.get_num_threads(),
                      seed=42 if own['seed'] is None else own['seed'], precision=own['precision'] or 'auto', device=str(own['device'] or 'auto'), member=own['member'], graph=own['graph'],
                      given=_names(self.given), imports=dict(imported), drop=dict(rows=self.drop.tolist()) if len(self.drop) else None,

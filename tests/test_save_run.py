@@ -320,3 +320,53 @@ def test_a_labelled_test_file_is_scored_and_nothing_chosen_by_it(tmp_path):
     csvs(tmp_path/'e', test=test, sample=False)
     other = train(tmp_path/'e', out=tmp_path/'s', say=quiet, **TINY)
     assert (other/'model/model.safetensors').read_bytes()==(r/'model/model.safetensors').read_bytes()
+
+# ---- predicting new rows
+
+@pytest.fixture(scope='module')
+def good(tmp_path_factory):
+    "A run on `digits` that has learnt something"
+    tmp = tmp_path_factory.mktemp('good')
+    return train(csvs(tmp/'data', n=200), out=tmp/'run', say=quiet, arch='fastbook', epochs=6, bs=16, lr=.02)
+
+NEW = dict(rows=lambda d: digits(30, seed=5).drop(columns='label').to_csv(d/'new.csv', index=False),
+           other_names=lambda d: digits(30, seed=5, prefix='px').drop(columns='label').to_csv(d/'new.csv', index=False),
+           labelled=lambda d: digits(30, seed=5).to_csv(d/'new.csv', index=False),
+           folder=lambda d: (d/'f').mkdir() or digits(30, seed=5).drop(columns='label').to_csv(d/'f'/'test.csv', index=False))
+@pytest.mark.parametrize('name', NEW)
+@pytest.mark.parametrize('probs', [False,True])
+def test_new_rows_are_predicted(name, probs, good, tmp_path):
+    NEW[name](tmp_path)
+    lines,df = [],digits(30, seed=5)
+    f = predict_csv(good, tmp_path/('f' if name=='folder' else 'new.csv'), tmp_path/'out.csv', device='cpu', say=lines.append, probs=probs)
+    got,want = pd.read_csv(f),predict_rows(good.learner('cpu'), df.drop(columns='label'))
+    assert got.iloc[:,1].tolist()==want.argmax(1).tolist() and got.iloc[:,0].tolist()==list(range(1,31))
+    assert list(got.columns[2:])==(['p_0','p_1','p_2'] if probs else []) and (not probs or np.allclose(got.iloc[:,2:], want, atol=1e-5))
+    assert any(o.startswith('canary:') for o in lines)
+    score = [o for o in lines if o.startswith('score ')]
+    assert (len(score)==1 and f'{100*(want.argmax(1)==df.label).mean():.2f} %' in score[0]) if name=='labelled' else not score
+
+def test_the_run_s_own_training_rows_are_known_for_what_they_are(good, tmp_path):
+    lines = []
+    predict_csv(good, Path(good.metrics['data']['path'])/'train.csv', tmp_path/'out.csv', device='cpu', say=lines.append)
+    assert any('180 of these rows were trained on' in o for o in lines), lines
+
+def test_the_command_predicts_a_table(good, tmp_path, capsys):
+    NEW['labelled'](tmp_path)
+    assert not run_cli('predict', good, tmp_path/'new.csv', '--out', tmp_path/'o.csv', '--probs') and len(pd.read_csv(tmp_path/'o.csv').columns)==5
+
+@pytest.mark.parametrize('df', [digits(5, side=9), pd.DataFrame(dict(a=[1]))], ids=['side','no pixels'])
+def test_rows_that_do_not_fit_are_refused(df, good, tmp_path):
+    df.to_csv(tmp_path/'new.csv', index=False)
+    with pytest.raises(DataError): predict_csv(good, tmp_path/'new.csv', tmp_path/'o.csv', device='cpu', say=quiet)
+    assert not (tmp_path/'o.csv').exists()
+
+def test_near_copies_are_warned_of(tmp_path):
+    rng,df = np.random.default_rng(0),digits(12, side=16)
+    noisy = pd.concat([df]*20, ignore_index=True)
+    x = noisy.iloc[:,1:].to_numpy().astype(int)+rng.integers(-6, 7, (240,256))
+    noisy.iloc[:,1:] = x.clip(0, 255).astype(np.uint8)
+    for frame,warned in (noisy,True),(digits(240, side=16),False):
+        lines = []
+        r = train(frame, out=tmp_path/str(warned), say=lines.append, **TINY)
+        assert any('near copy' in o for o in lines)==warned and (r.metrics['near_valid']>.9)==warned
