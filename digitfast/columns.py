@@ -22,7 +22,8 @@ _ids = 'id','imageid','image_id'
 def _parts(c):
     "A column's name as (words, numbers); None where it has no number, or none that could count pixels"
     words, nums = re.split('[0-9]+', str(c)), re.findall('[0-9]+', str(c))
-    if 0<len(nums)<4 and all(len(o.lstrip('0'))<7 for o in nums) and len(str(c))<100: return tuple(words), tuple(map(int, nums))
+    if 0<len(nums)<4 and all(len(o.lstrip('0'))<7 for o in nums) and len(str(c))<100:
+        return tuple(words), tuple(map(int, nums))
 
 def _groups(cols, but=()):
     "Names that are equal but for their numbers, as {words: {numbers: position}}, largest group first"
@@ -35,13 +36,16 @@ def _groups(cols, but=()):
     return dict(sorted(res.items(), key=lambda o: -len(o[1])))
 
 # %% ../nbs/00c_columns.ipynb #cd2df393
+_rgb = 'pictures in colour (RGB); expected one number a pixel: turn them into grey'
+
 def _colour(n, groups=()):
     "What to say where `n` numbers, or groups of columns, are a picture in colour; '' where they are none"
     s = isqrt(n//3)
-    if n==3*s*s and s>7: return f'{n:,} columns are 3 x {s}x{s}: pictures in colour (RGB); expected one number a pixel: turn them into grey'
+    if n==3*s*s and s>7:
+        return f'{n:,} columns are 3 x {s}x{s}: {_rgb}'
     big = [len(o) for o in groups if len(o)>63 and isqrt(len(o))**2==len(o)]
     if len(big)>2 and len(set(big))==1:
-        return f'{len(big)} sets of {big[0]:,} pixel columns: pictures in colour (RGB); expected one number a pixel: turn them into grey'
+        return f'{len(big)} sets of {big[0]:,} pixel columns: {_rgb}'
     return ''
 
 def _oblong(n):
@@ -56,17 +60,20 @@ def _swapped(words):
     return (a[-1:],b[-1:]) in (('c','r'),('x','y')) or (a,b)==('col','row')
 
 def _ordered(cols, words, group):
-    "Positions of the pixels `group` in the picture's order, and its side; `DataError` where some are missing or they make no square"
+    "Positions of the pixels `group` in the picture's order; `DataError` where they make no square"
     keys = {k[::-1] if len(k)==2 and _swapped(words) else k:i for k,i in group.items()}
     spans = [range(min(o+(1,)), max(o)+1) for o in zip(*keys)]
     names = [cols[group[o]] for o in (min(group), max(group))]
     n, side = f'{len(keys):,} pixel columns, {names[0]} to {names[1]},', isqrt(len(keys))
-    if len(spans)==3: raise DataError(f'{n} have three numbers: pictures in colour (RGB)? Expected one number a pixel: turn them into grey')
+    if len(spans)==3:
+        raise DataError(f'{n} have three numbers: pictures in colour (RGB)? Expected one number a pixel: turn them '
+                        f'into grey')
     if gone := list(islice((k for k in product(*spans) if k not in keys), 4)):
         called = [''.join(a+str(b) for a,b in zip(words, (*k, '')))for k in gone]
         raise DataError(f'{n} without {_few(called)}; expected every number: add what is missing')
     if len(spans)==2 and len(spans[0])!=len(spans[1]):
-        raise DataError(f'{n} make rectangles of {len(spans[0])}x{len(spans[1])}, no square picture; pad or scale the pictures to squares')
+        raise DataError(f'{n} make rectangles of {len(spans[0])}x{len(spans[1])}, no square picture; pad or scale the '
+                        f'pictures to squares')
     if said := _colour(len(keys)): raise DataError(f'{n} make no square picture: {said}')
     if side**2!=len(keys):
         raise DataError(f'{n} make no square picture; expected {side**2:,} ({side}x{side}) or {(side+1)**2:,}: '
@@ -75,15 +82,16 @@ def _ordered(cols, words, group):
 
 # %% ../nbs/00c_columns.ipynb #e33bea1c
 _called = 'label','labels','class','classes','target','targets','digit','character','y'
-_aside = *_ids,'','index','fold','folds','kfold','filename','file_name','file','path','filepath','usage','split','set','subset','suite_id','sample_id','unnamed'
+_aside = (*_ids, *'index fold folds kfold filename file_name file path filepath usage split set subset'.split(),
+          'suite_id', 'sample_id', 'unnamed', '')
 
 def _is_aside(c): return re.sub(r'[: ]*[0-9]*$', '', str(c).lower()) in _aside or str(c).lower() in _aside
 
 @dataclass
 class Layout:
-    "What each column of a table is, by position: pixels in the picture's order, the label (several, where it is a column a class), others; and what was inferred"
+    "What each column of a table is, by position: pixels in their order, the label, others; and what was inferred"
     pix: list
-    label: list
+    label: list # several, where each class has a column
     oth: list
     said: list = field(default_factory=list)
     positions: bool = False # are the columns known by their place?
@@ -93,14 +101,19 @@ def _pick(cols, oth, label, name):
     "Which of the columns `oth` is the label, and why; None if none is"
     low = {i:str(cols[i]).lower() for i in oth}
     if label is not None:
-        hit = [i for i,c in enumerate(cols) if str(c)==str(label)] or [i for i,c in enumerate(cols) if str(c).lower()==str(label).lower()]
-        if len(hit)!=1: raise DataError(f"{name}: no column '{label}' for the labels, found {_few([cols[i] for i in oth] or cols)}; name one of them with --label")
+        hit = [i for i,c in enumerate(cols) if str(c)==str(label)] or [i for i,
+            c in enumerate(cols) if str(c).lower()==str(label).lower()]
+        if len(hit)!=1:
+            raise DataError(f"{name}: no column '{label}' for the labels, found "
+                            f"{_few([cols[i] for i in oth] or cols)}; name one of them with --label")
         return hit[0], f"label: column {_show(cols[hit[0]])}, as told"
     for exact in (True, False):
         hit = [i for i in oth if (str(cols[i]) if exact else low[i])=='label']
         if len(hit)==1: return hit[0], '' if exact else f'label: column {_show(cols[hit[0]])}'
     left = [i for i in oth if not _is_aside(cols[i])]
-    if len(left)==1: return left[0], f'label: column {_show(cols[left[0]])}, the only one that is no pixel'+' and no index or id'*(len(oth)>1)
+    if len(left)==1:
+        more = ' and no index or id' if len(oth)>1 else ''
+        return left[0], f'label: column {_show(cols[left[0]])}, the only one that is no pixel{more}'
     hit = [i for i in left if low[i] in _called]
     if len(hit)==1: return hit[0], f'label: column {_show(cols[hit[0]])}, by its name'
     return (None, [cols[i] for i in hit or left])
@@ -116,7 +129,8 @@ def class_names(names):
     "The classes that columns `label_0`, `label_1`, … stand for: what follows the words that all share"
     names = list(map(str, names))
     k = next((i for i,o in enumerate(zip(*names)) if len(set(o))>1), 0)
-    while k and names[0][k-1].isalnum() and not (names[0][k-1].isalpha() and all(o[k:].isdecimal() for o in names)): k -= 1
+    while k and names[0][k-1].isalnum() and not (names[0][k-1].isalpha()
+                                                 and all(o[k:].isdecimal() for o in names)): k -= 1
     return [o[k:] for o in names]
 
 # %% ../nbs/00c_columns.ipynb #cb826398
@@ -127,11 +141,15 @@ def named(cols, # names of the columns
     need=True # must there be a label?
 )->Layout|None: # None where only the numbers can say which column is the label
     "What each column is, by its name; `DataError` with what to do where that can't be said"
-    if twice := [c for c,n in Counter(map(str, cols)).items() if n>1 and c]: raise DataError(f'{name}: two columns are named {_few(twice)}; remove or rename one')
-    groups, told = None, {i for i,c in enumerate(cols) if str(c)==str(label) or str(c)=='label' or str(c).lower() in _ids}
+    if twice := [c for c,n in Counter(map(str, cols)).items() if n>1 and c]:
+        raise DataError(f'{name}: two columns are named {_few(twice)}; remove or rename one')
+    groups, told = None, {i for i,
+                          c in enumerate(cols) if str(c)==str(label) or str(c)=='label' or str(c).lower() in _ids}
     try:
         groups = _groups(cols, told)
-        if not groups: raise DataError(f'no pixel columns among {_few(cols)}; expected names with a number, such as pixel0, pixel1')
+        if not groups:
+            raise DataError(f'no pixel columns among {_few(cols)}; expected names with a number, such as pixel0, '
+                            f'pixel1')
         if said := _colour(0, groups.values()): raise DataError(said)
         (words,group),*_ = groups.items()
         pixels = set(group.values())
@@ -142,7 +160,8 @@ def named(cols, # names of the columns
     except DataError as e:
         if str(e).startswith(str(name)): raise
         others = [cols[i] for i in range(len(cols)) if not _parts(cols[i]) and str(cols[i])!='label']
-        raise DataError(f'{name}: {e}'+(f'; {_few(map(_show, others))} is neither label nor pixel by its name' if others and groups else '')) from None
+        raise DataError(f'{name}: {e}'+(f'; {_few(map(_show, others))} is neither label nor pixel by its name'
+                                        if others and groups else '')) from None
     return _labelled(Layout(pix, [], oth, [], placed=len(words)==3), cols, at, why, name, rows, need)
 
 # %% ../nbs/00c_columns.ipynb #0f774c42
@@ -153,7 +172,8 @@ def _labelled(o, cols, at, why, name, rows, need):
         o.label, o.said = hot, [f'label: the {len(hot)} columns {cols[hot[0]]} to {cols[hot[-1]]}, one 1 in each row']
     elif why and need: raise DataError(f'{name}: the label could be {_few(why)}; say which with --label NAME')
     elif need:
-        raise DataError(f"{name}: no 'label' column beside {len(o.pix):,} pixels, found {_few([cols[i] for i in o.oth] or cols)}; "
+        raise DataError(f"{name}: no 'label' column beside {len(o.pix):,} pixels, found "
+                        f"{_few([cols[i] for i in o.oth] or cols)}; "
                         "expected one for what each image shows: name it label, or say which with --label NAME")
     o.oth = [i for i in o.oth if i not in o.label]
     return o
@@ -161,7 +181,7 @@ def _labelled(o, cols, at, why, name, rows, need):
 def pixel_cols(df, # a DataFrame with one image a row
     name='the frame' # what to call it in an error
 )->list: # names of its pixel columns, in numeric order
-    "Columns whose names differ in a number only (`pixel0`, `1x1`); `DataError` where one is missing or repeated, or they make no square"
+    "Columns whose names differ in numbers only (`pixel0`, `1x1`); `DataError` where they make no square"
     cols = list(df.columns)
     return [cols[i] for i in named(cols, name, need=False).pix]
 
@@ -195,7 +215,8 @@ def counts(n, name):
         if said := _colour(n-k): raise DataError(f'{name}: no names of columns; {said}')
     s = isqrt(n)
     if s>7 and 2<n-s*s<=62: return n-s*s
-    raise DataError(f'{name}: no names of columns, and {n:,} numbers in a row; expected a square of 8x8 at least, and a label: is one missing, or are they rectangles ({_oblong(n-1) if n>1 else n})?')
+    raise DataError(f'{name}: no names of columns, and {n:,} numbers in a row; expected a square of 8x8 at least, and '
+                    f'a label: is one missing, or are they rectangles ({_oblong(n-1) if n>1 else n})?')
 
 def _rises(texts):
     "Does it count rows?"
@@ -215,35 +236,47 @@ def placed(table, # a `Table` without names, or whose names leave the label open
     if label is not None: return _told(table, n, k, label)
     first,second,last = table.column(0, 1, -1)
     index = [0] if k==2 and _rises(first) else []
-    if k==2 and not index: raise DataError(f'{table}: no names of columns, and two more than a picture has; give them a header, with the name label')
+    if k==2 and not index:
+        raise DataError(f'{table}: no names of columns, and two more than a picture has; give them a header, with the '
+                        f'name label')
     if (side := label_side(second if index else first, last)) is None:
-        raise DataError(f'{table}: no names of columns, and the label could be column {len(index)+1} or column {n}; say which with --label {len(index)+1} or --label {n}')
+        raise DataError(f'{table}: no names of columns, and the label could be column {len(index)+1} or column {n}; '
+                        f'say which with --label {len(index)+1} or --label {n}')
     at = side%n if side else len(index)
-    return _layout(n, at, index, f'label: column {at+1:,} of {n:,}, which have no names: its numbers are those of classes')
+    return _layout(n, at, index, f'label: column {at+1:,} of {n:,}, which have no names: its numbers are those of '
+                                 f'classes')
 
 # %% ../nbs/00c_columns.ipynb #2d463e8c
-def _layout(n, at, index, said): return Layout([i for i in range(n) if i!=at and i not in index], [at], index, [said], positions=True)
+def _layout(n, at, index, said): return Layout([i for i in range(n) if i!=at and i not in index], [at], index, [said],
+                                               positions=True)
 
 def _bare(table, n, need):
-    if need: raise DataError(f"{table}: {n:,} columns, all pixels, and no 'label'; expected a column with what each image shows: are the labels in a file of their own? Put them in one")
+    if need:
+        raise DataError(f"{table}: {n:,} columns, all pixels, and no 'label'; expected a column with what each image "
+                        f"shows: are the labels in a file of their own? Put them in one")
     return Layout(list(range(n)), [], [], positions=True)
 
 def _hot(table, look, n, k):
     for at in (range(n-k, n), range(k)):
         if one_hot(look.cols, list(at), look.rows):
-            return Layout([i for i in range(n) if i not in at], list(at), [], [f'label: columns {at[0]+1} to {at[-1]+1} of {n}, one 1 in each row'], positions=True)
-    raise DataError(f'{table}: no names of columns, and {n:,} numbers in a row, no square and a label; expected {n-k:,} pixels and one label: give them a header')
+            return Layout([i for i in range(n) if i not in at], list(at), [], [f'label: columns {at[0]+1} to '
+                f'{at[-1]+1} of {n}, one 1 in each row'], positions=True)
+    raise DataError(f'{table}: no names of columns, and {n:,} numbers in a row, no square and a label; expected '
+                    f'{n-k:,} pixels and one label: give them a header')
 
 def _told(table, n, k, label):
     at = {'first':0, 'last':n-1}.get(str(label), int(label)-1 if re.fullmatch('[0-9]{1,6}', str(label)) else -1)
-    if not 0<=at<n: raise DataError(f"{table}: no names of columns, so none is '{label}'; give the label's place with --label, from 1 to {n}")
+    if not 0<=at<n:
+        raise DataError(f"{table}: no names of columns, so none is '{label}'; give the label's place with --label, "
+                        f"from 1 to {n}")
     index = [i for i in (0, n-1) if i!=at][:k-1]
     return _layout(n, at, index, f'label: column {at+1:,}, as told')
 
 # %% ../nbs/00c_columns.ipynb #b6ded76e
 def _kind(l):
     if l.isascii() and l.isdecimal() and len(l)<19: return 'whole' if str(int(l))==l else 'padded'
-    if re.fullmatch(r'[0-9]+\.0*([eE][-+]?[0-9]+)?|[0-9]\.[0-9]+[eE]\+?[0-9]+', l) and float(l)==int(float(l))<1e15: return 'dotted'
+    if re.fullmatch(r'[0-9]+\.0*([eE][-+]?[0-9]+)?|[0-9]\.[0-9]+[eE]\+?[0-9]+', l) and float(l)==int(float(l))<1e15:
+        return 'dotted'
     try: return 'number' if float(l)==float(l) else 'nan'
     except ValueError: return 'text' if l.strip() else 'blank'
 
@@ -260,12 +293,14 @@ def _odd(ls, kind):
     nums, once = len(ls)-n['text']-n['blank'], Counter(ls)
     bad = {'blank'}
     if nums>=n['text']: bad |= {'number','nan'}
-    if n['text']<nums and all(once[l]==1 for l in once if kind[l]=='text') and len(once)<len(ls): bad.add('text')   # a slip of the pen
-    return next((i for i,l in enumerate(ls) if kind[l] in bad or l in ('-1','-1.0')), None), 'a whole number from 0 up' if nums>=n['text'] else 'text'
+    if n['text']<nums and all(once[l]==1 for l in once
+                              if kind[l]=='text') and len(once)<len(ls): bad.add('text')   # a slip of the pen
+    return next((i for i,l in enumerate(ls) if kind[l] in bad or l in ('-1','-1.0')),
+                None), 'a whole number from 0 up' if nums>=n['text'] else 'text'
 
 # %% ../nbs/00c_columns.ipynb #af6fc83c
 def _minus_one(res):
-    "How many labels are 255, where that can only be -1 that went through a byte: the others count on from 0 or 1, and are many more"
+    "How many labels are 255, where that must be a -1 that went through a byte: the others are small, and many more"
     ks = set(res) if res.dtype.kind=='i' else set()
     n = int((res==255).sum()) if 255 in ks and max(ks-{255}, default=255)<128 else 0
     return n if n<len(res)/4 and max(ks-{255}, default=0)<2*len(ks) else 0
@@ -278,16 +313,20 @@ def _labels(ls, name, at=lambda i: f'line {i+2}'):
         tip = 'remove the rows that are not labelled' if ls[i].startswith('-1') else 'mend it or remove the row'
         raise DataError(f'{name}, {at(i)}, column label: {found}, expected {want} as in other rows; {tip}')
     res = as_numbers(ls)
-    if (n := _minus_one(res)): raise DataError(f'{name}, column label: 255 in {n:,} rows, the others are small: is it -1, as a byte, for rows that are not labelled? Remove them, or give that class another name')
+    if (n := _minus_one(res)):
+        raise DataError(f'{name}, column label: 255 in {n:,} rows, the others are small: is it -1, as a byte, for '
+                        f'rows that are not labelled? Remove them, or give that class another name')
     if res.nunique()<2:
-        raise DataError(f'{name}, column label: {_show(res[0])} in every row; expected two classes or more, to tell apart: add rows of another')
+        raise DataError(f'{name}, column label: {_show(res[0])} in every row; expected two classes or more, to tell '
+                        f'apart: add rows of another')
     return res
 
 def spellings(classes):
     "Two classes that are one number in two spellings, such as 1 and 01; None where there are none"
     seen = {}
     for c in map(str, classes):
-        if re.fullmatch(r'[0-9]{1,18}(\.0*)?', c) and seen.setdefault(int(c.partition('.')[0]), c)!=c: return seen[int(c.partition('.')[0])], c
+        if re.fullmatch(r'[0-9]{1,18}(\.0*)?', c) and seen.setdefault(int(c.partition('.')[0]), c)!=c:
+            return seen[int(c.partition('.')[0])], c
 
 # %% ../nbs/00c_columns.ipynb #b3193d13
 def _gap(x, k): return np.abs(x[:,k:]-x[:,:-k]).mean(1)   # a picture's pixels against those `k` places on
@@ -303,11 +342,12 @@ def _width(x, side):
     return min(res)[1] if res else None
 
 def _has_alpha(x):
-    "Is a quarter of the numbers the same throughout, and no ground: every fourth, or the last quarter behind three that are alike?"
+    "Is a quarter of the numbers the same throughout: every fourth, or the last quarter behind three that are alike?"
     def flat(o): return o.min()==o.max()>0 and x.std()>1
     n,side = x.shape[1],isqrt(x.shape[1])
     q = [x[:,i*n//4:(i+1)*n//4] for i in range(4)]
-    return flat(x[:,3::4]) and not flat(x[:,2::4]) or flat(q[3]) and all(np.abs(q[0]-o).mean()<.5*_gap(x, side//2).mean() for o in q[1:3])
+    return flat(x[:,3::4]) and not flat(x[:,2::4]) or flat(q[3]) and all(np.abs(q[0]-o).mean()<.5*_gap(x,
+        side//2).mean() for o in q[1:3])
 
 def check_shape(x, # uint8 images, a row each
     name # of the file, for errors
@@ -317,7 +357,9 @@ def check_shape(x, # uint8 images, a row each
     x = x[::max(len(x)//500, 1)][:500].astype(np.int16)
     if side<8 or len(x)<20 or x.max()==x.min(): return
     if side%2==0 and _has_alpha(x):
-        raise DataError(f'{name}: {n:,} pixels are 4 x {side//2}x{side//2}: pictures in colour with opacity (RGBA); expected one number a pixel: turn them into grey')
+        raise DataError(f'{name}: {n:,} pixels are 4 x {side//2}x{side//2}: pictures in colour with opacity (RGBA); '
+                        f'expected one number a pixel: turn them into grey')
     if w := _width(x, side):
-        raise DataError(f'{name}: {n:,} pixels look like rectangles of {n//w}x{w}, not {side}x{side}; expected squares: pad or scale them '
+        raise DataError(f'{name}: {n:,} pixels look like rectangles of {n//w}x{w}, not {side}x{side}; expected '
+                        f'squares: pad or scale them '
                         f'(where they are {side}x{side}, name the columns 1x1, 1x2, … {side}x{side})')

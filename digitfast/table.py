@@ -22,7 +22,10 @@ def _texts(b, ncol, oth, sep):
     lines = b.split(b'\n')[:-1]
     return [[cut(l, c).decode().strip() for l in lines] for c in oth]
 
-def _even(b): return re.sub(rb' *\n *', b'\n', re.sub(rb' +', b' ', b.lstrip(b' ')))   # one blank between fields
+def _even(b):
+    "Lines with one blank between fields"
+    if b'  ' in b: b = re.sub(rb' {2,}', b' ', b)
+    return b.lstrip(b' ').replace(b' \n', b'\n').replace(b'\n ', b'\n')
 def _no_dot0(b, sep): return b.replace(b'.0'+sep, sep).replace(b'.0\n', b'\n') if b'.' in b else b
 
 # %% ../nbs/00b_table.ipynb #d2f1b468
@@ -32,7 +35,7 @@ def _ends(a, b, ncol, sep):
     if len(at)==n*ncol and (a[at[ncol-1::ncol]]==10).all(): return at.reshape(n, ncol)
 
 def _fast(b, ncol, pix, oth, sep=b','):
-    "Pixels (bytes) and other columns (lists of text) of lines with nothing odd in them; None where they want a closer look"
+    "Pixels (bytes) and other columns (lists of text) of plain lines; None where they want a closer look"
     if any(o in b for o in (b'"', b'\r', b'\0')): return
     if sep==b' ': b = _even(b)
     s = _no_dot0(b, sep)
@@ -56,8 +59,8 @@ def _values(a, ends, size, pix):
     size = size[:,pix]
     if size.min()<1 or size.max()>3: return
     v,t = d.astype(np.uint16), d*dig
-    v[1:] += t[:-1]*np.uint16(10)
-    v[2:] += t[:-2]*dig[1:-1]*np.uint16(100)
+    v[1:] += np.multiply(t[:-1], 10, dtype=np.uint16)   # NumPy 1 would stay in uint8, and wrap
+    v[2:] += np.multiply(t[:-2]*dig[1:-1], 100, dtype=np.uint16)
     v = v[ends[:,pix]-1]
     if v.max()<=255: return v.astype(np.uint8).tobytes()
 
@@ -74,13 +77,17 @@ _between = {b',':'commas', b';':'semicolons', b'\t':'tabs', b'|':'bars', b' ':'b
 def _fields(l, at, sep=b','):
     "The fields of the line `l`"
     if b'\0' in l: raise DataError(f'{at}: a NUL byte, expected text; the file is binary or damaged: get it again')
-    if b'\r' in l: raise DataError(f'{at}: a carriage return within the line; save the file with Unix or Windows line ends')
-    try: return l.decode().split() if sep==b' ' else next(csv.reader([l.decode()], strict=True, delimiter=sep.decode()), [])
+    if b'\r' in l:
+        raise DataError(f'{at}: a carriage return within the line; save the file with Unix or Windows line ends')
+    try: return l.decode().split() if sep==b' ' else next(csv.reader([l.decode()], strict=True, delimiter=sep.decode()),
+        [])
     except UnicodeDecodeError as e:
-        raise DataError(f'{at}: byte 0x{l[e.start]:02x} at {e.start+1:,} is not UTF-8; save the file as UTF-8') from None
+        found = f'byte 0x{l[e.start]:02x} at {e.start+1:,}'
+        raise DataError(f'{at}: {found} is not UTF-8; save the file as UTF-8') from None
     except csv.Error as e:
         what = 'a quoted field that does not end' if 'end of data' in str(e) else e
-        raise DataError(f'{at}: {what}, expected fields with {_between[sep]} between; mend or remove the line') from None
+        want = f'fields with {_between[sep]} between'
+        raise DataError(f'{at}: {what}, expected {want}; mend or remove the line') from None
 
 # %% ../nbs/00b_table.ipynb #ce8cffb1
 def _rows(b, line, ncol, name, sep):
@@ -89,7 +96,8 @@ def _rows(b, line, ncol, name, sep):
         at = f'{name}, line {i}'
         r = _fields(l, at, sep)
         found = f'{len(r):,} fields' if l.strip() else 'blank'
-        if len(r)!=ncol: raise DataError(f'{at}: {found}, expected {ncol:,} as in the first line; mend it, or get it again')
+        if len(r)!=ncol:
+            raise DataError(f'{at}: {found}, expected {ncol:,} as in the first line; mend it, or get it again')
         yield at, r
 
 def _slow(b, line, cols, pix, oth, name, sep=b','):
@@ -101,7 +109,8 @@ def _slow(b, line, cols, pix, oth, name, sep=b','):
             s = e.args[0]
             c = next(c for c in pix if r[c]==s)
             found = f'found {_show(s)}' if s.strip() else 'blank'
-            tip = ' as elsewhere: was it multiplied by 255?' if re.fullmatch(r'0?\.[0-9]+', s) else '; mend it or remove the line'
+            tip = ' as elsewhere: was it multiplied by 255?' if re.fullmatch(r'0?\.[0-9]+',
+                s) else '; mend it or remove the line'
             raise DataError(f'{at}, column {cols[c]}: {found}, expected a whole number from 0 to 255{tip}') from None
         for t,c in zip(txt, oth): t.append(r[c].strip())
     return x, txt
@@ -134,21 +143,26 @@ class _Ways:
         if not left:
             i,j = min(np.argwhere(~o)[0].tolist() for o in ok.values())
             at,r = rows[i]
-            raise DataError(f'{at}, column {cols[pix[j]]}: found {_show(r[pix[j]])}, expected {" or ".join(map(_range, ok))}')
+            raise DataError(f'{at}, column {cols[pix[j]]}: found {_show(r[pix[j]])}, expected '
+                            f'{" or ".join(map(_range, ok))}')
         if (0,1) in left: left.pop((-1,1), None)   # a picture on that scale has a negative number
         for o,buf in left.items(): buf += _to_bytes(v, o).tobytes()
         self.open = left
         return [[r[c].strip() for _,r in rows] for c in oth]
     def value(self, s, at, col):
         try: return self.num[s]
-        except ValueError: raise DataError(f'{at}, column {col}: {"found "+_show(s) if s.strip() else "blank"}, expected a number') from None
+        except ValueError:
+            raise DataError(f'{at}, column {col}: {"found "+_show(s) if s.strip() else "blank"}, expected a '
+                            f'number') from None
     @property
     def best(self): return next(iter(self.open.items()))
 
 # %% ../nbs/00b_table.ipynb #4aad72df
 _chunk, _line_max, _window, _ratio = 2**19, 2**22, 2**26, 200
-_sigs = {b'PK':'a zip, or a spreadsheet', b'\x1f\x8b':'gzip', b'BZh':'bzip2', b'\xfd7zXZ':'xz', b'PAR1':'Parquet', b'\x93NUMPY':'a NumPy array',
-         b'\x89PNG':'a PNG picture', b'\x89HDF':'HDF5', b'\xff\xfe':'UTF-16 text', b'\xfe\xff':'UTF-16 text', b'<':'a web page or XML', b'{':'JSON'}
+_sigs = {b'PK':'a zip, or a spreadsheet', b'\x1f\x8b':'gzip', b'BZh':'bzip2', b'\xfd7zXZ':'xz', b'PAR1':'Parquet',
+         b'\x93NUMPY':'a NumPy array',
+         b'\x89PNG':'a PNG picture', b'\x89HDF':'HDF5', b'\xff\xfe':'UTF-16 text', b'\xfe\xff':'UTF-16 text',
+         b'<':'a web page or XML', b'{':'JSON'}
 
 @contextmanager
 def _reading(name):
@@ -157,12 +171,14 @@ def _reading(name):
     except (zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, lzma.LZMAError, EOFError, ValueError) as e:
         raise DataError(f'{name}: truncated or corrupt ({e}); get it again') from None
     except (OSError, RuntimeError, NotImplementedError) as e:
-        raise DataError(f'{name}: cannot be read ({getattr(e, "strerror", 0) or e}); get it again, or in a form that can be') from None
+        raise DataError(f'{name}: cannot be read ({getattr(e, "strerror", 0) or e}); get it again, or in a form that '
+                        f'can be') from None
 
 def _member(z, name):
     "The file `name` in the zip `z`, opened"
     i = z.getinfo(name)
-    if name.lower().endswith('.zip') and i.file_size>max(_window, _ratio*i.compress_size): raise DataError(f'{name}: unpacks to over {_ratio} times its size (a zip bomb?)')
+    if name.lower().endswith('.zip') and i.file_size>max(_window, _ratio*i.compress_size):
+        raise DataError(f'{name}: unpacks to over {_ratio} times its size (a zip bomb?)')
     return z.open(i)
 
 # %% ../nbs/00b_table.ipynb #19d4ef07
@@ -192,7 +208,8 @@ class Table:
                 out += len(b)
                 if out>_window:
                     if out>_ratio*max(raw.tell()-pos, 1):
-                        raise DataError(f'{self}: unpacks to over {_ratio} times its size (a zip bomb?); if it is honest, unpack it and give the folder')
+                        raise DataError(f'{self}: unpacks to over {_ratio} times its size (a zip bomb?); if it is '
+                                        f'honest, unpack it and give the folder')
                     out, pos = 0, raw.tell()
                 buf += b
                 full = buf.rstrip(b'\r\n')   # line ends stay back: at the end of the file they are no blank lines
@@ -202,7 +219,8 @@ class Table:
                     line, buf = line+o.count(b'\n'), buf[cut:]
                 if not b: return
                 if len(buf)>_line_max:
-                    raise DataError(f'{self}, line {line}: over {_line_max:,} bytes long; expected one image a line: get it as such a table')
+                    raise DataError(f'{self}, line {line}: over {_line_max:,} bytes long; expected one image a line: '
+                                    f'get it as such a table')
 
 # %% ../nbs/00b_table.ipynb #090d4504
 def _sep(head):
@@ -244,7 +262,7 @@ def _head_kind(fields):
 # %% ../nbs/00b_table.ipynb #9e8d5d3b
 @dataclass
 class Look:
-    "What the first lines of a table say: separator, kind of header, names, rows of text, and which column is a whole picture, if one is"
+    "What the first lines of a table say: separator, kind of header, names, rows, and the column of whole pictures"
     sep: bytes
     head: str
     cols: list
@@ -254,7 +272,8 @@ class Look:
 def _no_table(b):
     "What the bytes at the beginning of a file say it is, if that is no table"
     nuls = b[:4096].count(0)
-    return next((v for k,v in _sigs.items() if b.startswith(k)), 'UTF-16 text' if nuls>len(b[:4096])/3 else 'binary' if b'\0' in b.partition(b'\n')[0] else '')
+    return next((v for k,v in _sigs.items() if b.startswith(k)),
+                'UTF-16 text' if nuls>len(b[:4096])/3 else 'binary' if b'\0' in b.partition(b'\n')[0] else '')
 
 # %% ../nbs/00b_table.ipynb #a0aa71a6
 from fastcore.basics import patch
@@ -277,16 +296,19 @@ def _start(t, n=50):
 def _looked(t):
     b = _start(t)
     if not b.strip(): raise DataError(f'{t}: empty; expected a header and one image a line')
-    if what := _no_table(b): raise DataError(f'{t}: this is {what}; expected a CSV in UTF-8: save or download it as one')
+    if what := _no_table(b):
+        raise DataError(f'{t}: this is {what}; expected a CSV in UTF-8: save or download it as one')
     head,*lines = b.removeprefix(b'\xef\xbb\xbf').split(b'\n')[:-1]
     head,at = re.sub(rb'^# ?', b'', head),f'{t}, line 1'
     sep = _sep(head)
     cols = [o.strip() for o in _fields(head, at, sep)]
     if odd := [o for o in cols if not o.isprintable()]:
-        raise DataError(f'{at}: {_show(odd[0])} is no column name, expected names with {_between[sep]} between; save it with commas, or get it again')
+        raise DataError(f'{at}: {_show(odd[0])} is no column name, expected names with {_between[sep]} between; save '
+                        f'it with commas, or get it again')
     kind = _head_kind(cols)
     if len(cols)<2 and kind=='names':
-        raise DataError(f'{at}: found {_show(*cols or [""])}, expected names with commas between; add them, or save it with commas')
+        raise DataError(f'{at}: found {_show(*cols or [""])}, expected names with commas between; add them, or save '
+                        f'it with commas')
     rows = [_safe(l, at, sep) for l in lines[:50]]
     if kind=='none': rows = [cols, *rows]
     packed = next((i for r in rows[:1] for i,o in enumerate(r) if _tokens(o)), None)
@@ -314,7 +336,8 @@ def column(self:Table, *at):
     look,res = self.look(),[[] for _ in at]
     n = len(look.cols)
     for line,b in self.body():
-        try: ts = None if b'"' in b or b'\r' in b or b'\0' in b else _texts(_even(b) if look.sep==b' ' else b, n, [o%n for o in at], look.sep)
+        try: ts = None if b'"' in b or b'\r' in b or b'\0' in b else _texts(_even(b) if look.sep==b' ' else b, n,
+            [o%n for o in at], look.sep)
         except (UnicodeDecodeError, IndexError): ts = None
         if ts is None: ts = zip(*([r[o].strip() for o in at] for _,r in _rows(b, line, n, self, look.sep)))
         for o,t in zip(res, ts): o += t
@@ -324,7 +347,8 @@ def column(self:Table, *at):
 def _is_float(look, pix):
     "Have at least half of the first rows several numbers that are not of the plain kind?"
     def odd(r): return sum(bool(_number.fullmatch(s) and not _whole.fullmatch(s)) for s in r)>=min(4, len(r)/4)
-    rows = [_tokens(r[look.packed]) if look.packed is not None else [r[c] for c in pix] for r in look.rows[:20] if len(r)==len(look.cols)]
+    rows = [_tokens(r[look.packed]) if look.packed is not None else [r[c] for c in pix] for r in look.rows[:20]
+            if len(r)==len(look.cols)]
     return bool(rows) and sum(map(odd, rows))*2>=len(rows)
 
 def _unpacked(b, line, look, n, name):
@@ -332,7 +356,9 @@ def _unpacked(b, line, look, n, name):
     rows = list(_rows(b, line, len(look.cols), name, look.sep))
     ts = [re.sub(r'[\[\],;]', ' ', r[look.packed]).split() for _,r in rows]
     for (at,_),t in zip(rows, ts):
-        if len(t)!=n: raise DataError(f'{at}, column {look.cols[look.packed]}: {len(t):,} numbers, expected {n:,} as in the first row; mend or remove the line')
+        if len(t)!=n:
+            raise DataError(f'{at}, column {look.cols[look.packed]}: {len(t):,} numbers, expected {n:,} as in the '
+                            f'first row; mend or remove the line')
     return '\n'.join(map(','.join, ts)).encode()+b'\n', [r for _,r in rows]
 
 # %% ../nbs/00b_table.ipynb #5c1cebfe
@@ -367,9 +393,11 @@ def read(self:Table,
 def _stretched(x, txt, way, name):
     "Bytes of few levels, with the others between 0 and 255"
     top = int(x.max())
-    if way is None: way = (0,1) if top==1 else (0,top) if top in (15,16) and len(x)>=50 and 64<=x.shape[1]<=256 else (0,255)
+    if way is None:
+        way = (0,1) if top==1 else (0,top) if top in (15,16) and len(x)>=50 and 64<=x.shape[1]<=256 else (0,255)
     if top>way[1]:
         i,j = np.argwhere(x>way[1])[0]
-        raise DataError(f'{name}, row {i+1:,}, pixel {j+1:,}: found {x[i,j]}, expected {_range(way)} as in the training set')
+        raise DataError(f'{name}, row {i+1:,}, pixel {j+1:,}: found {x[i,j]}, expected {_range(way)} as in the '
+                        f'training set')
     if way!=(0,255): np.take(_to_bytes(np.arange(256).clip(*way), way), x, out=x)
     return x,txt,way
