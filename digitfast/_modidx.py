@@ -324,6 +324,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                      'digitfast.interpret._grid': ('interpret.html#_grid', 'digitfast/interpret.py'),
                                      'digitfast.interpret._images': ('interpret.html#_images', 'digitfast/interpret.py'),
                                      'digitfast.interpret._names': ('interpret.html#_names', 'digitfast/interpret.py'),
+                                     'digitfast.interpret._recorded': ('interpret.html#_recorded', 'digitfast/interpret.py'),
+                                     'digitfast.interpret._spans': ('interpret.html#_spans', 'digitfast/interpret.py'),
                                      'digitfast.interpret._ticks': ('interpret.html#_ticks', 'digitfast/interpret.py'),
                                      'digitfast.interpret.occlusion': ('interpret.html#occlusion', 'digitfast/interpret.py'),
                                      'digitfast.interpret.plot_calibration': ('interpret.html#plot_calibration', 'digitfast/interpret.py'),

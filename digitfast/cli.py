@@ -389,7 +389,8 @@ def _versus_line(o):
 def _versus_many(runs):
     from digitfast.measure import versus_table
     df = versus_table(*runs)
-    head = f"{'p (Holm)':>8}  {'points':>7}  {'least':>6}  {'log-loss':>8}  {'rows':>7}  A / B: points and log-loss of B less those of A"
+    head = (f"{'p (Holm)':>8}  {'points':>7}  {'least':>6}  {'log-loss':>8}  {'rows':>7}  "
+            "A / B: points and log-loss of B less those of A")
     result(df.to_dict('records'), head, *map(_versus_line, df.itertuples()))
 
 @command()
@@ -425,7 +426,9 @@ def runs(
     result(df.astype(object).where(df.notna(), None).to_dict('records'), head, *map(_run_line, df.itertuples()))
 
 # %% ../nbs/19_cli.ipynb #5d93d982
-def _label_line(o): return f"{o.line:>8,}  {scrub(o.label):>8}  {o.p_label:>10.5f}  {scrub(o.predicted):>8}  {100*o.p_predicted:>7.2f} %"
+def _label_line(o):
+    says = f"{scrub(o.predicted):>8}  {100*o.p_predicted:>7.2f} %"
+    return f"{o.line:>8,}  {scrub(o.label):>8}  {o.p_label:>10.5f}  {says}"
 
 def _label_pictures(run, df, png):
     "Draw those of the rows `df` whose picture the run kept; how many these are"
