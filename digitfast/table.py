@@ -59,8 +59,8 @@ def _values(a, ends, size, pix):
     size = size[:,pix]
     if size.min()<1 or size.max()>3: return
     v,t = d.astype(np.uint16), d*dig
-    v[1:] += t[:-1]*np.uint16(10)
-    v[2:] += t[:-2]*dig[1:-1]*np.uint16(100)
+    v[1:] += np.multiply(t[:-1], 10, dtype=np.uint16)   # NumPy 1 would stay in uint8, and wrap
+    v[2:] += np.multiply(t[:-2]*dig[1:-1], 100, dtype=np.uint16)
     v = v[ends[:,pix]-1]
     if v.max()<=255: return v.astype(np.uint8).tobytes()
 
