@@ -23,7 +23,8 @@ def _local(n):
     "A cluster on this machine, of `n` processes with a GPU each"
     from distributed import Nanny, Scheduler, SpecCluster
     home = dict(host='127.0.0.1', dashboard_address='127.0.0.1:0')
-    workers = {i:dict(cls=Nanny, options=dict(nthreads=1, env=dict(CUDA_VISIBLE_DEVICES=str(i)), **home)) for i in range(n)}
+    workers = {i:dict(cls=Nanny, options=dict(nthreads=1, env=dict(CUDA_VISIBLE_DEVICES=str(i)), **home))
+               for i in range(n)}
     return SpecCluster(workers=workers, scheduler=dict(cls=Scheduler, options=home), silence_logs=40)
 
 # %% ../nbs/15a_spread.ipynb #a276e8bf
@@ -67,7 +68,8 @@ def spread(
                 say(f"worker {w} is gone: member {k} will be done again")
             for w in [w for w in threads if w not in busy][:len(queue)]:
                 k = queue.pop(0)
-                busy[w] = k,client.submit(_job, f, k, client.scatter(shared, workers=[w], hash=False), threads[w], workers=[w], pure=False)
+                busy[w] = k,client.submit(_job, f, k, client.scatter(shared, workers=[w], hash=False), threads[w],
+                                          workers=[w], pure=False)
                 say(f"member {k} goes to {w} ({threads[w]} thread{'s'*(threads[w]!=1)})")
             idle = 0 if busy else idle+1
             if idle==60: raise RunError(f"{address or 'the local cluster'} has had no workers for a minute: start some with dask worker {address or 'ADDRESS'}. What is done is kept: go on with --resume")
