@@ -6,7 +6,7 @@ from fastai.vision.all import *
 
 from digitfast.core import DataError, DigitError, KaggleError, RunError
 from digitfast.device import best_precision, digit_device, versions
-from digitfast.read import DigitData, check_frame, find_data, read_csvs, sample_path
+from digitfast.read import DigitData, as_data, check_frame, find_data, read_csvs, sample_path
 from digitfast.data import (
     DigitBlock, DigitDataLoaders, DigitDL, NormalizePixels, RowToImage, digit_splitter, pixel_stats, read_mnist, same_images)
 from digitfast.baseline import by_hand
@@ -16,7 +16,8 @@ from digitfast.recipe import Recipe, find_lr, get_recipe, recipes
 from digitfast.export import PixelsToProbs, export_onnx, export_pickle, load_net, save_net
 from digitfast.predict import ShiftTTA, check_canary, predict_rows, predict_test
 from digitfast.submit import check_submission, save_submission, submission
-from digitfast.measure import Preds, most_confused, score_interval, suspicious_labels, versus, wilson, worst_mistakes
+from digitfast.rundir import Preds, Run
+from digitfast.measure import most_confused, score_interval, suspicious_labels, versus, wilson, worst_mistakes
 from digitfast.interpret import (
     plot_calibration, plot_class_accuracy, plot_class_balance, plot_confusion, plot_history, plot_lr_find, read_history,
     show_digits, show_predictions, show_versus)
@@ -24,5 +25,6 @@ from digitfast.report import write_report
 from digitfast.image import read_picture
 from digitfast.train import ensemble, predict_csv, train
 from digitfast.compare import compare
+from digitfast.save import save_run
 from digitfast.kaggle import submit_to_kaggle
 from digitfast.publish import publish_kernel

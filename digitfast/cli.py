@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['epilog', 'app', 'command', 'flags', 'data_help', 'RunArg', 'Device', 'Competition', 'TrainData', 'Test', 'Label',
-           'Transpose', 'RecipeName', 'Arch', 'Epochs', 'LR', 'BS', 'ValidPct', 'Seed', 'Precision', 'NoGraph',
-           'Members', 'Member', 'Scheduler', 'Out', 'Resume', 'SubmissionArg', 'CheckData', 'say', 'result', 'main',
-           'train', 'predict', 'check', 'submit', 'publish', 'compare', 'versus', 'runs', 'labels', 'ensemble',
-           'report', 'demo', 'export', 'models', 'info']
+           'Transpose', 'RecipeName', 'Arch', 'Epochs', 'LR', 'BS', 'ValidPct', 'Seed', 'TrainDevice', 'Precision',
+           'NoGraph', 'Members', 'Member', 'Scheduler', 'Out', 'Resume', 'Set', 'Config', 'Split', 'Folds', 'Drop',
+           'SubmissionArg', 'CheckData', 'say', 'result', 'main', 'train', 'predict', 'check', 'submit', 'publish',
+           'compare', 'versus', 'runs', 'labels', 'ensemble', 'report', 'demo', 'export', 'models', 'info']
 
 # %% ../nbs/19_cli.ipynb #78871353
 import json, math, os, sys, traceback
@@ -22,7 +22,7 @@ from .core import DigitError, echo, scrub
 
 # %% ../nbs/19_cli.ipynb #80df786d
 epilog = ("With every subcommand: --quiet prints the result only, --json prints it as JSON, "
-          "--debug shows the traceback of an error.")
+          "--debug shows the traceback of an error, --import FILE.py registers nets, losses or recipes of your own.")
 
 class _Stop(Exception): "Ctrl-C, which typer would swallow"
 
@@ -86,6 +86,21 @@ def _take_flags(words):
     for k,names in _words.items(): flags[k] = any(o in names for o in words[:n])
     return [o for o in words[:n] if not any(o in names for names in _words.values())]+words[n:]
 
+def _take_imports(words):
+    "The words without each `--import FILE`, and those files"
+    rest,files,words = [],[],iter(words)
+    for w in words:
+        if w=='--': rest += [w, *words]
+        elif w=='--import': files.append(next(words, ''))
+        elif w.startswith('--import='): files.append(w.partition('=')[2])
+        else: rest.append(w)
+    return rest,files
+
+def _import(f):
+    if not f: raise DigitError("--import needs a FILE.py, which registers architectures, losses or recipes")
+    from digitfast.job import import_file
+    import_file(f)
+
 def _fail(msg, code):
     if flags['debug']: traceback.print_exc()
     _print(msg, file=sys.stderr)
@@ -98,8 +113,10 @@ def main(
     args=None, # Words of the command line; `sys.argv`'s if None
 ):
     "Run the command and exit with its code"
-    words = _take_flags(list(sys.argv[1:] if args is None else args))
-    try: code = app(words, prog_name='digitfast', standalone_mode=False)
+    words,files = _take_imports(_take_flags(list(sys.argv[1:] if args is None else args)))
+    try:
+        for f in files: _import(f)
+        code = app(words, prog_name='digitfast', standalone_mode=False)
     except _Usage as e:
         e.message = '\n'.join(map(scrub, e.message.splitlines()))
         e.show()
@@ -121,8 +138,9 @@ def _one_of(*names):
 
 def _known(what, name, names):
     "Wrong usage unless `name`, of a `what`, is None or one of `names`"
-    if name is not None and name not in names:
-        raise typer.BadParameter(f"unknown {what} '{name}': use one of {', '.join(names)}")
+    if name is None or name in names: return
+    from digitfast.recipe import unknown
+    raise typer.BadParameter(str(unknown(what, name, names)))
 
 data_help = "A folder or zip with the CSVs, or 'sample' for the small sample in the package."
 RunArg = A[Path, Arg(metavar='RUN', help='Directory of a finished run.')]
@@ -162,18 +180,20 @@ TrainData = A[Optional[str], Arg(metavar='DATA', help=data_help+" Left out: Kagg
 Test = A[Optional[str], Opt(metavar='FILE', help='The test CSV, where it is another than the one in DATA.')]
 Label = A[Optional[str], Opt(metavar='NAME', help='The column with the labels, where its name leaves it open.')]
 Transpose = A[bool, Opt('--transpose', help="Turn each image about its diagonal, as EMNIST's want it.")]
-RecipeName = A[str, Opt(help='How to train: see digitfast models.')]
+RecipeName = A[Optional[str], Opt(help='How to train: see digitfast models. Left out: quick.')]
 Arch = A[Optional[str], Opt(help="Architecture, if not the recipe's: see digitfast models.")]
 Epochs = A[Optional[int], Opt(min=1, help="Passes over the training rows, if not the recipe's.")]
 LR = A[Optional[str], Opt(parser=_lr, metavar='X|auto',
     help="Learning rate, or auto to take lr_find's, if not the recipe's.")]
 BS = A[Optional[int], Opt(min=1, help="Batch size, if not the recipe's.")]
 ValidPct = A[Optional[float], Opt(min=0, max=1, metavar='P', help='Share of the rows to hold out, 0 to 1.')]
-Seed = A[int, Opt(min=0, max=2**32-1,
-    help='Seed of weights, order and augmentation. The split has its own, so that seeds share it.')]
+Seed = A[Optional[int], Opt(min=0, max=2**32-1,
+    help='Seed of weights, order and augmentation, 42 if left out. The split has its own, so that seeds share it.')]
 
 # %% ../nbs/19_cli.ipynb #e9f5d43b
-Precision = A[str, Opt(**_one_of('auto','fp32','bf16','fp16'),
+TrainDevice = A[Optional[str], Opt(**_one_of('auto','cpu','cuda','mps'),
+    help='Where to compute; auto is a GPU that works, else the CPU.')]
+Precision = A[Optional[str], Opt(**_one_of('auto','fp32','bf16','fp16'),
     help="Arithmetic of the net; auto is the recipe's where the processor is good at it.")]
 NoGraph = A[bool, Opt('--no-graph', help='On a GPU, take the training steps one by one and not as one graph.')]
 Members = A[Optional[int], Opt(min=1, metavar='N', help="Nets to train and average, if not the recipe's: an ensemble.")]
@@ -184,13 +204,34 @@ Scheduler = A[Optional[str], Opt(metavar='HOST:PORT',
 Out = A[Optional[Path], Opt(metavar='DIR', help='Directory of the run; left out, a dated one under runs/.')]
 Resume = A[bool, Opt('--resume', help='Go on with the unfinished run in --out.')]
 
+# %% ../nbs/19_cli.ipynb #660f3bd8
+Set = A[Optional[list[str]], Opt('--set', metavar='FIELD=VALUE',
+    help="Any field of the recipe, such as smooth=0.1 or affine={'shift':2}; repeat it for more.")]
+Config = A[Optional[Path], Opt(metavar='RUN',
+    help='Train again as that finished run was; other options change single things.')]
+Split = A[Optional[str], Opt(**_one_of('stratified','random','last'),
+    help="Which rows are held out, if not the recipe's.")]
+Folds = A[Optional[int], Opt(min=2, metavar='K',
+    help='Train K nets, each without its fold, none held out from all: the accuracy is out of fold, over all rows.')]
+Drop = A[Optional[Path], Opt(metavar='FILE',
+    help='Rows that are not trained on, as digitfast labels writes them; those held out stay, to be measured.')]
+
+# %% ../nbs/19_cli.ipynb #5652903e
+def _fields(sets, **fields):
+    "Fields of the recipe to change, from options of their own and from `--set`"
+    from digitfast.recipe import parse_fields
+    fields,more = {k:v for k,v in fields.items() if v is not None},parse_fields(sets or [])
+    for k in fields.keys()&more.keys():
+        raise typer.BadParameter(f"--set {k} and --{k.replace('_', '-')} say the same thing: give one of them")
+    return {**fields, **more}
+
 # %% ../nbs/19_cli.ipynb #55e3436d
 @command()
 def train(
     data:TrainData=None, test:Test=None, label:Label=None, transpose:Transpose=False,
-    recipe:RecipeName='quick', arch:Arch=None, epochs:Epochs=None, lr:LR=None, bs:BS=None,
-    valid_pct:ValidPct=None,
-    seed:Seed=42, precision:Precision='auto', device:Device='auto', no_graph:NoGraph=False,
+    recipe:RecipeName=None, config:Config=None, arch:Arch=None, epochs:Epochs=None, lr:LR=None, bs:BS=None,
+    split:Split=None, valid_pct:ValidPct=None, folds:Folds=None, drop:Drop=None, sets:Set=None,
+    seed:Seed=None, precision:Precision=None, device:TrainDevice=None, no_graph:NoGraph=False,
     members:Members=None, member:Member=None, scheduler:Scheduler=None,
     out:Out=None, resume:Resume=False,
 ):
@@ -201,51 +242,68 @@ def train(
     _known('recipe', recipe, recipes)
     _known('architecture', arch, archs)
     if resume and out is None: raise typer.BadParameter('--resume needs --out DIR, the directory of the unfinished run')
-    fields,bar = dict(arch=arch, epochs=epochs, lr=lr, bs=bs, valid_pct=valid_pct, members=members),_Bar()
-    try: path = run.train(data, recipe, out, seed, precision, device, resume, member, scheduler,
-                          say=say, tick=bar, test=test, label=label, transpose=transpose, graph=not no_graph, **fields)
+    fields,bar = _fields(sets, arch=arch, epochs=epochs, lr=lr, bs=bs, split=split, valid_pct=valid_pct,
+                         members=members, folds=folds),_Bar()
+    try: path = run.train(data, recipe, out, seed, precision, device, resume, member, scheduler, say, bar, test, label, transpose,
+                          config, drop, graph=not no_graph, command=True, **fields)
     finally: bar.stop()
-    if flags['json'] or flags['quiet']: result(run.read_metrics(path), str(path))
+    if flags['json'] or flags['quiet']: result(path.metrics, str(path))
 
 # %% ../nbs/19_cli.ipynb #caa9e14b
-_pictures = '.png','.jpg','.jpeg','.gif','.webp','.bmp','.tif','.tiff'
+_tables = '.csv','.tsv','.txt','.gz','.zip','.dat','.data'
 
 def _are_pictures(data):
-    "Are the words `data` pictures, in place of one place with CSVs?"
+    "Are the words `data` pictures or folders of them, in place of one place with rows?"
+    from digitfast.pictures import is_picture
     if len(data)!=1: return len(data)>1
-    kind = Path(data[0]).suffix.lower()
-    return kind in _pictures or os.path.isfile(data[0]) and kind!='.zip'
+    (place,) = data
+    if os.path.isdir(place):
+        names = os.listdir(place) if os.access(place, os.R_OK) else []
+        rows = any(Path(o).suffix.lower() in ('.csv','.zip','.gz') for o in names)
+        return any(map(is_picture, names)) and not rows
+    return is_picture(place) or os.path.isfile(place) and Path(place).suffix.lower() not in _tables
 
 def _picture_line(o):
-    "What is said of a picture"
+    "What is said of a digit on a picture"
     second = f"{o['runner_up']} ({o['runner_up_probability']:.1%})"
-    return f"{o['file']}: {o['digit']} ({o['probability']:.1%}), then {second}"+(f"; {o['note']}" if o['note'] else '')
+    place = '' if o['of']==1 else ' at {},{} to {},{}'.format(*o['box'])
+    note = f"; {o['note']}" if o['note'] else ''
+    return f"{o['file']}{place}: {o['digit']} ({o['probability']:.1%}), then {second}{note}"
 
-def _predict_pictures(run, files, show, device):
-    from digitfast.pictures import predict_pictures
-    res = predict_pictures(run, files, show, device)
+def _predict_pictures(run, places, show, device, out, probs):
+    from digitfast.pictures import picture_files, pictures_csv, predict_pictures
+    if probs and not (out or flags['json']): raise typer.BadParameter('--probs needs --out FILE.csv, or --json')
+    files,notes = picture_files(places)
+    for o in notes: say(f"note: {o}")
+    res = predict_pictures(run, files, show, device, probs=probs)
     bad = [o for o in res if 'error' in o]
     result(res, *(_picture_line(o) for o in res if 'error' not in o))
     _print(*(f"error: {o['error']}" for o in bad), file=sys.stderr)
+    if out: say(f"readings: {pictures_csv(res, out)}")
     raise typer.Exit(1 if bad else 0)
+
 
 # %% ../nbs/19_cli.ipynb #5243c9c4
 @command()
 def predict(
     run:RunArg,
     data:A[Optional[list[str]], Arg(metavar='[DATA | PICTURE …]',
-        help=data_help+" Or pictures of one digit each. Left out: the run's own data.")]=None,
-    out:A[Path, Opt(metavar='FILE', help='Submission to write.')]=Path('submission.csv'),
+        help=data_help+" Or a table of rows, or pictures, or folders of them. Left out: the run's own data.")]=None,
+    out:A[Optional[Path], Opt(metavar='FILE', help='Submission to write, submission.csv if left out; '
+        'or a table of what pictures show.')]=None,
     tta:A[bool, Opt('--tta', help='Average over nine copies of each image, moved by a pixel, as single and ensemble '
         'do for their own submission; nine times as long.')]=False,
     show:A[bool, Opt('--show', help='Save what the net saw of each picture as NAME-seen.png.')]=False,
+    probs:A[bool, Opt('--probs', help='A column a class beside each label; of pictures, in --out or --json.')]=False,
+    label:A[Optional[str], Opt(metavar='NAME', help='The column with labels of the rows, which are then scored.')]=None,
     device:Device='auto',
 ):
     "Predict the test set of DATA with the model of RUN and write a checked submission, or read pictures of digits."
-    from digitfast.train import predict_csv
+    from digitfast.rows import predict_csv
     data = data or []
-    if _are_pictures(data): _predict_pictures(run, data, show, device)
-    path = predict_csv(run, data[0] if data else None, out, int(tta), device, say=say)
+    if _are_pictures(data): _predict_pictures(run, data, show, device, out, probs)
+    out = out or Path('submission.csv')
+    path = predict_csv(run, data[0] if data else None, out, int(tta), device, say, probs, label, command=True)
     if flags['json'] or flags['quiet']: result(dict(submission=path), str(path))
 
 # %% ../nbs/19_cli.ipynb #9307ff4f
@@ -294,13 +352,16 @@ def publish(
     gpu:A[bool, Opt('--gpu', help='Run it on a GPU.')]=False,
     internet:A[bool, Opt('--internet', help='Let it reach the internet.')]=False,
     public:A[bool, Opt('--public', help='Show it to everyone.')]=False,
+    docker_image_pinning_type:A[Optional[str], Opt(**_one_of('original','latest'),
+        help="Kaggle's image: the one of the first run, or always the latest. Left out, Kaggle decides.")]=None,
     dry_run:A[bool, Opt('--dry-run', help='Send nothing; write what would be sent into --out.')]=False,
     out:A[Path, Opt(metavar='DIR', help='Folder for --dry-run.')]=Path('kernel'),
     wait:A[bool, Opt('--wait', help='Follow the run to its end, and fetch its log if it failed.')]=False,
 ):
     "Publish a notebook as a Kaggle kernel, with digitfast beside it: private, without GPU and internet unless asked."
     from digitfast.publish import publish_kernel
-    pub = publish_kernel(notebook, user, title, competition, gpu, internet, public, out if dry_run else None, wait, say)
+    pub = publish_kernel(notebook, user, out if dry_run else None, wait, say, title=title, competition=competition,
+                         gpu=gpu, internet=internet, public=public, docker_image_pinning_type=docker_image_pinning_type)
     result(pub._asdict(), f"{pub.status}: {out if dry_run else pub.url}")
 
 # %% ../nbs/19_cli.ipynb #ca79e84b
@@ -328,7 +389,8 @@ def _versus_line(o):
 def _versus_many(runs):
     from digitfast.measure import versus_table
     df = versus_table(*runs)
-    head = f"{'p (Holm)':>8}  {'points':>7}  {'least':>6}  {'log-loss':>8}  {'rows':>7}  A / B: points and log-loss of B less those of A"
+    head = (f"{'p (Holm)':>8}  {'points':>7}  {'least':>6}  {'log-loss':>8}  {'rows':>7}  "
+            "A / B: points and log-loss of B less those of A")
     result(df.to_dict('records'), head, *map(_versus_line, df.itertuples()))
 
 @command()
@@ -364,7 +426,9 @@ def runs(
     result(df.astype(object).where(df.notna(), None).to_dict('records'), head, *map(_run_line, df.itertuples()))
 
 # %% ../nbs/19_cli.ipynb #5d93d982
-def _label_line(o): return f"{o.line:>8,}  {scrub(o.label):>8}  {o.p_label:>10.5f}  {scrub(o.predicted):>8}  {100*o.p_predicted:>7.2f} %"
+def _label_line(o):
+    says = f"{scrub(o.predicted):>8}  {100*o.p_predicted:>7.2f} %"
+    return f"{o.line:>8,}  {scrub(o.label):>8}  {o.p_label:>10.5f}  {says}"
 
 def _label_pictures(run, df, png):
     "Draw those of the rows `df` whose picture the run kept; how many these are"
@@ -409,8 +473,8 @@ def ensemble(
 ):
     "Join finished runs into an ensemble: their probabilities are averaged, and measured on rows that none of them saw."
     from digitfast import train as run
-    path = run.ensemble(runs, out, say=say)
-    if flags['json'] or flags['quiet']: result(run.read_metrics(path), str(path))
+    path = run.ensemble(runs, out, say=say, command=True)
+    if flags['json'] or flags['quiet']: result(path.metrics, str(path))
 
 # %% ../nbs/19_cli.ipynb #fdd1004f
 @command()

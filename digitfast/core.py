@@ -91,7 +91,8 @@ def read_plain(
     try:
         mode = os.fstat(fd).st_mode
         if not stat.S_ISREG(mode): raise OSError(errno.EINVAL, 'it is a folder' if stat.S_ISDIR(mode) else 'it is no regular file', path)
-        with open(fd, 'rb', closefd=False) as f: b = f.read(most+1)
+        n = min(most, os.fstat(fd).st_size) # what is asked for is allocated
+        with open(fd, 'rb', closefd=False) as f: b = f.read(n+1)
     finally: os.close(fd)
     if len(b)>most: raise OSError(errno.EFBIG, f'it has more than {most:,} bytes', path)
     return b

@@ -6,15 +6,16 @@
 __all__ = ['save_net', 'load_net', 'PixelsToProbs', 'export_onnx', 'export_pickle']
 
 # %% ../nbs/07_export.ipynb #0efc673b
-from .core import DataError, DigitError, RunError, write_file
+from .core import DataError, DigitError, RunError, read_plain, write_file, _show
 from .device import digit_device, versions
 from .data import DigitDataLoaders
 from .models import Ensemble, archs, create_model
 from .learner import digit_learner, losses
-import hashlib, io, json, logging, tempfile, warnings
+import hashlib, io, json, logging, os, tempfile, warnings
 import numpy as np, pandas as pd, torch
-from contextlib import redirect_stdout
+from contextlib import contextmanager, redirect_stdout
 from copy import deepcopy
+from fastcore.all import first
 from pathlib import Path
 from safetensors import safe_open, SafetensorError
 from safetensors.torch import save as st_bytes, load as st_load
@@ -22,143 +23,255 @@ from fastai.learner import Learner
 from . import __version__
 
 # %% ../nbs/07_export.ipynb #139d1599
-def _digest(info): return hashlib.sha256(json.dumps({k:v for k,v in info.items() if k!='check'}, sort_keys=True).encode()).hexdigest()
+def _digest(info):
+    "sha256 of a `model.json` without its own `check`"
+    info = {k:v for k,v in info.items() if k!='check'}
+    return hashlib.sha256(json.dumps(info, sort_keys=True).encode()).hexdigest()
 
 def save_net(
     learn, # A Learner from `digit_learner` or a recipe
     path, # Folder for the two files
+    strict=True, # Refuse a net that has no registered name, and so could not be loaded again?
 )->Path:
     "Write `model.safetensors` and `model.json` into the folder `path`"
-    dls,cfg = learn.dls,learn.model.config
-    if cfg['arch'] not in archs: raise DigitError(f"architecture '{cfg['arch']}' isn't registered, so it could not be loaded again: put @arch('{cfg['arch']}', …) above it")
+    dls,cfg,path = learn.dls,learn.model.config,Path(path)
+    if strict and cfg['arch'] not in archs:
+        raise DigitError(f"architecture '{cfg['arch']}' isn't registered, so it could not be loaded again: "
+                         f"put @arch('{cfg['arch']}', …) above it")
     weights = st_bytes({k:v.detach().cpu().contiguous() for k,v in learn.model.state_dict().items()})
     mean,std = dls.stats
-    info = dict(format=1, arch=cfg['arch'], arch_kwargs=cfg['arch_kwargs'], loss=cfg.get('loss','cross_entropy'), classes=list(dls.vocab), side=dls.side,
-                mean=mean, std=std, columns=list(dls.row2im.cols), sha256=hashlib.sha256(weights).hexdigest(), versions=versions())
-    info['check'] = _digest(info)
-    write_file(Path(path)/'model.safetensors', weights)
-    write_file(Path(path)/'model.json', json.dumps(info, indent=1))
-    return Path(path)
+    info = dict(format=1, arch=cfg['arch'], arch_kwargs=cfg['arch_kwargs'], loss=cfg.get('loss','cross_entropy'),
+                classes=list(dls.vocab), side=dls.side, mean=mean, std=std, columns=list(dls.row2im.cols),
+                sha256=hashlib.sha256(weights).hexdigest(), versions=versions())
+    if getattr(dls, 'polarity', 'bright')!='bright': info['polarity'] = dls.polarity # left out: bright, upright
+    if getattr(dls, 'transposed', False): info['transposed'] = True
+    write_file(path/'model.safetensors', weights)
+    write_file(path/'model.json', json.dumps(dict(info, check=_digest(info)), indent=1))
+    return path
 
 # %% ../nbs/07_export.ipynb #85b57432
-_schema = dict(format=int, arch=str, arch_kwargs=dict, loss=str, classes=list, side=int, mean=(int,float), std=(int,float), columns=list, sha256=str, check=str)
+_hint,_damaged = 'Expected a run directory or its model folder','Train again or take a whole copy'
+_most = 2**31 # bytes of weights
 
-def _plain(f, most):
-    "The file `f`, if it is a regular one of at most `most` bytes"
-    if not f.exists(): raise RunError(f"no model at {f.parent}: there is no {f.name}. Expected a run directory or its model folder")
-    if not f.is_file(): raise RunError(f"no model at {f.parent}: {f.name} is no regular file. Expected a run directory or its model folder")
-    if f.stat().st_size>most: raise RunError(f"{f} has {f.stat().st_size:,} bytes, expected {most:,} at most: it isn't a model's")
-    return f
+def _read(f, most):
+    "The bytes of the file `f` of a model, if it is a regular one of at most `most` bytes"
+    try: return read_plain(f, most)
+    except (FileNotFoundError, NotADirectoryError):
+        raise RunError(f"no model at {f.parent}: there is no {f.name}. {_hint}") from None
+    except OSError as e: raise RunError(f"no model at {f.parent}: {f.name}: {e.strerror}. {_hint}") from None
 
+def _json(f):
+    "The content of the file `model.json`, of a format that is known"
+    def _no(c): raise ValueError(c) # NaN and Infinity, which are no JSON
+    try: info = json.loads(_read(f, 2**22), parse_constant=_no)
+    except (ValueError, RecursionError): raise RunError(f"{f} is damaged: expected JSON. {_damaged}") from None
+    n = info.get('format') if isinstance(info, dict) else None
+    if type(n) is not int or n<1: raise RunError(f"{f} is no digitfast model: it names no format")
+    if n>1:
+        raise RunError(f"{f} has format {_show(n)[1:-1]}, made by a newer digitfast; this is {__version__}, which "
+                       "reads format 1: upgrade digitfast")
+    return info
+
+# %% ../nbs/07_export.ipynb #0694bb49
+_types = dict(format=int, arch=str, arch_kwargs=dict, loss=str, classes=list, side=int, mean=(int,float),
+              std=(int,float), columns=list, sha256=str, check=str)
+
+def _wrong_type(info):
+    "The first field that is missing or of another type"
+    return first(k for k,t in _types.items() if not isinstance(info.get(k), t) or isinstance(info.get(k), bool))
+
+def _are_classes(cs):
+    "Are these two to 10,000 classes, all text or all whole numbers, each once?"
+    if not 2<=len(cs)<=10_000 or len({type(c) for c in cs})>1 or type(cs[0]) not in (int,str): return False
+    return len(set(cs))==len(cs) and all(isinstance(c, str) or 0<=c<2**63 for c in cs)
+
+def _misfits(info):
+    "What isn't true of a `model.json` of the right types, as sentences, the first of which counts"
+    side,cols = info['side'],info['columns']
+    if not 0<side<=1024 or len(cols)!=side*side: yield f"{len(cols):,} columns don't fit a side of {_show(side)[1:-1]}"
+    if not all(isinstance(c, str) for c in cols): yield "its columns are no names"
+    elif len(set(cols))<len(cols): yield "a name of its columns is there twice"
+    if not _are_classes(info['classes']): yield "its classes are none"
+    if not (abs(info['mean'])<=1 and 0<info['std']<=1): yield "its mean and standard deviation are of no pixels"
+    if info.get('polarity', 'bright') not in ('bright','dark'): yield "its polarity is none"
+    if type(info.get('transposed', False)) is not bool: yield "its transposed is no yes or no"
+    if len(json.dumps(info['arch_kwargs']))>2000: yield "its arch_kwargs are too long for an architecture's arguments"
+
+# %% ../nbs/07_export.ipynb #bd47dd3c
 def _info(path):
     "The checked content of `model.json` in folder `path`"
     f = path/'model.json'
-    try:
-        info = json.loads(_plain(f, 2**22).read_text('utf-8'))
-    except OSError as e: raise RunError(f"no model at {path}: {f.name} can't be read ({e.strerror}). Expected a run directory or its model folder") from None
-    except (ValueError, RecursionError): raise RunError(f"{f} is damaged: expected JSON. Train again or take a whole copy") from None
-    if not isinstance(info, dict) or type(info.get('format')) is not int or info['format']<1: raise RunError(f"{f} is no digitfast model: it names no format")
-    if info['format']>1: raise RunError(f"{f} has format {info['format']:.6g}, made by a newer digitfast; this is {__version__}, which reads format 1: upgrade digitfast")
-    for k,t in _schema.items():
-        if not isinstance(info.get(k), t) or isinstance(info.get(k), bool): raise RunError(f"{f} is damaged: '{k}' is {str(info.get(k))[:40]!r}. Train again or take a whole copy")
-    if info['check']!=_digest(info): raise RunError(f"{f} is damaged: its content is not what was written. Train again or take a whole copy")
-    n,side,classes = len(info['columns']),info['side'],info['classes']
-    ok = (0<side<=1024 and n==side*side and all(isinstance(c, str) for c in info['columns']) and len(set(info['columns']))==n and 2<=len(classes)<=10_000
-          and len({type(c) for c in classes})==1 and type(classes[0]) in (int,str) and len(set(classes))==len(classes)
-          and all(isinstance(c, str) or 0<=c<2**63 for c in classes) and all(abs(info[k])<=1 for k in ('mean','std')) and info['std']>0)
-    if not ok: raise RunError(f"{f} is damaged: its side, columns, classes or stats don't fit together. Train again or take a whole copy")
-    if info['arch'] not in archs: raise RunError(f"{f} names the architecture '{info['arch'][:40]}', which digitfast doesn't know: it has {', '.join(archs)}")
-    if len(json.dumps(info['arch_kwargs']))>2000: raise RunError(f"{f} is damaged: arch_kwargs are too long for an architecture's arguments")
-    if info['loss'] not in losses: raise RunError(f"{f} names the loss '{info['loss'][:40]}', which digitfast doesn't know: it has {', '.join(losses)}")
+    info = _json(f)
+    k = _wrong_type(info)
+    if k: raise RunError(f"{f} is damaged: '{k}' is {_show(info.get(k), 40)}. {_damaged}")
+    if info['check']!=_digest(info): raise RunError(f"{f} is damaged: its content is not what was written. {_damaged}")
+    what = first(_misfits(info))
+    if what: raise RunError(f"{f} is damaged: {what}. {_damaged}")
+    for k,word,known in (('arch','architecture',archs), ('loss','loss',losses)):
+        if info[k] in known: continue
+        raise RunError(f"{f} names the {word} {_show(info[k], 40)}, which digitfast doesn't know: "
+                       f"it has {', '.join(known)}")
     return info
 
 # %% ../nbs/07_export.ipynb #d50892e7
 def _shape(o): return 'missing' if o is None else f"{'x'.join(map(str, o[:-1])) or 'a number'} of {o[-1]}"
 
+def _wanted(info):
+    "{name: (shape and type)} of the weights that a `model.json` asks for, with nothing allocated"
+    types,n = {torch.float32:'F32', torch.float64:'F64', torch.int64:'I64'},len(info['classes'])
+    with torch.device('meta'): net = create_model(info['arch'], n, info['side'], **info['arch_kwargs'])
+    empty = first(k for k,v in net.state_dict().items() if not v.numel())
+    if empty: raise ValueError(f"its weight '{empty[:60]}' has no numbers")
+    return {k:(*v.shape, types.get(v.dtype)) for k,v in net.state_dict().items()}
+
+def _announced(f):
+    "{name: (shape and type)} of the weights that the safetensors file `f` announces"
+    if os.path.exists(f) and not os.path.isfile(f):
+        raise RunError(f"no model at {f.parent}: {f.name} is no regular file. {_hint}")
+    try:
+        if (n := f.stat().st_size)>_most:
+            raise RunError(f"{f} has {n:,} bytes, expected {_most:,} at most: it isn't a model's")
+        with safe_open(f, 'pt') as st:
+            return {k:(*st.get_slice(k).get_shape(), st.get_slice(k).get_dtype()) for k in st.keys()}
+    except (FileNotFoundError, NotADirectoryError):
+        raise RunError(f"no model at {f.parent}: there is no {f.name}. {_hint}") from None
+    except (SafetensorError, OSError) as e:
+        raise RunError(f"{f} is damaged or no safetensors file ({str(e)[:80]}). {_damaged}") from None
+
+# %% ../nbs/07_export.ipynb #c86a4628
 def _check_shapes(f, info):
     "Compare shapes and types in the safetensors file `f` with the architecture's, before anything is allocated"
-    types = {torch.float32:'F32', torch.float64:'F64', torch.int64:'I64'}
+    arch = info['arch']
+    try: want = _wanted(info)
+    except Exception as e: # whatever an architecture says to arguments from a stranger
+        kwargs,why = _show(info['arch_kwargs'], 60)[1:-1],str(e)[:100]
+        raise RunError(f"{f.parent/'model.json'}: '{arch}' can't be built from arch_kwargs {kwargs}: {why}") from None
+    have = _announced(f)
+    k = first(k for k in sorted(want.keys()|have.keys()) if want.get(k)!=have.get(k))
+    if k is not None:
+        raise RunError(f"{f}: weight '{k[:60]}' is {_shape(have.get(k))}, '{arch}' expects {_shape(want.get(k))}: "
+                       "it belongs to another model")
+
+def _empty_dls(path, info, device):
+    "DataLoaders without rows, for the images that a `model.json` is about"
+    classes,cols = info['classes'],info['columns']
+    df = pd.DataFrame(np.zeros((4, len(cols)), np.uint8), columns=cols)
     try:
-        with torch.device('meta'): want = create_model(info['arch'], len(info['classes']), info['side'], **info['arch_kwargs']).state_dict()
-    except Exception as e: raise RunError(f"{f.parent/'model.json'}: '{info['arch']}' can't be built from arch_kwargs {str(info['arch_kwargs'])[:60]}: {str(e)[:100]}") from None
-    try:
-        with safe_open(_plain(f, 2**31), 'pt') as st: have = {k:(*st.get_slice(k).get_shape(), st.get_slice(k).get_dtype()) for k in st.keys()}
-    except (SafetensorError, OSError) as e: raise RunError(f"{f} is damaged or no safetensors file ({str(e)[:80]}). Train again or take a whole copy") from None
-    want = {k:(*v.shape, types.get(v.dtype)) for k,v in want.items()}
-    for k in sorted(want.keys()|have.keys()):
-        if want.get(k)!=have.get(k): raise RunError(f"{f}: weight '{k[:60]}' is {_shape(have.get(k))}, '{info['arch']}' expects {_shape(want.get(k))}: it belongs to another model")
+        df.insert(0, 'label', classes[:2]*2)
+        dls = DigitDataLoaders.from_df(df, valid=[0,1], classes=classes, bs=1, mean=info['mean'], std=info['std'],
+                                       device=device).new_empty()
+        dls.polarity,dls.transposed = info.get('polarity', 'bright'),info.get('transposed', False)
+        if dls.row2im.cols!=cols: raise DataError('the pixel columns are not in order')
+    except (DataError, KeyError, ValueError) as e:
+        raise RunError(f"{path/'model.json'} is damaged: {e}. {_damaged}") from None
+    return dls
 
 # %% ../nbs/07_export.ipynb #19f40e1e
 def load_net(
     path, # Folder with `model.json` and `model.safetensors`, or a run directory that holds one
     device='auto', # As for `digit_device`
 )->Learner: # Ready for `predict` and `get_preds`; its `dls` are empty
-    "Load a model saved by `save_net`, executing nothing from it; an ensemble as one net. Raises `RunError` where it is damaged, unknown or newer."
+    """Load a model saved by `save_net`, executing nothing from it; an ensemble as one net. Raises `RunError` where it
+    is damaged, unknown or newer."""
     path = Path(path)
     if path.suffix.lower() in ('.pkl','.pth','.pt'):
-        raise RunError(f"{path} is a pickle, and loading one runs whatever code it holds: digitfast loads run directories. If you trust it, use fastai's load_learner yourself")
-    if (path/'members').is_dir(): return _load_members(path, device)
-    if not (path/'model.json').exists() and (path/'model').is_dir(): path = path/'model'
+        raise RunError(f"{path} is a pickle, and loading one runs whatever code it holds: digitfast loads run "
+                       "directories. If you trust it, use fastai's load_learner yourself")
+    if os.path.isdir(path/'members'): return _load_members(path, device)
+    if not os.path.exists(path/'model.json') and os.path.isdir(path/'model'): path = path/'model'
     info,f = _info(path),path/'model.safetensors'
     _check_shapes(f, info)
-    weights = f.read_bytes()
-    if hashlib.sha256(weights).hexdigest()!=info['sha256']: raise RunError(f"{f} is damaged: its sha256 is not the one in model.json. Train again or take a whole copy")
-    classes,cols = info['classes'],info['columns']
-    device = digit_device(device)
-    try:
-        df = pd.DataFrame(np.zeros((4, len(cols)), np.uint8), columns=cols)
-        df.insert(0, 'label', classes[:2]*2)
-        dls = DigitDataLoaders.from_df(df, valid=[0,1], classes=classes, bs=1, mean=info['mean'], std=info['std'], device=device).new_empty()
-        if dls.row2im.cols!=cols: raise DataError('the pixel columns are not in order')
-    except (DataError, KeyError, ValueError) as e: raise RunError(f"{path/'model.json'} is damaged: {e}. Train again or take a whole copy") from None
-    learn = digit_learner(dls, info['arch'], info['arch_kwargs'], loss_func=losses[info['loss']](len(classes), 0.))
+    weights = _read(f, _most)
+    if hashlib.sha256(weights).hexdigest()!=info['sha256']:
+        raise RunError(f"{f} is damaged: its sha256 is not the one in model.json. {_damaged}")
+    dls = _empty_dls(path, info, digit_device(device))
+    loss = losses[info['loss']](len(info['classes']), 0.)
+    learn = digit_learner(dls, info['arch'], info['arch_kwargs'], loss_func=loss)
     learn.model.config['loss'] = info['loss']
     learn.model.load_state_dict(st_load(weights))
+    _show_one(learn, path/'model.json')
     return learn
+
+# %% ../nbs/07_export.ipynb #d0c1ed0b
+def _show_one(learn, f):
+    "`RunError` unless the net of `learn`, whose `model.json` is `f`, gives a row of numbers for a black image"
+    side,what = learn.dls.side,None
+    try:
+        with torch.no_grad(): out = learn.model.eval()(torch.zeros(1, 1, side, side, device=learn.dls.device))
+        if out.ndim!=2 or len(out)!=1 or not out.numel(): what = f'it gives a shape of {tuple(out.shape)}'
+        elif out.isnan().any(): what = 'it gives no numbers'
+    except Exception as e: what = str(e)[:100] # whatever a net says to arguments from a stranger
+    if what: raise RunError(f"{f}: the net can't predict an image of {side}x{side} pixels: {what}. {_damaged}")
 
 # %% ../nbs/07_export.ipynb #2420e9a8
 def _load_members(path, device):
     "The members of the ensemble in the run directory `path`, as one Learner"
-    learns = [load_net(o, device) for o in sorted((path/'members').iterdir(), key=lambda o: (len(o.name), o.name)) if o.is_dir()]
+    folders = sorted((path/'members').iterdir(), key=lambda o: (len(o.name), o.name))
+    learns = [load_net(o, device) for o in folders if o.is_dir()]
     if not learns: raise RunError(f"no model at {path}: its members folder is empty. Expected a run directory")
+    def about(o):
+        dls = o.dls
+        return list(dls.vocab),dls.side,dls.row2im.cols,dls.polarity,dls.transposed,o.model.config['loss']
+    if any(about(o)!=about(learns[0]) or about(o)[-1]!='cross_entropy' for o in learns):
+        raise RunError(f"{path}: its members have other classes, images or losses than one another: "
+                       "take a whole copy of the run")
     learn = learns[0]
-    for o in learns:
-        same = all(getattr(o.dls, k)==getattr(learn.dls, k) for k in ('vocab','side')) and o.dls.row2im.cols==learn.dls.row2im.cols
-        if not same or o.model.config['loss']!='cross_entropy': raise RunError(f"{path}: its members have other classes, images or losses than one another: take a whole copy of the run")
     learn.model = Ensemble([o.model for o in learns], [o.dls.stats for o in learns]).eval()
     learn.model.config = dict(arch='ensemble', arch_kwargs={}, loss='cross_entropy')
     return learn
 
 # %% ../nbs/07_export.ipynb #0f18592c
 class PixelsToProbs(torch.nn.Module):
-    "uint8 images (n, 1, side, side) to probabilities (n, classes): normalisation, the net of `learn`, and what its loss makes of the scores"
+    "uint8 images (n, 1, side, side) to probabilities (n, classes): normalised, through the net of `learn` and its loss"
     def __init__(self, learn):
         super().__init__()
-        self.model,self.act,(self.mean,self.std) = deepcopy(learn.model).cpu().eval(),learn.loss_func.activation,learn.dls.stats
+        self.model,self.act = deepcopy(learn.model).cpu().eval(),learn.loss_func.activation
+        self.mean,self.std = learn.dls.stats
     def forward(self, x): return self.act(self.model((x.float()/255-self.mean)/self.std))
 
 # %% ../nbs/07_export.ipynb #58999beb
+@contextmanager
+def _quiet():
+    "Keep what torch's exporter logs, prints and warns of from the user"
+    log = logging.getLogger('torch.onnx')
+    was = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        with torch.no_grad(), warnings.catch_warnings(), redirect_stdout(io.StringIO()):
+            warnings.simplefilter('ignore')
+            yield
+    finally: log.setLevel(was)
+
+def _to_onnx(net, x, version):
+    "`net` as an ONNX model with a free batch size, for images like `x`"
+    kwargs = dict(input_names=['image'], output_names=['probability'], dynamic_shapes=({0:torch.export.Dim('n')},))
+    try:
+        with _quiet(): return torch.onnx.export(net, (x,), dynamo=True, verbose=False, **kwargs).model_proto
+    except torch.onnx.OnnxExporterError as e:
+        why = first(l.strip() for l in reversed(str(e.__cause__ or e).splitlines()) if l.strip()) or type(e).__name__
+        raise DigitError(f"torch {torch.__version__} and onnxscript {version} can't express this net as ONNX "
+                         f"({why[:120]}): pip install -U onnxscript") from None
+
+# %% ../nbs/07_export.ipynb #e70d48f1
 def export_onnx(
     learn, # A Learner, or from `load_net`
     path, # File to write
 )->Path: # `path`
-    "Write `PixelsToProbs` of `learn` as ONNX with a free batch size, input `image`, output `probability`. Raises `DigitError` without the extra `onnx`, `RunError` where the file is untrue."
+    """Write `PixelsToProbs` of `learn` as ONNX with a free batch size, input `image`, output `probability`. Raises
+    `DigitError` without the extra `onnx`, `RunError` where the file is untrue."""
     try: import onnx, onnxruntime as ort, onnxscript
-    except ImportError as e: raise DigitError(f"ONNX needs packages that are not installed ({e.name}): pip install 'digitfast[onnx]'") from None
+    except ImportError as e:
+        raise DigitError(f"ONNX needs packages that are not installed ({e.name}): pip install 'digitfast[onnx]'"
+                         ) from None
     net,side,vocab = PixelsToProbs(learn),learn.dls.side,list(learn.dls.vocab)
     x = torch.randint(256, (16,1,side,side), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    log = logging.getLogger('torch.onnx')
-    with torch.no_grad(), warnings.catch_warnings(), redirect_stdout(io.StringIO()):
-        warnings.simplefilter('ignore')
-        was = log.level; log.setLevel(logging.ERROR)
-        try: prog = torch.onnx.export(net, (x,), input_names=['image'], output_names=['probability'], dynamic_shapes=({0:torch.export.Dim('n')},), dynamo=True, verbose=False)
-        finally: log.setLevel(was)
-        want = net(x).numpy()
-    proto = prog.model_proto
+    proto = _to_onnx(net, x, onnxscript.__version__)
     onnx.helper.set_model_props(proto, dict(classes=json.dumps(vocab), digitfast=__version__))
     data = proto.SerializeToString()
     got = ort.InferenceSession(data, providers=['CPUExecutionProvider']).run(None, dict(image=x.numpy()))[0]
-    if not np.abs(got-want).max()<1e-4: raise RunError(f"the ONNX model says something else than the net (by {np.abs(got-want).max():.2g}): {path} is not written")
+    with torch.no_grad(): off = np.abs(got-net(x).numpy()).max()
+    if not off<1e-4:
+        raise RunError(f"the ONNX model says something else than the net (by {off:.2g}): {path} is not written")
     return write_file(path, data)
 
 # %% ../nbs/07_export.ipynb #392c88fa

@@ -38,8 +38,8 @@ def score_interval(
     n_test, # Rows of the test set
     z=1.96, # Standard deviations
 )->tuple: # (low, high), as fractions
-    "Interval that the score on `n_test` other rows should lie in: variance p(1-p)(1/n + 1/n_test), with (k+2)/(n+4) as the p of the variance so that a perfect fold is not a certain one"
-    p,q = k/n, (k+2)/(n+4)
+    "Interval that the score on `n_test` other rows should lie in: variance p(1-p)(1/n + 1/n_test)"
+    p,q = k/n, (k+2)/(n+4) # q is the p of the variance, so that a perfect fold is not a certain one
     half = z*math.sqrt(q*(1-q)*(1/n+1/n_test))
     return max(0., p-half), min(1., p+half)
 
@@ -54,7 +54,8 @@ def measured(
     k,n = int(p.hits.sum()),len(p)
     low,high = wilson(k, n)
     s_low,s_high = score_interval(k, n, n_test) if n_test else (None,None)
-    res = dict(accuracy=k/n, accuracy_low=low, accuracy_high=high, log_loss=p.log_loss, n_valid=n, n_test=n_test or None, score_low=s_low, score_high=s_high)
+    res = dict(accuracy=k/n, accuracy_low=low, accuracy_high=high, log_loss=p.log_loss, n_valid=n,
+               n_test=n_test or None, score_low=s_low, score_high=s_high)
     if test_hits is None: return res
     k,n = int(np.sum(test_hits)),len(test_hits)
     low,high = wilson(k, n)
@@ -65,8 +66,10 @@ def _learner_preds(learn):
     dls = learn.dls
     if not len(dls.valid_ds): raise DigitError("this Learner has no validation rows: give the directory of its run")
     keep = ~same_images(dls.train.images, dls.valid.images)
-    if not keep.any(): raise DigitError("each validation image is in the training rows too: nothing can be measured on them")
-    with learn.removed_cbs(L(getattr(learn, 'recorder', None))): probs = predict_rows(learn)   # it would forget the training
+    if not keep.any():
+        raise DigitError("each validation image is in the training rows too: nothing can be measured on them")
+    forgets = L(getattr(learn, 'recorder', None)) # the training, at the next prediction
+    with learn.removed_cbs(forgets): probs = predict_rows(learn)
     targs,ims = dls.valid.tensors[1].cpu().numpy(),dls.valid.images[:,0].cpu().numpy()
     rows = dls.valid_ds.items.index.to_numpy()[keep]
     return Preds(targs[keep], probs[keep], dls.vocab, rows, dict(zip(rows.tolist(), ims[keep])))
@@ -74,7 +77,7 @@ def _learner_preds(learn):
 def read_preds(
     o, # A `Run` or its directory, a Learner, or `Preds`
 )->Preds:
-    "Predictions for the validation rows, but for those whose image was trained on. Raises `RunError` where a run is damaged."
+    "Predictions for validation rows whose image was not trained on. Raises `RunError` where a run is damaged."
     if isinstance(o, Preds): return o.unseen
     return _learner_preds(o) if isinstance(o, Learner) else Run(o).predictions()
 
@@ -107,7 +110,7 @@ def suspicious_labels(
     probs, # Probabilities, (n, c), from a net that was not trained on these rows
     times=50, # How many times as likely as the label another class must be
 )->np.ndarray: # Positions of the rows
-    "Rows of which the net holds another class to be at least `times` as likely as the label, the least likely label first"
+    "Rows of which the net holds another class to be at least `times` as likely as the label, least likely labels first"
     targs,probs = np.asarray(targs),np.asarray(probs)
     odds = probs[np.arange(len(targs)),targs]/probs.max(1)   # a ratio: label smoothing keeps each probability off zero
     order = np.argsort(odds, kind='stable')
@@ -142,7 +145,7 @@ def calibration(
 
 # %% ../nbs/11_measure.ipynb #e1e3723b
 def _least(d):
-    "By how many rows at least the two must differ, where `d` rows are right in one only, for p < 0.05; six all one way are the least that can"
+    "By how many rows at least two nets must differ for p < 0.05, where `d` rows are right in one only; six at least"
     d = max(d, 6)
     k = int(binom.ppf(.025, d, .5))
     while 2*binom.cdf(k, d, .5)>=.05: k -= 1
@@ -162,48 +165,61 @@ class Versus:
     @property
     def differ(self): return np.flatnonzero(self.a.preds!=self.b.preds)
     @property
-    def least(self): "Smallest difference in accuracy that these rows could show"; return _least(self.a_only+self.b_only)/len(self.a)
+    def least(self):
+        "Smallest difference in accuracy that these rows could show"
+        return _least(self.a_only+self.b_only)/len(self.a)
     def __str__(self): return self.text
     def __repr__(self): return f'{self.text}\n{self.more}'
 
 # %% ../nbs/11_measure.ipynb #7f63d9c8
-def _row_losses(p): return -np.log(np.clip(p.probs[np.arange(len(p)),p.targs].astype(float), 1e-7, 1))
-
 @patch(as_prop=True)
 def losses(self:Versus)->tuple: # (of `a`, of `b`, half the width of the 95 % interval of their difference)
     "Log-loss of both on these rows"
-    a,b = _row_losses(self.a),_row_losses(self.b)
+    a,b = self.a.row_losses,self.b.row_losses
     return float(a.mean()), float(b.mean()), float(1.96*(b-a).std()/math.sqrt(len(a)))
 
 @patch(as_prop=True)
 def more(self:Versus)->str:
     "On how many rows, what difference they could show, and the log-loss"
     a,b,half = self.losses
-    return (f"neither was trained on these {len(self.a):,} rows, which could show a difference of {100*self.least:.2f} points or more; "
+    return (f"neither was trained on these {len(self.a):,} rows, which could show a difference of "
+            f"{100*self.least:.2f} points or more; "
             f"log-loss {b:.4f} against {a:.4f} (difference {b-a:+.4f} ± {half:.4f})")
 
 # %% ../nbs/11_measure.ipynb #e5dbe8a8
 def _common(a, b):
-    "The rows that both `Preds` are of, in one order. Raises `RunError` where there are none, or they are of other data."
-    if a.sha256 and b.sha256 and a.sha256!=b.sha256: raise RunError(f"{a.name} and {b.name} were trained on different data: they can't be compared row by row")
-    if a.classes!=b.classes: raise RunError(f"{a.name} and {b.name} have different classes: they can't be compared")
+    "The rows that both `Preds` are of, in one order. Raises `RunError` where there are none, or of other data."
+    two = f'{a.name} and {b.name}'
+    if a.sha256 and b.sha256 and a.sha256!=b.sha256:
+        raise RunError(f"{two} were trained on different data: they can't be compared row by row")
+    if a.classes!=b.classes: raise RunError(f"{two} have different classes: they can't be compared")
     rows,i,j = np.intersect1d(a.rows, b.rows, return_indices=True)
-    if not len(rows): raise RunError(f"{a.name} and {b.name} were measured on different validation rows: there is none that neither was trained on. Train both with the same split")
-    if (a.targs[i]!=b.targs[j]).any(): raise RunError(f"{a.name} and {b.name} have different validation rows or labels under the same numbers: they were trained on different data")
+    if not len(rows):
+        raise RunError(f"{two} were measured on different validation rows: there is none that neither was trained on. "
+                       "Train both with the same split")
+    if (a.targs[i]!=b.targs[j]).any():
+        raise RunError(f"{two} have different validation rows or labels under the same numbers: "
+                       "they were trained on different data")
     return a.take(i), b.take(j)
+
+def _verdict(a, b, na, nb, p):
+    "Whether the net called `b` beats the one called `a`, in words"
+    A,B = ('A','B') if a==b else (a,b)
+    win,lose = (B,A) if nb>=na else (A,B)
+    says = f"{win} beats {lose}" if p<0.05 else f"no evidence that {win} beats {lose}"
+    if p>=0.05 and na==nb: says = f"no evidence that {B} or {A} is better"
+    return f"{says} (p {'< 0.001' if p<0.001 else f'= {p:.3f}'})", f"{B} alone has {nb:,} right and {A} alone {na:,}"
 
 def versus(
     a, # A `Run` or its directory, a Learner or `Preds`
     b, # Another
 )->Versus:
-    "Is `b` better than `a`? McNemar's exact test (1947) on the rows that neither was trained on. Raises `RunError` where there are none."
+    "Is `b` better than `a`? McNemar's exact test (1947) on the rows that neither was trained on"
     a,b = _common(read_preds(a), read_preds(b))
     na,nb = int((a.hits&~b.hits).sum()),int((b.hits&~a.hits).sum())
     p = binomtest(na, na+nb).pvalue if na+nb else 1.
-    A,B = ('A','B') if a.name==b.name else (a.name,b.name)
-    win,lose = (B,A) if nb>=na else (A,B)
-    says = f"{win} beats {lose}" if p<0.05 else f"no evidence that {win} beats {lose}" if na!=nb else f"no evidence that {B} or {A} is better"
-    return Versus(a, b, na, nb, p, f"{says} (p {'< 0.001' if p<0.001 else f'= {p:.3f}'}): of {len(a):,} rows, {B} alone has {nb:,} right and {A} alone {na:,}")
+    says,counts = _verdict(a.name, b.name, na, nb, p)
+    return Versus(a, b, na, nb, p, f"{says}: of {len(a):,} rows, {counts}")
 
 # %% ../nbs/11_measure.ipynb #f417fdb5
 def holm(
@@ -216,16 +232,21 @@ def holm(
     res[order] = np.minimum(1, np.maximum.accumulate(ps[order]*np.arange(len(ps), 0, -1)))
     return res
 
+def _versus_row(v):
+    a,b,_ = v.losses
+    return dict(a=v.a.name, b=v.b.name, rows=len(v.a), a_only=v.a_only, b_only=v.b_only,
+                difference=(v.b_only-v.a_only)/len(v.a), least=v.least, log_loss=b-a, p=v.p)
+
 def versus_table(
     *os, # `Run`s or their directories, Learners or `Preds`, two or more
 )->pd.DataFrame: # A row a pair: a, b, rows, a_only, b_only, difference, least, log_loss, p, p_holm, text
     "Each pair compared on the rows that neither was trained on, the clearest first"
     ps = [read_preds(o) for o in os]
     vs = [versus(a, b) for a,b in combinations(ps, 2)]
-    df = pd.DataFrame([dict(a=v.a.name, b=v.b.name, rows=len(v.a), a_only=v.a_only, b_only=v.b_only, difference=(v.b_only-v.a_only)/len(v.a), least=v.least,
-                            log_loss=v.losses[1]-v.losses[0], p=v.p) for v in vs])
+    df = pd.DataFrame([_versus_row(v) for v in vs])
     df['p_holm'] = holm(df.p)
-    df['text'] = [f'{b if d>0 else a} beats {a if d>0 else b}' if p<.05 else 'no evidence' for a,b,d,p in df[['a','b','difference','p_holm']].to_numpy()]
+    wins = [(b,a) if d>0 else (a,b) for a,b,d in zip(df.a, df.b, df.difference)]
+    df['text'] = [f'{a} beats {b}' if p<.05 else 'no evidence' for (a,b),p in zip(wins, df.p_holm)]
     return df.sort_values('p', kind='stable', ignore_index=True)
 
 # %% ../nbs/11_measure.ipynb #ae982762
@@ -234,7 +255,9 @@ def _run_dirs(path):
     if not Path(path).is_dir(): raise RunError(f"{path} is no folder: say where the runs are")
     for d,dirs,files in os.walk(path):
         dirs[:] = sorted(o for o in dirs if o[0]!='.' and not os.path.islink(os.path.join(d, o)))
-        if 'metrics.json' in files+dirs or 'predictions.npz' in files or 'checkpoint' in dirs: dirs[:] = []; yield Run(d)
+        if {'metrics.json','predictions.npz','checkpoint'}&{*files, *dirs}:
+            dirs[:] = []
+            yield Run(d)
 
 def _run_row(run):
     "What `list_runs` says of `run`"
@@ -242,17 +265,19 @@ def _run_row(run):
     p,seconds,data = run.predictions(),m.get('seconds') or {},m['data']
     k,n = int(p.hits.sum()),len(p)
     low,high = wilson(k, n)
-    return dict(accuracy=k/n, low=low, high=high, log_loss=p.log_loss, rows=n, test_score=m.get('test_score'), recipe=m['recipe'], arch=m['arch'],
-                seconds=seconds.get('total'), data=data.get('name'), date=m.get('date'), note='')
+    return dict(accuracy=k/n, low=low, high=high, log_loss=p.log_loss, rows=n, test_score=m.get('test_score'),
+                recipe=m['recipe'], arch=m['arch'], seconds=seconds.get('total'), data=data.get('name'),
+                date=m.get('date'), note='')
+
+_columns = ['run','accuracy','low','high','log_loss','rows','test_score','recipe','arch','seconds','data','date','note']
 
 def list_runs(
     path='runs', # Folder that holds runs, at whatever depth
-)->pd.DataFrame: # A row a run: run, accuracy, low, high (95 %), log_loss, rows, test_score, recipe, arch, seconds, data, date, note
+)->pd.DataFrame: # A row a run; `low` and `high` are the 95 % interval
     "The runs below `path`, best first; damaged and unfinished ones last, with what is wrong in `note`"
-    cols = 'run accuracy low high log_loss rows test_score recipe arch seconds data date note'.split()
     rows = []
     for run in _run_dirs(path):
         try: rows.append(dict(_run_row(run), run=str(run)))
         except RunError as e: rows.append(dict(run=str(run), note=str(e).removeprefix(f'{run} is no finished run: ')))
-    df = pd.DataFrame(rows, columns=cols)
+    df = pd.DataFrame(rows, columns=_columns)
     return df.sort_values(['accuracy','log_loss','run'], ascending=[False,True,True], ignore_index=True)

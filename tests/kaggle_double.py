@@ -260,6 +260,11 @@ class Double:
         d = self.dataset(r)
         return dict(datasetFiles=[dict(name=n, totalBytes=len(b)) for n,b in d['versions'][-1].items()])
 
+    def on_GetDatasetMetadata(self, r):
+        "datasets.DatasetApiService"
+        d = self.dataset(r)
+        return dict(info=dict(title='digitfast-wheel', ownerUser=r['ownerSlug'], isPrivate=d['private']))
+
     def on_StartBlobUpload(self, r):
         "blobs.BlobApiService"
         if r.get('type')!='DATASET': raise Refuse(400, 'unknown type of blob')

@@ -96,7 +96,7 @@ def test_an_interrupted_ensemble_goes_on_where_it_was(at, trio, tiny, tmp_path):
     seen,out = [],tmp_path/'run'
     n = []
     with pytest.raises(Stop): run(tiny, out, tick=lambda i,of: (n.append(of), tick(i, of)))
-    with pytest.raises(RunError, match='--resume'): run(tiny, out)
+    with pytest.raises(RunError, match='resume=True'): run(tiny, out)
     with pytest.raises(RunError, match='seed 42, not 1'): run(tiny, out, resume=True, seed=1)
     run(tiny, out, resume=True, tick=end)
     assert sub(out)==sub(trio) and not list(out.rglob('*checkpoint*'))
@@ -156,7 +156,7 @@ def test_runs_that_do_not_belong_together(trio, tiny, tiny_run, tmp_path):
 
 def test_no_row_that_all_hold_out(tiny, tiny_run, tmp_path):
     df,rows = read_csvs(tiny).train,set(arrays(tiny_run[0]/'predictions.npz')['valid_rows'].tolist())
-    seed = next(s for s in range(1000) if not rows&set(digit_splitter('stratified', .2, s)(df)[1]))
+    seed = next(s for s in range(1000) if not rows&set(Recipe(valid_pct=.2, split_seed=s).held_out(df).tolist()))
     other = train(tiny, out=tmp_path/'other', say=quiet, split_seed=seed, **TINY)
     with pytest.raises(RunError, match='no row that none'): ensemble([tiny_run[0],other], tmp_path/'joined', say=quiet)
 

@@ -178,6 +178,36 @@ def test_json_with_a_bad_field(name, folder):
     changes,says = FIELDS[name]
     refused(put(folder, **changes), *([says] if says else []))
 
+@pytest.mark.parametrize('kwargs,says', [
+    (dict(chs=[0,0]), 'has no numbers'),
+    (dict(chs=[3,0]), 'has no numbers'),
+    (dict(chs=[]), "can't be built"),
+    (dict(chs=[10**400]), "can't be built"),
+    (dict(chs=[2**62]), "can't be built"),
+], ids=range(5))
+def test_arguments_whose_weights_match(kwargs, says, folder):
+    "The file holds just the weights that absurd arguments ask for"
+    from digitfast.models import create_model
+    try: sd = create_model('stride2', 3, 8, **kwargs).state_dict()
+    except Exception: sd = dict(x=torch.zeros(1))
+    put(folder, arch='stride2', arch_kwargs=kwargs)
+    weights(folder, sd)
+    refused(folder, says)
+
+def test_strides_of_none(folder):
+    "What only shows when the net runs"
+    from digitfast.models import create_model
+    kwargs = dict(chs=[3], ks=[3], strides=[1], ps=0.)
+    sd = create_model('small', 3, 8, **kwargs).state_dict()
+    put(folder, arch='small', arch_kwargs={**kwargs, 'ps':.5})
+    weights(folder, sd)
+    load_net(folder, 'cpu')
+    weights(folder, {k:v*float('nan') if v.is_floating_point() else v for k,v in sd.items()})
+    refused(folder, 'gives no numbers')
+
+@pytest.mark.parametrize('n', [5_000, 300])
+def test_long_paths(n, tmp_path): refused(tmp_path/('x'*n), 'no model at')
+
 @pytest.mark.parametrize('classes', [['1','2','3'], [' a','b ','c'], ['','x','y'], ['nan','1e3','x']])
 def test_text_classes_that_look_like_something_else(classes, folder):
     "They load as they are or are refused: never another class than the one that was saved"

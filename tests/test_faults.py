@@ -6,7 +6,7 @@ import builtins, errno, hashlib, io, itertools, json, os, random, resource, shut
 from contextlib import contextmanager
 from pathlib import Path
 import numpy as np, pandas as pd, pytest, torch
-from digitfast import cli, recipe, train as run
+from digitfast import cli, job, recipe, train as run
 from digitfast.core import write_file
 from digitfast.recipe import Recipe
 from digitfast.core import RunError
@@ -20,7 +20,7 @@ RECIPE = Recipe(arch='stride2', bs=16, epochs=2, valid_pct=.2, affine=dict(shift
 def plain_report():
     "A report without pictures, which take most of so short a run's time; its bytes go the same way"
     with pytest.MonkeyPatch.context() as m:
-        m.setattr(run, 'write_report', lambda out: write_file(out/'report.html', '<html></html>'))
+        m.setattr(job, 'write_report', lambda out: write_file(out/'report.html', '<html></html>'))
         m.setitem(recipe.recipes, 'faults', RECIPE)
         yield
 

@@ -384,6 +384,8 @@ def test_score_out_of_reach(kg, sub):
 
 # -- publishing
 
+PNG = b'\x89PNG\r\n\x1a\n of a seven'
+
 def a_notebook(*cells, path='first_look.ipynb', **meta):
     cells = cells or [('markdown','# A first look\n\n> at digits'), ('code','#| default_exp x'), ('code','#| hide\nassert 0'), ('code','#| echo: false\n#|label: f\nimport digitfast'),
                       ('code','#| eval: false\nraise Exception'), ('code','%%time\n#| export\n\n1+1'), ('code','# | exports\n# a comment\n2'), ('raw','---\na: b\n---')]
@@ -393,12 +395,12 @@ def a_notebook(*cells, path='first_look.ipynb', **meta):
     return path
 
 def test_links_that_lead_nowhere_on_kaggle_become_text_and_pictures_come_along(home):
-    Path('7.png').write_bytes(b'png')
+    Path('7.png').write_bytes(PNG)
     nb = a_notebook(('markdown','See [by hand](01_by_hand.ipynb#sgd), [the data](../README.md), [fastai](https://docs.fast.ai), [above](#up), ![a 7](7.png), ![an 8](8.png) and ![a 9](attachment:9.png)'),
                     ('code','x[0](1)'))
     a,b = pb.kernel_nb(nb).cells
     assert a.source=='See by hand, the data, [fastai](https://docs.fast.ai), [above](#up), ![a 7](attachment:7.png), an 8 and ![a 9](attachment:9.png)'
-    assert a.attachments=={'7.png':{'image/png':'cG5n'}} and b.source=='x[0](1)' and 'attachments' not in b
+    assert a.attachments=={'7.png':{'image/png':base64.b64encode(PNG).decode()}} and b.source=='x[0](1)' and 'attachments' not in b
 
 def test_code_in_text_stays_and_only_pictures_come_along(home):
     "A notebook of a stranger that names a file with a token does not get it published"
@@ -412,6 +414,59 @@ def test_code_in_text_stays_and_only_pictures_come_along(home):
     nb['cells'][0]['attachments'] = ['nonsense']
     Path('odd.ipynb').write_text(json.dumps(nb))
     assert 'attachments' not in pb.kernel_nb('odd.ipynb').cells[0]
+
+def pictures(files, src):
+    "What becomes of the pictures that a notebook names, where `files` are made: the source, the attachments, what is said"
+    for name,f in files.items():
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        if isinstance(f, bytes): Path(name).write_bytes(f)
+        else: f(Path(name))
+    said = []
+    c,_ = pb.kernel_nb(a_notebook(('markdown', src), ('code','1')), said.append).cells
+    return c.source, {k:base64.b64decode(next(iter(v.values()))) for k,v in c.get('attachments', {}).items()}, said
+
+KINDS_OF_PICTURES = dict(png=b'\x89PNG\r\n\x1a\n..', jpg=b'\xff\xd8\xff\xe0..', gif=b'GIF89a..', webp=b'RIFF\0\0\0\0WEBP..')
+@pytest.mark.parametrize('kind', KINDS_OF_PICTURES)
+def test_a_picture_is_what_its_bytes_are(home, kind):
+    b = KINDS_OF_PICTURES[kind]
+    src,att,said = pictures({'img/a b.'+kind: b}, f'![a](img/a%20b.{kind})')
+    assert src==f'![a](attachment:img-a%20b.{kind})' and list(att.values())==[b] and len(said)==1 and f'a%20b.{kind} comes along' in said[0]
+
+def link_to(target): return lambda p: p.symlink_to(target)
+SECRET = b'{"username":"ada","key":"fedcba9876543210"}'
+OUTSIDE = dict(
+    a_link=({'fig.png': link_to('../home/secret.png')}, '![f](fig.png)'),
+    a_link_to_the_token=({'fig.png': link_to('../home/kaggle.json')}, '![f](fig.png)'),
+    a_link_within=({'7.png': b'', 'fig.png': link_to('7.png')}, '![f](fig.png)'),
+    a_folder_that_is_a_link=({'img': link_to('../home')}, '![f](img/secret.png)'),
+    above=({}, '![f](../home/secret.png)'),
+    above_and_back=({}, '![f](x/../../home/secret.png)'),
+    above_quoted=({}, '![f](%2e%2e/home/secret.png)'),
+    absolute=({}, '![f]({home}/secret.png)'),
+    a_file_url=({}, '![f](/../{home}/secret.png)'),
+    a_text=({'fig.png': SECRET}, '![f](fig.png)'),
+    a_page=({'fig.svg': b'<svg/>'}, '![f](fig.svg)'),
+    a_pipe=({'fig.png': lambda p: os.mkfifo(p)}, '![f](fig.png)'),
+    a_device=({'fig.png': link_to('/dev/zero')}, '![f](fig.png)'),
+    a_folder=({'fig.png': lambda p: p.mkdir()}, '![f](fig.png)'),
+    too_large=({'fig.png': b'\x89PNG\r\n\x1a\n'+b'.'*10**6}, '![f](fig.png)'),
+    nothing=({}, '![f](gone.png)'),
+    a_nul=({}, '![f](a%00b.png)'),
+    a_long_name=({}, '![f]('+'x'*5000+'.png)'))
+@pytest.mark.parametrize('name', OUTSIDE)
+def test_what_is_no_picture_below_the_notebook_stays_behind(home, name):
+    "And it is said"
+    (home/'secret.png').write_bytes(PNG+SECRET)
+    (home/'kaggle.json').write_bytes(SECRET)
+    files,src = OUTSIDE[name]
+    src,att,said = pictures(files, src.format(home=home))
+    assert src=='f' and not att and len(said)==1 and 'stays behind' in said[0] and len(said[0])<300
+
+def test_pictures_are_named_in_the_dry_run(home, capsys):
+    Path('7.png').write_bytes(PNG)
+    pb.publish_kernel(a_notebook(('markdown','![a](7.png) ![b](../8.png)'), ('code','1')), USER, title='Pictures', dry_run='out')
+    out = capsys.readouterr().out
+    assert f'7.png comes along ({len(PNG)} bytes)' in out and '../8.png stays behind' in out
 
 REF = f'{USER}/digitfast-wheel'
 
@@ -437,6 +492,29 @@ def test_publish_as_asked(kg):
     r = kg.kernels[f'{USER}/linear-y-mx-b']['request']
     assert r['isPrivate'] is False and r['enableGpu'] and r['enableInternet'] and r['machineShape']=='NvidiaTeslaT4'
     assert not r.get('competitionDataSources') and not r.get('datasetDataSources') and not kg.datasets  # it does without digitfast
+
+def test_a_public_kernel_has_a_public_dataset(kg, capfd):
+    "So that whoever forks it can install digitfast"
+    pb.publish_kernel(a_notebook(), USER, public=True)
+    out = capfd.readouterr().out
+    assert not kg.datasets[REF]['private'] and 'public dataset' in out and 'warning' not in out
+
+def test_a_private_dataset_of_a_public_kernel_is_said(kg, capfd):
+    pb.publish_kernel(a_notebook(), USER)
+    assert kg.datasets[REF]['private'] and 'warning' not in capfd.readouterr().out
+    pb.publish_kernel(a_notebook(), USER, public=True)
+    out = capfd.readouterr().out
+    assert 'warning: the kernel is public' in out and f'datasets/{REF}/settings' in out
+    kg.fail('GetDatasetMetadata', 500, times=9)
+    dk.patience,old = 0,dk.patience
+    try: pb.publish_kernel(a_notebook(), USER, public=True)
+    finally: dk.patience = old
+    assert 'warning: the kernel is public' in capfd.readouterr().out   # it could not be found out
+
+@pytest.mark.parametrize('pin,want', [(None,None), ('original','original'), ('latest','latest')])
+def test_docker_image(kg, pin, want):
+    pb.publish_kernel(a_notebook(), USER, docker_image_pinning_type=pin)
+    assert kg.kernels[f'{USER}/a-first-look']['request'].get('dockerImagePinningType')==want
 
 @pytest.mark.parametrize('head,path,want', [('# `MLPs`','04_mlps.ipynb','04-mlps'), ('# '+'x'*51,'04_mlps.ipynb','04-mlps'), ('## no title','04_mlps.ipynb','04-mlps'), ('# `Learner`','x.ipynb','learner')])
 def test_title_of_the_notebook(home, head, path, want):
@@ -525,7 +603,7 @@ def test_not_your_name(kg):
     assert not kg.asked('SaveKernel') and not kg.datasets
 
 @pytest.mark.parametrize('kw,match', [(dict(title='Look'), '5 to 50'), (dict(title='x'*51), '5 to 50'), (dict(title='?????'), 'address'), (dict(title='a ... b'), 'address'),
-                                      (dict(user='a/b'), 'no Kaggle user'), (dict(user=''), 'no Kaggle user'), (dict(competition='c/d'), 'no competition')])
+                                      (dict(docker_image_pinning_type='newest'), 'expected original or latest'), (dict(user='a/b'), 'no Kaggle user'), (dict(user=''), 'no Kaggle user'), (dict(competition='c/d'), 'no competition')])
 def test_metadata_refused(kg, kw, match):
     with fails(match): pb.publish_kernel(a_notebook(), **(dict(user=USER)|kw))
     assert not kg.calls
@@ -561,6 +639,16 @@ def test_wheel_installs(tmp_path):
     again = subprocess.run([sys.executable, '-c', 'from digitfast.publish import mk_wheel; print(mk_wheel("."))'], cwd=tmp_path, env=os.environ|dict(PYTHONPATH=str(tmp_path/'t')),
                            capture_output=True, text=True, check=True).stdout.strip()
     assert (tmp_path/again).name==whl.name  # made from the installed copy, it is the same
+
+def test_wheel_has_the_installed_distributions_metadata(tmp_path):
+    from importlib import metadata
+    d = metadata.distribution('digitfast')
+    if d.version!=digitfast.__version__: pytest.skip('another version is installed')
+    with zipfile.ZipFile(pb.mk_wheel(tmp_path)) as z:
+        info = f'digitfast-{digitfast.__version__}.dist-info/'
+        assert z.read(info+'METADATA').decode()==d.read_text('METADATA') and b'Requires-Dist: fastai' in z.read(info+'METADATA')
+        assert z.read(info+'entry_points.txt').decode()==d.read_text('entry_points.txt')
+        assert b'Apache License' in z.read(info+'licenses/LICENSE')
 
 def test_import_needs_no_client():
     "A kernel has no fastkaggle: importing the module, and making a kernel of a notebook there, do without"

@@ -122,7 +122,7 @@ def test_fashion_layout(tmp_path):
     one = lambda df: df.rename(columns={f'pixel{i}':f'pixel{i+1}' for i in range(64)})
     for k,seed,n in ('train',0,60),('test',1,20): one(digits(n, seed=seed)).to_csv(tmp_path/'f'/f'fashion-mnist_{k}.csv', index=False)
     sub,lines,_ = submission_of(tmp_path/'f', tmp_path)
-    assert list(sub.columns)==['ImageId','Label'] and sub.ImageId.tolist()==[str(i) for i in range(1,21)] and any('labels in it are ignored' in o for o in lines)
+    assert list(sub.columns)==['ImageId','Label'] and sub.ImageId.tolist()==[str(i) for i in range(1,21)] and any('20 labelled test rows' in o for o in lines)
 
 @pytest.mark.parametrize('kw', [dict(side=40), dict(classes=['ka','ki','ku']), dict(classes=['<b>','a,b','"q"']), dict(prefix='p')], ids='40 text odd prefix'.split())
 def test_other_sides_and_classes(kw, tmp_path):
@@ -279,12 +279,13 @@ def test_resume_restores_the_random_states_of_python_and_numpy(big_tiny, tmp_pat
 
 def test_interrupted_after_training(big_tiny, whole, tmp_path, monkeypatch):
     "Everything after the last epoch can be done again from its checkpoint"
-    import digitfast.train as R
-    for name in 'predict_rows','save_net','predict_test','save_submission','_npz','versions':
+    from digitfast import job as J, rundir, train as R
+    for where,name in ((R,'predict_rows'), (J,'save_net'), (R,'predict_test'), (J,'save_submission'), (rundir.Run,'save_predictions'),
+                       (J,'versions')):
         out = tmp_path/name
         with monkeypatch.context() as m:
             def stop(*a, **k): raise Stop("stopped by the test")
-            m.setattr(R, name, stop)
+            m.setattr(where, name, stop)
             with pytest.raises(Stop): hard(big_tiny, out)
         assert not (out/'metrics.json').exists() and (out/'checkpoint').is_dir()
         assert outcome(hard(big_tiny, out, resume=True))==whole('adamw'), name
@@ -371,7 +372,7 @@ def test_finished_run_is_refused(tiny, tiny_run):
 
 def test_unfinished_run_is_refused_without_resume(big_tiny, unfinished):
     was = files(unfinished)
-    refused('unfinished', '--resume', data=big_tiny, out=unfinished)
+    refused('unfinished', 'resume=True', data=big_tiny, out=unfinished)
     assert files(unfinished)==was
 
 def test_directory_in_use_for_something_else_is_refused(tiny, tmp_path):
@@ -425,7 +426,7 @@ def test_another_process_is_refused(tiny, tmp_path):
 # ---- training that goes wrong
 
 def test_loss_that_is_no_number(tiny, tmp_path):
-    lines = refused('--lr', '1e+09', 'epoch 0', data=tiny, out=tmp_path/'r', lr=1e9, arch='fastbook', opt='sgd', sched='flat')
+    lines = refused('lower lr', '1e+09', 'epoch 0', data=tiny, out=tmp_path/'r', lr=1e9, arch='fastbook', opt='sgd', sched='flat')
     assert not (tmp_path/'r'/'submission.csv').exists()
 
 def test_loss_that_is_no_number_later_keeps_the_checkpoint(tiny, tmp_path, monkeypatch):
@@ -435,7 +436,7 @@ def test_loss_that_is_no_number_later_keeps_the_checkpoint(tiny, tmp_path, monke
         if i==5: [p.data.fill_(float('nan')) for p in made[-1].model.parameters()]
     with monkeypatch.context() as m:
         m.setattr(Recipe, 'learner', keep)
-        refused('nan', 'epoch 1', 'checkpoint', '--lr', data=tiny, out=tmp_path/'r', tick=spoil)
+        refused('nan', 'epoch 1', 'checkpoint', 'lower lr', data=tiny, out=tmp_path/'r', tick=spoil)
     ck = read_checkpoint(tmp_path/'r'/'checkpoint')
     assert ck['epoch']==0 and names(run(tiny, tmp_path/'r', resume=True))==DONE
 
@@ -503,11 +504,11 @@ def test_predict_gives_the_runs_submission(tiny_run, tmp_path):
     f = predict_csv(tiny_run[0], out=tmp_path/'s.csv', device='cpu', say=lines.append)
     assert f.read_bytes()==(tiny_run[0]/'submission.csv').read_bytes() and any('canary' in o for o in lines) and any(str(f) in o for o in lines)
 
-def test_predict_other_data_says_that_no_canary_flies(tiny_run, tmp_path):
+def test_predict_other_data_flies_the_canary_from_the_pictures_that_the_run_kept(tiny_run, tmp_path):
     lines = []
     csvs(tmp_path/'o', n=90, test=digits(30, seed=5).drop(columns='label'))
     f = predict_csv(tiny_run[0], tmp_path/'o', tmp_path/'s.csv', device='cpu', say=lines.append)
-    assert len(pd.read_csv(f))==30 and any('no canary' in o for o in lines)
+    assert len(pd.read_csv(f))==30 and any('other CSVs' in o for o in lines) and any(o.startswith('canary: 12 ') for o in lines)
     labels = digits(30, seed=5).label
     want = predict_rows(load_net(tiny_run[0], device='cpu'), digits(30, seed=5)).argmax(1)
     assert pd.read_csv(f).Label.tolist()==want.tolist()

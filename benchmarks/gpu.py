@@ -1,0 +1,242 @@
+"""What a GPU is worth: the tests that need one, and seconds of training, under fastai's Learner and by hand.
+
+    python benchmarks/gpu.py digit-recognizer.zip
+
+Each with the step as one graph and without. Parts that are not begun within `--limit` seconds are left out, and say so.
+On the clock are steps and, where a step is one graph, its capture; validation is not, unless a row says so.
+`--device cpu` tries the script itself, without graphs; nothing is saved then."""
+from _common import fold, parse, parser, save, tensors
+import json, subprocess, sys, tempfile, time, warnings
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+import numpy as np
+
+REPO = Path(__file__).resolve().parent.parent
+
+def clock(device):
+    "Seconds, once all that was asked of the device is done"
+    import torch
+    if device.type=='cuda': torch.cuda.synchronize()
+    return time.perf_counter()
+
+def epochs_of(learn, fit):
+    "Train `learn` by `fit(callback)`: (seconds, steps, accuracy) at the end of each epoch, validation not on the clock"
+    from fastai.callback.core import Callback
+    class Mark(Callback):
+        graph_safe,order = True,90
+        def before_fit(self): self.rows,self.spent,self.n = [],0.,0
+        def before_train(self): self.t = clock(self.dls.device)
+        def after_train(self): self.spent,self.n = self.spent+clock(self.dls.device)-self.t,self.n+self.learn.n_iter
+        def after_epoch(self): self.rows.append((self.spent, self.n, float(self.recorder.log[-1])))
+    mark = Mark()
+    with learn.no_bar(), learn.no_logging(): fit(mark)
+    return mark.rows
+
+def trained(recipe, df, val, device, graph, seed=0):
+    "A seeded training of `recipe`: (its Learner, what `epochs_of` says)"
+    from digitfast.learner import seed_all
+    dls = recipe.dls(df, device=device, **({} if val is None else dict(valid=val)))
+    seed_all(seed, dls)
+    learn = recipe.learner(dls, graph=graph)
+    learn.recorder.add_time = False
+    return learn, epochs_of(learn, lambda mark: recipe.fit(learn, cbs=mark))
+
+class Bare:
+    "The net, batches, augmentation, loss and optimiser of a recipe, by hand: `step` trains on the rows `self.rows`"
+    def __init__(self, recipe, df, val, device):
+        import torch
+        from fastai.torch_core import TensorImage
+        from digitfast.device import best_precision
+        from digitfast.models import create_model
+        self.recipe,self.dls,self.device = recipe,recipe.dls(df, valid=val, device=device),device
+        self.x,self.y = (o.as_subclass(torch.Tensor) for o in self.dls.train.tensors)
+        self.model = create_model(recipe.arch, len(self.dls.vocab), self.dls.side, **recipe.arch_kwargs)
+        self.model.to(device, memory_format=torch.channels_last)
+        lr = torch.tensor(recipe.lr, device=device) if device.type=='cuda' else recipe.lr
+        self.opt = torch.optim.AdamW(self.model.parameters(), lr=lr, betas=(.95,.99), eps=1e-5, fused=True,
+                                     weight_decay=recipe.wd)
+        self.aug = [f for f in self.dls.train.after_batch.fs if type(f).__module__=='digitfast.learner']
+        self.image,self.bf16 = TensorImage,best_precision('auto', device, recipe.precision)=='bf16'
+        self.rows = torch.arange(recipe.bs, device=device)
+
+    def step(self):
+        import torch, torch.nn.functional as F
+        mean,std = self.dls.stats
+        x = self.x.index_select(0, self.rows).float().div_(255)
+        for f in self.aug: x = f(self.image(x), split_idx=0).as_subclass(torch.Tensor)
+        with torch.autocast(self.device.type, torch.bfloat16, cache_enabled=False) if self.bf16 else nullcontext():
+            p = self.model(x.sub_(mean).div_(std))
+        loss = F.cross_entropy(p.float(), self.y.index_select(0, self.rows), label_smoothing=self.recipe.smooth)
+        loss.backward()
+        self.opt.step()
+        self.opt.zero_grad()
+        return (loss.detach(),)
+
+    def seconds(self, graph):
+        "Seconds of a step, over many"
+        import torch
+        n = 200 if self.device.type=='cuda' else 5
+        from digitfast.graph import captures
+        for _ in range(5): self.step()
+        step = captures[self.device.type](self.step)[1] if graph else self.step
+        rows = torch.randint(len(self.x), (n+20, self.recipe.bs), device=self.device)
+        for i,b in enumerate(rows):
+            if i==20: t = clock(self.device)
+            self.rows.copy_(b)
+            step()
+        return (clock(self.device)-t)/n
+
+def mnist_fast(df, trn, val, device, epochs=1):
+    "tuomaso/train_mnist_fast, notebook 8, rewritten from its description: (seconds, accuracy)"
+    import torch, torch.nn.functional as F
+    from torch import nn
+    (x,y),(xv,yv) = ([o.to(device) for o in tensors(df.iloc[i])] for i in (trn,val))
+    x,xv = (o.float().div_(255).sub_(.1307).div_(.3081) for o in (x,xv))
+    convs = nn.Conv2d(1, 24, 5), nn.MaxPool2d(2), nn.ReLU(), nn.Conv2d(24, 32, 3), nn.MaxPool2d(2), nn.ReLU()
+    head = nn.Flatten(), nn.Linear(800, 256), nn.ReLU(), nn.Linear(256, 10), nn.LogSoftmax(1)
+    model = nn.Sequential(*convs, *head).to(device)
+    opt = torch.optim.Adam(model.parameters(), lr=1e-2, betas=(.7,.9))
+    n = epochs*((len(x)-1)//256+1)
+    sched = torch.optim.lr_scheduler.OneCycleLR(opt, 1e-2, total_steps=n, cycle_momentum=False)
+    t = clock(device)
+    for xb,yb in (b for _ in range(epochs) for b in zip(x.split(256), y.split(256))):
+        opt.zero_grad()
+        F.nll_loss(model(xb), yb).backward()
+        opt.step()
+        sched.step()
+    t = clock(device)-t
+    with torch.no_grad(): ps = torch.cat([model(o) for o in xv.split(2000)])
+    return t, (ps.argmax(1)==yv).float().mean().item()
+
+def stock(df, trn, val, device):
+    "fastbook's chapter 13, an epoch of it: (seconds with its validation, accuracy)"
+    import torch.nn.functional as F
+    from torch import nn
+    from fastai.vision.all import Learner, accuracy
+    from loading import stock_fastai
+    x = df.iloc[:,1:].to_numpy(np.uint8).reshape(len(df), 28, 28)
+    dls = stock_fastai(df, lambda r: x[r.name], 512, splitter=lambda o: (trn, val))
+    dls.to(device)
+    def conv(ni, nf, ks=3): return nn.Conv2d(ni, nf, ks, 2, ks//2), nn.ReLU(), nn.BatchNorm2d(nf)
+    layers = [o for a,b,k in ((1,8,5), (8,16,3), (16,32,3), (32,64,3)) for o in conv(a, b, k)]
+    model = nn.Sequential(*layers, nn.Conv2d(64, 10, 3, 2, 1), nn.BatchNorm2d(10), nn.Flatten())
+    learn = Learner(dls, model, loss_func=F.cross_entropy, metrics=accuracy)
+    t = clock(device)
+    with learn.no_bar(), learn.no_logging(): learn.fit_one_cycle(1, .06)
+    return clock(device)-t, float(learn.recorder.log[3])
+
+def cuda_tests():
+    "(seconds, passed, failed) of the tests that need a GPU"
+    t = time.perf_counter()
+    with tempfile.TemporaryDirectory() as d:
+        args = '-o', 'addopts=', '-q', '-m', 'cuda', f'--junitxml={d}/o.xml', 'tests'
+        subprocess.run([sys.executable, '-m', 'pytest', *args], cwd=REPO)
+        import xml.etree.ElementTree as ET
+        cases = list(ET.parse(f'{d}/o.xml').iter('testcase'))
+    bad = sum(o.find('failure') is not None or o.find('error') is not None for o in cases)
+    return time.perf_counter()-t, sum(o.find('skipped') is None for o in cases)-bad, bad
+
+def command(data, device):
+    "Seconds of `digitfast train DATA`, from the start of the process to its end, and those of its training"
+    with tempfile.TemporaryDirectory() as d:
+        t = time.perf_counter()
+        words = 'train', data, '--device', device, '--out', f'{d}/run', '--quiet'
+        subprocess.run([sys.executable, '-m', 'digitfast', *words], check=True, stdout=subprocess.DEVNULL)
+        return time.perf_counter()-t, json.loads(Path(d, 'run', 'metrics.json').read_text())['seconds']['train']
+
+class Bench:
+    "The parts, in the order of what is most wanted; each adds rows"
+    def __init__(self, args, df, device):
+        self.args,self.df,self.device,self.rows,self.t0 = args,df,device,[],time.perf_counter()
+        self.trn,self.val = fold(df)
+        self.modes = dict(eager=False, **(dict(graph=True) if device.type=='cuda' else {}))
+
+    def row(self, what, **kw):
+        self.rows.append(dict(what=what, **kw))
+        words = (f'{k}={v:.4g}' if isinstance(v, float) else f'{k}={v}' for k,v in self.rows[-1].items())
+        print('  '.join(words), flush=True)
+
+    def steps(self):
+        from digitfast.recipe import recipes
+        for k in ('quick','single'):
+            r = replace(recipes[k], epochs=2)
+            for mode,graph in self.modes.items():
+                learn,((s0,n0,_),(s1,n1,_)) = trained(r, self.df, self.val, self.device, graph)
+                self.row('step', system=f'{k}, Learner', mode=mode, seconds=(s1-s0)/(n1-n0), graphed=learn.graphed)
+            for mode,graph in self.modes.items():
+                bare = Bare(r, self.df, self.val, self.device)
+                self.row('step', system=f'{k}, bare', mode=mode, seconds=bare.seconds(graph))
+
+    def quick(self):
+        from digitfast.recipe import recipes
+        for mode,graph in self.modes.items():
+            for seed in range(self.args.seeds):
+                learn,rows = trained(recipes['quick'], self.df, self.val, self.device, graph, seed)
+                at = next((s for s,_,a in rows if a>=.99), None)
+                self.row('quick', system='digitfast quick', mode=mode, seed=seed, seconds=rows[-1][0], to_99=at,
+                         accuracy=rows[-1][2], graphed=learn.graphed)
+
+    def single(self):
+        from digitfast.recipe import recipes
+        from digitfast.predict import predict_rows
+        r = recipes['single']
+        learn,rows = trained(r, self.df, None, self.device, True)
+        self.row('single', system='digitfast single', seconds=rows[-1][0], accuracy=rows[-1][2], graphed=learn.graphed)
+        test = self.df.drop(columns='label')
+        test = test.iloc[np.arange(28_000)%len(test)]
+        for tta in (0,r.tta):
+            t = clock(self.device)
+            predict_rows(learn, test, tta)
+            self.row('predict', system=f'28,000 rows, {(2*tta+1)**2} views', seconds=clock(self.device)-t)
+
+    def members(self):
+        from digitfast.recipe import recipes
+        for k in range(self.args.members):
+            if self.late(): return print(f'members {k} and on: left out', flush=True)
+            r = recipes['ensemble'].member(k)
+            learn,rows = trained(r, self.df, r.unseen(self.df, k), self.device, True, k)
+            self.row('member', system=f'member {k}, {r.arch}', seconds=rows[-1][0], accuracy=rows[-1][2],
+                     graphed=learn.graphed)
+
+    def rivals(self):
+        for seed in range(self.args.seeds):
+            s,a = mnist_fast(self.df, self.trn, self.val, self.device)
+            self.row('rival', system='train_mnist_fast, 1 epoch', seed=seed, seconds=s, accuracy=a)
+        s,a = stock(self.df, self.trn, self.val, self.device)
+        self.row('rival', system='stock fastai, fastbook, 1 epoch', seconds=s, accuracy=a)
+
+    def commands(self):
+        for device in dict.fromkeys((str(self.device), 'cpu')):
+            s,train = command(self.args.data, device)
+            self.row('command', system=f'digitfast train, {device}', seconds=s, less_training=s-train)
+
+    def tests(self):
+        s,passed,failed = cuda_tests()
+        self.row('tests', system='pytest -m cuda', seconds=s, passed=passed, failed=failed)
+
+    def late(self): return time.perf_counter()-self.t0>self.args.limit
+
+if __name__=='__main__':
+    parts = 'steps','quick','single','tests','members','commands','rivals'
+    p = parser(__doc__)
+    p.add_argument('--device', default='cuda')
+    p.add_argument('--only', action='append', choices=parts, help='a part; all if left out')
+    p.add_argument('--seeds', type=int, default=3, help='trainings of quick and of the rivals')
+    p.add_argument('--members', type=int, default=10, help='members of ensemble to train')
+    p.add_argument('--rows', type=int, help='rows of the training CSV; all if left out')
+    p.add_argument('--limit', type=float, default=200, help='seconds after which no part is begun')
+    args = parse(p)
+    warnings.simplefilter('ignore')
+    import torch
+    from digitfast.device import digit_device
+    from digitfast.read import read_csvs
+    device = digit_device(args.device)
+    df = read_csvs(args.data).train.iloc[:args.rows].reset_index(drop=True)
+    torch.optim.Adam([torch.ones(1)]) # the first optimiser imports much, which is not on the clock
+    bench = Bench(args, df, device)
+    for k in args.only or parts:
+        if bench.late(): print(f'{k}: left out', flush=True); continue
+        try: getattr(bench, k)()
+        except Exception as e: bench.row(k, error=f'{type(e).__name__}: {e}'[:200]) # the other parts are still wanted
+    if device.type=='cuda': save('gpu', [dict(card=torch.cuda.get_device_name(device), **o) for o in bench.rows], args)

@@ -1,0 +1,372 @@
+"`save_run`, what `train` takes beside a recipe, folds, `--config`, `--set`, `--import`, `--drop`, labelled test rows: what a practitioner does on the second day."
+import json, os, shutil, sys
+from dataclasses import replace
+from pathlib import Path
+import numpy as np, pandas as pd, pytest, torch
+from torch import nn
+from fastai.vision.all import (Adam, Callback, CategoryBlock, ColReader, CrossEntropyLossFlat, CSVLogger, DataBlock, DataLoaders,
+    EarlyStoppingCallback, FocalLossFlat, Learner, MixUp, RandomSplitter, SaveModelCallback, TensorImage, Transform, accuracy, error_rate, F)
+from digitfast import cli, job
+from digitfast.core import DataError, DigitError, RunError
+from digitfast.data import DigitBlock, DigitDataLoaders
+from digitfast.export import load_net
+from digitfast.learner import RandAffine, digit_learner, losses
+from digitfast.measure import versus
+from digitfast.models import archs, stride2
+from digitfast.predict import predict_rows
+from digitfast.read import as_data, read_csvs
+from digitfast.recipe import Recipe, recipes
+from digitfast.rundir import Run
+from digitfast.save import save_run
+from digitfast.submit import check_submission
+from digitfast.rows import predict_csv
+from digitfast.train import ensemble, train
+from conftest import TINY, csvs, digits
+
+def quiet(*a): pass
+def refused(f, *says, left=None):
+    with pytest.raises(DigitError) as e: f()
+    msg = str(e.value)
+    assert '\n' not in msg and len(msg)<600 and '--' not in msg.replace('---', ''), msg
+    for o in says: assert str(o) in msg, (o, msg)
+    if left is not None: assert not left.exists()
+
+def net(n_out, side): return nn.Sequential(nn.Conv2d(1, 8, 3, 2), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(32, n_out))
+def fitted(dls, n=2, **kw):
+    torch.manual_seed(0)
+    learn = Learner(dls, kw.pop('model', None) or net(3, 8), **{'loss_func':CrossEntropyLossFlat(), 'metrics':accuracy, **kw})
+    with learn.no_bar(), learn.no_logging(): learn.fit_one_cycle(n, .02)
+    return learn
+def loaders(df=None, **kw): return DigitDataLoaders.from_df(digits() if df is None else df, **{'bs':16, 'device':'cpu', **kw})
+
+@pytest.fixture(scope='module')
+def frames(): return digits(),digits(20, seed=1).drop(columns='label')
+
+@pytest.fixture(scope='module')
+def mine(frames, tmp_path_factory):
+    "(a run saved from a Learner, the Learner); not to be changed"
+    learn = fitted(loaders())
+    return save_run(learn, frames, tmp_path_factory.mktemp('mine')/'run', say=quiet),learn
+
+# ---- save_run
+
+def test_a_learner_becomes_a_run(mine, frames):
+    r,learn = mine
+    p,m = r.predictions(),r.metrics
+    assert set(p.rows.tolist())==set(learn.dls.valid_ds.items.index) and (p.labels==frames[0].label[p.rows]).all()
+    with learn.removed_cbs(learn.recorder): assert np.allclose(p.probs, predict_rows(learn), atol=1e-6) and np.allclose(p.test_probs, predict_rows(learn, frames[1]), atol=1e-4)
+    assert m['accuracy']==p.hits.mean() and m['canary_rows']==12 and m['n_train']==48 and m['epochs']==2
+    assert (pd.read_csv(r/'submission.csv').Label==p.test_probs.argmax(1)).all() and check_submission(r/'submission.csv')['rows']==20
+    h = r.history()
+    assert h.accuracy.iloc[-1]==pytest.approx(learn.recorder.values[-1][2]) and len(h)==2 and (r/'report.html').exists()
+    assert not (r/'checkpoint').exists() and sorted(o.name for o in r.iterdir() if o.name[0]=='.')==[]
+
+def test_a_datablock_of_one_s_own(frames, tmp_path):
+    block = DataBlock((DigitBlock(), CategoryBlock()), get_y=ColReader('label'), splitter=RandomSplitter(.3, seed=3))
+    learn = fitted(block.dataloaders(frames[0], bs=16, device='cpu'), metrics=error_rate)
+    r = save_run(learn, frames[0], tmp_path/'r', say=quiet)
+    assert set(r.predictions().rows.tolist())==set(learn.dls.valid_ds.items.index) and r.history().error_rate.notna().all()
+    assert r.metrics['n_test'] is None and not (r/'submission.csv').exists()
+
+def test_rows_are_found_by_their_pixels_where_numbers_differ(frames, tmp_path):
+    part = frames[0].sample(40, random_state=1).reset_index(drop=True)
+    learn = fitted(loaders(part))
+    p = save_run(learn, frames[0], tmp_path/'r', say=quiet).predictions()
+    x = frames[0].drop(columns='label').to_numpy()
+    assert (x[p.rows]==learn.dls.valid_ds.items.drop(columns='label').to_numpy()).all()
+
+def test_a_registered_net_is_loaded_again(frames, tmp_path):
+    learn = digit_learner(loaders(), 'stride2')
+    with learn.no_bar(), learn.no_logging(): learn.fit(2, .02)
+    r = save_run(learn, frames, tmp_path/'r', say=quiet)
+    assert np.allclose(predict_rows(r.learner('cpu'), frames[1]), r.predictions().test_probs, atol=1e-4)
+
+class Invert(Transform):
+    order = 20
+    def encodes(self, x:TensorImage): return 1-x
+
+@pytest.mark.parametrize('change', ['layer','transform'])
+def test_a_net_that_is_not_what_its_name_says_is_not_loaded(change, frames, tmp_path):
+    learn = digit_learner(loaders(batch_tfms=[Invert] if change=='transform' else None), 'stride2')
+    if change=='layer': learn.model.insert(0, nn.Threshold(0., 0.))
+    with learn.no_bar(), learn.no_logging(): learn.fit(2, .05)
+    r = save_run(learn, frames[0], tmp_path/'r', say=quiet)
+    refused(lambda: load_net(r), 'own')
+    assert 'own' in r.metrics['no_model'] and learn.model.config['arch']=='stride2'
+
+def test_a_run_without_a_loadable_model_refuses_by_name(mine, tmp_path):
+    r,_ = mine
+    assert 'Sequential' in r.metrics['no_model']
+    for f in r.learner,(lambda: load_net(r)),(lambda: predict_csv(r, out=tmp_path/'s.csv', data='sample', say=quiet)): refused(f, 'Sequential')
+    assert not (tmp_path/'s.csv').exists()
+
+def swapped(dls, other): learn = fitted(dls); learn.dls = other; return learn
+def half(learn):
+    learn.dls = loaders(seed=1)
+    with learn.no_bar(), learn.no_logging(): learn.fit_one_cycle(2, .02)
+    return learn
+NOT = dict(untrained=(lambda: Learner(loaders(), net(3, 8), loss_func=CrossEntropyLossFlat()), 'not trained'),
+    swapped=(lambda: swapped(loaders(), loaders(seed=1)), 'dls changed'), shown=(lambda: (lambda l: (l.dls.one_batch(), l)[1])(swapped(loaders(), loaders(seed=1))), 'dls changed'),
+    shorter=(lambda: swapped(loaders(), fitted(loaders(seed=1), 1).dls), 'dls changed'), further=(lambda: half(fitted(loaders(), 4)), 'dls changed'),
+    no_block=(lambda: fitted(DataLoaders.from_dsets([(torch.randn(1,8,8), i%3) for i in range(32)], [(torch.randn(1,8,8), i%3) for i in range(32)], bs=8, device='cpu')), 'DigitBlock'),
+    other_rows=(lambda: fitted(loaders(digits(seed=9))), 'none of data'), other_side=(lambda: fitted(loaders(digits(side=9))), '81 pixels'),
+    no_probs=(lambda: fitted(loaders(), loss_func=F.cross_entropy), 'CrossEntropyLossFlat'), classes=(lambda: fitted(loaders(digits(classes=['a','b','c']))), 'classes are'),
+    no_valid=(lambda: fitted(loaders(valid=[])), 'no validation'))
+@pytest.mark.parametrize('name', NOT)
+def test_what_cannot_be_a_run_is_refused_and_leaves_nothing(name, frames, tmp_path):
+    f,says = NOT[name]
+    try: learn = f()
+    except DigitError: pytest.skip('refused before')
+    refused(lambda: save_run(learn, frames, tmp_path/'r', say=quiet), says, left=tmp_path/'r')
+
+def test_rows_on_both_sides_are_refused(frames, tmp_path):
+    learn = fitted(loaders())
+    learn.dls.loaders[1] = learn.dls.train.new(shuffle=False)
+    refused(lambda: save_run(learn, frames, tmp_path/'r', say=quiet), 'trained on', left=tmp_path/'r')
+
+def test_a_dead_canary_leaves_nothing(frames, tmp_path, monkeypatch):
+    learn = fitted(loaders())
+    old = DigitDataLoaders.test_dl
+    monkeypatch.setattr(DigitDataLoaders, 'test_dl', lambda self, df, **k: old(self, df[df.columns[::-1]].set_axis(df.columns, axis=1), **k))
+    refused(lambda: save_run(learn, frames, tmp_path/'r', say=quiet), 'canary', left=tmp_path/'r')
+
+# ---- what a Kaggler would write
+
+def test_a_notebook_of_thirty_lines(frames, tmp_path):
+    "Own net, own augmentation, MixUp, five folds by hand, joined, versus, submission, report; no private name"
+    from sklearn.model_selection import StratifiedKFold
+    df,test = frames
+    runs = []
+    for k,(_,fold) in enumerate(StratifiedKFold(5, shuffle=True, random_state=0).split(df, df.label)):
+        dls = DigitDataLoaders.from_df(df, valid=fold.tolist(), batch_tfms=[RandAffine(shift=1)], bs=16)
+        learn = Learner(dls, net(3, 8), loss_func=CrossEntropyLossFlat(), metrics=accuracy, cbs=MixUp())
+        with learn.no_bar(), learn.no_logging(): learn.fit_one_cycle(3, .02)
+        runs.append(save_run(learn, (df, test), tmp_path/f'fold{k}', say=quiet))
+    lines = []
+    joined = ensemble(runs, tmp_path/'joined', data=(df, test), say=lines.append)
+    recipe = train((df, test), 'quick', arch=net, epochs=2, bs=16, valid_pct=.2, out=tmp_path/'quick', say=quiet)
+    p,m = joined.predictions(),joined.metrics
+    assert sorted(p.rows)==list(range(60)) and m['n_valid']==60 and 'did not see it' in m['measured_on'] and m['canary_rows']==12
+    assert m['accuracy']==m['oof_accuracy'] and any('folds: 5 nets' in o for o in lines)
+    assert np.allclose(p.test_probs, np.mean([o.predictions().test_probs for o in runs], 0), atol=1e-6)
+    assert check_submission(joined/'submission.csv')['rows']==20 and (joined/'report.html').exists()
+    assert len(versus(runs[0], runs[0]).text)>10 and recipe.predictions().rows.size==12
+
+# ---- train(data, …)
+
+def test_train_takes_frames_paths_and_digitdata_alike(frames, tiny, tmp_path):
+    runs = [train(o, out=tmp_path/str(i), say=quiet, **TINY) for i,o in enumerate((tiny, read_csvs(tiny), (read_csvs(tiny).train, read_csvs(tiny).test)))]
+    a,*rest = [r.predictions() for r in runs]
+    for b in rest: assert np.array_equal(a.probs, b.probs) and np.array_equal(a.test_probs, b.test_probs)
+    assert isinstance(runs[0], Run) and os.path.isdir(runs[0]) and (runs[0]/'metrics.json').exists()
+    assert train(frames[0], out=tmp_path/'one', say=quiet, **TINY).metrics['n_test'] is None
+
+def test_what_goes_to_fastai_goes_there(tiny, tmp_path):
+    seen = []
+    class See(Callback):
+        def before_batch(self): seen.append((type(self.opt).__name__, self.xb[0].shape, type(self.loss_func).__name__))
+    def opt(params, lr, **kw): return Adam(params, lr, **kw)
+    r = train(tiny, arch=net, cbs=[See(), MixUp], batch_tfms=[RandAffine(shift=1)], loss_func=FocalLossFlat(), opt_func=opt, metrics=[error_rate, accuracy],
+              out=tmp_path/'r', say=quiet, **{k:v for k,v in TINY.items() if k!='arch'})
+    assert seen and seen[0][0]=='Optimizer' and {o[2] for o in seen}>={'FocalLossFlat'}
+    h,m = r.history(),r.metrics
+    assert list(h.columns)==['epoch','train_loss','valid_loss','accuracy','lr','seconds','error_rate'] and np.allclose(h.accuracy+h.error_rate, 1)
+    assert m['arch']=='net' and m['given']==dict(cbs=['See','MixUp'], batch_tfms=['RandAffine'], loss_func=['FocalLossFlat'], opt_func=['opt'], metrics=['error_rate','accuracy'])
+    refused(lambda: load_net(r), 'net')
+    refused(lambda: train(config=r, out=tmp_path/'again', say=quiet), 'See', left=tmp_path/'again')
+
+def test_early_stopping_and_the_best_model(tiny, tmp_path):
+    cb = EarlyStoppingCallback(monitor='accuracy', min_delta=2.)
+    r = train(tiny, out=tmp_path/'r', cbs=[cb, SaveModelCallback()], say=quiet, **{**TINY, 'epochs':9})
+    assert len(r.history())==2 and r.metrics['epochs']==2 and not list(r.rglob('*.pth'))
+
+class Stop(Exception): pass
+def stop_at(n):
+    def tick(i, of):
+        if i==n: raise Stop('by the test')
+    return tick
+class Remembers(Callback):
+    def after_epoch(self): self.best = getattr(self, 'best', 0)+1
+class Forgets(Callback):
+    def after_epoch(self): pass
+
+@pytest.mark.parametrize('cb,ok', [(MixUp, True), (Forgets, True), (EarlyStoppingCallback, False), (SaveModelCallback, False), (Remembers, False)])
+def test_callbacks_with_a_state_refuse_to_resume(cb, ok, tiny, tmp_path):
+    kw = dict(TINY, epochs=4, say=quiet, bs=24)
+    whole = train(tiny, cbs=cb(), out=tmp_path/'whole', metrics=error_rate, **kw)
+    with pytest.raises(Stop): train(tiny, cbs=cb(), out=tmp_path/'r', tick=stop_at(5), metrics=error_rate, **kw)
+    if not ok: return refused(lambda: train(tiny, cbs=cb(), out=tmp_path/'r', resume=True, metrics=error_rate, **kw), cb.__name__)
+    r = train(tiny, cbs=cb(), out=tmp_path/'r', resume=True, metrics=error_rate, **kw)
+    assert np.array_equal(r.predictions().probs, whole.predictions().probs) and (r/'submission.csv').read_bytes()==(whole/'submission.csv').read_bytes()
+    assert r.history().error_rate.tolist()==whole.history().error_rate.tolist()
+
+ODD = dict(loss=(dict(loss_func=F.cross_entropy), 'probabilities'), cbs=(dict(cbs=[1]), 'callbacks'), both=(dict(batch_tfms=[], affine=dict(shift=1)), 'same thing twice'),
+    hand=(dict(recipe='linear', cbs=MixUp(), arch=None, bs=None), 'by hand'), built=(dict(arch=net(3, 8)), 'already built'), outputs=(dict(arch=lambda n,s: net(n+1, s)), '4 outputs'),
+    folds=(dict(folds=30), 'class'), many=(dict(members=2, folds=3), '3 folds'), all_rows=(dict(valid_pct=0), 'folds=5'), config=(dict(config='nowhere'), 'nowhere'), two=(dict(recipe='quick', config='x'), 'no finished run'))
+@pytest.mark.parametrize('name', ODD)
+def test_what_train_cannot_take_is_refused_in_python_s_words(name, tiny, in_tmp):
+    kw,says = ODD[name]
+    refused(lambda: train(tiny, out=in_tmp/'r', say=quiet, **{**TINY, **kw}), says)
+    assert os.listdir(in_tmp)==[]
+
+def test_advice_speaks_the_language_of_the_caller(tiny, tiny_run, tmp_path, capsys):
+    with pytest.raises(Stop): train(tiny, out=tmp_path/'r', tick=stop_at(4), say=quiet, **TINY)
+    refused(lambda: train(tiny, out=tmp_path/'r', say=quiet, **TINY), 'resume=True')
+    with pytest.raises(SystemExit): cli.main(['train', str(tiny), '--out', str(tmp_path/'r'), '--arch', 'stride2'])
+    assert '--resume' in capsys.readouterr().err
+
+# ---- folds
+
+def test_folds_measure_each_row_by_the_net_that_did_not_see_it(tiny, tmp_path):
+    lines = []
+    r = train(tiny, folds=3, out=tmp_path/'r', say=lines.append, **TINY)
+    m,p,d = r.metrics,r.predictions(),read_csvs(tiny)
+    assert m['members']==3 and m['n_valid']==60 and m['accuracy']==m['oof_accuracy'] and sorted(p.rows)==list(range(60)) and 'did not see it' in m['measured_on']
+    for k,o in enumerate(r.members()):
+        q = o.predictions()
+        assert q.rows.tolist()==Recipe(folds=3).unseen(d.train, k) and o.metrics['canary_rows']==20
+        at = np.searchsorted(p.rows, q.rows)
+        assert np.array_equal(p.rows[at], q.rows) and np.allclose(p.probs[at], q.probs, atol=1e-6)
+    assert any('3 nets' in o for o in lines) and any('did not see it' in o and 'accuracy' in o for o in lines)
+    apart = [train(tiny, folds=3, member=k, out=tmp_path/f'm{k}', say=quiet, **TINY) for k in range(3)]
+    both = ensemble(apart, tmp_path/'both', say=quiet)
+    assert np.array_equal(both.predictions().test_probs, p.test_probs) and both.metrics['accuracy']==m['accuracy']
+    refused(lambda: ensemble(apart[:2], tmp_path/'two', say=quiet), 'every row', left=tmp_path/'two'/'metrics.json')
+    assert predict_csv(r, out=tmp_path/'s.csv', device='cpu', say=quiet).read_bytes()==(r/'submission.csv').read_bytes()
+
+# ---- config, set, drop, import
+
+def test_config_trains_again_byte_for_byte(tiny, tmp_path):
+    a = train(tiny, out=tmp_path/'a', say=quiet, seed=7, smooth=.1, split='random', **TINY)
+    b = train(config=a, out=tmp_path/'b', say=quiet)
+    for f in 'model/model.safetensors','submission.csv': assert (a/f).read_bytes()==(b/f).read_bytes()
+    c = train(config=a, out=tmp_path/'c', say=quiet, seed=8)
+    assert c.metrics['settings']==a.metrics['settings'] and c.metrics['seed']==8 and (c/'model/model.safetensors').read_bytes()!=(a/'model/model.safetensors').read_bytes()
+
+def test_config_of_what_was_not_trained_by_a_recipe_is_refused(mine, tiny_run, tmp_path):
+    refused(lambda: train(config=mine[0], out=tmp_path/'r', say=quiet), 'Learner', left=tmp_path/'r')
+
+def run_cli(*args):
+    with pytest.raises(SystemExit) as e: cli.main([*map(str, args), '--quiet'])
+    return e.value.code or 0
+
+def test_the_command_sets_fields_and_takes_a_run_s(tiny, tmp_path, capsys):
+    base = 'train',tiny,'--arch','stride2','--epochs',1,'--bs',16
+    assert not run_cli(*base, '--set','smooth=.2','--set','affine={"shift":2}','--split','random','--valid-pct','.2','--out',tmp_path/'a')
+    assert not run_cli('train','--config',tmp_path/'a','--out',tmp_path/'b')
+    a,b = (Run(tmp_path/o) for o in 'ab')
+    assert a.metrics['settings']==b.metrics['settings'] and a.metrics['settings']['smooth']==.2 and (a/'submission.csv').read_bytes()==(b/'submission.csv').read_bytes()
+    assert not run_cli(*base[:-4], '--epochs',1,'--bs',16,'--folds',2,'--out',tmp_path/'f') and Run(tmp_path/'f').metrics['n_valid']==60
+    for args,code,says in ((['--set','smoth=1'],1,'smooth'), (['--set','epochs=2'],2,'same thing'), (['--set','ema=2'],1,'ema'), (['--folds','1'],2,'folds'), (['--split','x'],2,'stratified')):
+        capsys.readouterr()
+        assert run_cli(*base, *args, '--out', tmp_path/'no')==code
+        err = capsys.readouterr().err
+        assert says in err and 'Traceback' not in err and not (tmp_path/'no').exists()
+
+@pytest.fixture
+def my_py(tmp_path):
+    f = tmp_path/'my_own_net.py'
+    f.write_text("from digitfast.models import arch, stride2\nfrom digitfast.recipe import recipes, Recipe\n@arch('mine', 'me')\ndef mine(n_out=10, side=28): return stride2(n_out, side, (2,4))\n"
+                 "recipes['my-recipe'] = Recipe('mine', epochs=1, bs=16, valid_pct=.2)\n")
+    yield f
+    forget()
+def forget():
+    for d,k in (archs,'mine'),(recipes,'my-recipe'),(sys.modules,'my_own_net'): d.pop(k, None)
+    job.imported.clear(); job._sources.clear()
+
+def test_import_registers_for_every_subcommand_and_is_needed_to_load(my_py, tiny, tmp_path, capsys):
+    assert not run_cli('train', tiny, '--import', my_py, '--recipe', 'my-recipe', '--out', tmp_path/'r')
+    r = Run(tmp_path/'r')
+    assert list(r.metrics['imports'])==['my_own_net.py'] and not [o for o in r.rglob('*.py')]
+    assert not run_cli('predict', r, '--out', tmp_path/'s.csv', f'--import={my_py}')
+    forget()
+    capsys.readouterr()
+    assert run_cli('predict', r, '--out', tmp_path/'t.csv')==1 and 'my_own_net.py' in capsys.readouterr().err and not (tmp_path/'t.csv').exists()
+    my_py.write_text(my_py.read_text()+'\n# changed')
+    assert run_cli('predict', r, '--out', tmp_path/'t.csv', '--import', my_py)==1 and 'is not what it was' in capsys.readouterr().err
+    for f in predict_csv,(lambda o, **k: train(config=o, **k)):
+        with pytest.raises(RunError, match='is not what it was'): f(r, out=tmp_path/'t.csv', say=quiet)
+
+@pytest.mark.parametrize('text,says', [(None,'No such file'), ('1/0','line 1: ZeroDivisionError'), ('\n(','line 2'), ('import nothing_here','nothing_here'), ('raise SystemExit(3)','SystemExit'), ('x="\\0"\nraise Exception("a\\nb")','line 2')])
+def test_a_module_that_cannot_be_imported_is_one_line(text, says, tmp_path, tiny, capsys):
+    f = tmp_path/'broken_module.py'
+    if text is not None: f.write_text(text)
+    assert run_cli('train', tiny, '--import', f, '--out', tmp_path/'r')==1
+    err = capsys.readouterr().err
+    assert says in err and err.count('\n')==1 and not (tmp_path/'r').exists()
+
+def test_rows_are_dropped_from_training_alone(tiny, tmp_path, capsys):
+    pd.DataFrame(dict(row=[0,1,2,3,4,5], label=0)).to_csv(tmp_path/'drop.csv', index=False)
+    lines = []
+    a,b = train(tiny, out=tmp_path/'a', say=quiet, **TINY),train(tiny, drop=tmp_path/'drop.csv', out=tmp_path/'b', say=lines.append, **TINY)
+    held = set(a.predictions().rows)&set(range(6))
+    assert a.predictions().rows.tolist()==b.predictions().rows.tolist() and b.metrics['n_train']==48-6+len(held) and any(o.startswith('drop:') for o in lines)
+    assert b.metrics['drop']['rows']==[0,1,2,3,4,5] and train(config=b, out=tmp_path/'c', say=quiet).metrics['n_train']==b.metrics['n_train']
+    for bad in 'row\n60\n','row\nx\n','row\n-1\n','a,b\n1,2\n','':
+        (tmp_path/'bad.csv').write_text(bad)
+        refused(lambda: train(tiny, drop=tmp_path/'bad.csv', out=tmp_path/'no', say=quiet, **TINY), 'bad.csv', left=tmp_path/'no')
+
+# ---- labelled test rows
+
+def test_a_labelled_test_file_is_scored_and_nothing_chosen_by_it(tmp_path):
+    test = digits(30, seed=1)
+    csvs(tmp_path/'d', test=test, sample=False)
+    lines = []
+    r = train(tmp_path/'d', out=tmp_path/'r', say=lines.append, **TINY)
+    m,p = r.metrics,r.predictions()
+    assert m['test_score']==(p.test_probs.argmax(1)==test.label).mean() and m['test_low']<=m['test_score']<=m['test_high']
+    assert any('30 labelled test rows' in o and 'nothing was chosen' in o for o in lines[-5:])
+    test.label = (test.label+1)%3
+    csvs(tmp_path/'e', test=test, sample=False)
+    other = train(tmp_path/'e', out=tmp_path/'s', say=quiet, **TINY)
+    assert (other/'model/model.safetensors').read_bytes()==(r/'model/model.safetensors').read_bytes()
+
+# ---- predicting new rows
+
+@pytest.fixture(scope='module')
+def good(tmp_path_factory):
+    "A run on `digits` that has learnt something"
+    tmp = tmp_path_factory.mktemp('good')
+    return train(csvs(tmp/'data', n=200), out=tmp/'run', say=quiet, arch='fastbook', epochs=6, bs=16, lr=.02)
+
+NEW = dict(rows=lambda d: digits(30, seed=5).drop(columns='label').to_csv(d/'new.csv', index=False),
+           other_names=lambda d: digits(30, seed=5, prefix='px').drop(columns='label').to_csv(d/'new.csv', index=False),
+           labelled=lambda d: digits(30, seed=5).to_csv(d/'new.csv', index=False),
+           folder=lambda d: (d/'f').mkdir() or digits(30, seed=5).drop(columns='label').to_csv(d/'f'/'test.csv', index=False))
+@pytest.mark.parametrize('name', NEW)
+@pytest.mark.parametrize('probs', [False,True])
+def test_new_rows_are_predicted(name, probs, good, tmp_path):
+    NEW[name](tmp_path)
+    lines,df = [],digits(30, seed=5)
+    f = predict_csv(good, tmp_path/('f' if name=='folder' else 'new.csv'), tmp_path/'out.csv', device='cpu', say=lines.append, probs=probs)
+    got,want = pd.read_csv(f),predict_rows(good.learner('cpu'), df.drop(columns='label'))
+    assert got.iloc[:,1].tolist()==want.argmax(1).tolist() and got.iloc[:,0].tolist()==list(range(1,31))
+    assert list(got.columns[2:])==(['p_0','p_1','p_2'] if probs else []) and (not probs or np.allclose(got.iloc[:,2:], want, atol=1e-5))
+    assert any(o.startswith('canary:') for o in lines)
+    score = [o for o in lines if o.startswith('score ')]
+    assert (len(score)==1 and f'{100*(want.argmax(1)==df.label).mean():.2f} %' in score[0]) if name=='labelled' else not score
+
+def test_the_run_s_own_training_rows_are_known_for_what_they_are(good, tmp_path):
+    lines = []
+    predict_csv(good, Path(good.metrics['data']['path'])/'train.csv', tmp_path/'out.csv', device='cpu', say=lines.append)
+    assert any('180 of these rows were trained on' in o for o in lines), lines
+
+def test_the_command_predicts_a_table(good, tmp_path, capsys):
+    NEW['labelled'](tmp_path)
+    assert not run_cli('predict', good, tmp_path/'new.csv', '--out', tmp_path/'o.csv', '--probs') and len(pd.read_csv(tmp_path/'o.csv').columns)==5
+
+@pytest.mark.parametrize('df', [digits(5, side=9), pd.DataFrame(dict(a=[1]))], ids=['side','no pixels'])
+def test_rows_that_do_not_fit_are_refused(df, good, tmp_path):
+    df.to_csv(tmp_path/'new.csv', index=False)
+    with pytest.raises(DataError): predict_csv(good, tmp_path/'new.csv', tmp_path/'o.csv', device='cpu', say=quiet)
+    assert not (tmp_path/'o.csv').exists()
+
+def test_near_copies_are_warned_of(tmp_path):
+    rng,df = np.random.default_rng(0),digits(12, side=16)
+    noisy = pd.concat([df]*20, ignore_index=True)
+    x = noisy.iloc[:,1:].to_numpy().astype(int)+rng.integers(-6, 7, (240,256))
+    noisy.iloc[:,1:] = x.clip(0, 255).astype(np.uint8)
+    for frame,warned in (noisy,True),(digits(240, side=16),False):
+        lines = []
+        r = train(frame, out=tmp_path/str(warned), say=lines.append, **TINY)
+        assert any('near copy' in o for o in lines)==warned and (r.metrics['near_valid']>.9)==warned

@@ -1,0 +1,36 @@
+"settings.ini names what the package imports, and the releases in tests/oldest.txt are its lower bounds"
+import ast, sys
+from configparser import ConfigParser
+from pathlib import Path
+
+import pytest
+
+REPO = Path(__file__).parent.parent
+CALLED = dict(PIL='pillow', sklearn='scikit-learn', slugify='python-slugify', cycler='matplotlib', urllib3='requests')
+EXTRAS = {'distributed', 'gradio', 'onnx', 'onnxruntime', 'onnxscript'}
+
+def settings():
+    c = ConfigParser(delimiters=['='])
+    c.read(REPO/'settings.ini', encoding='utf-8')
+    return c['DEFAULT']
+
+def required(): return dict(o.split('>=') for o in settings()['requirements'].split())
+
+def imported(file):
+    "Names of the packages that a module imports, at its top or within a function"
+    for o in ast.walk(ast.parse(file.read_text(encoding='utf-8'))):
+        if isinstance(o, ast.Import): yield from (a.name.split('.')[0] for a in o.names)
+        elif isinstance(o, ast.ImportFrom) and not o.level: yield o.module.split('.')[0]
+
+@pytest.mark.parametrize('file', sorted((REPO/'digitfast').glob('*.py')), ids=lambda f: f.stem)
+def test_what_is_imported_is_required(file):
+    names = set(imported(file))-set(sys.stdlib_module_names)-{'digitfast'}-EXTRAS
+    assert not {CALLED.get(o, o) for o in names}-set(required())
+
+def test_lower_bounds_are_those_that_were_tried():
+    "`pip install -c tests/oldest.txt .` is how they were tried"
+    tried = dict(o.split('==') for o in (REPO/'tests'/'oldest.txt').read_text().split() if '==' in o)
+    def whole(v): return [int(o) for o in v.split('.')]+[0]*(3-v.count('.'))
+    assert {k:whole(v)[:3] for k,v in required().items()}=={k:whole(v)[:3] for k,v in tried.items()}
+
+def test_fastai_stays_at_kaggles_release(): assert required()['fastai']=='2.8.7'
