@@ -94,8 +94,8 @@ def _check_same(old, new, out):
     a,b = ({**o['recipe'], **{k:o.get(k) for k in own}} for o in (old,new))
     for k in a:
         if (a[k] or None)!=(b.get(k) or None):
-            raise RunError(f"{out} was started with {k} {_show(a[k])}, not {_show(b.get(k))}: resume it with the "
-                           f"same options")
+            was,now = (o if len(o)<60 else o[:60]+'…' for o in map(repr, (a[k], b.get(k))))
+            raise RunError(f"{out} was started with {k} {was}, not {now}: resume it with the same options")
 
 # %% ../nbs/16_train.ipynb #dffc7e35
 @patch

@@ -156,7 +156,7 @@ def test_runs_that_do_not_belong_together(trio, tiny, tiny_run, tmp_path):
 
 def test_no_row_that_all_hold_out(tiny, tiny_run, tmp_path):
     df,rows = read_csvs(tiny).train,set(arrays(tiny_run[0]/'predictions.npz')['valid_rows'].tolist())
-    seed = next(s for s in range(1000) if not rows&set(digit_splitter('stratified', .2, s)(df)[1]))
+    seed = next(s for s in range(1000) if not rows&set(Recipe(valid_pct=.2, split_seed=s).held_out(df).tolist()))
     other = train(tiny, out=tmp_path/'other', say=quiet, split_seed=seed, **TINY)
     with pytest.raises(RunError, match='no row that none'): ensemble([tiny_run[0],other], tmp_path/'joined', say=quiet)
 
