@@ -25,5 +25,6 @@ from digitfast.report import write_report
 from digitfast.image import read_picture
 from digitfast.train import ensemble, predict_csv, train
 from digitfast.compare import compare
+from digitfast.save import save_run
 from digitfast.kaggle import submit_to_kaggle
 from digitfast.publish import publish_kernel

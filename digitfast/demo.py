@@ -10,6 +10,7 @@ from .core import DataError, DigitError, RunError
 from .export import PixelsToProbs, load_net
 from .core import write_file
 from .image import read_picture
+from .rundir import Run
 import base64, os, sys, time
 import numpy as np, torch
 from importlib.metadata import version
@@ -191,9 +192,7 @@ def export_space(
     gr,run,path = _gradio(),Path(run),Path(path)
     load_net(run, 'cpu') # whole, and known
     if path.exists() and (not path.is_dir() or any(path.iterdir())): raise RunError(f"{path} is there already and not an empty folder: choose another place")
-    src = run/'model' if (run/'model').is_dir() else run
-    for f in src.rglob('model.*'):
-        if f.name in ('model.json','model.safetensors'): write_file(path/'model'/f.relative_to(src), f.read_bytes())
+    Run(run).copy_model(path if (run/'model').is_dir() else path/'model')
     for f in Path(__file__).parent.glob('*.py'): write_file(path/'digitfast'/f.name, f.read_bytes())
     write_file(path/'app.py', _app)
     write_file(path/'README.md', _readme.format(gradio=gr.__version__, python='.'.join(map(str, sys.version_info[:2]))))

@@ -31,7 +31,8 @@ def _images(items):
     a = np.asarray(items.cpu() if hasattr(items, 'cpu') else items)
     if a.size==0: raise DigitError("there are no images to show")
     side = a.shape[-1] if a.ndim>2 and a.shape[-1]==a.shape[-2] else math.isqrt(a.shape[-1])
-    if a.ndim<2 or a.size%side**2 or (a.ndim==2 and side**2!=a.shape[-1]): raise DigitError(f"expected square images, one a row, found an array of shape {a.shape}")
+    if a.ndim<2 or a.size%side**2 or (a.ndim==2 and side**2!=a.shape[-1]):
+        raise DigitError(f"expected square images, one a row, found an array of shape {a.shape}")
     return a.reshape(-1, side, side)
 
 def _names(classes, c): return [short_name(o, 16) for o in (range(c) if classes is None else classes)]
@@ -69,14 +70,16 @@ def _ticks(ax, names, which='x', most=40):
     step = math.ceil(len(names)/most)
     at = range(0, len(names), step)
     turn = which=='x' and len(names)>1 and max(map(len, names))>2
-    getattr(ax, f'set_{which}ticks')(at, [names[i] for i in at], parse_math=False, **(dict(rotation=90) if turn else {}))
+    set_ticks = getattr(ax, f'set_{which}ticks')
+    set_ticks(at, [names[i] for i in at], parse_math=False, **(dict(rotation=90) if turn else {}))
 
 def plot_class_balance(
     labels, # Frame with a column `label`, or the labels
     ax=None, # Axes to draw on
 )->plt.Axes:
     "How many rows each class has"
-    counts = pd.Series(labels['label'] if isinstance(labels, pd.DataFrame) else np.asarray(labels)).value_counts().sort_index()
+    if isinstance(labels, pd.DataFrame): labels = labels['label']
+    counts = pd.Series(np.asarray(labels)).value_counts().sort_index()
     ax = _ax(ax, 5, 2.4)
     ax.bar(range(len(counts)), counts, color='C0', alpha=.8)
     ax.axhline(counts.mean(), ls=':', color='C1')
@@ -85,18 +88,23 @@ def plot_class_balance(
     return ax
 
 # %% ../nbs/12_interpret.ipynb #9439dc35
+def _recorded(learn):
+    "The history in the recorder of `learn`"
+    rec = getattr(learn, 'recorder', None)
+    if not getattr(rec, 'values', None):
+        raise DigitError("this Learner has not been trained, so there is no history to draw: call fit_one_cycle first")
+    if not rec.lrs:
+        raise DigitError("this Learner's history is gone: fastai drops it at get_preds or validate, so draw it before")
+    df = pd.DataFrame(list(rec.values), columns=list(rec.metric_names[1:-1])).astype(float)
+    df.insert(0, 'epoch', range(len(df)))
+    return df.assign(lr=[float(rec.lrs[i-1]) for i in rec.iters])
+
 def read_history(
     o, # A Learner that was trained, a run's directory or `history.csv`, or such a frame
 )->pd.DataFrame: # A row an epoch: epoch, train_loss, valid_loss, a column for each metric, lr (at the end of the epoch)
     "How training went. Raises `DigitError` where nothing is known of it."
     if isinstance(o, pd.DataFrame): return o
-    if isinstance(o, Learner):
-        rec = getattr(o, 'recorder', None)
-        if not getattr(rec, 'values', None): raise DigitError("this Learner has not been trained, so there is no history to draw: call fit_one_cycle first")
-        if not rec.lrs: raise DigitError("this Learner's history is gone: fastai drops it at get_preds or validate, so draw it before")
-        df = pd.DataFrame(list(rec.values), columns=list(rec.metric_names[1:-1])).astype(float)
-        df.insert(0, 'epoch', range(len(df)))
-        return df.assign(lr=[float(rec.lrs[i-1]) for i in rec.iters])
+    if isinstance(o, Learner): return _recorded(o)
     df = Run(o).history() if Path(o).is_dir() else read_table(o, history_cols)
     if df is None: raise RunError(f"{o} has no history.csv, so there is no history to draw")
     return df
@@ -109,7 +117,8 @@ def plot_history(
     df = read_history(history)
     if axs is None: axs = plt.subplots(1, 3, figsize=(9.6,2.6), layout='constrained')[1]
     dot = dict(marker='o', ms=3.5) if len(df)<=20 else {}
-    for k,c in (('train','C1'), ('valid','C0')): axs[0].plot(df.epoch, df[f'{k}_loss'], color=c, label='training' if k=='train' else 'validation', **dot)
+    for k,c,name in (('train','C1','training'), ('valid','C0','validation')):
+        axs[0].plot(df.epoch, df[f'{k}_loss'], color=c, label=name, **dot)
     axs[0].legend(frameon=False)
     axs[1].plot(df.epoch, 100*df.accuracy, color='C0', **dot)
     if 'lr' in df: axs[2].plot(df.epoch, df.lr, color='C0', **dot)
@@ -126,7 +135,8 @@ def plot_lr_find(
 )->plt.Axes:
     "Loss against the learning rate, as `lr_find` met them"
     if isinstance(curve, Learner):
-        if not hasattr(curve, 'lr_curve'): raise DigitError("find_lr was not called on this Learner, so there is no curve to draw")
+        if not hasattr(curve, 'lr_curve'):
+            raise DigitError("find_lr was not called on this Learner, so there is no curve to draw")
         curve = curve.lr_curve
     lrs,losses = (np.array([float(v) for v in o]) for o in curve)
     ax = _ax(ax, 4.4, 2.6)
@@ -150,10 +160,13 @@ def show_predictions(
 )->plt.Figure:
     "A grid of images titled 'label / predicted', green where they agree and red where they don't"
     ims,preds,targs = _images(items),np.asarray(preds),np.asarray(targs)
-    if not len(ims)==len(preds)==len(targs): raise DigitError(f"{len(ims)} images, {len(preds)} predictions and {len(targs)} labels: expected as many of each")
+    if not len(ims)==len(preds)==len(targs):
+        raise DigitError(f"{len(ims)} images, {len(preds)} predictions and {len(targs)} labels: "
+                         "expected as many of each")
     if probs is not None and np.ndim(probs)==2: probs = np.asarray(probs)[np.arange(len(preds)), preds]
     names = _names(classes, int(max(preds.max(), targs.max()))+1)
-    titles = [f'{names[t]} / {names[p]}' + ('' if probs is None else f'\n{100*probs[i]:.0f} %') for i,(p,t) in enumerate(zip(preds, targs))]
+    titles = [f'{names[t]} / {names[p]}' for p,t in zip(preds, targs)]
+    if probs is not None: titles = [f'{o}\n{100*p:.0f} %' for o,p in zip(titles, probs)]
     return _grid(ims, titles, ['#1a7f37' if p==t else '#cf222e' for p,t in zip(preds, targs)], cols)
 
 # %% ../nbs/12_interpret.ipynb #8846e04d
@@ -177,11 +190,13 @@ def plot_confusion(
     c,top = len(some),max([k for (t,p),k in cells.items() if t!=p], default=1)
     ax = _ax(ax, *[min(7, 1.2+.34*c)]*2)
     alpha = [.08 if t==p else .15+.5*k/top for (t,p),k in cells.items()]
-    ax.add_collection(PatchCollection([Rectangle((p-.5,t-.5), 1, 1) for t,p in cells], facecolor='C0', lw=0, alpha=alpha))
-    if c<=20:
-        for (t,p),k in cells.items(): ax.text(p, t, f'{k:,}', ha='center', va='center', fontsize=7.5, alpha=.65 if t==p else 1)
+    squares = [Rectangle((p-.5,t-.5), 1, 1) for t,p in cells]
+    ax.add_collection(PatchCollection(squares, facecolor='C0', lw=0, alpha=alpha))
+    for (t,p),k in cells.items() if c<=20 else ():
+        ax.text(p, t, f'{k:,}', ha='center', va='center', fontsize=7.5, alpha=.65 if t==p else 1)
     for which in 'xy': _ticks(ax, [names[i] for i in some], which, 20)
-    ax.set(xlim=(-.5,c-.5), ylim=(c-.5,-.5), aspect='equal', xlabel='predicted', ylabel='label' if c==len(names) else f'label (the {n} classes with the most mistakes)')
+    which = '' if c==len(names) else f' (the {n} classes with the most mistakes)'
+    ax.set(xlim=(-.5,c-.5), ylim=(c-.5,-.5), aspect='equal', xlabel='predicted', ylabel=f'label{which}')
     ax.tick_params(length=0)
     return ax
 
@@ -202,15 +217,21 @@ def plot_class_accuracy(
     ax = _ax(ax, 4.4, .8+.22*len(idxs))
     for y,i in enumerate(idxs):
         ax.hlines(y, *(100*o for o in wilson(hit[i], tot[i])), color='C0', alpha=.4, lw=2.5)
-        ax.annotate(f'{tot[i]-hit[i]:.0f} of {tot[i]:,}', (1.02,y), xycoords=('axes fraction','data'), va='center', fontsize=8, alpha=.7)
+        ax.annotate(f'{tot[i]-hit[i]:.0f} of {tot[i]:,}', (1.02,y), xycoords=('axes fraction','data'),
+                    va='center', fontsize=8, alpha=.7)
     ax.plot(100*hit[idxs]/tot[idxs], range(len(idxs)), 'o', ms=4, color='C0')
     _ticks(ax, [names[i] for i in idxs], 'y')
-    ax.set(ylim=(len(idxs)-.5,-.5), xlabel=f'accuracy, %, and wrong rows{"" if len(idxs)==(tot>0).sum() else f" (the {n} worst classes)"}')
+    worst = '' if len(idxs)==(tot>0).sum() else f' (the {n} worst classes)'
+    ax.set(ylim=(len(idxs)-.5,-.5), xlabel=f'accuracy, %, and wrong rows{worst}')
     ax.xaxis.set_major_locator(MaxNLocator(5))
     ax.tick_params(axis='y', length=0)
     return ax
 
 # %% ../nbs/12_interpret.ipynb #21af6f44
+def _spans(ax, xs, accuracies, ns):
+    "Wilson's 95 % intervals of accuracies on `ns` rows, as lines at `xs`"
+    for x,p,n in zip(xs, accuracies, ns): ax.vlines(x, *(100*o for o in wilson(p*n, n)), color='C0', alpha=.4, lw=2.5)
+
 def plot_calibration(
     targs, # Class numbers of the labels
     probs, # Probabilities, (n, c)
@@ -221,9 +242,10 @@ def plot_calibration(
     ece,df = calibration(targs, probs, bins)
     ax = _ax(ax, 3.4, 3.2)
     ax.plot([0,100], [0,100], ls=':', color='C1')
-    for o in df.itertuples(): ax.vlines(100*o.confidence, *(100*v for v in wilson(o.accuracy*o.rows, o.rows)), color='C0', alpha=.4, lw=2.5)
+    _spans(ax, df.confidence*100, df.accuracy, df.rows)
     ax.plot(100*df.confidence, 100*df.accuracy, 'o', ms=4, color='C0')
-    ax.set(xlim=(0,102), ylim=(0,102), xlabel='confidence, %', ylabel='right, %', title=f'expected calibration error {100*ece:.2f} %')
+    ax.set(xlim=(0,102), ylim=(0,102), xlabel='confidence, %', ylabel='right, %',
+           title=f'expected calibration error {100*ece:.2f} %')
     return ax
 
 # %% ../nbs/12_interpret.ipynb #0aed4be4
@@ -231,13 +253,14 @@ def show_versus(
     v, # From `versus`
     n=20, # How many rows
 )->plt.Figure:
-    "Rows on which two nets differ, titled 'a / b / label', as far as a run kept their images; green where only `b` is right, red where only `a` is"
+    "Rows on which two nets differ, titled 'a / b / label'; green where only `b` is right, red where only `a` is"
     ims,a,b = {**v.a.images, **v.b.images},v.a,v.b
     idxs = [i for i in v.differ if int(a.rows[i]) in ims][:n]
     if not idxs: raise DigitError("there is no picture of a row on which they differ")
     names = _names(a.classes, 0)
     titles = [f'{names[a.preds[i]]} / {names[b.preds[i]]} / {names[a.targs[i]]}' for i in idxs]
-    return _grid([ims[int(a.rows[i])] for i in idxs], titles, ['#1a7f37' if b.hits[i] else '#cf222e' if a.hits[i] else '#777777' for i in idxs])
+    colors = ['#1a7f37' if b.hits[i] else '#cf222e' if a.hits[i] else '#777777' for i in idxs]
+    return _grid([ims[int(a.rows[i])] for i in idxs], titles, colors)
 
 # %% ../nbs/12_interpret.ipynb #31c3f405
 @torch.no_grad()
@@ -276,20 +299,21 @@ def show_occlusion(
 
 # %% ../nbs/12_interpret.ipynb #21565907
 def plot_learning_curve(
-    runs, # `Run`s or their directories, trained on more and more rows; or a frame with columns n_train, accuracy, n_valid
+    runs, # `Run`s or their directories, trained on more and more rows; or a frame of n_train, accuracy, n_valid
     ax=None, # Axes to draw on
 )->plt.Axes:
     "Accuracy against the number of training rows, with Wilson's 95 % interval"
-    if isinstance(runs, pd.DataFrame): df = runs
-    else: df = pd.DataFrame([dict(zip(('n_train','accuracy','n_valid'), Run(o).need('n_train','accuracy','n_valid'))) for o in runs])
-    if lost := [o for o in ('n_train','accuracy','n_valid') if o not in df]: raise DigitError(f"there is no column {lost[0]}: a learning curve needs it for each training")
+    cols = ['n_train','accuracy','n_valid']
+    df = runs if isinstance(runs, pd.DataFrame) else pd.DataFrame([Run(o).need(*cols) for o in runs], columns=cols)
+    if lost := [o for o in cols if o not in df]:
+        raise DigitError(f"there is no column {lost[0]}: a learning curve needs it for each training")
     df = df.sort_values('n_train', kind='stable')
     ax = _ax(ax, 4.4, 2.8)
-    for o in df.itertuples(): ax.vlines(o.n_train, *(100*v for v in wilson(o.accuracy*o.n_valid, o.n_valid)), color='C0', alpha=.4, lw=2.5)
+    _spans(ax, df.n_train, df.accuracy, df.n_valid)
     mean = df.groupby('n_train').accuracy.mean()
     ax.plot(df.n_train, 100*df.accuracy, 'o', ms=4, color='C0')
     ax.plot(mean.index, 100*mean, color='C0', lw=1)
-    ax.set(xscale='log', xlabel='training rows', ylabel='accuracy, %', title=f'{len(df)} trainings, each on its own held-out rows')
+    ax.set(xscale='log', xlabel='training rows', ylabel='accuracy, %', title=f'{len(df)} trainings')
     ax.xaxis.set_major_locator(LogLocator(subs=(1,2,5), numticks=8))
     ax.xaxis.set_major_formatter('{x:,.0f}')
     ax.xaxis.set_minor_formatter(NullFormatter())

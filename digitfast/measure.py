@@ -66,8 +66,10 @@ def _learner_preds(learn):
     dls = learn.dls
     if not len(dls.valid_ds): raise DigitError("this Learner has no validation rows: give the directory of its run")
     keep = ~same_images(dls.train.images, dls.valid.images)
-    if not keep.any(): raise DigitError("each validation image is in the training rows too: nothing can be measured on them")
-    with learn.removed_cbs(L(getattr(learn, 'recorder', None))): probs = predict_rows(learn) # it would forget the training
+    if not keep.any():
+        raise DigitError("each validation image is in the training rows too: nothing can be measured on them")
+    forgets = L(getattr(learn, 'recorder', None)) # the training, at the next prediction
+    with learn.removed_cbs(forgets): probs = predict_rows(learn)
     targs,ims = dls.valid.tensors[1].cpu().numpy(),dls.valid.images[:,0].cpu().numpy()
     rows = dls.valid_ds.items.index.to_numpy()[keep]
     return Preds(targs[keep], probs[keep], dls.vocab, rows, dict(zip(rows.tolist(), ims[keep])))
@@ -108,7 +110,7 @@ def suspicious_labels(
     probs, # Probabilities, (n, c), from a net that was not trained on these rows
     times=50, # How many times as likely as the label another class must be
 )->np.ndarray: # Positions of the rows
-    "Rows of which the net holds another class to be `times` as likely as the label, or more; the least likely label first"
+    "Rows of which the net holds another class to be at least `times` as likely as the label, least likely labels first"
     targs,probs = np.asarray(targs),np.asarray(probs)
     odds = probs[np.arange(len(targs)),targs]/probs.max(1)   # a ratio: label smoothing keeps each probability off zero
     order = np.argsort(odds, kind='stable')
@@ -181,11 +183,12 @@ def more(self:Versus)->str:
     "On how many rows, what difference they could show, and the log-loss"
     a,b,half = self.losses
     return (f"neither was trained on these {len(self.a):,} rows, which could show a difference of "
-            f"{100*self.least:.2f} points or more; log-loss {b:.4f} against {a:.4f} (difference {b-a:+.4f} ± {half:.4f})")
+            f"{100*self.least:.2f} points or more; "
+            f"log-loss {b:.4f} against {a:.4f} (difference {b-a:+.4f} ± {half:.4f})")
 
 # %% ../nbs/11_measure.ipynb #e5dbe8a8
 def _common(a, b):
-    "The rows that both `Preds` are of, in one order. Raises `RunError` where there are none, or they are of other data."
+    "The rows that both `Preds` are of, in one order. Raises `RunError` where there are none, or of other data."
     two = f'{a.name} and {b.name}'
     if a.sha256 and b.sha256 and a.sha256!=b.sha256:
         raise RunError(f"{two} were trained on different data: they can't be compared row by row")

@@ -18,7 +18,8 @@ import numpy as np, pandas as pd
 
 from .core import DataError, _few, _show
 from .table import Table, _between, _reading, _to_bytes, _tokens
-from .columns import Layout, _colour, _ids, _labels, _oblong, _parts, _pick, as_numbers, check_shape, class_names, label_side, named, pixel_cols, placed, spellings
+from .columns import Layout, _colour, _ids, _labels, _oblong, _parts, _pick, as_numbers, check_shape, class_names
+from .columns import label_side, named, pixel_cols, placed, spellings
 
 _all_ = ['pixel_cols']
 
@@ -27,7 +28,8 @@ from fastcore.basics import patch
 
 # %% ../nbs/01_read.ipynb #c8d687fa
 _ends = re.compile(r'(\.(csv|tsv|tab|txt|data|dat|gz|zip|tra|tes|train|test))+$', re.I)
-_words = {'train':'train training trainset traindata xtrain trn tra', 'test':'test testing testset testdata xtest tst tes', 'sample':'submission submissions samplesubmission submit'}
+_words = {'train':'train training trainset traindata xtrain trn tra', 'test':'test testing testset testdata xtest tst '
+    'tes', 'sample':'submission submissions samplesubmission submit'}
 _roles = {w:k for k,ws in _words.items() for w in ws.split()}
 def _base(name): return re.split(r'[/\\]', name)[-1]
 
@@ -54,7 +56,8 @@ def _on_disk(p):
             if not sig: raise DataError(f'{p}: an empty file; {want}')
             if sig!=b'PK': return {p.name:Table(p)}
             with zipfile.ZipFile(p) as z: return {o:Table(p, o) for o in z.namelist() if o and o[-1]!='/'}
-        if not p.is_dir(): raise DataError(f'{p}: {"neither file nor folder" if p.exists() else "no such file or folder"}; {want}')
+        if not p.is_dir():
+            raise DataError(f'{p}: {"neither file nor folder" if p.exists() else "no such file or folder"}; {want}')
         os.listdir(p)   # says so where it may not be read
         for k in range(1, 5):
             res |= {str(o.relative_to(p)):Table(o) for o in islice(p.glob('/'.join('*'*k)), 10_000) if o.is_file()}
@@ -65,7 +68,8 @@ def _unzipped(files):
     "Those of `files` that are in the zips among them, two deep"
     res = {}
     for name,t in [o for o in files.items() if o[0].lower().endswith('.zip') and _role(o[0])][:16]:
-        with t.open() as (f,_), _reading(t), zipfile.ZipFile(f) as z: inner = [o for o in z.namelist() if o and o[-1]!='/'][:10_000]
+        with t.open() as (f,_), _reading(t), zipfile.ZipFile(f) as z:
+            inner = [o for o in z.namelist() if o and o[-1]!='/'][:10_000]
         res |= {f'{name}/{o}':Table(t.path, *t.members, o) for o in inner}
     return res
 
@@ -85,7 +89,8 @@ def _one(found, role, path, tip):
 def _by_role(files, path):
     "{role: (name, table)} of what is there, and the names of other tables"
     res, tiers = {}, [{k:t for k,t in files.items() if re.search(r'\.(csv|tsv)(\.gz)?$', k, re.I)},
-                      {k:t for k,t in files.items() if _role(k) and not re.search(r'\.(csv|tsv)(\.gz)?$|\.zip$', k, re.I)}]
+                      {k:t for k,t in files.items() if _role(k)
+                       and not re.search(r'\.(csv|tsv)(\.gz)?$|\.zip$', k, re.I)}]
     for i in range(4):
         if i>1: tiers.append(_unzipped(files if i==2 else tiers[2]))
         for role in ('train','test','sample'):
@@ -109,7 +114,8 @@ def _named_file(p):
         if p.is_file():
             with open(p, 'rb') as f: return None if f.read(2) in (b'PK', b'') else Table(p)
         zips = [] if p.exists() else [o for o in p.parents if o.is_file()]
-        if zips and p.relative_to(zips[0]).as_posix() in zipfile.ZipFile(zips[0]).namelist(): return Table(zips[0], p.relative_to(zips[0]).as_posix())
+        if zips and p.relative_to(zips[0]).as_posix() in zipfile.ZipFile(zips[0]).namelist():
+            return Table(zips[0], p.relative_to(zips[0]).as_posix())
 
 # %% ../nbs/01_read.ipynb #649df5e0
 @dataclass
@@ -125,32 +131,42 @@ class _Found:
 def _find_files(path, # a folder, a zip, or a table
     test=None # the test set, where it is another than the one in `path`: a file, or a name there
 )->_Found:
-    "Which file at `path` is the training set, the test set and the sample submission; `DataError` with what to do where that is open"
+    "Which file at `path` is the training set, the test set, the sample submission; `DataError` where that is open"
     p = Path(path).expanduser()
     if t := _named_file(p): res = _Found(t, notes=tuple(_beside(p)))
     else:
         files = _on_disk(p)
-        roles,other = _by_role(files if test is None else {k:t for k,t in files.items() if _role(k)!='test' or test in (k, _base(k))}, p)
+        roles,other = _by_role(files
+                               if test is None else {k:t for k,
+                                   t in files.items() if _role(k)!='test' or test in (k, _base(k))}, p)
         res = _Found(*(roles.get(o, (None,None))[1] for o in ('train','test','sample')), other)
         if not res.train: res = _only(res, p, files)
         elif other: res.said = (f'not read: {_few(sorted(other))}',)
-        if 'sample' in roles and not re.search('sample', roles['sample'][0], re.I): res.said += (f'sample submission: {roles["sample"][0]}, by its name',)
+        if 'sample' in roles and not re.search('sample', roles['sample'][0], re.I):
+            res.said += (f'sample submission: {roles["sample"][0]}, by its name',)
     return res if test is None else replace(res, test=_test_file(test, p))
 
 # %% ../nbs/01_read.ipynb #90f55687
 def _beside(p):
     "A note where a test set lies beside the one file that was given"
-    t = next((o for o in sorted(os.listdir(p.parent)) if _role(o)=='test' and o!=p.name and re.search(r'\.csv', o)), None) if p.parent.is_dir() else None
-    return [f'{t} lies beside it and is not read: give the folder, or --test FILE, to predict it.'] if t and _role(p.name)=='train' else []
+    t = next((o for o in sorted(os.listdir(p.parent)) if _role(o)=='test' and o!=p.name and re.search(r'\.csv', o)),
+             None) if p.parent.is_dir() else None
+    said = f'{t} lies beside it and is not read: give the folder, or --test FILE, to predict it.'
+    return [said] if t and _role(p.name)=='train' else []
 
 def _only(res, p, files):
     "`res`, with the only table of pictures for a training set"
     wide = {k:t for k,t in res.other.items() if _wide(t)}
-    if len(wide)>1: raise DataError(f'{p}: {_few(sorted(wide))} could each be the training set; give the file by name, as in DATA/{sorted(wide)[0]}')
-    if not wide: raise DataError(f'{p}: no training CSV; expected train.csv, or another name with train in it, found {_few(sorted(files)) or "nothing"}')
+    if len(wide)>1:
+        raise DataError(f'{p}: {_few(sorted(wide))} could each be the training set; give the file by name, as in '
+                        f'DATA/{sorted(wide)[0]}')
+    if not wide:
+        raise DataError(f'{p}: no training CSV; expected train.csv, or another name with train in it, found '
+                        f'{_few(sorted(files)) or "nothing"}')
     (name,t), = wide.items()
     rest = set(res.other)-{name}
-    return replace(res, train=t, said=(f'training set: {name}, the only table of pictures',)+((f'not read: {_few(sorted(rest))}',) if rest else ()))
+    return replace(res, train=t, said=(f'training set: {name}, the only table of pictures',)+((f'not read: '
+        f'{_few(sorted(rest))}',) if rest else ()))
 
 def _test_file(test, p):
     "The test set that was named: a file, or one within `p`"
@@ -179,20 +195,23 @@ def _frame_layout(df, name, labels, label):
     at = label_side(*([_blank(o) for o in df.iloc[:,i].tolist()] for i in (0,-1)))
     if at is None: raise DataError(f"{name}: no 'label' column; say which with label=NAME")
     at %= len(cols)
-    return Layout([i for i in range(len(cols)) if i!=at], [at], [], [f'label: column {_show(cols[at])}: its numbers are those of classes'])
+    return Layout([i for i in range(len(cols)) if i!=at], [at], [], [f'label: column {_show(cols[at])}: its numbers '
+                                                                     f'are those of classes'])
 
 # %% ../nbs/01_read.ipynb #7473dd89
 def _frame_pixels(df, at, name):
     "Columns `at` of a frame as uint8; `DataError` names the row, counted from 0, and the column"
     x = np.empty((len(df), len(at)), np.uint8)
-    def isnum(o): return isinstance(o, (int, float, np.integer, np.floating)) and not isinstance(o, bool) and 0<=o<=255 and o%1==0
+    def isnum(o): return isinstance(o, (int, float, np.integer, np.floating)) and not isinstance(o,
+        bool) and 0<=o<=255 and o%1==0
     for i in range(0, len(df), 4096):
         v = df.iloc[i:i+4096, at].to_numpy()
         if v.dtype.kind in 'iuf': ok = (v>=0)&(v<=255)&(np.floor(v)==v)
         else: ok = np.array([[isnum(o) for o in r] for r in v])
         if not ok.all():
             r,c = np.argwhere(~ok)[0]
-            raise DataError(f'{name}, row {i+r}, column {df.columns[at[c]]}: found {_show(v[r,c])}, expected a whole number from 0 to 255')
+            raise DataError(f'{name}, row {i+r}, column {df.columns[at[c]]}: found {_show(v[r,c])}, expected a whole '
+                            f'number from 0 to 255')
         x[i:i+4096] = v
     return x
 
@@ -209,7 +228,8 @@ def check_frame(df, # one image a row: pixel columns and, unless `labels=False`,
     for s in o.said if labels else (): warnings.warn(f'{name}: {s}')
     if labels and o.oth: warnings.warn(f'{name}: columns left out: {_few(df.columns[i] for i in o.oth)}')
     if not labels: return _frame(x, pix)
-    ls = df.iloc[:,o.label[0]].tolist() if len(o.label)==1 else np.array(class_names(df.columns[o.label]))[df.iloc[:,o.label].to_numpy(float).argmax(1)]
+    ls = df.iloc[:,o.label[0]].tolist() if len(o.label)==1 else np.array(class_names(df.columns[o.label]))[df.iloc[:,
+        o.label].to_numpy(float).argmax(1)]
     if (i := next((i for i,l in enumerate(ls) if np.ndim(l)), None)) is not None:
         raise DataError(f'{name}, row {i}, column label: found {_show(ls[i])}, expected a number or a text')
     return _frame(x, pix, _labels([_blank(l) for l in ls], name, lambda i: f'row {i}'))
@@ -217,7 +237,7 @@ def check_frame(df, # one image a row: pixel columns and, unless `labels=False`,
 # %% ../nbs/01_read.ipynb #79d94839
 @dataclass(frozen=True, eq=False)
 class DigitData:
-    "What `read_csvs` read. `pixels` are the names of the pixel columns, `side` is the height and width of an image, `classes` are the labels, sorted"
+    "What `read_csvs` read; `pixels` names the pixel columns, `side` is an image's height, `classes` are sorted"
     train: pd.DataFrame|None # `label`, then uint8 pixels in numeric order; None from `read_rows`
     test: pd.DataFrame|None # the same pixels
     sample: pd.DataFrame|None # the sample submission: an id and a label column
@@ -225,7 +245,7 @@ class DigitData:
     name: str # of the folder or zip
     sha256: str # of the CSVs' bytes: training set, test set and sample submission one after another
     notes: tuple=() # sentences for the user
-    test_labels: pd.Series|None=None # labels of the test set, where its file has them: to score with, never to choose by
+    test_labels: pd.Series|None=None # of the test set, where its file has them: to score with, never to choose by
     extra: pd.DataFrame|None=None # further columns of the training CSV, as text
     test_extra: pd.DataFrame|None=None # and of the test CSV
     said: tuple=() # what was inferred, a line each
@@ -239,7 +259,8 @@ class DigitData:
     def classes(self): return [] if self.train is None else sorted(self.train['label'].unique().tolist())
     def __repr__(self):
         n, m = (0 if o is None else len(o) for o in (self.train, self.test))
-        return f'{self.name}: {n:,} training and {m:,} test images of {self.side}x{self.side}, {len(self.classes)} classes'
+        s = f'{self.side}x{self.side}'
+        return f'{self.name}: {n:,} training and {m:,} test images of {s}, {len(self.classes)} classes'
 
 # %% ../nbs/01_read.ipynb #33e083a1
 def _ink(x # uint8 images, a row each
@@ -294,7 +315,8 @@ def _packed(t, look, label, need):
     n, oth = len(_tokens(look.rows[0][look.packed])), [i for i in range(len(look.cols)) if i!=look.packed]
     if isqrt(n)**2!=n: _no_square(t, look, n)
     at,why = _pick(look.cols, oth, label, t)
-    if at is None and need: raise DataError(f'{t}: the label could be {_few(why or look.cols)}; say which with --label NAME')
+    if at is None and need:
+        raise DataError(f'{t}: the label could be {_few(why or look.cols)}; say which with --label NAME')
     said = [f'pixels: {n:,} numbers in column {look.cols[look.packed]}']+([why] if at is not None and why else [])
     return Layout(list(range(n)), [] if at is None else [at], [i for i in oth if i!=at], said)
 
@@ -308,18 +330,24 @@ def _classes(p):
     at = p.layout.label
     if len(at)==1: return p.txt[at[0]]
     hot = np.array([[bool(re.fullmatch(r'1(\.0*)?', o)) for o in p.txt[i]] for i in at])
-    if (bad := np.flatnonzero(hot.sum(0)!=1)).size: raise DataError(f'{p.table}, line {bad[0]+2}: {hot[:,bad[0]].sum()} of the {len(at)} label columns are 1, expected one')
-    return np.array(class_names([p.cols[i] for i in at]) if not p.layout.positions else list(map(str, range(len(at)))))[hot.argmax(0)].tolist()
+    if (bad := np.flatnonzero(hot.sum(0)!=1)).size:
+        raise DataError(f'{p.table}, line {bad[0]+2}: {hot[:,bad[0]].sum()} of the {len(at)} label columns are 1, '
+                        f'expected one')
+    return np.array(class_names([p.cols[i] for i in at])
+                    if not p.layout.positions else list(map(str, range(len(at)))))[hot.argmax(0)].tolist()
 
 def _sentences(p):
     "What was inferred of the part `p`, and notes on it"
     look,o,t = p.table.look(), p.layout, p.table
     said, low, high = list(o.said), *p.way
-    if look.head=='mangled': said.append('header: numbers that pandas has made names of; columns are taken in their order')
+    if look.head=='mangled':
+        said.append('header: numbers that pandas has made names of; columns are taken in their order')
     if look.head=='none' and look.packed is None: said.append(f'header: none, {len(look.cols):,} columns')
     if look.sep!=b',': said.append(f'fields: with {_between[look.sep]} between')
-    if p.way!=(0,255): said.append(f'pixels: numbers from {low} to {high}, stretched to 0 to 255'+' and rounded'*(high==1))
-    notes = [f'{t}: column{"s"*(len(o.oth)>1)} {_few(p.cols[i] or "without a name" for i in o.oth)} left out.'] if o.oth else []
+    if p.way!=(0,255):
+        said.append(f'pixels: numbers from {low} to {high}, stretched to 0 to 255'+' and rounded'*(high==1))
+    left = _few(p.cols[i] or 'without a name' for i in o.oth)
+    notes = [f'{t}: column{"s"*(len(o.oth)>1)} {left} left out.'] if o.oth else []
     if look.packed is None and o.pix!=sorted(o.pix): notes.append(f'{t}: pixel columns put in order by name.')
     return said, notes
 
@@ -334,11 +362,13 @@ def _train(t, h, label=None):
     if label is None and o.said and len(ls)>19 and ls.nunique()==len(ls):
         raise DataError(f'{t}: {o.said[0]}, but each row has another; say which column is the label with --label NAME')
     if ls.dtype.kind=='i' and str(ls[0])!=texts[0]: said.append(f'labels: {texts[0]} is {ls[0]}')
-    if two := spellings(ls.unique()): notes.append(f'{t}: the labels {two[0]} and {two[1]} are two classes, as they are written.')
+    if two := spellings(ls.unique()):
+        notes.append(f'{t}: the labels {two[0]} and {two[1]} are two classes, as they are written.')
     return p, ls, said, notes
 
 # %% ../nbs/01_read.ipynb #2555bba9
-def _found(cols): return _few(cols)+(' (is the header missing?)' if cols and all(re.fullmatch('[0-9.]+', c) for c in cols) else '')
+def _found(cols): return _few(cols)+(' (is the header missing?)' if cols
+                                     and all(re.fullmatch('[0-9.]+', c) for c in cols) else '')
 
 def _match(t, trn, key):
     "The layout of the test set `t`, whose columns are named as those of the part `trn`; `key` names an id column"
@@ -351,17 +381,20 @@ def _match(t, trn, key):
     if gone or odd:
         diff = ' and '.join(f'{k} {_found(v)}' for k,v in (('without',gone),('with',odd)) if v)
         raise DataError(f'{t}, line 1: {diff}, expected the pixel columns of the training set; name them alike')
-    named(cols, f'{t}, line 1', need=False, label=ys[0] if len(ys)==1 and ys[0] in at else None)   # for columns that are there twice
+    named(cols, f'{t}, line 1', need=False,
+          label=ys[0] if len(ys)==1 and ys[0] in at else None)   # for columns that are there twice
     return Layout([at[c] for c in pix], [at[c] for c in ys if c in at], [i for i,c in enumerate(cols) if c in rest])
 
 # %% ../nbs/01_read.ipynb #cc1b42b8
 def _test_layout(t, trn, key, label):
     "The layout of the test set `t`, against the training set's part `trn`"
     a,b = t.look(),trn.table.look()
-    if a.head==b.head=='names' and a.packed is None and b.packed is None and not trn.layout.positions: return _match(t, trn, key)
+    if a.head==b.head=='names' and a.packed is None and b.packed is None and not trn.layout.positions:
+        return _match(t, trn, key)
     same = trn.layout.positions and len(a.cols)==len(b.cols)
     o = Layout(**{**vars(trn.layout), 'said':[]}) if same else _layout_of(t, label, need=False)
-    if len(o.pix)!=trn.x.shape[1]: raise DataError(f'{t}: {len(o.pix):,} pixels, expected {trn.x.shape[1]:,} as in the training set')
+    if len(o.pix)!=trn.x.shape[1]:
+        raise DataError(f'{t}: {len(o.pix):,} pixels, expected {trn.x.shape[1]:,} as in the training set')
     return o
 
 def _test(t, h, trn, labels, key=None, label=None):
@@ -369,7 +402,9 @@ def _test(t, h, trn, labels, key=None, label=None):
     o = _test_layout(t, trn, key, label)
     p = _read(t, o, h, trn.way)
     ids = [i for i in o.oth if p.cols[i]==key] or [i for i in o.oth if p.cols[i].lower() in _ids]
-    if len(ids)>1: raise DataError(f'{t}, line 1: with {_few(p.cols[i] for i in ids)}, expected one column of ids; remove or rename the others')
+    if len(ids)>1:
+        raise DataError(f'{t}, line 1: with {_few(p.cols[i] for i in ids)}, expected one column of ids; remove or '
+                        f'rename the others')
     if not o.placed: check_shape(p.x, t)
     o.oth = [i for i in o.oth if i not in ids]
     ls,notes = _scored(p, labels) if o.label else (None, [])
@@ -382,8 +417,11 @@ def _scored(p, labels):
     ints = as_numbers(texts)
     ls = [known.get(str(o)) for o in ints.tolist()]
     odd = next((i for i,o in enumerate(ls) if o is None), None)
-    if odd is not None: return None, [f'{p.table}: the labels in it are ignored: {_show(texts[odd])} in row {odd+1:,} is none of the classes.']
-    if len(set(ls))==1 and len(ls)>1: return None, [f'{p.table}: the labels in it are ignored: {_show(texts[0])} in every row says nothing.']
+    if odd is not None:
+        return None, [f'{p.table}: the labels in it are ignored: {_show(texts[odd])} in row {odd+1:,} is none of the '
+                      f'classes.']
+    if len(set(ls))==1 and len(ls)>1:
+        return None, [f'{p.table}: the labels in it are ignored: {_show(texts[0])} in every row says nothing.']
     return pd.Series(ls, name='label'), []
 
 def _column(txt, name, f, isid):
@@ -398,7 +436,8 @@ def _column(txt, name, f, isid):
 def _sample(t, h):
     "Frame of the sample submission"
     cols = t.look().cols
-    if len(cols)!=2 or cols[0]==cols[1]: raise DataError(f'{t}, line 1: found {_few(cols)}, expected two columns, an id and a label; get it again')
+    if len(cols)!=2 or cols[0]==cols[1]:
+        raise DataError(f'{t}, line 1: found {_few(cols)}, expected two columns, an id and a label; get it again')
     _,txt,_ = t.read([], [0,1], h)
     return pd.DataFrame({c:_column(o, c, t, c==cols[0]) for c,o in zip(cols, txt)})
 
@@ -441,7 +480,8 @@ def _answer(found, h, n):
     res, sure = _sample(t, h), re.search('sample', t.name, re.I)
     if n is not None and len(res)!=n:
         if sure: raise DataError(f'{t}: {len(res):,} rows, expected {n:,} as in the test set; get both again')
-        return None, [], [f'{t}: {len(res):,} rows, not {n:,} as in the test set, so it is not taken for a sample submission.']
+        return None, [], [f'{t}: {len(res):,} rows, not {n:,} as in the test set, so it is not taken for a sample '
+                          f'submission.']
     return res, [] if named else [f'sample submission: {k}, by its two columns and {n:,} rows'], []
 
 # %% ../nbs/01_read.ipynb #90e41529
@@ -450,7 +490,7 @@ def read_csvs(path, # a folder with the CSVs, a zip of them, one table, or the w
     label=None, # name of the column with the labels, or its place, counted from 1, where columns have no names
     transpose=False # turn each image about its diagonal, as EMNIST's want it?
 )->DigitData: # frames of uint8 pixels, checked
-    "Read the training CSV and, where they are there, the test CSV and the sample submission; `DataError` where anything is not as it should be"
+    "Read the training CSV and, if there, the test CSV and the sample submission; `DataError` says what is wrong"
     with _reading(path): p, h = sample_path() if path=='sample' else Path(path).expanduser(), hashlib.sha256()
     f = _find_files(p, test)
     trn,ls,said,notes = _train(f.train, h, label)
@@ -461,14 +501,22 @@ def read_csvs(path, # a folder with the CSVs, a zip of them, one table, or the w
         notes += more
     else: notes.append(f'{p}: no test CSV, so there is nothing to predict.')
     sample,more,also = _answer(f, h, tst and len(tst.x))
-    if transpose: h.update(b'transpose'); _turn(trn.x), tst and _turn(tst.x)
+    options = dict(test=test and _whole(test), label=label and str(label), transpose=bool(transpose))
+    options = {k:v for k,v in options.items() if v}
+    h.update(repr([options.get('label'), transpose]).encode() if label or transpose else b'')
+    if transpose:
+        for o in (trn, tst): o and _turn(o.x)
     frames = _frame(trn.x, trn.names, ls), tst and _frame(tst.x, trn.names)
-    options = {k:v for k,v in dict(test=test and _whole(test), label=label and str(label), transpose=transpose).items() if v}
-    return DigitData(*frames, sample, ids, 'sample' if path=='sample' else p.resolve().name, h.hexdigest(), (*f.notes, *notes, *also), scored, trn.extra(), tst and tst.extra(),
+    return DigitData(*frames, sample, ids, 'sample' if path=='sample' else p.resolve().name, h.hexdigest(),
+                     (*f.notes, *notes, *also), scored, trn.extra(), tst and tst.extra(),
                      (*f.said, *said, *more), bool(transpose), options)
 
-_emnist = 'EMNIST keeps its images turned about their diagonal; to have them upright, and to read pictures of your own, add --transpose.'
-def _whole(test): return str(Path(test).expanduser().resolve()) if Path(test).expanduser().exists() else str(test)
+_emnist = ('EMNIST keeps its images turned about their diagonal; to have them upright, and to read pictures of your '
+           'own, add --transpose.')
+def _whole(test):
+    "The path of a test set, such that it can be read from elsewhere too"
+    p = Path(test).expanduser()
+    return str(p.resolve()) if p.exists() or _named_file(p) else str(test)
 
 # %% ../nbs/01_read.ipynb #d6836f6d
 def read_rows(path, # a folder with a test CSV, a zip, or one table
@@ -480,13 +528,16 @@ def read_rows(path, # a folder with a test CSV, a zip, or one table
     t = _named_file(p)
     if not t:
         f,other = _by_role(_on_disk(p), p)
-        t = (f.get('test') or f.get('train') or [None])[-1] or (next(iter(other.values())) if len(other)==1 else _find_files(p).train)
+        t = (f.get('test') or f.get('train') or [None])[-1] or (next(iter(other.values()))
+            if len(other)==1 else _find_files(p).train)
     o = _layout_of(t, label, need=False)
     x = _read(t, o, h)
     ids = next((i for i in o.oth if x.cols[i].lower() in _ids), None)
     said,notes = _sentences(x)
     if transpose: _turn(x.x)
-    return DigitData(None, _frame(x.x, x.names), None, None if ids is None else _column(x.txt[ids], x.cols[ids], t, True), p.resolve().name, h.hexdigest(), tuple(notes),
+    return DigitData(None, _frame(x.x, x.names), None,
+                     None if ids is None else _column(x.txt[ids], x.cols[ids], t, True), p.resolve().name,
+                     h.hexdigest(), tuple(notes),
                      as_numbers(_classes(x)) if o.label else None, None, x.extra(), tuple(said), bool(transpose))
 
 # %% ../nbs/01_read.ipynb #c721ec9a
@@ -519,18 +570,25 @@ def _turned(df, pix):
 def _from_frames(df, test, label, transpose):
     "`DigitData` of a frame with labels and, if given, one to predict"
     o = _frame_layout(df, 'the frame', True, label)
-    train = check_frame(_unit(df, o), 'the frame', label=label)
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')   # said in `notes` instead
+        train = check_frame(_unit(df, o), 'the frame', label=label)
+    notes = (f'the frame: columns left out: {_few(df.columns[i] for i in o.oth)}.',) if o.oth else ()
     pix = list(train.columns[1:])
     if test is not None:
-        if gone := [c for c in pix if c not in test]: raise DataError(f'the test frame: without {_few(gone)}, expected the pixel columns of the training frame')
+        if gone := [c for c in pix if c not in test]:
+            raise DataError(f'the test frame: without {_few(gone)}, expected the pixel columns of the training frame')
         ys = [df.columns[i] for i in o.label if df.columns[i] in test]
         ls = as_numbers([_blank(l) for l in test[ys[0]]]) if len(ys)==1 else None
         ids = next((test[c].reset_index(drop=True) for c in test if str(c).lower() in _ids), None)
-        test = check_frame(_unit(test, named(list(test.columns), 'the test frame', need=False)), 'the test frame', labels=False)[pix]
+        test = check_frame(_unit(test, named(list(test.columns), 'the test frame', need=False)), 'the test '
+            'frame', labels=False)[pix]
     else: ls = ids = None
-    h = hashlib.sha256(b''.join(pd.util.hash_pandas_object(f, index=False).to_numpy().tobytes() for f in (train, test) if f is not None))
+    h = hashlib.sha256(b''.join(pd.util.hash_pandas_object(f, index=False).to_numpy().tobytes() for f in (train, test)
+                                if f is not None))
     if transpose: train,test = (f if f is None else _turned(f, pix) for f in (train, test))
-    return DigitData(train, test, None, ids, 'the frame', h.hexdigest(), (), ls, said=tuple(o.said), transposed=bool(transpose))
+    return DigitData(train, test, None, ids, 'the frame', h.hexdigest(), notes, ls, said=tuple(o.said),
+                     transposed=bool(transpose))
 
 # %% ../nbs/01_read.ipynb #08cd4577
 def near_copies(a, # images, a row each, such as those that are trained on
@@ -540,7 +598,8 @@ def near_copies(a, # images, a row each, such as those that are trained on
 )->float: # share of the rows of `b` with a near copy in `a`
     "How many of the images `b` are nearly in `a` too, by a sample of both"
     if not len(a) or not len(b): return 0.
-    a,b = (np.asarray(o).reshape(len(o), -1)[np.linspace(0, len(o)-1, min(len(o), k)).astype(int)].astype(np.float32) for o,k in zip((a,b), n))
+    a,b = (np.asarray(o).reshape(len(o), -1)[np.linspace(0, len(o)-1, min(len(o), k)).astype(int)].astype(np.float32)
+           for o,k in zip((a,b), n))
     mean = a.mean(0)
     a,b = ((o-mean)/np.maximum(np.linalg.norm(o-mean, axis=1, keepdims=True), 1e-6) for o in (a,b))
     return float(np.concatenate([(o@a.T).max(1)>alike for o in np.array_split(b, max(len(b)//256, 1))]).mean())
@@ -556,13 +615,14 @@ def _full(p, names=None):
 
 def _here(p):
     "Is there a training CSV in the folder `p` itself?"
-    try: return any(_role(o)=='train' and re.search(r'\.(csv|tsv)\b', o, re.I) and (p/o).is_file() and (p/o).stat().st_size for o in os.listdir(p))
+    try: return any(_role(o)=='train' and re.search(r'\.(csv|tsv)\b', o, re.I) and (p/o).is_file()
+                    and (p/o).stat().st_size for o in os.listdir(p))
     except OSError: return False
 
 def find_data(competition='digit-recognizer', # its name in Kaggle's addresses
     path='.' # the folder to look in where there is no mount
 )->Path|None: # what to give to `read_csvs`; None where nothing is found
-    "The data on disk: on Kaggle's mount, `/kaggle/input` or `DIGITFAST_KAGGLE_INPUT`, else a folder or zip in `path` with the competition's name, else CSVs in `path` itself"
+    "The data on disk: Kaggle's mount (`DIGITFAST_KAGGLE_INPUT`), or in `path` what has that name, or `path` itself"
     root, local = Path(os.environ.get('DIGITFAST_KAGGLE_INPUT') or '/kaggle/input'), Path(path)/competition
     for p in (root/'competitions'/competition, root/competition):
         if _full(p): return p
@@ -592,11 +652,13 @@ def read_idx(path, # a file, gzipped or not
         head = np.frombuffer(b[:len(b)//4*4], '>u4')
         if not len(head) or head[0]!=2048+dims:
             found = head[0] if len(head) else 'missing'
-            raise DataError(f"{f}: magic number {found}, expected {2048+dims}: it is no IDX file of MNIST's {'images' if dims>1 else 'labels'}")
+            raise DataError(f"{f}: magic number {found}, expected {2048+dims}: it is no IDX file of MNIST's "
+                            f"{'images' if dims>1 else 'labels'}")
         want = int(np.prod(head[1:].astype(object))) if len(head)==1+dims else 0
         rest = o.read(min(want, top)+1) if want<=top else b''
     if len(head)!=1+dims or len(rest)!=want:
-        raise DataError(f"{f}: {len(b)+len(rest):,} bytes, expected {len(b)+want:,} as its header says: it is cut short or damaged, get it again")
+        raise DataError(f"{f}: {len(b)+len(rest):,} bytes, expected {len(b)+want:,} as its header says: it is cut "
+                        f"short or damaged, get it again")
     return np.frombuffer(rest, np.uint8).reshape(tuple(map(int, head[1:]))), b+rest
 
 # %% ../nbs/01_read.ipynb #9db19f87
@@ -606,7 +668,8 @@ def _download_mnist(root):
     m = MNIST.__new__(MNIST)   # made by hand: its own maker would unpickle what lies in `processed`
     m.root = str(root)
     try: m.download()
-    except (OSError, RuntimeError) as e: raise DataError(f"MNIST could not be downloaded into {root}: {str(e).splitlines()[0]}") from None
+    except (OSError, RuntimeError) as e:
+        raise DataError(f"MNIST could not be downloaded into {root}: {str(e).splitlines()[0]}") from None
 
 def read_mnist(
     root, # Folder that holds, or is to hold, torchvision's `MNIST/raw`, or the files themselves
@@ -616,10 +679,13 @@ def read_mnist(
     raw = Path(root)/'MNIST'/'raw'
     if download: _download_mnist(root)
     if not raw.is_dir() and any(Path(root).glob('train-images*')): raw = Path(root)
-    got = {(p,k):read_idx(_idx_file(raw, p, k), d) for p in ('train','t10k') for k,d in (('images-idx3',3), ('labels-idx1',1))}
+    got = {(p,k):read_idx(_idx_file(raw, p, k), d) for p in ('train','t10k') for k,
+           d in (('images-idx3',3), ('labels-idx1',1))}
     x,y = ([got[p,k][0] for p in ('train','t10k')] for k in ('images-idx3','labels-idx1'))
     for p,a,b in zip(('train','t10k'), x, y):
-        if len(a)!=len(b): raise DataError(f"{raw}: {p} has {len(a):,} images and {len(b):,} labels, expected as many of one as of the other")
+        if len(a)!=len(b):
+            raise DataError(f"{raw}: {p} has {len(a):,} images and {len(b):,} labels, expected as many of one as of "
+                            f"the other")
     if x[0].shape[1:]!=x[1].shape[1:] or x[0].shape[1]!=x[0].shape[2]:
         raise DataError(f"{raw}: images of {x[0].shape[1:]} and {x[1].shape[1:]} pixels, expected squares of one size")
     return _mnist_data(x, y, hashlib.sha256(b''.join(o[1] for o in got.values())).hexdigest()), len(x[0])
@@ -627,5 +693,6 @@ def read_mnist(
 def _mnist_data(x, y, sha):
     pix = np.concatenate(x).reshape(sum(map(len, x)), -1)
     df = _frame(pix, [f'pixel{i}' for i in range(pix.shape[1])], np.concatenate(y).astype('int64'))
-    note = "MNIST's images contain the competition's test set, so no submission is written: its score would not be honest"
+    note = ("MNIST's images contain the competition's test set, so no submission is written: "
+            "its score would not be honest")
     return DigitData(train=df, test=None, sample=None, test_ids=None, name='MNIST', sha256=sha, notes=(note,))

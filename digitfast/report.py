@@ -121,7 +121,7 @@ def _system(m, p):
             ('classes', ', '.join(map(short_name, c[:20]))+(f' and {len(c)-20:,} more' if len(c)>20 else '')),
             ('left out', some('same_valid', '{:,} validation images that are in the training rows too')),
             ('in the test set', some('same_test', '{:,} images that are in the training CSV too')),
-            ('canary', some('canary_rows', '{} validation rows went through the test path and got the same predictions')),
+            ('canary', some('canary_rows', '{} validation rows got the same predictions by the test path')),
             ('versions', ', '.join(f'{k} {v}' for k,v in (m.get('versions') or {}).items())),
             ('model', get('model')), ('date', get('date'))]
     return [(k,o if len(o)<=400 else o[:400]+'…') for k,o in rows if o]
@@ -130,9 +130,11 @@ def _system(m, p):
 def _says_doubts(d, source, odd):
     "What is said of the rows `odd` of the `Preds` `d`, whose label looks wrong"
     n = f'{len(d):,}'
-    if not len(odd): return f"None: no other class is held to be 50 times as likely as the label of any of {n} {source}."
+    if not len(odd):
+        return f"None: no other class is held to be 50 times as likely as the label of any of {n} {source}."
     weak = f" A net that is right on {_pct(d.hits.mean())} of the rows is a weak witness, though."
-    return (f"The net holds another class to be at least 50 times as likely as the label of {len(odd):,} of {n} {source}"
+    return ("The net holds another class to be at least 50 times as likely as the label "
+            f"of {len(odd):,} of {n} {source}"
             f"{', the worst of which are below' if len(odd)>12 else ''}. Look at them before blaming the net."
             f"{weak if d.hits.mean()<.95 else ''}")
 
@@ -145,16 +147,16 @@ def _curves(history, lr_curve, lr):
         for ax,t in zip(axs, ('loss', 'accuracy', 'learning rate')):
             ys = np.concatenate([l.get_ydata() for l in ax.lines]) if ax.has_data() else np.zeros(0)
             if np.isfinite(ys).any(): res.append(_svg(ax, f'{t} over the epochs'))
-    if lr_curve is not None: res.append(_svg(plot_lr_find(lr_curve, lr, _axes()), "loss against learning rate in lr_find"))
-    return res
+    if lr_curve is None: return res
+    return [*res, _svg(plot_lr_find(lr_curve, lr, _axes()), 'loss against learning rate in lr_find')]
 
 def _figures(p):
     "Figures of the predictions `p`, by name"
     ax = plot_confusion(p.targs, p.preds, p.classes, _axes(4.2, 4.2))
     ax.grid(False)
     tall = max(2.2, .8+.26*min(len(p.classes), 20))
-    return dict(confusion=_svg(ax, 'confusion matrix'),
-                by_class=_svg(plot_class_accuracy(p.targs, p.preds, p.classes, _axes(4.2, tall), 20), 'accuracy of each class'),
+    bars = plot_class_accuracy(p.targs, p.preds, p.classes, _axes(4.2, tall), 20)
+    return dict(confusion=_svg(ax, 'confusion matrix'), by_class=_svg(bars, 'accuracy of each class'),
                 reliability=_svg(plot_calibration(p.targs, p.probs, ax=_axes(3.6, 3.4)), 'reliability diagram'))
 
 # %% ../nbs/13_report.ipynb #7fed3ae3
@@ -174,15 +176,16 @@ def render_report(
     odd,ece = suspicious_labels(d.targs, d.probs),calibration(p.targs, p.probs)[0]
     worst = [_row(p, i, seen) for i in worst_mistakes(p.targs, p.probs, 24)]
     with _theme(): figures = dict(_figures(p), curves=_curves(history, lr_curve, m.get('lr')))
-    about = (m.get('recipe') and f"recipe {short_name(m['recipe'])}", *(m.get(k) and short_name(m[k]) for k in ('arch','date')))
+    recipe,*about = (m.get(k) and short_name(m[k]) for k in ('recipe','arch','date'))
     return _template().render(
-        title=short_name(Path(p.name).name, 80), subtitle=_join(*about) or '', m=now, wrong=int((~p.hits).sum()), **figures,
+        title=short_name(Path(p.name).name, 80), subtitle=_join(recipe and f'recipe {recipe}', *about) or '',
+        m=now, wrong=int((~p.hits).sum()), **figures,
         test={k:m[k] for k in ('test_score','test_low','test_high')} if m.get('test_high') is not None else None,
         pairs=[(short_name(a),short_name(b),o) for a,b,o in most_confused(p.targs, p.preds, p.classes, 6)],
         mistakes=worst, no_pics=sum(o['img'] is None for o in worst), seen=any(o['seen'] for o in worst),
         doubts=[_row(d, i) for i in odd[:12]], doubt_text=_says_doubts(d, source, odd), system=_system(m, p),
-        ece_text=f"It is {_pct(p.probs.max(1).mean())} sure on average and right on {_pct(now['accuracy'])} of the rows. "
-                 f"Its expected calibration error, over 15 bins of confidence, is {_pct(ece)}.")
+        ece_text=f"It is {_pct(p.probs.max(1).mean())} sure on average and right on {_pct(now['accuracy'])} "
+                 f"of the rows. Its expected calibration error, over 15 bins of confidence, is {_pct(ece)}.")
 
 # %% ../nbs/13_report.ipynb #37c584bf
 class Report:
@@ -207,8 +210,9 @@ def _seen(learn, p, most=2400):
 
 def _learner_report(learn):
     cfg,p = getattr(learn.model, 'config', {}),read_preds(learn)
-    m = dict(arch=cfg.get('arch'), params=sum(q.numel() for q in learn.model.parameters()), n_train=len(learn.dls.train_ds),
-             device=str(learn.dls.device), precision=getattr(learn, 'precision', None), versions=versions())
+    m = dict(arch=cfg.get('arch'), params=sum(q.numel() for q in learn.model.parameters()),
+             n_train=len(learn.dls.train_ds), device=str(learn.dls.device),
+             precision=getattr(learn, 'precision', None), versions=versions())
     history = read_history(learn) if getattr(learn.recorder, 'lrs', None) else None
     return Report(render_report(p, m, history, getattr(learn, 'lr_curve', None), seen=_seen(learn, p)))
 

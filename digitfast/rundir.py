@@ -539,7 +539,8 @@ def _says(run):
     seconds,k,n = (m.get('seconds') or {}).get('train'),m.get('params'),m.get('members')
     net = m['recipe'], m['arch'], k and f'{k:,} parameters', n and f'{n} members'
     res = dict(accuracy=m.get('accuracy') is not None and _says_accuracy(m), net=', '.join(filter(None, net)),
-               data=m['data'].get('name') or '?', training=seconds is not None and f'{seconds:,.1f} s', date=m.get('date'))
+               data=m['data'].get('name') or '?', training=seconds is not None and f'{seconds:,.1f} s',
+               date=m.get('date'))
     return {k:v for k,v in res.items() if v}
 
 @patch

@@ -1,7 +1,7 @@
 """Tables as the public keeps them: read in the one way that is right, or refused with the option that decides.
 
-`layouts.py`, kept beside the competition's data, writes 43 of them; the table below has others of the same kinds. All are made of the
-packaged sample."""
+`layouts.py`, kept beside the competition's data, writes 43 of them; the table below has others of the same
+kinds. All are made of the packaged sample."""
 import bz2, gzip, importlib.util, io, json, zipfile
 from functools import cache
 from pathlib import Path
@@ -31,7 +31,8 @@ def judged(path, e, **options):
         assert any(o in says for o in e.get('refuse', ['--label','--test','by name'])) and says.isprintable(), says
         return says
     d = read_csvs(path, **options)
-    assert (d.side, len(d.classes), len(d.train), d.test is not None and len(d.test))==(e['side'], e['classes'], e['train'], e.get('test', False))
+    assert (d.side, len(d.classes), len(d.train), d.test is not None and len(d.test))==(e['side'], e['classes'],
+        e['train'], e.get('test', False))
     if 'right' in e: check_submission(path/e['right'], d)
     return d
 
@@ -56,7 +57,8 @@ X,Y = (o[:N] for o in digits())
 XT,YT = (o[4000:4000+M] for o in digits())
 def sized(x, h, w=None):
     "The images `x` at another size"
-    return np.stack([np.asarray(Image.fromarray(o.reshape(28, 28)).resize((w or h, h), Image.BILINEAR)).ravel() for o in x])
+    return np.stack([np.asarray(Image.fromarray(o.reshape(28, 28)).resize((w or h, h), Image.BILINEAR)).ravel()
+                     for o in x])
 def px(n=784, first=0, name='pixel'): return [f'{name}{i+first}' for i in range(n)]
 def frame(x, cols=None): return pd.DataFrame(x, columns=px(x.shape[1]) if cols is None else list(cols))
 def lab(x, y, cols=None, name='label', at=0):
@@ -73,7 +75,8 @@ def rows(x, y=None, sep=',', form='%d'):
     o = io.StringIO()
     np.savetxt(o, x if y is None else np.column_stack([y, x]), fmt=form, delimiter=sep)
     return o.getvalue()
-def hot(y, names=None): return pd.DataFrame(np.eye(10, dtype=int)[y], columns=names or [f'label_{i}' for i in range(10)])
+def hot(y, names=None): return pd.DataFrame(np.eye(10, dtype=int)[y],
+                                            columns=names or [f'label_{i}' for i in range(10)])
 LETTERS,KANA = np.array(list('ABCDEFGHIJ')),np.array('あ い う え お か き く け こ'.split())
 X8,X16 = sized(X, 8)//16,sized(X, 16)
 TRAIN,TEST,TESTED = csv(lab(X, Y)),csv(frame(XT)),csv(lab(XT, YT))
@@ -85,24 +88,40 @@ OTHERS = {
     # competitions and data sets
     'kannada':({'train.csv':TRAIN, 'test.csv':csv(lab(XT, range(M), name='id')), 'Dig-MNIST.csv':TESTED,
                 'sample_submission.csv':csv(pd.DataFrame(dict(id=range(M), label=0)))}, T),
-    'sign mnist':({'sign_mnist_train.csv':csv(lab(X, Y, px(first=1))), 'sign_mnist_test.csv':csv(lab(XT, YT, px(first=1)))}, T),
-    'sign mnist, nested':({'sign_mnist_train/sign_mnist_train.csv':TRAIN, 'sign_mnist_test/sign_mnist_test.csv':TESTED, 'a.png':b'\x89PNG'}, T),
-    'devanagari':({'data.csv':csv(lab(sized(X, 32), [f'character_{i+1:02d}_ka' for i in Y], [f'pixel_{i:04d}' for i in range(1024)], 'character', -1))}, dict(E, side=32)),
-    'chinese mnist':({'chinese_mnist.csv':csv(lab(sized(X, 64), Y, at=-1).assign(character=KANA[Y]))}, dict(E, side=64)),
-    'usps':({'zip.train.gz':gzip.compress(rows(X16/127.5-1, Y, ' ', '%.4f').encode()), 'zip.test.gz':gzip.compress(rows(sized(XT, 16)/127.5-1, YT, ' ', '%.4f').encode())}, dict(T, side=16)),
-    'optdigits':({'optdigits.tra':bare(lab(X8, Y, at=-1)), 'optdigits.tes':bare(lab(sized(XT, 8)//16, YT, at=-1)), 'optdigits.names':'1. Title'}, dict(T, side=8)),
-    'sklearn digits':({'digits.csv':csv(lab(X8.astype(float), Y, [f'pixel_{i}_{j}' for i in range(8) for j in range(8)], 'target', -1))}, dict(E, side=8)),
+    'sign mnist':({'sign_mnist_train.csv':csv(lab(X, Y, px(first=1))),
+                   'sign_mnist_test.csv':csv(lab(XT, YT, px(first=1)))}, T),
+    'sign mnist, nested':({'sign_mnist_train/sign_mnist_train.csv':TRAIN, 'sign_mnist_test/sign_mnist_test.csv':TESTED,
+                           'a.png':b'\x89PNG'}, T),
+    'devanagari':({'data.csv':csv(lab(sized(X, 32), [f'character_{i+1:02d}_ka' for i in Y],
+                                      [f'pixel_{i:04d}' for i in range(1024)], 'character', -1))}, dict(E, side=32)),
+    'chinese mnist':({'chinese_mnist.csv':csv(lab(sized(X, 64), Y, at=-1).assign(character=KANA[Y]))},
+                     dict(E, side=64)),
+    'usps':({'zip.train.gz':gzip.compress(rows(X16/127.5-1, Y, ' ', '%.4f').encode()),
+             'zip.test.gz':gzip.compress(rows(sized(XT, 16)/127.5-1, YT, ' ', '%.4f').encode())}, dict(T, side=16)),
+    'optdigits':({'optdigits.tra':bare(lab(X8, Y, at=-1)), 'optdigits.tes':bare(lab(sized(XT, 8)//16, YT, at=-1)),
+                  'optdigits.names':'1. Title'}, dict(T, side=8)),
+    'sklearn digits':({'digits.csv':csv(lab(X8.astype(float), Y, [f'pixel_{i}_{j}' for i in range(8) for j in range(8)],
+                                            'target', -1))}, dict(E, side=8)),
     'semeion':({'semeion.data':rows(np.column_stack([X16>99, hot(Y)]), None, ' ', '%.4f')}, dict(E, side=16)),
-    'a-z':({'A_Z Handwritten Data.csv':csv(pd.DataFrame(np.column_stack([np.sort(Y), X]), columns=['0']+[f'0.{i}' for i in range(1, 785)]))}, E),
-    'dacon':({'train.csv':csv(lab(X, LETTERS[Y], range(784), 'letter').pipe(lambda f: (f.insert(0, 'digit', Y), f.insert(0, 'id', range(1, N+1)), f)[2])),
-              'test.csv':csv(lab(XT, LETTERS[YT], range(784), 'letter').assign(id=range(N, N+M))), 'submission.csv':csv(pd.DataFrame(dict(id=range(N, N+M), digit=0)))}, T),
-    'emnist balanced':({'emnist-balanced-train.csv':bare(lab(X, Y)), 'emnist-balanced-test.csv':bare(lab(XT, YT)), 'emnist-balanced-mapping.txt':'0 48\n1 49\n'}, T),
-    'emnist, zipped one by one':({f'emnist-digits-{k}.csv.zip':zipped(**{f'emnist-digits-{k}.csv':v}) for k,v in dict(train=bare(lab(X, Y)), test=bare(lab(XT, YT))).items()}, T),
+    'a-z':({'A_Z Handwritten Data.csv':csv(pd.DataFrame(np.column_stack([np.sort(Y), X]),
+        columns=['0']+[f'0.{i}' for i in range(1, 785)]))}, E),
+    'dacon':({'train.csv':csv(lab(X, LETTERS[Y], range(784),
+                                  'letter').pipe(lambda f: (f.insert(0, 'digit', Y), f.insert(0, 'id', range(1, N+1)),
+                                      f)[2])),
+              'test.csv':csv(lab(XT, LETTERS[YT], range(784), 'letter').assign(id=range(N, N+M))),
+              'submission.csv':csv(pd.DataFrame(dict(id=range(N, N+M), digit=0)))}, T),
+    'emnist balanced':({'emnist-balanced-train.csv':bare(lab(X, Y)), 'emnist-balanced-test.csv':bare(lab(XT, YT)),
+                        'emnist-balanced-mapping.txt':'0 48\n1 49\n'}, T),
+    'emnist, zipped one by one':({f'emnist-digits-{k}.csv.zip':zipped(**{f'emnist-digits-{k}.csv':v}) for k,
+                                  v in dict(train=bare(lab(X, Y)), test=bare(lab(XT, YT))).items()}, T),
     'hasy':({'hasy-data-labels.csv':'path,symbol_id,latex,user_id\na.png,1,A,2\n'}, no('no training CSV')),
-    'kmnist':({'kmnist_train.csv':csv(lab(X, Y)), 'kmnist_test.csv':TESTED, 'kmnist_classmap.csv':'index,codepoint,char\n0,U+304A,お\n'}, T),
-    'mnist 784, arff beside':({'mnist_784.csv':csv(lab(X, Y, px(first=1), 'class', -1)), 'mnist_784.arff':'@RELATION mnist'}, E),
+    'kmnist':({'kmnist_train.csv':csv(lab(X, Y)), 'kmnist_test.csv':TESTED,
+               'kmnist_classmap.csv':'index,codepoint,char\n0,U+304A,お\n'}, T),
+    'mnist 784, arff beside':({'mnist_784.csv':csv(lab(X, Y, px(first=1), 'class', -1)), 'mnist_784.arff':'@RELATION '
+        'mnist'}, E),
     'r':({'train.csv':csv(pd.DataFrame(np.column_stack([Y, X]), columns=px(785, 1, 'V')))}, E),
-    'fer2013':({'fer2013.csv':csv(pd.DataFrame(dict(emotion=Y, pixels=[' '.join(map(str, o)) for o in sized(X, 48)], Usage='Training')))}, dict(E, side=48)),
+    'fer2013':({'fer2013.csv':csv(pd.DataFrame(dict(emotion=Y, pixels=[' '.join(map(str, o)) for o in sized(X, 48)],
+        Usage='Training')))}, dict(E, side=48)),
     # labels
     'label last':({'train.csv':csv(lab(X, Y, at=-1))}, E),
     'label in the middle':({'train.csv':csv(lab(X, Y, at=400))}, E),
@@ -114,7 +133,8 @@ OTHERS = {
     'two good names':({'train.csv':csv(lab(X, Y, name='target').assign(**{'class':Y}))}, no('--label')),
     'no label, header':({'train.csv':csv(frame(X))}, no('label')),
     'no label, an id':({'train.csv':csv(lab(X, range(N), name='id'))}, no('label')),
-    'labels beside, X_train':({'X_train.csv':csv(frame(X)), 'y_train.csv':csv(pd.DataFrame(dict(label=Y))), 'X_test.csv':TEST}, no('label')),
+    'labels beside, X_train':({'X_train.csv':csv(frame(X)), 'y_train.csv':csv(pd.DataFrame(dict(label=Y))),
+                               'X_test.csv':TEST}, no('label')),
     'bare, label last':({'data.csv':bare(lab(X, Y, at=-1))}, E),
     'bare, text labels':({'data.csv':bare(lab(X, LETTERS[Y]))}, E),
     'bare, text labels last':({'data.csv':bare(lab(X, LETTERS[Y], at=-1))}, E),
@@ -123,9 +143,11 @@ OTHERS = {
     'bare, both ends alike':({'train.csv':bare(lab(np.column_stack([X[:,:-1], Y]), Y))}, no('--label')),
     'numbered from 0':({'train.csv':csv(pd.DataFrame(np.column_stack([Y, X])))}, E),
     'numbered, target last':({'train.csv':csv(lab(X, Y, range(784), 'target', -1))}, E),
-    'one-hot, words':({'train.csv':csv(pd.concat([frame(X), hot(Y, 'zero one two three four five six seven eight nine'.split())], axis=1))}, E),
+    'one-hot, words':({'train.csv':csv(pd.concat([frame(X), hot(Y, 'zero one two three four five six seven eight '
+                                                                   'nine'.split())], axis=1))}, E),
     'one-hot first':({'train.csv':csv(pd.concat([hot(Y, [f'class_{i}' for i in range(10)]), frame(X)], axis=1))}, E),
-    'one-hot, both sets':({'train.csv':csv(pd.concat([hot(Y), frame(X)], axis=1)), 'test.csv':csv(pd.concat([hot(YT), frame(XT)], axis=1))}, T),
+    'one-hot, both sets':({'train.csv':csv(pd.concat([hot(Y), frame(X)], axis=1)),
+                           'test.csv':csv(pd.concat([hot(YT), frame(XT)], axis=1))}, T),
     'quoted digits':({'train.csv':csv(lab(X, Y), quoting=1)}, E),
     'labels 1.0':({'train.csv':csv(lab(X, Y.astype(float)))}, E),
     'labels of -1':({'train.csv':csv(lab(X, [-1, *Y[1:]]))}, no('-1')),
@@ -140,7 +162,8 @@ OTHERS = {
     'two tables':({'mine.csv':TRAIN, 'yours.csv':TRAIN}, no('by name')),
     'gz':({'train.csv.gz':gzip.compress(TRAIN.encode()), 'test.csv.gz':gzip.compress(TEST.encode())}, T),
     'zip of gz':({'a.zip':zipped(**{'train.csv.gz':gzip.compress(TRAIN.encode())})}, E),
-    'zip of zips':({'a.zip':zipped(**{'train.csv.zip':zipped(**{'train.csv':TRAIN}), 'test.csv.zip':zipped(**{'test.csv':TEST})})}, T),
+    'zip of zips':({'a.zip':zipped(**{'train.csv.zip':zipped(**{'train.csv':TRAIN}),
+                                      'test.csv.zip':zipped(**{'test.csv':TEST})})}, T),
     'zip named by role':({'train.zip':zipped(**{'data.csv':TRAIN}), 'test.zip':zipped(**{'data.csv':TEST})}, T),
     'parquet':({'train.parquet':b'PAR1'}, no('no training CSV')),
     'bz2':({'train.csv':bz2.compress(TRAIN.encode())}, no('bzip2')),
@@ -161,25 +184,30 @@ OTHERS = {
     'standardised':({'train.csv':csv(lab(((X-33.)/78).round(3), Y))}, no('from 0 to 255')),
     'fractions of 255':({'train.csv':csv(lab(X+.25, Y))}, no('from 0 to 255')),
     # names of pixels
-    'rows and columns from 1':({'train.csv':csv(lab(X, Y, [f'{i}x{j}' for i in range(1, 29) for j in range(1, 29)]))}, E),
+    'rows and columns from 1':({'train.csv':csv(lab(X, Y, [f'{i}x{j}' for i in range(1, 29) for j in range(1, 29)]))},
+                               E),
     'R0_C0':({'train.csv':csv(lab(X, Y, [f'R{i}_C{j}' for i in range(28) for j in range(28)]))}, E),
     '(0, 0)':({'train.csv':csv(lab(X, Y, [f'({i}, {j})' for i in range(28) for j in range(28)]))}, E),
     # what they are not
     'rgb':({'train.csv':bare(lab(np.repeat(X, 3, 1), Y))}, no('colour')),
-    'rgb, three sets':({'train.csv':csv(pd.concat([frame(X, px(name=o)) for o in 'rgb'], axis=1).assign(label=Y))}, no('colour')),
+    'rgb, three sets':({'train.csv':csv(pd.concat([frame(X, px(name=o)) for o in 'rgb'], axis=1).assign(label=Y))},
+                       no('colour')),
     'rgba':({'train.csv':csv(lab(np.stack([X, X, X, X*0+255], 2).reshape(N, -1), Y))}, no('RGBA')),
     'rgba, planes':({'train.csv':csv(lab(np.concatenate([X, X, X, X*0+255], 1), Y))}, no('RGBA')),
     '14x56':({'train.csv':csv(lab(sized(X, 14, 56), Y))}, no('14x56')),
     '56x14':({'train.csv':csv(lab(sized(X, 56, 14), Y))}, no('56x14')),
-    '14x56, by name':({'train.csv':csv(lab(sized(X, 14, 56), Y, [f'r{i}c{j}' for i in range(14) for j in range(56)]))}, no('14x56')),
+    '14x56, by name':({'train.csv':csv(lab(sized(X, 14, 56), Y, [f'r{i}c{j}' for i in range(14) for j in range(56)]))},
+                      no('14x56')),
     '20x30':({'train.csv':csv(lab(sized(X, 20, 30), Y))}, no('20x30')),
     'no pictures':({'train.csv':'id,age,label\n1,2,3\n4,5,6\n'}, no('pixel')),
     # ids
     'padded ids':({'train.csv':TRAIN, 'test.csv':csv(lab(XT, [f'{i:05d}' for i in range(M)], name='id')),
                    'right.csv':'id,label\n'+''.join(f'{i:05d},1\n' for i in range(M))}, dict(T, right='right.csv')),
-    'Id,Category':({'train.csv':TRAIN, 'test.csv':TEST, 'entry.csv':'Id,Category\n'+''.join(f'{i},0\n' for i in range(M)),
+    'Id,Category':({'train.csv':TRAIN, 'test.csv':TEST,
+                    'entry.csv':'Id,Category\n'+''.join(f'{i},0\n' for i in range(M)),
                     'right':'Id,Category\n'+''.join(f'{i},1\n' for i in range(M))}, dict(T, right='right')),
-    'filename for an id':({'train.csv':TRAIN, 'test.csv':csv(lab(XT, [f'{i}.png' for i in range(M)], name='filename')), 'sampleSubmission.csv':'filename,y\n'+''.join(f'{i}.png,0\n' for i in range(M)),
+    'filename for an id':({'train.csv':TRAIN, 'test.csv':csv(lab(XT, [f'{i}.png' for i in range(M)], name='filename')),
+                           'sampleSubmission.csv':'filename,y\n'+''.join(f'{i}.png,0\n' for i in range(M)),
                            'right':'filename,y\n'+''.join(f'{i}.png,1\n' for i in range(M))}, dict(T, right='right')),
 }
 
@@ -212,25 +240,31 @@ def test_label_decides(files, options, classes, tmp_path):
 
 def test_label_that_is_not_there(tmp_path):
     put(tmp_path, {'train.csv':TRAIN})
-    with pytest.raises(DataError, match="no column 'nil' for the labels, found label; name one of them with --label"): read_csvs(tmp_path, label='nil')
+    with pytest.raises(DataError, match="no column 'nil' for the labels, found label; name one of them with "
+                                        "--label"): read_csvs(tmp_path, label='nil')
     put(tmp_path, {'train.csv':bare(lab(X, Y))})
-    with pytest.raises(DataError, match="give the label's place with --label, from 1 to 785"): read_csvs(tmp_path, label='nil')
+    with pytest.raises(DataError, match="give the label's place with --label, from 1 to 785"): read_csvs(tmp_path,
+        label='nil')
 
-SETS = {f'emnist-{k}-{s}.csv':bare(lab(x, y)) for k in ('letters','digits') for s,x,y in (('train',X,Y), ('test',XT,YT))}
+SETS = {f'emnist-{k}-{s}.csv':bare(lab(x, y)) for k in ('letters','digits') for s,x,
+        y in (('train',X,Y), ('test',XT,YT))}
 @pytest.mark.parametrize('kind', ['folder','zip'])
 def test_two_files_by_name(kind, tmp_path):
     put(tmp_path, {'e.zip':zipped(**SETS)} if kind=='zip' else {f'e/{k}':v for k,v in SETS.items()})
     p = tmp_path/('e.zip' if kind=='zip' else 'e')
-    with pytest.raises(DataError, match='by name, as in DATA/emnist-digits-train.csv --test emnist-digits-test.csv'): read_csvs(p)
+    with pytest.raises(DataError, match='by name, as in DATA/emnist-digits-train.csv --test '
+                                        'emnist-digits-test.csv'): read_csvs(p)
     d = read_csvs(p/'emnist-letters-train.csv', test=p/'emnist-letters-test.csv')
-    assert (d.train.iloc[:,1:].to_numpy()==X).all() and (d.test.to_numpy()==XT).all() and d.test_labels.tolist()==YT.tolist()
+    assert (d.train.iloc[:,1:].to_numpy()==X).all() and (d.test.to_numpy()==XT).all()
+    assert d.test_labels.tolist()==YT.tolist()
     assert any('--transpose' in o for o in d.notes)
     again = read_csvs(p/'emnist-letters-train.csv', **d.options)
     assert again.sha256==d.sha256 and again.test.equals(d.test)
     assert read_csvs(p/'emnist-letters-train.csv').test is None
 
 def test_test_is_another_file(tmp_path):
-    put(tmp_path, {'d/train.csv':TRAIN, 'd/test.csv':TEST, 'other.csv':csv(lab(XT[::-1], YT[::-1])), 'd/late.csv':TESTED})
+    put(tmp_path, {'d/train.csv':TRAIN, 'd/test.csv':TEST, 'other.csv':csv(lab(XT[::-1], YT[::-1])),
+                   'd/late.csv':TESTED})
     assert read_csvs(tmp_path/'d', test=tmp_path/'other.csv').test_labels.tolist()==YT[::-1].tolist()
     assert (read_csvs(tmp_path/'d', test='late.csv').test.to_numpy()==XT).all()
     assert (read_csvs(tmp_path/'d/train.csv', test=tmp_path/'d').test.to_numpy()==XT).all()
@@ -242,17 +276,25 @@ def test_transpose(tmp_path):
     d,t = read_csvs(tmp_path),read_csvs(tmp_path, transpose=True)
     for a,b in ((d.train.iloc[:,1:], t.train.iloc[:,1:]), (d.test, t.test)):
         assert (a.to_numpy().reshape(-1,28,28)==b.to_numpy().reshape(-1,28,28).swapaxes(1,2)).all()
-    assert (d.transposed,t.transposed)==(False,True) and t.options==dict(transpose=True) and d.sha256!=t.sha256 and (t.train['label']==d.train['label']).all()
-    assert not any('--transpose' in o for o in read_csvs(put(tmp_path/'e', {'emnist-train.csv':TRAIN}), transpose=True).notes)
+    assert (d.transposed,t.transposed)==(False,True) and t.options==dict(transpose=True) and d.sha256!=t.sha256
+    assert (t.train['label']==d.train['label']).all()
+    assert not any('--transpose' in o
+                   for o in read_csvs(put(tmp_path/'e', {'emnist-train.csv':TRAIN}), transpose=True).notes)
 
 # ---- nothing is cast, cut or kept silent
 
-@pytest.mark.parametrize('ids,want', [(['00017','18'], ['00017','18']), (['17','18'], [17,18]), (['1.0','2.0'], ['1.0','2.0']), (['0','1'], [0,1]), (['9'*19,'1'], ['9'*19,'1'])])
+@pytest.mark.parametrize('ids,want',
+                         [(['00017','18'], ['00017','18']), (['17','18'], [17,18]), (['1.0','2.0'], ['1.0','2.0']),
+                          (['0','1'], [0,1]), (['9'*19,'1'], ['9'*19,'1'])])
 def test_ids_are_never_cast(ids, want, tmp_path):
-    d = read_csvs(put(tmp_path, {'train.csv':TRAIN, 'test.csv':csv(lab(XT[:2], ids, name='id')), 'sample_submission.csv':'id,label\n'+''.join(f'{i},0\n' for i in ids)}))
+    d = read_csvs(put(tmp_path,
+                      {'train.csv':TRAIN, 'test.csv':csv(lab(XT[:2], ids, name='id')),
+                       'sample_submission.csv':'id,label\n'+''.join(f'{i},0\n' for i in ids)}))
     assert d.test_ids.tolist()==want and d.sample['id'].tolist()==want
 
-@pytest.mark.parametrize('labels,want', [(YT, YT.tolist()), (YT.astype(float), YT.tolist()), ([f'{o:02d}' for o in YT], None), ([-1]*M, None), ([None]*M, None), ([10, *YT[1:]], None), ([3]*M, None)])
+@pytest.mark.parametrize('labels,want',
+                         [(YT, YT.tolist()), (YT.astype(float), YT.tolist()), ([f'{o:02d}' for o in YT], None),
+                          ([-1]*M, None), ([None]*M, None), ([10, *YT[1:]], None), ([3]*M, None)])
 def test_labels_of_the_test_set(labels, want, tmp_path):
     "Kept where they are classes of the training set; else a note says why not"
     d = read_csvs(put(tmp_path, {'train.csv':TRAIN, 'test.csv':csv(lab(XT, labels))}))
@@ -260,12 +302,17 @@ def test_labels_of_the_test_set(labels, want, tmp_path):
     assert bool(want)!=any('the labels in it are ignored' in o for o in d.notes)
 
 def test_further_columns_are_kept_and_noted(tmp_path):
-    d = read_csvs(put(tmp_path, {'train.csv':csv(lab(X, Y).assign(fold=range(N), who='x')), 'test.csv':csv(frame(XT).assign(filename='a.png'))}))
-    assert d.extra.columns.tolist()==['fold','who'] and d.extra['fold'].tolist()==[str(i) for i in range(N)] and d.test_extra['filename'].tolist()==['a.png']*M
+    d = read_csvs(put(tmp_path,
+                      {'train.csv':csv(lab(X, Y).assign(fold=range(N), who='x')),
+                       'test.csv':csv(frame(XT).assign(filename='a.png'))}))
+    assert d.extra.columns.tolist()==['fold','who'] and d.extra['fold'].tolist()==[str(i) for i in range(N)]
+    assert d.test_extra['filename'].tolist()==['a.png']*M
     assert 'columns fold, who left out' in d.notes[0] and 'column filename left out' in d.notes[1]
 
-SAID = [({'train.csv':TRAIN, 'test.csv':TEST}, []), ({'train.csv':csv(lab(X, Y, name='class'), sep='\t')}, ["label: column 'class'", 'fields: with tabs']),
-        ({'a.csv':bare(lab((X/255).round(4), Y))}, ['training set: a.csv', 'label: column 1 of 785', 'header: none', 'pixels: numbers from 0 to 1'])]
+SAID = [({'train.csv':TRAIN, 'test.csv':TEST}, []), ({'train.csv':csv(lab(X, Y, name='class'), sep='\t')}, ["label: "
+    "column 'class'", 'fields: with tabs']),
+        ({'a.csv':bare(lab((X/255).round(4), Y))}, ['training set: a.csv', 'label: column 1 of 785', 'header: '
+            'none', 'pixels: numbers from 0 to 1'])]
 @pytest.mark.parametrize('files,says', SAID, ids=['plain','named','bare'])
 def test_what_was_inferred_is_said(files, says, tmp_path):
     d = read_csvs(put(tmp_path, files))
@@ -275,25 +322,33 @@ def test_scales_are_those_of_the_training_set(tmp_path):
     d = read_csvs(put(tmp_path, {'train.csv':csv(lab((X/255).round(4), Y)), 'test.csv':csv(frame((XT/255).round(4)))}))
     assert (d.train.iloc[:,1:].to_numpy()==X).all() and (d.test.to_numpy()==XT).all()
     put(tmp_path, {'test.csv':TEST})
-    with pytest.raises(DataError, match=r'test.csv.*expected a number from 0 to 1 as in the training set'): read_csvs(tmp_path)
+    with pytest.raises(DataError,
+                       match=r'test.csv.*expected a number from 0 to 1 as in the training set'): read_csvs(tmp_path)
     x = X//16
-    d = read_csvs(put(tmp_path/'levels', {'train.csv':csv(lab(sized(X, 8)//16, Y)), 'test.csv':csv(frame(sized(XT, 8)//32))}))
+    d = read_csvs(put(tmp_path/'levels',
+                      {'train.csv':csv(lab(sized(X, 8)//16, Y)), 'test.csv':csv(frame(sized(XT, 8)//32))}))
     assert (d.train.iloc[:,1:].to_numpy().max(), d.test.to_numpy().max())==(255, 7*17)
 
 @pytest.mark.parametrize('sub,ok', [('Id,Category', True), ('Id,Category,x', False), ('a', False)])
 def test_another_sample_submission(sub, ok, tmp_path):
     body = ''.join(','.join([str(i), *['0']*sub.count(',')])+'\n' for i in range(M))
     d = read_csvs(put(tmp_path, {'train.csv':TRAIN, 'test.csv':TEST, 'entry.csv':f'{sub}\n{body}'}))
-    assert (d.sample is not None)==ok and any(('sample submission: entry.csv' if ok else 'not read: entry.csv') in o for o in d.said)
+    assert (d.sample is not None)==ok
+    assert any(('sample submission: entry.csv' if ok else 'not read: entry.csv') in o for o in d.said)
     d = read_csvs(put(tmp_path/'b', {'train.csv':TRAIN, 'test.csv':TEST, 'submission.csv':'Id,Category\n1,0\n'}))
     assert d.sample is None and '1 rows, not 30' in d.notes[0]
 
 # ---- ink, rows alone, frames, copies, the working directory
 
-@pytest.mark.parametrize('x,ink', [(X, 'bright'), (255-X, 'dark'), (X//3+80, 'bright'), (255-X//4, 'dark'), (sized(X[:,:], 8), 'bright'), (255-sized(X, 16), 'dark')])
+@pytest.mark.parametrize('x,ink',
+                         [(X, 'bright'), (255-X, 'dark'), (X//3+80, 'bright'), (255-X//4, 'dark'),
+                          (sized(X[:,:], 8), 'bright'), (255-sized(X, 16), 'dark')])
 def test_polarity(x, ink, tmp_path): assert read_csvs(put(tmp_path, {'train.csv':csv(lab(x, Y))})).polarity==ink
 
-@pytest.mark.parametrize('files', [{'new.csv':TEST}, {'test.csv':TEST}, {'new.csv':bare(frame(XT))}, {'new.csv':TESTED}, {'new.csv':bare(lab(XT, YT))}, {'train.csv':TRAIN, 'test.csv':TEST}, {'new.csv':csv(lab(XT, range(5, 5+M), name='id'))}])
+@pytest.mark.parametrize('files',
+                         [{'new.csv':TEST}, {'test.csv':TEST}, {'new.csv':bare(frame(XT))}, {'new.csv':TESTED},
+                          {'new.csv':bare(lab(XT, YT))}, {'train.csv':TRAIN, 'test.csv':TEST},
+                          {'new.csv':csv(lab(XT, range(5, 5+M), name='id'))}])
 def test_rows_alone(files, tmp_path):
     d = read_rows(put(tmp_path, files))
     assert d.train is None and (d.test.to_numpy()==XT).all() and d.side==28 and d.classes==[] and repr(d)
@@ -303,9 +358,11 @@ def test_rows_alone(files, tmp_path):
 
 def test_frames():
     d = as_data(lab(X, LETTERS[Y], name='class').assign(id=range(N)))
-    assert d.classes==list('ABCDEFGHIJ') and (d.train.iloc[:,1:].to_numpy()==X).all() and d.sha256!=as_data(lab(X, Y)).sha256
+    assert d.classes==list('ABCDEFGHIJ') and (d.train.iloc[:,1:].to_numpy()==X).all()
+    assert d.sha256!=as_data(lab(X, Y)).sha256
     two = as_data((lab(X/255, Y), lab(XT/255, YT)))
-    assert (two.train.iloc[:,1:].to_numpy()==X).all() and (two.test.to_numpy()==XT).all() and two.test_labels.tolist()==YT.tolist()
+    assert (two.train.iloc[:,1:].to_numpy()==X).all() and (two.test.to_numpy()==XT).all()
+    assert two.test_labels.tolist()==YT.tolist()
     assert as_data('sample').name=='sample' and as_data(two) is two
     turned = as_data(lab(X, Y), transpose=True)
     assert (turned.train.iloc[0,1:].to_numpy(np.uint8).reshape(28,28).T==X[0].reshape(28,28)).all()
@@ -316,7 +373,8 @@ def test_frames():
 def test_near_copies():
     x,rng = digits()[0],np.random.default_rng(0)
     noisy = np.clip(X*rng.uniform(.85, 1.15, (N,1))+rng.integers(0, 30, X.shape), 0, 255).astype(np.uint8)
-    assert near_copies(X, noisy)>.95 and near_copies(x[:3000], x[3000:])<.15 and near_copies(X, X)==1 and near_copies(X[:0], X)==0
+    assert near_copies(X, noisy)>.95 and near_copies(x[:3000], x[3000:])<.15 and near_copies(X, X)==1
+    assert near_copies(X[:0], X)==0
 
 def test_the_working_directory(tmp_path, monkeypatch):
     "Issue: `train` with train.csv here trained on the sample, and said that there was no data"
@@ -331,3 +389,10 @@ def test_the_working_directory(tmp_path, monkeypatch):
     assert find_data()==Path('.') and len(read_csvs(find_data()).train)==N
     put(here, {'digit-recognizer/train.csv':TRAIN, 'digit-recognizer/test.csv':TEST})
     assert find_data()==Path('digit-recognizer')
+
+def test_label_changes_the_sum(tmp_path):
+    "Runs are held to be of the same data by it"
+    put(tmp_path, {'train.csv':csv(lab(X, Y).assign(other=LETTERS[Y]))})
+    options = {}, dict(label='other'), dict(transpose=True), dict(label='other', transpose=True)
+    sums = {read_csvs(tmp_path, **o).sha256 for o in options}
+    assert len(sums)==4

@@ -1,4 +1,4 @@
-"Much of everything: memory and time stay within bounds that are stated here. Each case is measured in a process of its own."
+"Much of everything: memory and time stay within stated bounds. Each case is measured in a process of its own."
 import gzip, io, json, os, shutil, time, traceback, zipfile
 from pathlib import Path
 import numpy as np, pandas as pd, pytest
@@ -53,15 +53,41 @@ def entries(folder):
 def names(n): return b'label,'+','.join(f'p{i}' for i in range(n)).encode()+b'\n'
 
 K,M = b'0'*2**10,b'0'*2**20
-HOSTILE = {'zip bomb':(zipped(zipfile.ZIP_DEFLATED, (BASE,1), (ROW*8000,200)), 'zip bomb'), 'zip bomb, bzip2':(zipped(zipfile.ZIP_BZIP2, (BASE,1), (ROW*8000,80)), 'zip bomb'), 'zip bomb, lzma':(zipped(zipfile.ZIP_LZMA, (BASE,1), (ROW*8000,80)), 'zip bomb'),
-    'zip bomb of one line':(zipped(zipfile.ZIP_DEFLATED, (M,200)), 'line 1: over'), 'gzip bomb':(stream('train.csv.gz', (BASE,1), (ROW*8000,200)), 'zip bomb'), 'gzip bomb of one line':(stream('train.csv.gz', (BASE,1), (M,200)), 'line 32: over'),
-    'million columns':(stream('train.csv', (names(10**6),1), (b'0,'*10**6+b'0\n',2)), 'line 1: over'), '400,000 columns':(stream('train.csv', (names(400_000),1), (b'0,'*400_000+b'0\n',2)), 'no square picture'), 'million columns of one name':(stream('train.csv', (b'label'+b',p'*10**6+b'\n',1)), 'two columns'),
-    'a row of a million':(stream('train.csv', (BASE,1), (b'0,'*10**6+b'0\n',1)), 'line 32: 1,000,001 fields'), 'huge line':(stream('train.csv', (BASE,1), (M,200)), 'line 32: over'), 'huge first line':(stream('train.csv', (M,200)), 'line 1: over'),
-    'quote that never closes':(stream('train.csv', (BASE,1), (b'"',1), (ROW*8000,200)), 'line 32: a quoted field'), 'quote in the header':(stream('train.csv', (b'"'+HEAD,1), (ROW*8000,200)), 'line 1: a quoted field'), 'only quotes':(stream('train.csv', (b'"'*2**20,200)), 'line 1: over'),
-    'quotes in a field':(stream('train.csv', (BASE,1), (b'0,'+b'"'*3*2**20+b',0'*63+b'\n',1)), 'line 32'), 'only line ends':(stream('train.csv', (b'\n'*2**20,200)), 'line 1: over'), 'line ends to the end':(stream('train.csv', (BASE,1), (b'\n'*2**20,200)), 'line 31: over'),
-    'only commas':(stream('train.csv', (b','*2**20,200)), 'line 1: over'), 'long label of digits':(stream('train.csv', (BASE,1), (b'9'*3*2**20+b',0'*64+b'\n',1)), 'line 32, column label'), 'long pixel':(stream('train.csv', (BASE,1), (b'0,'+b'0'*3*2**20+b',0'*63+b'\n',1)), 'line 32'),
-    'spaces':(stream('train.csv', (BASE,1), (b'0,1'+b' '*3*2**20+b'x'+b',0'*63+b'\n',1)), 'line 32'), 'long name':(stream('train.csv', (b'label,p'+b'0'*3*2**20+b'\n',1)), 'line 1'), '30,000 files in a zip':(entries, 'could each be')}
-@pytest.mark.parametrize('name', [pytest.param(o, marks=pytest.mark.slow) if 'bzip2' in o else o for o in HOSTILE])   # slow to make
+HOSTILE = {
+    'zip bomb': (zipped(zipfile.ZIP_DEFLATED, (BASE,1), (ROW*8000,200)), 'zip bomb'),
+    'zip bomb, bzip2': (zipped(zipfile.ZIP_BZIP2, (BASE,1), (ROW*8000,80)), 'zip bomb'),
+    'zip bomb, lzma': (zipped(zipfile.ZIP_LZMA, (BASE,1), (ROW*8000,80)), 'zip bomb'),
+    'zip bomb of one line': (zipped(zipfile.ZIP_DEFLATED, (M,200)), 'line 1: over'),
+    'gzip bomb': (stream('train.csv.gz', (BASE,1), (ROW*8000,200)), 'zip bomb'),
+    'gzip bomb of one line': (stream('train.csv.gz', (BASE,1), (M,200)), 'line 32: over'),
+    'million columns': (stream('train.csv', (names(10**6),1), (b'0,'*10**6+b'0\n',2)), 'line 1: over'),
+    '400,000 '
+        'columns': (stream('train.csv', (names(400_000),1), (b'0,'*400_000+b'0\n',2)), 'no square picture'),
+    'million '
+            'columns of one name': (stream('train.csv', (b'label'+b',p'*10**6+b'\n',1)), 'two columns'),
+    'a row of a million': (stream('train.csv', (BASE,1), (b'0,'*10**6+b'0\n',1)), 'line 32: 1,000,001 fields'),
+    'huge line': (stream('train.csv', (BASE,1), (M,200)), 'line 32: over'),
+    'huge first line': (stream('train.csv', (M,200)), 'line 1: over'),
+    'quote that never closes': (stream('train.csv', (BASE,1), (b'"',1), (ROW*8000,200)), 'line 32: a quoted '
+        'field'),
+    'quote in the header': (stream('train.csv', (b'"'+HEAD,1), (ROW*8000,200)), 'line 1: a quoted '
+            'field'),
+    'only quotes': (stream('train.csv', (b'"'*2**20,200)), 'line 1: over'),
+    'quotes in a field': (stream('train.csv', (BASE,1), (b'0,'+b'"'*3*2**20+b',0'*63+b'\n',1)), 'line 32'),
+    'only line '
+        'ends': (stream('train.csv', (b'\n'*2**20,200)), 'line 1: over'),
+    'line ends to the end': (stream('train.csv', (BASE,1), (b'\n'*2**20,200)), 'line 31: over'),
+    'only commas': (stream('train.csv', (b','*2**20,200)), 'line 1: over'),
+    'long label of digits': (stream('train.csv', (BASE,1), (b'9'*3*2**20+b',0'*64+b'\n',1)),
+                                   'line 32, column label'),
+    'long pixel': (stream('train.csv', (BASE,1), (b'0,'+b'0'*3*2**20+b',0'*63+b'\n',1)), 'line 32'),
+    'spaces': (stream('train.csv', (BASE,1), (b'0,1'+b' '*3*2**20+b'x'+b',0'*63+b'\n',1)), 'line 32'),
+    'long name': (stream('train.csv', (b'label,p'+b'0'*3*2**20+b'\n',1)), 'line 1'),
+    '30,000 files in a zip': (entries, 'could each be'),
+}
+@pytest.mark.parametrize('name',
+                         [pytest.param(o, marks=pytest.mark.slow) if 'bzip2' in o else o
+                          for o in HOSTILE])   # slow to make
 def test_refused_within_seconds_and_within_bounds(name, tmp_path):
     "About 200 MB of it: at most 10 s and 400 MB"
     put,says = HOSTILE[name]
@@ -78,14 +104,16 @@ def test_honest_large_files_are_read_in_a_time_that_grows_as_they_do(kind, tmp_p
     "200,000 rows of 8x8 (13 MB of pixels): fields in quotes take the slow way, a class a row makes 200,000 classes"
     row = {'plain':ROW, 'quoted':b'"0"'+b',"0"'*64+b'\n', 'labels':b'%d'+ROW[1:]}[kind]
     (tmp_path/'d').mkdir()
-    with open(tmp_path/'d'/'train.csv', 'wb') as f: f.write(BASE+b''.join(row%i if kind=='labels' else row for i in range(200_000)))
+    with open(tmp_path/'d'/'train.csv',
+              'wb') as f: f.write(BASE+b''.join(row%i if kind=='labels' else row for i in range(200_000)))
     res,memory,seconds = measured(lambda: len(read_csvs(tmp_path/'d').train), tmp_path/'res')
     assert res==200_030 and memory<150*MB and seconds<30, (res, memory/MB, seconds)
 
 # ---- predictions
 
 @pytest.fixture(scope='module')
-def small_run(tmp_path_factory): return train('sample', arch='stride2', epochs=1, out=tmp_path_factory.mktemp('load')/'run', say=lambda o: None)
+def small_run(tmp_path_factory): return train('sample', arch='stride2', epochs=1,
+                                              out=tmp_path_factory.mktemp('load')/'run', say=lambda o: None)
 
 def test_blocks_of_rows_give_what_all_at_once_does(tiny_run, monkeypatch):
     learn,df = load_net(tiny_run[0], device='cpu'),digits(100, seed=3).drop(columns='label')
@@ -125,9 +153,10 @@ def rows(folder, times):
 
 @pytest.mark.parametrize('times', [100, pytest.param(1000, marks=pytest.mark.slow)])
 def test_predict_holds_the_pixels_once(times, small_run, tmp_path):
-    "A million rows of 28x28: their pixels, a byte each, and at most 1 GiB; a hundred thousand: 400 MB more than their pixels"
+    "A million rows of 28x28: their pixels, a byte each, and at most 1 GiB; a hundred thousand: 400 MB more"
     folder,n = rows(tmp_path/'d', times),times*1000
-    res,memory,seconds = measured(lambda: str(predict_csv(small_run, folder, tmp_path/'s.csv', device='cpu', say=lambda o: None)), tmp_path/'res')
+    res,memory,seconds = measured(lambda: str(predict_csv(small_run, folder, tmp_path/'s.csv', device='cpu',
+        say=lambda o: None)), tmp_path/'res')
     assert res==str(tmp_path/'s.csv'), res
     assert memory<n*784+(1024 if times>100 else 400)*MB, memory/MB
     sub = pd.read_csv(tmp_path/'s.csv')

@@ -1,4 +1,5 @@
-"Any CSV gives an answer or a reason: generated frames come back exactly; damaged files give exact pixels and labels, or a `DataError` that names the place."
+"""Any CSV gives an answer or a reason: generated frames come back exactly; damaged files give exact pixels and
+labels, or a `DataError` that names the place."""
 import csv, gzip, io, re, zipfile
 from fractions import Fraction
 
@@ -12,7 +13,8 @@ many = pytest.mark.parametrize('n', [500, pytest.param(20_000, marks=pytest.mark
 fewer = pytest.mark.parametrize('n', [200, pytest.param(5_000, marks=pytest.mark.slow)])
 def cases(n, f, **kw):
     "Run `f` on `n` draws of `kw`: the same ones in the quick part, new ones in the slow"
-    settings(max_examples=n, deadline=None, derandomize=n<1000, database=None, suppress_health_check=list(HealthCheck))(given(**kw)(f))()
+    settings(max_examples=n, deadline=None, derandomize=n<1000, database=None,
+             suppress_health_check=list(HealthCheck))(given(**kw)(f))()
 
 @pytest.fixture(autouse=True)
 def counted(request, record_property):
@@ -31,7 +33,8 @@ def reads(path):
 def frames(draw):
     side, n, first = draw(st.integers(1,5)), draw(st.integers(2,9)), draw(st.integers(0,1))
     x = np.frombuffer(draw(st.binary(min_size=n*side**2, max_size=n*side**2)), np.uint8).reshape(n,-1)
-    word = st.text(st.characters(blacklist_categories=['Cs','Cc','Nd','Zs','Zl','Zp'], blacklist_characters='\ufeff'), min_size=1, max_size=6)
+    word = st.text(st.characters(blacklist_categories=['Cs','Cc','Nd','Zs','Zl','Zp'], blacklist_characters='\ufeff'),
+                   min_size=1, max_size=6)
     text = word.filter(lambda s: columns._kind(s.strip())=='text' and s==s.strip())
     label = draw(st.sampled_from([st.integers(0,9), st.integers(0,10**18-1), text]))
     labels = draw(st.lists(label, min_size=n, max_size=n).filter(lambda o: len(set(o))>1))
@@ -60,14 +63,16 @@ def test_frames_come_back(n, tmp_path, monkeypatch):
         x = df[d.pixels].to_numpy()
         assert (d.train[d.pixels].to_numpy()==x*(255 if x.max()==1 else 1)).all() and d.side**2==df.shape[1]-1
         assert x.max()==1 or check_frame(df[cols]).equals(d.train)
-    cases(n, f, df=frames(), order=st.randoms(use_true_random=False), quote=st.sampled_from([csv.QUOTE_MINIMAL,csv.QUOTE_ALL,csv.QUOTE_NONNUMERIC]), end=st.sampled_from(['\n','\r\n']), bom=st.booleans(),
+    cases(n, f, df=frames(), order=st.randoms(use_true_random=False),
+          quote=st.sampled_from([csv.QUOTE_MINIMAL,csv.QUOTE_ALL,csv.QUOTE_NONNUMERIC]),
+          end=st.sampled_from(['\n','\r\n']), bom=st.booleans(),
         last=st.booleans(), kind=st.sampled_from(['dir','gz','zip']), chunk=st.sampled_from([13,100,2**19]))
 
 # ---- written in any of the ways that people write
 
 @st.composite
 def tables(draw):
-    "(bytes of a table, labels, pixels): any separator, header, quoting, kind of number, place and name of the label, and columns beside"
+    "(bytes of a table, labels, pixels): any separator, header, quoting, kind of number, place and name of the label"
     side,n,k = draw(st.integers(8,10)),draw(st.integers(4,9)),draw(st.integers(2,4))
     rng = np.random.default_rng(draw(st.integers(0, 2**32-1)))
     x,y = rng.integers(0, 256, (n,side*side)),[str(i%k) for i in range(n)]
@@ -77,8 +82,10 @@ def tables(draw):
     kind,at = draw(st.sampled_from(['plain','dot0','unit','savetxt'])),draw(st.sampled_from(['first','last']))
     words = draw(st.booleans())
     if words: y = ['abcd'[int(o)] for o in y]
-    form = {'plain':str, 'dot0':lambda v: f'{v}.0', 'unit':lambda v: f'{v/255:.5f}', 'savetxt':lambda v: f'{v:.18e}'}[kind]
-    names = {'names':[f'p{i}' for i in range(side*side)], 'grid':[f'{i}x{j}' for i in range(side) for j in range(side)], 'numbers':list(map(str, range(side*side))), 'none':None}[head]
+    form = {'plain':str, 'dot0':lambda v: f'{v}.0', 'unit':lambda v: f'{v/255:.5f}',
+            'savetxt':lambda v: f'{v:.18e}'}[kind]
+    names = {'names':[f'p{i}' for i in range(side*side)], 'grid':[f'{i}x{j}' for i in range(side) for j in range(side)],
+             'numbers':list(map(str, range(side*side))), 'none':None}[head]
     rows = [[o,*map(form, r)] if at=='first' else [*map(form, r),o] for o,r in zip(y, x)]
     if head!='none':
         name = draw(st.sampled_from(['label','Label','class','target','quux']))
@@ -99,7 +106,8 @@ def test_any_table_comes_back(n, tmp_path, monkeypatch):
         (tmp_path/name).write_bytes(b)
         d = read_csvs(tmp_path)
         assert d.train['label'].tolist()==labels and (d.train[d.pixels].to_numpy()==x).all()
-    cases(n, f, t=tables(), chunk=st.sampled_from([100,2**19]), name=st.sampled_from(['train.csv','data.txt','TRAIN (1).CSV']))
+    cases(n, f, t=tables(), chunk=st.sampled_from([100,2**19]),
+          name=st.sampled_from(['train.csv','data.txt','TRAIN (1).CSV']))
 
 @fewer
 def test_damaged_tables(n, tmp_path):
@@ -107,7 +115,8 @@ def test_damaged_tables(n, tmp_path):
     def f(t, edits):
         (tmp_path/'train.csv').write_bytes(mutate(t[0], edits))
         d,why = reads(tmp_path)
-        if d: assert d.side**2==len(d.pixels) and set(map(str, d.train[d.pixels].dtypes))=={'uint8'} and len(d.classes)>1
+        if d: assert d.side**2==len(d.pixels) and set(map(str,
+            d.train[d.pixels].dtypes))=={'uint8'} and len(d.classes)>1
         else: assert 'train.csv' in why
     cases(n, f, t=tables(), edits=edits(['set','insert','delete','cut','copy','flip'], 3))
 
@@ -134,7 +143,9 @@ def oracle(b):
         elif int(name[5:]) in num: return
         else: num[int(name[5:])] = c
     if label is None or sorted(num) not in (list(range(16)), list(range(1,17))): return
-    if not head[label].isprintable() or head[label].lower() in ('','id') or re.fullmatch('unnamed[: ]*[0-9]*', head[label].lower()): return
+    if not head[label].isprintable() or head[label].lower() in ('','id') or re.fullmatch('unnamed[: ]*[0-9]*',
+        head[label].lower()):
+        return
     x, ls = [], []
     for r in rows[1:]:
         row = []
@@ -157,9 +168,14 @@ def classes(ls):
         return True
     nums = [o for o in ls if number(o)]
     words = [o for o in ls if not number(o)]
-    if len(nums)>=len(words) and any(not re.fullmatch(r'[0-9]+(\.0*)?([eE][+-]?[0-9]+)?', o) or len(o)>18 or float(o)%1 for o in nums): return
-    if words and len(words)<len(nums) and len(set(words))==len(words) and all(ls.count(o)==1 for o in words) and len(set(ls))<len(ls): return
-    if all(re.fullmatch('0|[1-9][0-9]*', o) for o in ls) or all(re.fullmatch(r'[0-9]+\.0*', o) for o in ls): return [int(o.split('.')[0]) for o in ls]
+    if len(nums)>=len(words) and any(not re.fullmatch(r'[0-9]+(\.0*)?([eE][+-]?[0-9]+)?', o) or len(o)>18 or float(o)%1
+                                     for o in nums):
+        return
+    if words and len(words)<len(nums) and len(set(words))==len(words) and all(ls.count(o)==1
+        for o in words) and len(set(ls))<len(ls):
+        return
+    if all(re.fullmatch('0|[1-9][0-9]*', o) for o in ls) or all(re.fullmatch(r'[0-9]+\.0*', o) for o in ls):
+        return [int(o.split('.')[0]) for o in ls]
     return ls
 
 def plain(labels='numbers'):
@@ -180,8 +196,11 @@ def mutate(b, edits):
         elif kind=='flip' and i<len(b): b[i] ^= new[0] if new else 1
     return bytes(b)
 
-odd = st.sampled_from([b'"', b',', b'\n', b'\r\n', b'\r', b'\0', b' ', b'.', b'.0', b'-', b'+', b'e', b'0', b'00', b'9', b'256', b'\xff', b'\xc3\xa9', b'\xef\xbb\xbf', b'nan', b'1e1', b'\t', b'_', b'""', b'x', b'', b'\x0b', b'\xd9\xa3', b'id', b';', b':', b'/'])
-edits = lambda kinds, size: st.lists(st.tuples(st.sampled_from(kinds), st.floats(0,1), odd|st.binary(max_size=3)), min_size=1, max_size=size)
+odd = st.sampled_from([b'"', b',', b'\n', b'\r\n', b'\r', b'\0', b' ', b'.', b'.0', b'-', b'+', b'e', b'0', b'00', b'9',
+                       b'256', b'\xff', b'\xc3\xa9', b'\xef\xbb\xbf', b'nan', b'1e1', b'\t', b'_', b'""', b'x', b'',
+                       b'\x0b', b'\xd9\xa3', b'id', b';', b':', b'/'])
+edits = lambda kinds, size: st.lists(st.tuples(st.sampled_from(kinds), st.floats(0,1), odd|st.binary(max_size=3)),
+                                     min_size=1, max_size=size)
 
 @many
 @pytest.mark.parametrize('labels', ['numbers','text'])
@@ -198,7 +217,8 @@ def test_damaged_csv(n, labels, tmp_path, monkeypatch):
         else:
             assert want is None, why
             assert f'{tmp_path}/train.csv' in why
-            assert re.search(r'train\.csv(, line \d+|: empty|: a header and no rows|: this is (UTF-16|binary|a zip|gzip|a web|JSON)|, column label: .* in every row)', why), why
+            assert re.search(r'train\.csv(, line \d+|: empty|: a header and no rows|: this is (UTF-16|binary|a '
+                             r'zip|gzip|a web|JSON)|, column label: .* in every row)', why), why
     cases(n, f, edits=edits(['set','insert','delete','cut','copy','flip'], 3), chunk=st.sampled_from([13,100,2**19]))
     assert min(count.values())>n/20, count   # both ends are reached
 
@@ -219,7 +239,8 @@ def test_damaged_cell(n, tmp_path):
             at = int(re.search(r'train\.csv, line (\d+)', why)[1])
             assert line<=at<=line+s.count('\n'), why
             if not set(s)&set(',"\n\r\0'): assert f'column {base[0][col]}' in why
-    cells = st.text('0123456789.+-eE _nax,"\'\n\r\0\t٣é', max_size=5)|st.integers(-10,300).map(str)|st.floats().map(str)|st.text(max_size=4, alphabet=st.characters(blacklist_categories=['Cs']))
+    cells = st.text('0123456789.+-eE _nax,"\'\n\r\0\t٣é', max_size=5)|st.integers(-10,
+        300).map(str)|st.floats().map(str)|st.text(max_size=4, alphabet=st.characters(blacklist_categories=['Cs']))
     cases(n, f, line=st.integers(2,9), col=st.integers(0,16), s=cells)
 
 @many
@@ -227,7 +248,8 @@ def test_damaged_zip(n, tmp_path):
     "A zip's own sums catch what its bytes do not"
     bases = []
     for how in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA):
-        with zipfile.ZipFile(o := io.BytesIO(), 'w', how) as z: z.writestr('a/train.csv', plain()), z.writestr('b.csv', b'1,2'*50)
+        with zipfile.ZipFile(o := io.BytesIO(), 'w', how) as z: z.writestr('a/train.csv', plain()), z.writestr('b.csv',
+            b'1,2'*50)
         bases.append(o.getvalue())
     (tmp_path/'a.zip').write_bytes(bases[0])
     want = read_csvs(tmp_path/'a.zip').train
@@ -265,14 +287,17 @@ def test_bytes(n, tmp_path):
     def f(b):
         (tmp_path/'train.csv').write_bytes(b)
         assert reads(tmp_path)[1]
-    cases(n, f, b=st.binary(max_size=300)|st.text(max_size=100).map(lambda s: s.encode('utf-8','surrogatepass'))|st.binary(max_size=60).map(lambda o: b'label,pixel0\n'+o).filter(lambda o: not re.search(rb'\d,', o)))
+    cases(n, f, b=st.binary(max_size=300)|st.text(max_size=100).map(lambda s: s.encode('utf-8',
+        'surrogatepass'))|st.binary(max_size=60).map(lambda o: b'label,pixel0\n'+o).filter(
+            lambda o: not re.search(rb'\d,', o)))
 
 # ---- frames in memory
 
 @many
 def test_frame_values(n):
     "A frame that holds one odd value: taken where it is one of 0 to 255, else named by row and column"
-    num = st.integers(-2**63, 2**63-1)|st.integers(-3,260)|st.floats()|st.floats(0,256)|st.sampled_from([255.5,-0.0,256.,255.,1e-9,254.99999999999997])
+    num = st.integers(-2**63, 2**63-1)|st.integers(-3,260)|st.floats()|st.floats(0,
+        256)|st.sampled_from([255.5,-0.0,256.,255.,1e-9,254.99999999999997])
     def f(v, row, col, dtype):
         df = pd.DataFrame(np.arange(27).reshape(3,9), columns=[f'p{i}' for i in range(9)], dtype=dtype)
         if dtype is float: v = float(v)

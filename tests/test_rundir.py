@@ -203,6 +203,36 @@ def test_what_could_not_be_read_is_not_written(change, tmp_path):
     with pytest.raises(RunError, match='metrics.json'): Run(tmp_path/'r').save_metrics({**Run(OLD/'one').metrics, **change})
     assert not (tmp_path/'r').exists()
 
+# ---- runs that are joined and given away
+
+def worse(run, change):
+    "Change the arrays that `run` predicted"
+    f = Path(run)/'predictions.npz'
+    with np.load(f) as z: a = dict(z)
+    change(a)
+    f.write_bytes(npz(**a))
+
+@pytest.mark.parametrize('change', [lambda a: a['test_probs'].fill(np.nan), lambda a: a['valid_labels'].__iadd__(3),
+                                    lambda a: a['valid_same'].fill(True), lambda a: a['valid_rows'].fill(0), lambda a: a.pop('classes')],
+                         ids='nan labels same rows classes'.split())
+def test_a_damaged_member_is_not_joined(change, old, tmp_path):
+    from digitfast.train import ensemble
+    for k in '01': edit(old/'both'/'members'/k/'metrics.json', data={**Run(old/'one').metrics['data'], 'path':str(old/'digits.zip')})
+    runs = [old/'both'/'members'/k for k in '01']
+    worse(runs[1], change)
+    with pytest.raises(RunError, match='members/1/predictions.npz'): ensemble(runs, tmp_path/'joined', say=lambda o: None)
+    assert not (tmp_path/'joined'/'metrics.json').exists() and not (tmp_path/'joined'/'submission.csv').exists()
+
+def test_a_space_takes_no_links(old, tmp_path):
+    pytest.importorskip('gradio', reason="needs digitfast[demo]")
+    from digitfast.demo import export_space
+    (tmp_path/'secret').write_bytes(b'SECRET')
+    (old/'one'/'model'/'extra').mkdir()
+    (old/'one'/'model'/'extra'/'model.json').symlink_to(tmp_path/'secret')
+    export_space(old/'one', tmp_path/'space')
+    assert sorted(o.name for o in (tmp_path/'space'/'model').iterdir())==['model.json','model.safetensors']
+    assert not any(b'SECRET' in o.read_bytes() for o in (tmp_path/'space').rglob('*') if o.is_file())
+
 # ---- the commands that read runs
 
 @pytest.fixture

@@ -1,0 +1,77 @@
+"What makes the tutorials a course: each says what one will be able to do, asks, proposes, and works in its own folder"
+import json, re
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path(__file__).parent.parent/'nbs'/'tutorials'
+TUTORIALS = sorted(FOLDER.glob('*.ipynb'))
+
+def cells(nb, kind=None):
+    return [c for c in json.loads(nb.read_text(encoding='utf-8'))['cells'] if kind in (None, c['cell_type'])]
+
+def source(cs): return '\n'.join(''.join(c['source']) for c in cs)
+
+def section(nb, title):
+    "The text below a heading, up to the next"
+    text = source(cells(nb, 'markdown'))+'\n## '
+    m = re.search(rf'^## {title}\n(.*?)^## ', text, re.S|re.M)
+    assert m, f'{nb.stem} has no section {title}'
+    return m[1]
+
+each = pytest.mark.parametrize('nb', TUTORIALS, ids=lambda p: p.stem)
+
+def test_there_are_eleven_in_order():
+    assert [p.stem[:2] for p in TUTORIALS]==[f'{i:02}' for i in range(11)]
+
+@each
+def test_it_says_what_one_will_be_able_to_do(nb):
+    first = source(cells(nb)[:1])
+    assert first.startswith('# ') and '\n> ' in first
+    for o in ('**What you will be able to do**', 'You need', '[glossary](glossary.md)'): assert o in first, o
+
+@each
+def test_it_asks_and_answers(nb):
+    text = section(nb, 'Questions')
+    asked = re.findall(r'^\d\. ', text, re.M)
+    assert 6<=len(asked)<=8
+    assert text.count('<details><summary>Answer</summary>')==text.count('</details>')==len(asked)
+
+@each
+def test_it_proposes_three_things_with_what_to_expect(nb):
+    things = re.findall(r'^- (.*)', section(nb, 'Things to try'), re.M)
+    assert len(things)==3 and all('xpect' in o for o in things)
+
+@each
+def test_it_says_where_to_read_on(nb): assert section(nb, 'Where to read on').count('](http')>=2
+
+@each
+def test_it_works_in_its_own_folder(nb):
+    code = source(cells(nb, 'code'))
+    assert 'chdir' not in code and 'find_data()' in code
+
+@each
+def test_its_assertions_of_figures_are_hidden_cells(nb):
+    hidden = [c for c in cells(nb, 'code') if ''.join(c['source']).startswith('#| hide')]
+    assert any('assert' in source([c]) for c in hidden)
+
+@each
+def test_its_outputs_are_clean(nb):
+    outs = [o for c in cells(nb, 'code') for o in c['outputs']]
+    assert outs and not [o for o in outs if o['output_type']=='error' or o.get('name')=='stderr']
+    words = json.dumps([o for o in outs if 'image/png' not in o.get('data', {})])
+    assert not re.search(r'/(work|root|home|tmp)/', words)
+
+@each
+def test_links_to_files_lead_somewhere(nb):
+    links = re.findall(r'\]\((?!http|#)([^)#]+)', source(cells(nb, 'markdown')))
+    assert not [to for to in links if not (nb.parent/to).exists()]
+
+def test_the_glossary_is_in_order():
+    "Each row of the glossary names the notebook that explains the word"
+    lines = (FOLDER/'glossary.md').read_text(encoding='utf-8').splitlines()
+    rows = [l.split('|') for l in lines if l.startswith('| ')][1:]
+    assert len(rows)>60 and all(re.search(r'\]\(\d\d_\w+\.ipynb\)', r[3]) for r in rows)
+    for to in {m for r in rows for m in re.findall(r'\]\(([^)]+)\)', r[3])}: assert (FOLDER/to).exists(), to
+    names = [r[1].strip().lower().strip('`').split(',')[0].replace('1cycle', 'one') for r in rows]
+    assert names==sorted(names), 'rows are in alphabetical order'
