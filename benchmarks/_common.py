@@ -15,7 +15,7 @@ def parser(doc, data=True):
 
 def parse(p):
     args = p.parse_args()
-    os.environ['OMP_NUM_THREADS'] = str(args.threads) # before torch is imported, and for the processes that a benchmark starts
+    os.environ['OMP_NUM_THREADS'] = str(args.threads) # before torch is imported, and for a benchmark's processes
     if 'torch' in sys.modules: sys.modules['torch'].set_num_threads(args.threads)
     return args
 
@@ -30,10 +30,10 @@ def others(name, args, col, new):
     if args.add and f.exists(): return pd.read_csv(f).query(f'{col} not in @new')
 
 def save(name, rows, args, show=True, keep=None):
-    "Print `rows` as a table if `show`, and save it as NAME.csv with the date, the machine's kind, versions and the command, after the rows `keep`; gives the frame"
-    df = pd.DataFrame(rows)
+    "Print `rows` as a table if `show`, and save them, after the rows `keep`, as NAME.csv with when, where and how"
+    df,v = pd.DataFrame(rows),importlib.metadata.version
     if show: print(df.to_string(index=False, float_format=lambda v: f'{v:.4g}'))
-    v,words = importlib.metadata.version,[Path(o).name if os.sep in o else f'"{o}"' if ' ' in o else o for o in sys.argv[1:]]
+    words = [Path(o).name if os.sep in o else f'"{o}"' if ' ' in o else o for o in sys.argv[1:]]
     words = [o for i,o in enumerate(words) if '--out' not in words[max(0, i-1):i+1]]
     about = dict(date=time.strftime('%Y-%m-%d'), machine=f'{cpu_name()}, {os.cpu_count()} cores', threads=args.threads,
                  versions=f"Python {platform.python_version()}, torch {v('torch')}, fastai {v('fastai')}",

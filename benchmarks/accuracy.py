@@ -1,9 +1,10 @@
 """What each ingredient is worth: `python benchmarks/accuracy.py DATA [--system NAME …]`
 
-Each system is trained over several seeds on nine tenths of train.csv and measured once on the tenth, which nothing was chosen on. The ladder
-adds one ingredient at a time; what was tried and left out stands beside it; the rival is the published net of the ensemble with the best documented
-honest score, and 45 epochs are its author's; `quick` and `single` are the recipes, at their own length. A run that is in accuracy-runs.csv already is not trained again, so that the
-command can be stopped and go on, and two can share the work."""
+Each system is trained over several seeds on nine tenths of train.csv and measured once on the tenth, which nothing was
+chosen on. The ladder adds one ingredient at a time; what was tried and left out stands beside it; the rival is the
+published net of the ensemble with the best documented honest score, and 45 epochs are its author's; `quick` and
+`single` are the recipes, at their own length. A run that is in accuracy-runs.csv already is not trained again, so that
+the command can be stopped and go on, and two can share the work."""
 from _common import cpu_name, fold, parse, parser, results
 import json, time, warnings
 import numpy as np, pandas as pd, torch, torch.nn.functional as F
@@ -15,7 +16,9 @@ from importlib.metadata import version
 from digitfast.all import *
 from digitfast.core import write_file
 from digitfast.rundir import read_metrics
-from digitfast.recipe import Recipe
+from digitfast.data import DigitDataLoaders
+from digitfast.read import read_csvs
+from digitfast.recipe import Recipe, recipes
 from digitfast.learner import RandAffine, seed_all
 from digitfast.models import arch, conv
 from digitfast.predict import predict_rows
@@ -23,8 +26,9 @@ from digitfast.predict import predict_rows
 @arch('rival', 'the net of the 0.99757 ensemble: 32C3-32C3-32C5S2-64C3-64C3-64C5S2-128C4')
 def rival(n_out=10, side=28, ps=0.4):
     def c(*a, padding=0): return conv(*a, padding=padding, norm=True)
-    return nn.Sequential(c(1, 32, 3, 1), c(32, 32, 3, 1), c(32, 32, 5, 2, padding=2), nn.Dropout(ps), c(32, 64, 3, 1), c(64, 64, 3, 1), c(64, 64, 5, 2, padding=2), nn.Dropout(ps),
-                         c(64, 128, 4, 1), nn.Flatten(), nn.Dropout(ps), nn.Linear(128, n_out))
+    def stage(a, b): return c(a, b, 3, 1), c(b, b, 3, 1), c(b, b, 5, 2, padding=2), nn.Dropout(ps)
+    head = nn.Flatten(), nn.Dropout(ps), nn.Linear(128, n_out)
+    return nn.Sequential(*stage(1, 32), *stage(32, 64), c(64, 128, 4, 1), *head)
 
 @dataclass(frozen=True)
 class RivalRecipe(Recipe):
@@ -39,14 +43,17 @@ class Elastic(RandAffine):
     def encodes(self, x:TensorImage):
         x = super().encodes(x)
         n,_,h,w = x.shape
-        d = F.interpolate(torch.randn(n, 2, 6, 6)*2*self.alpha/w, size=(h,w), mode='bicubic', align_corners=True).permute(0, 2, 3, 1)
+        d = F.interpolate(torch.randn(n, 2, 6, 6)*2*self.alpha/w, size=(h,w), mode='bicubic', align_corners=True)
+        d = d.permute(0, 2, 3, 1)
         grid = F.affine_grid(torch.eye(2, 3).expand(n, 2, 3), list(x.shape), align_corners=False)+d
         return type(x)(F.grid_sample(x.as_subclass(torch.Tensor), grid, align_corners=False))
 
 @dataclass(frozen=True)
 class ElasticRecipe(Recipe):
     alpha:float=0.4
-    def dls(self, df, member=None, **kwargs): return DigitDataLoaders.from_df(df, batch_tfms=[Elastic(self.alpha, **self.affine)], valid=self.split, valid_pct=self.valid_pct, seed=self.split_seed, bs=self.bs, **kwargs)
+    def dls(self, df, member=None, **kwargs):
+        kwargs = dict(valid=self.split, valid_pct=self.valid_pct, seed=self.split_seed, bs=self.bs, **kwargs)
+        return DigitDataLoaders.from_df(df, batch_tfms=[Elastic(self.alpha, **self.affine)], **kwargs)
 
 def systems(epochs):
     "{name: recipe}, in the order of the ladder, and the recipes at their own length"
@@ -56,19 +63,25 @@ def systems(epochs):
     d = replace(c, affine=recipes['single'].affine)
     e = replace(d, arch_kwargs=dict(b.arch_kwargs, ps=0.3))
     f = replace(e, arch='residual', arch_kwargs={})
-    rival = RivalRecipe(arch='rival', opt='adam', bs=64, epochs=epochs, valid_pct=0.05, wd=0., affine=dict(rotate=10, shift=2.8, zoom=0.1), precision='bf16')
-    return {'stride-2 net': a, 'valid convolutions': b, '+ label smoothing': c, '+ affine': d, '+ dropout': e, '+ residual blocks': f,
+    affine = dict(rotate=10, shift=2.8, zoom=0.1)
+    rival = RivalRecipe(arch='rival', opt='adam', bs=64, epochs=epochs, valid_pct=0.05, wd=0., affine=affine,
+                        precision='bf16')
+    return {'stride-2 net': a, 'valid convolutions': b, '+ label smoothing': c, '+ affine': d, '+ dropout': e,
+            '+ residual blocks': f,
             'left out: average of weights': replace(e, ema=0.998), 'left out: elastic': ElasticRecipe(**vars(e)),
             'rival': rival, 'rival, 45 epochs': replace(rival, epochs=45), **{k:recipes[k] for k in ('quick','single')}}
 
-def score(p, y): return dict(wrong=int((p.argmax(1)!=y).sum()), nll=float(-np.log(p[np.arange(len(y)),y].clip(1e-12)).mean()))
+def score(p, y):
+    nll = -np.log(p[np.arange(len(y)),y].clip(1e-12)).mean()
+    return dict(wrong=int((p.argmax(1)!=y).sum()), nll=float(nll))
 
 def main():
     p = parser(__doc__)
     p.add_argument('--seeds', type=int, default=5)
     p.add_argument('--epochs', type=int, default=8, help='the budget, a reduced one')
     p.add_argument('--system', action='append', help='only this system; repeat it for more')
-    p.add_argument('--ensemble', metavar='RUN', help='train nothing, but keep in ensemble.json what this finished run of the recipe ensemble on DATA says of itself')
+    p.add_argument('--ensemble', metavar='RUN', help='train nothing, but keep in ensemble.json what this finished run '
+                                                     'of the recipe ensemble on DATA says of itself')
     args = parse(p)
     if args.ensemble:
         m = read_metrics(args.ensemble)
@@ -94,19 +107,27 @@ def main():
             t = time.process_time()
             with learn.no_bar(), learn.no_logging(): recipe.fit(learn)
             t = time.process_time()-t
-            about = dict(cpu_seconds=round(t, 1), epochs=epochs, train=len(dls.train_ds), test=len(y), parameters=sum(o.numel() for o in learn.model.parameters()),
-                         threads=args.threads, precision=learn.precision, date=time.strftime('%Y-%m-%d'), torch=torch.__version__, fastai=version('fastai'), machine=cpu_name())
+            about = dict(cpu_seconds=round(t, 1), epochs=epochs, train=len(dls.train_ds), test=len(y),
+                         parameters=sum(o.numel() for o in learn.model.parameters()), threads=args.threads,
+                         precision=learn.precision, date=time.strftime('%Y-%m-%d'), torch=torch.__version__,
+                         fastai=version('fastai'), machine=cpu_name())
             ps = [predict_rows(learn, x, tta=tta) for tta in (0,1)]
             probs.setdefault(name, []).append(ps[1])
             add(*(dict(system=name, seed=seed, tta=tta, **score(p, y), **about) for tta,p in enumerate(ps)))
-            print(name, seed, *(f"{100*(1-score(p, y)['wrong']/len(y)):.2f} %" for p in ps), f'{t:.0f} s of CPU', flush=True)
-        if len(mine := probs.get(name, []))==args.seeds>1: add(dict(system=f'{name}, mean of {len(mine)}', seed=-1, tta=1, **score(np.mean(mine, 0), y), **about))
+            right = (f"{100*(1-score(p, y)['wrong']/len(y)):.2f} %" for p in ps)
+            print(name, seed, *right, f'{t:.0f} s of CPU', flush=True)
+        mine = probs.get(name, [])
+        if len(mine)==args.seeds>1:
+            add(dict(system=f'{name}, mean of {len(mine)}', seed=-1, tta=1, **score(np.mean(mine, 0), y), **about))
     df = runs()
     kind = df.system.str.replace(r', mean of \d+$', '', regex=True)
-    df = df[(df.epochs==args.epochs)|kind.isin(['rival, 45 epochs', *recipes])].sort_values('system', key=lambda _: kind.map(list(systems(args.epochs)).index), kind='stable')
+    order = list(systems(args.epochs)).index
+    df = df[(df.epochs==args.epochs)|kind.isin(['rival, 45 epochs', *recipes])]
+    df = df.sort_values('system', key=lambda _: kind.map(order), kind='stable')
     df['accuracy'] = 1-df.wrong/df.test
     g = df.groupby(['system','tta'], sort=False)
-    table = pd.DataFrame(dict(mean=g.accuracy.mean(), sd=g.accuracy.std(), nll=g.nll.mean(), seeds=g.size(), cpu_seconds=g.cpu_seconds.mean(), parameters=g.parameters.first())).reset_index()
+    table = pd.DataFrame(dict(mean=g.accuracy.mean(), sd=g.accuracy.std(), nll=g.nll.mean(), seeds=g.size(),
+                              cpu_seconds=g.cpu_seconds.mean(), parameters=g.parameters.first())).reset_index()
     table.to_csv(args.out/'accuracy.csv', index=False)
     print(table.round(5).to_string(index=False))
 

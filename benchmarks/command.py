@@ -5,25 +5,31 @@ from _common import bars, parse, parser, save
 import json, os, subprocess, sys, tempfile, time
 from pathlib import Path
 
-peak = "import atexit; atexit.register(lambda: print(next(l for l in open('/proc/self/status') if 'VmHWM' in l).split()[1])); " # this process's own: an exec keeps its parent's in rusage
+# this process's own: an exec keeps its parent's in rusage
+peak = ("import atexit; atexit.register(lambda: print(next(l for l in open('/proc/self/status') if 'VmHWM' in l)"
+        ".split()[1])); ")
 
 def run(code, *words, cwd=None):
     "(seconds, peak MB) of a Python process. It must end well."
     t = time.perf_counter()
-    p = subprocess.run([sys.executable, '-c', (peak if os.path.exists('/proc/self/status') else '')+code, *words], cwd=cwd, capture_output=True, text=True)
+    told = peak if os.path.exists('/proc/self/status') else ''
+    p = subprocess.run([sys.executable, '-c', told+code, *words], cwd=cwd, capture_output=True, text=True)
     s = time.perf_counter()-t
     if p.returncode: raise SystemExit(f"{code} {' '.join(words)}: {p.stderr}")
-    return s, int(p.stdout.split()[-1])/2**10 if os.path.exists('/proc/self/status') else float('nan')
+    return s, int(p.stdout.split()[-1])/2**10 if told else float('nan')
 
 if __name__=='__main__':
     p = parser(__doc__)
     p.add_argument('--times', type=int, default=3, help='processes of each; the fastest counts')
-    p.add_argument('--quick-only', action='store_true', help='leave out the prediction with single, whose net is trained for an epoch')
+    p.add_argument('--quick-only', action='store_true',
+                   help='leave out the prediction with single, whose net is trained for an epoch')
     args = parse(p)
     data = args.data if args.data=='sample' else str(Path(args.data).resolve())
     def best(*words, **kw): return min(run(*words, **kw) for _ in range(args.times))
     cli,rows = 'from digitfast.cli import main; main()',[]
-    def row(what, seconds, mb, **kw): rows.append(dict(what=what, seconds=seconds, peak_mb=mb, **kw)); print(f'{what}: {seconds:.2f} s, {mb:.0f} MB', flush=True)
+    def row(what, seconds, mb, **kw):
+        rows.append(dict(what=what, seconds=seconds, peak_mb=mb, **kw))
+        print(f'{what}: {seconds:.2f} s, {mb:.0f} MB', flush=True)
     run('import digitfast.train') # the files are in the cache now
     imported,mb = best('import digitfast.train')
     row('import of all that train needs', imported, mb)
@@ -34,7 +40,9 @@ if __name__=='__main__':
         def train(name, *words):
             secs,mb = run(cli, 'train', *words, '--out', name, cwd=d)
             s = json.loads((Path(d)/name/'metrics.json').read_text())['seconds']
-            row(f"digitfast train {' '.join(Path(o).name for o in words)}", secs, mb, load=s['load'], train=s['train'], predict=s['predict'], rest=secs-imported-s['load']-s['train']-s['predict'])
+            parts = {k:s[k] for k in ('load','train','predict')}
+            what = f"digitfast train {' '.join(Path(o).name for o in words)}"
+            row(what, secs, mb, **parts, rest=secs-imported-sum(parts.values()))
         def predict(name, code, *words):
             secs,mb = best(code, *words, cwd=d)
             row(name, secs, mb, beyond_import=secs-imported)

@@ -1,4 +1,5 @@
-"""One epoch of normalised, shuffled batches: digitfast against a stock fastai DataBlock, torch's DataLoader and bare indexing.
+"""One epoch of normalised, shuffled batches: digitfast against a stock fastai DataBlock, torch's DataLoader and bare
+indexing.
 
     python benchmarks/loading.py digit-recognizer.zip"""
 from _common import alternate, bars, parse, parser, save, tensors
@@ -17,15 +18,18 @@ def stock_fastai(df, get_x, bs, **kwargs):
     "A DataBlock as fastbook's chapter 13 has it, images from `get_x` of a row"
     from fastai.vision.all import CategoryBlock, DataBlock, ImageBlock, Normalize, PILImageBW, ColReader, RandomSplitter
     cols = list(df.columns[1:])
-    block = DataBlock((ImageBlock(cls=PILImageBW), CategoryBlock(vocab=sorted(df.label.unique()), sort=False)), get_x=get_x, get_y=ColReader('label'),
-                      splitter=kwargs.pop('splitter', None) or (lambda o: (list(range(len(o))), [0])), batch_tfms=Normalize.from_stats([0.1307], [0.3081], cuda=False))
+    blocks = ImageBlock(cls=PILImageBW),CategoryBlock(vocab=sorted(df.label.unique()), sort=False)
+    splitter = kwargs.pop('splitter', None) or (lambda o: (list(range(len(o))), [0]))
+    norm = Normalize.from_stats([0.1307], [0.3081], cuda=False)
+    block = DataBlock(blocks, get_x=get_x, get_y=ColReader('label'), splitter=splitter, batch_tfms=norm)
     return block.dataloaders(df, bs=bs, device='cpu', **kwargs)
 
 def torch_loader(x, y, bs, workers=0):
     "As in PyTorch's MNIST example"
     from torch.utils.data import DataLoader
     from torchvision import transforms as T
-    return DataLoader(Digits(x[:,0].numpy(), y.tolist(), T.Compose([T.ToTensor(), T.Normalize((0.1307,), (0.3081,))])), batch_size=bs, shuffle=True, num_workers=workers)
+    tfm = T.Compose([T.ToTensor(), T.Normalize((0.1307,), (0.3081,))])
+    return DataLoader(Digits(x[:,0].numpy(), y.tolist(), tfm), batch_size=bs, shuffle=True, num_workers=workers)
 
 def digitfast(df, bs):
     from digitfast.data import DigitDataLoaders
@@ -36,7 +40,8 @@ class Bare:
     def __init__(self, x, y, bs): self.x,self.y,self.bs = x,y,bs
     def __iter__(self):
         import torch
-        for b in torch.randperm(len(self.x)).split(self.bs): yield self.x[b].float().div_(255).sub_(0.1307).div_(0.3081), self.y[b]
+        for b in torch.randperm(len(self.x)).split(self.bs):
+            yield self.x[b].float().div_(255).sub_(0.1307).div_(0.3081), self.y[b]
 
 def run_through(dl):
     for b in dl: pass
@@ -60,7 +65,8 @@ if __name__=='__main__':
     def row_image(r): return r[cols].to_numpy(np.uint8).reshape(x.shape[-2:])
     def array_image(r, a=x[:,0].numpy()): return a[r.name]
     from fastai.vision.all import PILImageBW
-    slow = {'torch DataLoader, PIL per item': lambda: torch_loader(x, y, args.bs), 'torch DataLoader, 2 workers': lambda: torch_loader(x, y, args.bs, 2),
+    slow = {'torch DataLoader, PIL per item': lambda: torch_loader(x, y, args.bs),
+            'torch DataLoader, 2 workers': lambda: torch_loader(x, y, args.bs, 2),
             'fastai DataBlock, from an array': lambda: stock_fastai(df, array_image, args.bs).train,
             'fastai DataBlock, from rows': lambda: stock_fastai(df, row_image, args.bs).train}
     for k,f in slow.items():
@@ -72,6 +78,8 @@ if __name__=='__main__':
         res[k] = s,done>=len(df)//args.bs*args.bs
         print(f'{k}: {s:.2f} s', flush=True)
     bare,ours = res['bare'][0],res['digitfast'][0]
-    rows = [dict(loader={'bare':'bare indexing','digitfast':'digitfast'}.get(k, k), seconds=s, finished=ok, times_bare=s/bare, times_digitfast=s/ours, rows=len(df), bs=args.bs) for k,(s,ok) in res.items()]
+    rows = [dict(loader='bare indexing' if k=='bare' else k, seconds=s, finished=ok, times_bare=s/bare,
+                 times_digitfast=s/ours, rows=len(df), bs=args.bs) for k,(s,ok) in res.items()]
     t = save('loading', sorted(rows, key=lambda o: o['seconds']), args)
-    bars('loading', t.loader.tolist(), t.seconds.tolist(), f'seconds for an epoch of {len(df):,} images (batches of {args.bs})', args)
+    label = f'seconds for an epoch of {len(df):,} images (batches of {args.bs})'
+    bars('loading', t.loader.tolist(), t.seconds.tolist(), label, args)

@@ -1,4 +1,5 @@
-"""The price of the toolkit: a bare PyTorch loop against the same net, batches, augmentation, optimiser, schedule and validation under `Learner`.
+"""The price of the toolkit: a bare PyTorch loop against the same net, batches, augmentation, optimiser, schedule and
+validation under `Learner`.
 
     python benchmarks/overhead.py digit-recognizer.zip"""
 from _common import alternate, bars, parse, parser, save
@@ -22,12 +23,16 @@ def bare_epoch(recipe, dls):
     (x,y),(xv,yv) = ([o.as_subclass(torch.Tensor) for o in dl.tensors] for dl in dls.loaders)
     norm = next(f for f in dls.train.after_batch.fs if isinstance(f, NormalizePixels))
     aug = [f for f in dls.train.after_batch.fs if type(f).__module__=='digitfast.learner']
-    model = create_model(recipe.arch, len(dls.vocab), dls.side, **recipe.arch_kwargs).to(memory_format=torch.channels_last)
+    model = create_model(recipe.arch, len(dls.vocab), dls.side, **recipe.arch_kwargs)
+    model = model.to(memory_format=torch.channels_last)
     bf16 = best_precision('auto', dls.device, recipe.precision)=='bf16'
-    opt = (torch.optim.AdamW if recipe.opt=='adamw' else torch.optim.Adam)(model.parameters(), lr=recipe.lr, betas=(.95,.99), eps=1e-5, weight_decay=recipe.wd, fused=True)
+    adam = torch.optim.AdamW if recipe.opt=='adamw' else torch.optim.Adam
+    opt = adam(model.parameters(), lr=recipe.lr, betas=(.95,.99), eps=1e-5, weight_decay=recipe.wd, fused=True)
     n_epoch,bs = recipe.n_epoch(len(x)),dls.train.bs
-    sched = torch.optim.lr_scheduler.OneCycleLR(opt, recipe.lr, total_steps=n_epoch*(len(x)//bs), pct_start=.25, base_momentum=.85, max_momentum=.95, final_div_factor=4000)
-    ema = torch.optim.swa_utils.AveragedModel(model, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(recipe.ema), use_buffers=True) if recipe.ema else None
+    cycle = dict(pct_start=.25, base_momentum=.85, max_momentum=.95, final_div_factor=4000)
+    sched = torch.optim.lr_scheduler.OneCycleLR(opt, recipe.lr, total_steps=n_epoch*(len(x)//bs), **cycle)
+    swa,ema = torch.optim.swa_utils,None
+    if recipe.ema: ema = swa.AveragedModel(model, multi_avg_fn=swa.get_ema_multi_avg_fn(recipe.ema), use_buffers=True)
     def _net(m, x):
         with torch.autocast('cpu', torch.bfloat16) if bf16 else nullcontext(): p = m(x)
         return p.float()
@@ -45,7 +50,8 @@ def bare_epoch(recipe, dls):
             if ema is not None: ema.update_parameters(model)
         m = (model if ema is None else ema.module).eval()
         with torch.no_grad():
-            ps = torch.cat([_net(m, o.float().div_(255).sub_(norm.mean).div_(norm.std)) for o in xv.split(dls.valid.bs)])
+            batches = (o.float().div_(255).sub_(norm.mean).div_(norm.std) for o in xv.split(dls.valid.bs))
+            ps = torch.cat([_net(m, o) for o in batches])
             F.cross_entropy(ps, yv).item(), (ps.argmax(1)==yv).float().mean().item()
 
 def measure(recipe, df, n, clock=time.perf_counter):
@@ -68,6 +74,8 @@ if __name__=='__main__':
         n = args.rows or (None if k=='quick' else 8400)
         res = measure(recipes[k], df.iloc[:n], args.times)
         bare,ours = (sorted(v)[len(v)//2] for v in res.values())
-        rows.append(dict(recipe=k, bare=bare, learner=ours, ratio=ours/bare, rows=len(df.iloc[:n]), bs=recipes[k].bs, times=args.times))
+        rows.append(dict(recipe=k, bare=bare, learner=ours, ratio=ours/bare, rows=len(df.iloc[:n]), bs=recipes[k].bs,
+                         times=args.times))
     t = save('overhead', rows, args)
-    bars('overhead', t.recipe.tolist(), t.ratio.tolist(), 'seconds under Learner / seconds of a bare loop', args, log=False, fmt='{:.2f}')
+    label = 'seconds under Learner / seconds of a bare loop'
+    bars('overhead', t.recipe.tolist(), t.ratio.tolist(), label, args, log=False, fmt='{:.2f}')

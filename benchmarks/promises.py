@@ -1,6 +1,7 @@
 """Run what proves the README's promises, quick tests and slow ones, and count: `python benchmarks/promises.py`
 
-The slow ones take the better part of an hour on two cores. A case is one point to be killed at, one generated file, one wrong test set; a test that doesn't count its own is one."""
+The slow ones take the better part of an hour on two cores. A case is one point to be killed at, one generated file, one
+wrong test set; a test that doesn't count its own is one."""
 from _common import parse, parser, save
 import re, subprocess, sys, tempfile
 import xml.etree.ElementTree as ET
@@ -9,21 +10,36 @@ import pandas as pd
 
 # promise, then the tests that prove it: files in `tests/`, those of their tests whose name has the pattern
 promises = {
-    '**A killed run resumes**, an ensemble too, to the same submission, byte for byte, on a CPU; Ctrl-C and SIGTERM end it cleanly and say how to go on':
-        dict(test_faults='killed|signal', test_run='resum|interrupt|killed', test_ensemble='interrupted|finished_member|worker'),
-    '**What is on disk is whole**: written aside, synced, renamed; a disk that is full, read-only, broken or forbidden, and a folder that vanishes, end it in one line, the checkpoint intact':
-        dict(test_faults='refused|vanish|limit|read_only', test_run='vanish|read_only|leaves_nothing|cannot', test_export='write|disk|written'),
-    '**Two at once do not mix**: the second is told who holds the folder': dict(test_faults='at_once', test_run='at_once|lock|another_process'),
-    '**A model is data**: loading a run executes nothing from it, and what is damaged, hostile or newer is refused':
-        dict(test_export='pickle_is|json|weights|bits|header|memory|none|no_model|control', test_run='hostile|no_run|are_none', test_ensemble='damaged'),
-    '**Any CSV gives an answer or a reason**, never a silent cast, in bounded time and memory': dict(test_read='', test_read_fuzz='', test_load='refused|honest'),
-    '**Wrong predictions do not leave the house**: validation rows fly with the test set as canaries, `check` refuses what Kaggle would, and a test set that looks unlike the training set is warned of':
+    '**A killed run resumes**, an ensemble too, to the same submission, byte for byte, on a CPU; Ctrl-C and '
+    'SIGTERM end it cleanly and say how to go on':
+        dict(test_faults='killed|signal', test_run='resum|interrupt|killed',
+             test_ensemble='interrupted|finished_member|worker'),
+    '**What is on disk is whole**: written aside, synced, renamed; a disk that is full, read-only, broken or '
+    'forbidden, and a folder that vanishes, end it in one line, the checkpoint intact':
+        dict(test_faults='refused|vanish|limit|read_only', test_run='vanish|read_only|leaves_nothing|cannot',
+             test_export='write|disk|written'),
+    '**Two at once do not mix**: the second is told who holds the folder':
+        dict(test_faults='at_once', test_run='at_once|lock|another_process'),
+    '**A model is data**: loading a run executes nothing from it, and what is damaged, hostile or newer is '
+    'refused':
+        dict(test_export='pickle_is|json|weights|bits|header|memory|none|no_model|control',
+             test_run='hostile|no_run|are_none', test_ensemble='damaged'),
+    '**Any CSV gives an answer or a reason**, never a silent cast, in bounded time and memory':
+        dict(test_read='', test_read_fuzz='', test_load='refused|honest'),
+    '**Wrong predictions do not leave the house**: validation rows fly with the test set as canaries, `check` '
+    'refuses what Kaggle would, and a test set that looks unlike the training set is warned of':
         dict(test_submit='', test_unlike='', test_traps='canary|predictions_of', test_run='canary|identical|seen_in'),
-    '**Training that goes wrong says so**: a loss that is no number stops it, one class for all is warned of': dict(test_run='no_number|one_class'),
-    '**Reports are safe to open**: names from strangers stay text, nothing is loaded': dict(test_report='strangers|whole_small|can_run_nothing'),
-    '**Load**: a thousand calls of `predict` do not grow memory; a million rows take their pixels once and at most 1 GiB': dict(test_load='predict|blocks'),
-    '**Honest numbers**: no validation row is trained on, images on both sides of the split are left out, the printed interval is for the *test* score':
-        dict(test_traps='sides|validated', test_run='intervals|score|identical|seen_in', test_ensemble='unseen|folds|no_row', test_measure=''),
+    '**Training that goes wrong says so**: a loss that is no number stops it, one class for all is warned of':
+        dict(test_run='no_number|one_class'),
+    '**Reports are safe to open**: names from strangers stay text, nothing is loaded':
+        dict(test_report='strangers|whole_small|can_run_nothing'),
+    '**Load**: a thousand calls of `predict` do not grow memory; a million rows take their pixels once and at '
+    'most 1 GiB':
+        dict(test_load='predict|blocks'),
+    '**Honest numbers**: no validation row is trained on, images on both sides of the split are left out, the '
+    'printed interval is for the *test* score':
+        dict(test_traps='sides|validated', test_run='intervals|score|identical|seen_in',
+             test_ensemble='unseen|folds|no_row', test_measure=''),
 }
 
 def outcomes(xml):
@@ -31,7 +47,8 @@ def outcomes(xml):
     res = {}
     for t in ET.parse(xml).iter('testcase'):
         n = sum(int(p.get('value')) for p in t.iter('property') if p.get('name')=='cases') or 1
-        res[t.get('classname').split('.')[-1],t.get('name')] = n,t.find('failure') is not None or t.find('error') is not None,t.find('skipped') is not None
+        bad,skipped = t.find('failure') is not None or t.find('error') is not None,t.find('skipped') is not None
+        res[t.get('classname').split('.')[-1],t.get('name')] = n,bad,skipped
     return res
 
 if __name__=='__main__':
@@ -40,14 +57,16 @@ if __name__=='__main__':
     args = parse(p)
     files = sorted({f for o in promises.values() for f in o})
     with tempfile.TemporaryDirectory() as d:
-        subprocess.run([sys.executable, '-m', 'pytest', *(['-m','not slow'] if args.quick else ['-o','addopts=']), '-q', f'--junitxml={d}/o.xml', *(f'tests/{f}.py' for f in files)],
-                       cwd=Path(__file__).parent.parent)
+        which = ['-m','not slow'] if args.quick else ['-o','addopts=']
+        words = '-m', 'pytest', *which, '-q', f'--junitxml={d}/o.xml', *(f'tests/{f}.py' for f in files)
+        subprocess.run([sys.executable, *words], cwd=Path(__file__).parent.parent)
         done = outcomes(f'{d}/o.xml')
     rows = []
     for promise,proof in promises.items():
         mine = [v for (f,name),v in done.items() if f in proof and re.search(proof[f], name)]
         cases,failed,skipped = (sum(o) for o in zip(*((0 if s else n, f, s) for n,f,s in mine)))
-        rows.append(dict(promise=promise, tests=' '.join(f'{f}.py' for f in proof), cases=cases, failures=failed, skipped=skipped))
+        tests = ' '.join(f'{f}.py' for f in proof)
+        rows.append(dict(promise=promise, tests=tests, cases=cases, failures=failed, skipped=skipped))
     if args.quick: print(pd.DataFrame(rows).assign(promise=lambda o: o.promise.str[:40]).to_string(index=False))
     else: save('promises', rows, args)
     sys.exit(any(f for _,f,_ in done.values()))

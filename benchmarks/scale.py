@@ -1,9 +1,10 @@
-"""What more rows cost: seconds and peak memory of reading, splitting, an epoch and predicting, as the training set grows.
+"""What more rows cost: seconds and peak memory of reading, splitting, an epoch and predicting, as the set grows.
 
     python benchmarks/scale.py digit-recognizer.zip --rows 5000 42000 420000
 
-The training set is repeated with shifts into a CSV in a scratch folder, which is removed unless it is named by --keep. A size runs in a process of
-its own. Sizes that scale.csv has already stay in it with --add: so can millions of rows be measured once."""
+The training set is repeated with shifts into a CSV in a scratch folder, which is removed unless it is named by --keep.
+A size runs in a process of its own. Sizes that scale.csv has already stay in it with --add: so can millions of rows be
+measured once."""
 from _common import others, parse, parser, save
 import json, os, subprocess, sys, tempfile, time
 from pathlib import Path
@@ -28,7 +29,8 @@ def write_csv(df, n, path):
             moved = np.roll(x, (k%7-3 if k else 0, k//7%7-3 if k else 0), (1,2)).reshape(len(x), -1)
             for i in range(0, min(len(x), n-k*len(x)), 2048):
                 rows = np.column_stack([y[i:i+2048], moved[i:i+2048]])[:n-k*len(x)-i]
-                lines = np.pad(text[rows].view(np.uint8).reshape(len(rows), -1), ((0,0),(0,1)), constant_values=10) # a line end behind the last comma
+                lines = text[rows].view(np.uint8).reshape(len(rows), -1)
+                lines = np.pad(lines, ((0,0),(0,1)), constant_values=10) # a line end behind the last comma
                 f.write(lines.tobytes().replace(b'\0', b'').replace(b',\n', b'\n'))
 
 def measure(folder, recipe):
@@ -79,7 +81,8 @@ if __name__=='__main__':
     p = parser(__doc__)
     p.add_argument('--rows', type=int, nargs='+', default=[5_000, 42_000, 420_000], help='rows to try')
     p.add_argument('--recipe', default='quick', help='whose epoch')
-    p.add_argument('--keep', metavar='DIR', help='folder for the CSVs, which stay there for another time; a scratch folder if left out')
+    p.add_argument('--keep', metavar='DIR',
+                   help='folder for the CSVs, which stay there for another time; a scratch folder if left out')
     p.add_argument('--add', action='store_true', help='keep what scale.csv says of other sizes')
     p.add_argument('--one', action='store_true', help='measure DATA itself in this process, as JSON')
     args = parse(p)
@@ -92,11 +95,15 @@ if __name__=='__main__':
             if not d.exists():
                 d.mkdir(parents=True)
                 write_csv(read_csvs(args.data).train, n, d/'train.csv')
-            out = subprocess.run([sys.executable, '-W', 'ignore', __file__, str(d), '--one', '--recipe', args.recipe, '--threads', str(args.threads)], check=True, capture_output=True, text=True).stdout
+            words = '-W', 'ignore', __file__, str(d), '--one', '--recipe', args.recipe, '--threads', str(args.threads)
+            out = subprocess.run([sys.executable, *words], check=True, capture_output=True, text=True).stdout
         o = json.loads(out.splitlines()[-1])
-        rows.append(dict(rows=n, csv_pixels_mb=o['pixels_mb'], base_mb=o['base_mb'], **{k:o[k] for s in ('read','split','epoch','predict') for k in (s,f'{s}_mb')},
-                         us_per_row=1e6*sum(o[k] for k in ('read','split','epoch','predict'))/n, times_pixels=(o['epoch_mb']-o['base_mb'])/o['pixels_mb']))
-        print(f"{n:,} rows: {rows[-1]['us_per_row']:.0f} us a row, peak {o['epoch_mb']:.0f} MB to the end of the epoch, {rows[-1]['times_pixels']:.1f} times the pixels", flush=True)
+        parts = 'read','split','epoch','predict'
+        us,times = 1e6*sum(o[k] for k in parts)/n,(o['epoch_mb']-o['base_mb'])/o['pixels_mb']
+        rows.append(dict(rows=n, csv_pixels_mb=o['pixels_mb'], base_mb=o['base_mb'],
+                         **{k:o[k] for s in parts for k in (s,f'{s}_mb')}, us_per_row=us, times_pixels=times))
+        print(f"{n:,} rows: {us:.0f} us a row, peak {o['epoch_mb']:.0f} MB to the end of the epoch, "
+              f"{times:.1f} times the pixels", flush=True)
     t = save('scale', rows, args, keep=others('scale', args, 'rows', args.rows)).sort_values('rows')
     t.to_csv(args.out/'scale.csv', index=False)
     picture(t, args.out)

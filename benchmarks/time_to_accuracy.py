@@ -1,10 +1,11 @@
-"""Seconds of training until held-out rows are predicted this well, for digitfast's recipes and for what people would use instead.
+"""Seconds of training until held-out rows are predicted this well, for digitfast's recipes and for what others use.
 
     python benchmarks/time_to_accuracy.py digit-recognizer.zip
 
-Every system trains on the same nine tenths of the rows in its own published style, and is measured on the same tenth: when it has trained for a
-quarter of a second, then each time its seconds have grown by a twentieth, and at its end. On the clock are batches and steps; reading the CSVs, imports,
-set-up and measuring, a system's own validation too, are not. A rival is cut off after `--limit` seconds, and a slow system trained once."""
+Every system trains on the same nine tenths of the rows in its own published style, and is measured on the same tenth:
+when it has trained for a quarter of a second, then each time its seconds have grown by a twentieth, and at its end. On
+the clock are batches and steps; reading the CSVs, imports, set-up and measuring, a system's own validation too, are
+not. A rival is cut off after `--limit` seconds, and a slow system trained once."""
 from _common import fold, others, parse, parser, save, tensors
 from loading import Digits, stock_fastai, torch_loader
 import time, warnings
@@ -17,7 +18,7 @@ class Clock:
     def __init__(self, yv, limit): self.yv,self.limit,self.marks,self.due,self.spent,self.cut = yv,limit,[],.25,0.,False
     def start(self): self.t = time.perf_counter()
     def batch(self, predict):
-        "After each batch: measure with `predict()`, the class of each held-out row, if it is time to. True once the time is up"
+        "After each batch: measure with `predict()`, the class of each held-out row, if it is due. True once time is up"
         if self.spent+time.perf_counter()-self.t>=self.due: self.measure(predict)
         return self.cut
     def measure(self, predict):
@@ -94,7 +95,8 @@ def stock(df, trn, val, clock):
         layers = [nn.Conv2d(ni, nf, stride=2, kernel_size=ks, padding=ks//2)]
         if act: layers.append(nn.ReLU())
         return nn.Sequential(*layers, nn.BatchNorm2d(nf))
-    model = nn.Sequential(conv(1, 8, ks=5), conv(8, 16), conv(16, 32), conv(32, 64), conv(64, 10, act=False), nn.Flatten())
+    convs = conv(1, 8, ks=5), conv(8, 16), conv(16, 32), conv(32, 64), conv(64, 10, act=False)
+    model = nn.Sequential(*convs, nn.Flatten())
     learn = Learner(dls, model, loss_func=F.cross_entropy, metrics=accuracy)
     xv = normal(torch.from_numpy(x[val][:,None].copy()))
     def predict(learn): return classes_of(learn.model, xv)
@@ -108,11 +110,13 @@ def example(df, trn, val, clock):
     import torch, torch.nn.functional as F
     from torch import nn
     (x,y),(xv,_) = tensors(df.iloc[trn]),tensors(df.iloc[val])
-    model = nn.Sequential(nn.Conv2d(1, 32, 3), nn.ReLU(), nn.Conv2d(32, 64, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Dropout(.25), nn.Flatten(),
-                          nn.Linear(9216, 128), nn.ReLU(), nn.Dropout(.5), nn.Linear(128, 10), nn.LogSoftmax(1))
+    convs = nn.Conv2d(1, 32, 3), nn.ReLU(), nn.Conv2d(32, 64, 3), nn.ReLU(), nn.MaxPool2d(2)
+    head = nn.Linear(9216, 128), nn.ReLU(), nn.Dropout(.5), nn.Linear(128, 10), nn.LogSoftmax(1)
+    model = nn.Sequential(*convs, nn.Dropout(.25), nn.Flatten(), *head)
     opt = torch.optim.Adadelta(model.parameters(), lr=1.)
     dl = torch_loader(x, y, 64)
-    torch_loop(model, opt, torch.optim.lr_scheduler.StepLR(opt, 1, gamma=.7), lambda: dl, 14, F.nll_loss, clock, normal(xv), each='epoch')
+    sched = torch.optim.lr_scheduler.StepLR(opt, 1, gamma=.7)
+    torch_loop(model, opt, sched, lambda: dl, 14, F.nll_loss, clock, normal(xv), each='epoch')
     return model
 
 def keras(df, trn, val, clock):
@@ -120,11 +124,13 @@ def keras(df, trn, val, clock):
     import torch, torch.nn.functional as F
     from torch import nn
     (x,y),(xv,_) = tensors(df.iloc[trn]),tensors(df.iloc[val])
-    model = nn.Sequential(nn.Conv2d(1, 32, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(32, 64, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Dropout(.5), nn.Linear(1600, 10))
+    def conv(ni, nf): return nn.Conv2d(ni, nf, 3), nn.ReLU(), nn.MaxPool2d(2)
+    model = nn.Sequential(*conv(1, 32), *conv(32, 64), nn.Flatten(), nn.Dropout(.5), nn.Linear(1600, 10))
     opt = torch.optim.Adam(model.parameters(), lr=1e-3, eps=1e-7)
     x = x.float()/255
     def batches(): return ((x[b], y[b]) for b in torch.randperm(len(x)).split(128))
-    torch_loop(model, opt, torch.optim.lr_scheduler.ConstantLR(opt, 1.), batches, 15, F.cross_entropy, clock, [o.float()/255 for o in xv.split(1000)])
+    sched,xv = torch.optim.lr_scheduler.ConstantLR(opt, 1.),[o.float()/255 for o in xv.split(1000)]
+    torch_loop(model, opt, sched, batches, 15, F.cross_entropy, clock, xv)
     return model
 
 def train_mnist_fast(epochs):
@@ -133,23 +139,27 @@ def train_mnist_fast(epochs):
         import torch, torch.nn.functional as F
         from torch import nn
         (x,y),(xv,_) = tensors(df.iloc[trn]),tensors(df.iloc[val])
-        model = nn.Sequential(nn.Conv2d(1, 24, 5), nn.MaxPool2d(2), nn.ReLU(), nn.Conv2d(24, 32, 3), nn.MaxPool2d(2), nn.ReLU(), nn.Flatten(),
-                              nn.Linear(800, 256), nn.ReLU(), nn.Linear(256, 10), nn.LogSoftmax(1))
+        convs = nn.Conv2d(1, 24, 5), nn.MaxPool2d(2), nn.ReLU(), nn.Conv2d(24, 32, 3), nn.MaxPool2d(2), nn.ReLU()
+        head = nn.Linear(800, 256), nn.ReLU(), nn.Linear(256, 10), nn.LogSoftmax(1)
+        model = nn.Sequential(*convs, nn.Flatten(), *head)
         opt = torch.optim.Adam(model.parameters(), lr=1e-2, betas=(.7,.9))
         x = torch.cat(normal(x)) # it was stored so
         bs = 256
-        sched = torch.optim.lr_scheduler.OneCycleLR(opt, 1e-2, total_steps=epochs*((len(x)-1)//bs+1), cycle_momentum=False)
+        n = epochs*((len(x)-1)//bs+1)
+        sched = torch.optim.lr_scheduler.OneCycleLR(opt, 1e-2, total_steps=n, cycle_momentum=False)
         torch_loop(model, opt, sched, lambda: zip(x.split(bs), y.split(bs)), epochs, F.nll_loss, clock, normal(xv))
         return model
     return _run
 
-rivals = {**{f'train_mnist_fast, {n} epoch{"s"*(n>1)}':train_mnist_fast(n) for n in (1,2,3,5)}, "Keras' convnet in torch":keras, 'stock fastai, fastbook':stock, "PyTorch's example":example}
+rivals = {f'train_mnist_fast, {n} epoch{"s"*(n>1)}':train_mnist_fast(n) for n in (1,2,3,5)}
+rivals |= {"Keras' convnet in torch":keras, 'stock fastai, fastbook':stock, "PyTorch's example":example}
 
 def main():
     import torch
     from digitfast.recipe import recipes
     from digitfast.read import read_csvs
-    systems = {'digitfast quick':digitfast('quick'), **rivals, **({'digitfast single':digitfast('single')} if 'single' in recipes else {})}
+    systems = {'digitfast quick':digitfast('quick'), **rivals}
+    if 'single' in recipes: systems['digitfast single'] = digitfast('single')
     p = parser(__doc__)
     p.add_argument('--system', action='append', help=f'one of: {"; ".join(systems)}; all if left out')
     p.add_argument('--seeds', type=int, default=3, help='trainings of each system, the slow ones once')
@@ -169,8 +179,10 @@ def main():
             clock = Clock(yv, None if 'digitfast' in k else args.limit)
             systems[k](df, trn, val, clock)
             last = clock.marks[-1]
-            rows.append(dict(system=k, seed=seed, seconds=last[0], accuracy=last[1], best=max(a for _,a in clock.marks), finished=not clock.cut, **{f'{t:.1%}':clock.until(t) for t in targets}))
-            print('  '.join(f'{a}={b:.4g}' if isinstance(b, float) else f'{a}={b}' for a,b in rows[-1].items()), flush=True)
+            rows.append(dict(system=k, seed=seed, seconds=last[0], accuracy=last[1], best=max(a for _,a in clock.marks),
+                             finished=not clock.cut, **{f'{t:.1%}':clock.until(t) for t in targets}))
+            words = (f'{a}={b:.4g}' if isinstance(b, float) else f'{a}={b}' for a,b in rows[-1].items())
+            print('  '.join(words), flush=True)
             save('time_to_accuracy', rows, args, show=False, keep=keep) # a long benchmark, which may be stopped
             if last[0]>60: break
     t = save('time_to_accuracy', rows, args, keep=keep)
@@ -183,7 +195,8 @@ def picture(t, args):
     ax = fig.subplots()
     for k,g in t.groupby('system', sort=False):
         s = g[[f'{o:.1%}' for o in targets]].astype(float).mean(skipna=False).dropna()
-        if len(s): ax.plot(s, [f'{float(o[:-1]):g} %' for o in s.index], 'o-', label=k, lw=2 if 'digitfast' in k else 1, color='#c0504d' if k=='digitfast quick' else None)
+        style = dict(lw=2 if 'digitfast' in k else 1, color='#c0504d' if k=='digitfast quick' else None)
+        if len(s): ax.plot(s, [f'{float(o[:-1]):g} %' for o in s.index], 'o-', label=k, **style)
     ax.set(xscale='log', xlabel='seconds of training', ylabel='held-out accuracy')
     ax.legend(frameon=False, fontsize=7, loc='upper left', bbox_to_anchor=(1,1))
     fig.savefig(args.out/'time_to_accuracy.png', dpi=80)

@@ -250,47 +250,59 @@ def train(
     if flags['json'] or flags['quiet']: result(path.metrics, str(path))
 
 # %% ../nbs/19_cli.ipynb #caa9e14b
-_pictures = '.png','.jpg','.jpeg','.gif','.webp','.bmp','.tif','.tiff'
-
 _tables = '.csv','.tsv','.txt','.gz','.zip','.dat','.data'
 
 def _are_pictures(data):
-    "Are the words `data` pictures, in place of one place with CSVs?"
+    "Are the words `data` pictures or folders of them, in place of one place with rows?"
+    from digitfast.pictures import is_picture
     if len(data)!=1: return len(data)>1
-    kind = Path(data[0]).suffix.lower()
-    return kind in _pictures or os.path.isfile(data[0]) and kind not in _tables
+    (place,) = data
+    if os.path.isdir(place):
+        names = os.listdir(place) if os.access(place, os.R_OK) else []
+        rows = any(Path(o).suffix.lower() in ('.csv','.zip','.gz') for o in names)
+        return any(map(is_picture, names)) and not rows
+    return is_picture(place) or os.path.isfile(place) and Path(place).suffix.lower() not in _tables
 
 def _picture_line(o):
-    "What is said of a picture"
+    "What is said of a digit on a picture"
     second = f"{o['runner_up']} ({o['runner_up_probability']:.1%})"
-    return f"{o['file']}: {o['digit']} ({o['probability']:.1%}), then {second}"+(f"; {o['note']}" if o['note'] else '')
+    place = '' if o['of']==1 else ' at {},{} to {},{}'.format(*o['box'])
+    note = f"; {o['note']}" if o['note'] else ''
+    return f"{o['file']}{place}: {o['digit']} ({o['probability']:.1%}), then {second}{note}"
 
-def _predict_pictures(run, files, show, device):
-    from digitfast.pictures import predict_pictures
-    res = predict_pictures(run, files, show, device)
+def _predict_pictures(run, places, show, device, out, probs):
+    from digitfast.pictures import picture_files, pictures_csv, predict_pictures
+    if probs and not (out or flags['json']): raise typer.BadParameter('--probs needs --out FILE.csv, or --json')
+    files,notes = picture_files(places)
+    for o in notes: say(f"note: {o}")
+    res = predict_pictures(run, files, show, device, probs=probs)
     bad = [o for o in res if 'error' in o]
     result(res, *(_picture_line(o) for o in res if 'error' not in o))
     _print(*(f"error: {o['error']}" for o in bad), file=sys.stderr)
+    if out: say(f"readings: {pictures_csv(res, out)}")
     raise typer.Exit(1 if bad else 0)
+
 
 # %% ../nbs/19_cli.ipynb #5243c9c4
 @command()
 def predict(
     run:RunArg,
     data:A[Optional[list[str]], Arg(metavar='[DATA | PICTURE …]',
-        help=data_help+" Or a table of rows, or pictures of one digit each. Left out: the run's own data.")]=None,
-    out:A[Path, Opt(metavar='FILE', help='Submission to write.')]=Path('submission.csv'),
+        help=data_help+" Or a table of rows, or pictures, or folders of them. Left out: the run's own data.")]=None,
+    out:A[Optional[Path], Opt(metavar='FILE', help='Submission to write, submission.csv if left out; '
+        'or a table of what pictures show.')]=None,
     tta:A[bool, Opt('--tta', help='Average over nine copies of each image, moved by a pixel, as single and ensemble '
         'do for their own submission; nine times as long.')]=False,
     show:A[bool, Opt('--show', help='Save what the net saw of each picture as NAME-seen.png.')]=False,
-    probs:A[bool, Opt('--probs', help='Write a column a class beside each label.')]=False,
+    probs:A[bool, Opt('--probs', help='A column a class beside each label; of pictures, in --out or --json.')]=False,
     label:A[Optional[str], Opt(metavar='NAME', help='The column with labels of the rows, which are then scored.')]=None,
     device:Device='auto',
 ):
     "Predict the test set of DATA with the model of RUN and write a checked submission, or read pictures of digits."
     from digitfast.rows import predict_csv
     data = data or []
-    if _are_pictures(data): _predict_pictures(run, data, show, device)
+    if _are_pictures(data): _predict_pictures(run, data, show, device, out, probs)
+    out = out or Path('submission.csv')
     path = predict_csv(run, data[0] if data else None, out, int(tta), device, say, probs, label, command=True)
     if flags['json'] or flags['quiet']: result(dict(submission=path), str(path))
 

@@ -432,12 +432,14 @@ def same_images(
 def rows_frame(
     items, # A frame, rows of one, arrays of pixels: (n, p), (n, side, side), one image, or a list of them; or a list of pictures or their files
     cols, # Names of the pixel columns
+    polarity='bright', # Ink that the net knows, for pictures: 'bright' or 'dark'
+    transposed=False, # Does it know transposed images?
 )->pd.DataFrame:
     "`items` as a frame with columns `cols`. Raises `DataError` where it has other columns, another size or values that are no pixels."
     if isinstance(items, pd.Series): items = [items]
     if isinstance(items, (list,tuple,L)) and any(isinstance(o, (str,Path,PILImage)) for o in items):
         from digitfast.image import image_row# pictures are rare, and it is slow to import
-        items = np.stack([image_row(o, round(len(cols)**0.5)) for o in items])
+        items = np.stack([image_row(o, round(len(cols)**0.5), polarity, transposed) for o in items])
     if isinstance(items, list) and items and isinstance(items[0], pd.Series): items = pd.DataFrame(items)
     if not isinstance(items, pd.DataFrame):
         a = np.asarray([np.asarray(o) for o in items] if isinstance(items, (list,tuple,L)) else items)
@@ -459,6 +461,7 @@ class _SliceBlock(DataBlock):
 # %% ../nbs/02_data.ipynb #38cbcf68
 class DigitDataLoaders(DataLoaders):
     "`DataLoaders` of images that are rows of a frame, with factory methods for CSVs and frames"
+    polarity,transposed = 'bright',False # how the images that it learns from differ from MNIST's: what a picture has to become
     @classmethod
     def from_df(cls,
         df, # Frame with a column `label`, the others pixels of 0 to 255
@@ -506,7 +509,7 @@ class DigitDataLoaders(DataLoaders):
     @delegates(DataLoaders.test_dl)
     def test_dl(self, test_items, **kwargs):
         "A DataLoader for `test_items`: a frame, rows of one, or arrays of pixels 0 to 255"
-        return super().test_dl(rows_frame(test_items, self.row2im.cols), **kwargs)
+        return super().test_dl(rows_frame(test_items, self.row2im.cols, self.polarity, self.transposed), **kwargs)
 
 # %% ../nbs/02_data.ipynb #6200e270
 @patch(cls_method=True)

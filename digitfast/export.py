@@ -43,6 +43,8 @@ def save_net(
     info = dict(format=1, arch=cfg['arch'], arch_kwargs=cfg['arch_kwargs'], loss=cfg.get('loss','cross_entropy'),
                 classes=list(dls.vocab), side=dls.side, mean=mean, std=std, columns=list(dls.row2im.cols),
                 sha256=hashlib.sha256(weights).hexdigest(), versions=versions())
+    if getattr(dls, 'polarity', 'bright')!='bright': info['polarity'] = dls.polarity # left out: bright, upright
+    if getattr(dls, 'transposed', False): info['transposed'] = True
     write_file(path/'model.safetensors', weights)
     write_file(path/'model.json', json.dumps(dict(info, check=_digest(info)), indent=1))
     return path
@@ -91,6 +93,8 @@ def _misfits(info):
     elif len(set(cols))<len(cols): yield "a name of its columns is there twice"
     if not _are_classes(info['classes']): yield "its classes are none"
     if not (abs(info['mean'])<=1 and 0<info['std']<=1): yield "its mean and standard deviation are of no pixels"
+    if info.get('polarity', 'bright') not in ('bright','dark'): yield "its polarity is none"
+    if type(info.get('transposed', False)) is not bool: yield "its transposed is no yes or no"
     if len(json.dumps(info['arch_kwargs']))>2000: yield "its arch_kwargs are too long for an architecture's arguments"
 
 # %% ../nbs/07_export.ipynb #bd47dd3c
@@ -156,6 +160,7 @@ def _empty_dls(path, info, device):
         df.insert(0, 'label', classes[:2]*2)
         dls = DigitDataLoaders.from_df(df, valid=[0,1], classes=classes, bs=1, mean=info['mean'], std=info['std'],
                                        device=device).new_empty()
+        dls.polarity,dls.transposed = info.get('polarity', 'bright'),info.get('transposed', False)
         if dls.row2im.cols!=cols: raise DataError('the pixel columns are not in order')
     except (DataError, KeyError, ValueError) as e:
         raise RunError(f"{path/'model.json'} is damaged: {e}. {_damaged}") from None
@@ -204,7 +209,9 @@ def _load_members(path, device):
     folders = sorted((path/'members').iterdir(), key=lambda o: (len(o.name), o.name))
     learns = [load_net(o, device) for o in folders if o.is_dir()]
     if not learns: raise RunError(f"no model at {path}: its members folder is empty. Expected a run directory")
-    def about(o): return list(o.dls.vocab),o.dls.side,o.dls.row2im.cols,o.model.config['loss']
+    def about(o):
+        dls = o.dls
+        return list(dls.vocab),dls.side,dls.row2im.cols,dls.polarity,dls.transposed,o.model.config['loss']
     if any(about(o)!=about(learns[0]) or about(o)[-1]!='cross_entropy' for o in learns):
         raise RunError(f"{path}: its members have other classes, images or losses than one another: "
                        "take a whole copy of the run")

@@ -78,7 +78,6 @@ def _odd_opt(learn):
 def _columns(dl):
     "The tensors out of which `dl` indexes its batches, or None where it makes them in another way"
     if type(dl) is not DigitDL: return None
-    if not hasattr(dl, '_plan'): return dl.tensors
     cols = dl._plan()
     return cols if cols and all(o is not None for o in cols) else None
 
@@ -299,12 +298,9 @@ class _Rows(GetAttr):
     def __iter__(self): return ((b,) for b in _batch_rows(self.dl))
 
 def _batch_rows(dl):
-    if hasattr(dl, 'batch_rows'): yield from dl.batch_rows(); return
-    dl.randomize()
-    dl.before_iter()
-    for b in dl.get_idxs().to(dl.tensors[0].device).split(dl.bs):
-        if len(b)==dl.bs or not dl.drop_last: yield b
-    dl.after_iter()
+    "This epoch's row positions; the random numbers that follow are those that follow an epoch of batches"
+    torch.empty((), dtype=torch.int64).random_() # torch's loader draws a seed for workers at each epoch
+    yield from dl.batch_rows()
 
 # %% ../nbs/04a_graph.ipynb #bf31eafd
 @delegates(Learner.__init__)

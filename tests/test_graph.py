@@ -167,7 +167,7 @@ def test_resume(data, doubled, tmp_path):
     def stop(i, n):
         if i>n*.6: raise Stop("here")
     r = replace(recipes['quick'], ema=.9, epochs=4, bs=32)
-    info = dict(data=dict(sha256=''), recipe={})
+    info = dict(data=dict(sha256='0'), recipe={}, path='x', threads=1)
     whole = fit(r, learner(r, data.train[:200]), cbs=RunLog(tmp_path/'a', info))
     with pytest.raises(Stop): fit(r, learner(r, data.train[:200]), cbs=RunLog(tmp_path/'b', info, tick=stop))
     again = learner(r, data.train[:200])

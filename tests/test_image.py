@@ -77,6 +77,24 @@ def test_polarity_of_a_broad_pen_and_no_margin(digit):
     assert alike(image_row(im), image_row(np.pad(a, 2, constant_values=255)))>.9
     assert alike(image_row(im), image_row(255-np.pad(a, 2, constant_values=255)))>.9
 
+def tight(im, cut=0):
+    "The picture cropped to what is darker than half, `cut` pixels into it"
+    ys,xs = np.nonzero(np.asarray(im.convert('L'))<128)
+    return im.crop((xs.min()+cut, ys.min()+cut, xs.max()+1-cut, ys.max()+1-cut))
+
+CROPS = dict(tight=lambda im: tight(im), bright=lambda im: Image.eval(tight(im), lambda v: 255-v), cut=lambda im: tight(im, 3),
+    blurred=lambda im: tight(im.filter(ImageFilter.GaussianBlur(5))), lit=lambda im: Image.fromarray(
+        (np.asarray(tight(im))*np.linspace(.5, .9, tight(im).width)).astype(np.uint8)))
+
+@pytest.mark.parametrize('how', CROPS)
+@pytest.mark.parametrize('digit', range(10))
+def test_cropped_to_its_digit(digit, how):
+    "Neither the hole of a 0 nor the white beside a 6 is ink"
+    for v in range(3):
+        if (digit,v)==(1,0): continue                           # a bar that fills its picture is no ink on anything
+        im = draw(strokes(digit, v), 240, pen=.07, height=.8)
+        assert alike(image_row(CROPS[how](im)), image_row(im))>.8, v
+
 @pytest.mark.parametrize('ink', [0, 255, (200,30,30), 128])
 def test_transparent_paper(ink, row):
     assert alike(image_row(draw(strokes(5), 300, pen=.05, at=(.45,.55), ink=ink, paper=None)), row)>.97

@@ -1,4 +1,7 @@
 "MNIST's own IDX files, on small ones that the tests write"
+import gzip, pickle
+from pathlib import Path
+
 import numpy as np, pytest
 from digitfast.data import DigitDataLoaders
 from digitfast.read import read_mnist
@@ -50,3 +53,23 @@ def test_bad_files_are_named(root, name, change, says):
 def test_missing(root):
     (root/'MNIST'/'raw'/'t10k-labels-idx1-ubyte').unlink()
     with pytest.raises(DataError, match='t10k-labels.*is missing'): DigitDataLoaders.from_mnist(root, download=False)
+
+class Touch:
+    "Makes the file `path` when it is unpickled"
+    def __init__(self, path): self.path = path
+    def __reduce__(self): return Path.touch, (self.path,)
+
+def test_what_torchvision_pickled_is_not_looked_at(root, tmp_path):
+    "Found by an unfriendly tester: it was trained on, and unpickled, while `raw` was what was checked"
+    old = root/'MNIST'/'processed'
+    old.mkdir()
+    for o in 'training.pt','test.pt': (old/o).write_bytes(pickle.dumps(Touch(tmp_path/'touched')))
+    data,n = read_mnist(root)
+    assert (len(data.train), n)==(80, 60) and not (tmp_path/'touched').exists()
+
+def test_gzipped_and_elsewhere(root, tmp_path):
+    want,_ = read_mnist(root)
+    (tmp_path/'gz').mkdir()
+    for f in (root/'MNIST'/'raw').iterdir(): (tmp_path/'gz'/f'{f.name}.gz').write_bytes(gzip.compress(f.read_bytes()))
+    got,n = read_mnist(tmp_path/'gz')
+    assert got.train.equals(want.train) and n==60 and got.sha256==want.sha256
