@@ -12,12 +12,17 @@ from .models import create_model
 from .graph import DigitLearner
 import inspect, random
 import torch, torch.nn.functional as F
+from torch import nn
+from copy import copy
 from functools import partial
 from fastcore.all import delegates, patch
 from fastai.torch_core import TensorImage, set_seed, to_float
 from fastai.callback.core import Callback, CancelValidException
 from fastai.learner import Learner, AvgMetric
+from fastai.callback.tracker import TrackerCallback
+from fastai.data.transforms import get_c
 from fastai.losses import CrossEntropyLossFlat
+from fastai.metrics import accuracy_multi
 from fastai.optimizer import Adam, OptimWrapper
 from fasttransform import Transform
 
@@ -33,24 +38,37 @@ def seed_all(
 # %% ../nbs/05_learner.ipynb #de5dee67
 class LossAccuracy(AvgMetric):
     "Share of rows whose class, as `loss_func` decodes it, is the label"
-    def __init__(self, loss_func=None): super().__init__(lambda p,t: (loss_func.decodes(p)==t).float().mean())
+    def __init__(self, loss_func=None): self.loss_func = loss_func
+    def func(self, p, t): return (self.decodes(p)==t).float().mean()
+    def decodes(self, p):
+        "The class that the loss says, the largest output where it says none"
+        return self.loss_func.decodes(p) if hasattr(self.loss_func, 'decodes') else p.argmax(-1)
     @property
     def name(self): return 'accuracy'
+    def __repr__(self): return f"LossAccuracy({getattr(self.loss_func, '__name__', type(self.loss_func).__name__)})"
 
 # %% ../nbs/05_learner.ipynb #4d232131
+def _side(dls):
+    "Height of the images that reach the batches: `dls.side`, unless item transforms change them"
+    side = getattr(dls, 'side', None)
+    return side if isinstance(side, int) and not getattr(dls.train, '_why_slow', str)() else dls.train.do_item(0)[0].shape[-1]
+
 @delegates(DigitLearner.__init__, but=['model'])
 def digit_learner(
     dls, # `DigitDataLoaders`
     arch='small', # Name in `archs`, or a function `(n_out, side)` that builds a net
     arch_kwargs=None, # Arguments of the architecture
-    loss_func=None, # Loss; cross entropy in its `Flat` form if None
-    metrics=None, # Metrics; accuracy if None
+    loss_func=None, # Loss; that of the data if None: cross entropy in its `Flat` form for classes
+    metrics=None, # Metrics; accuracy for classes and `accuracy_multi` for several labels if None
     **kwargs # For `DigitLearner`: fastai's arguments, and `graph=True` for steps as one graph on a GPU
 )->DigitLearner:
     "A fastai `Learner` with a fresh net on the device of `dls`. Raises `DigitError` for an unknown architecture."
-    if loss_func is None: loss_func = CrossEntropyLossFlat()
-    if metrics is None: metrics = LossAccuracy(loss_func)
-    model = create_model(arch, len(dls.vocab), dls.side, **(arch_kwargs or {}))
+    ours = getattr(dls.train_ds, 'loss_func', None)
+    if loss_func is None: loss_func = CrossEntropyLossFlat() if ours is None or type(ours) is CrossEntropyLossFlat else copy(ours)
+    if metrics is None:
+        kind = getattr(ours, 'func', None)
+        metrics = accuracy_multi if isinstance(kind, nn.BCEWithLogitsLoss) else [] if isinstance(kind, nn.MSELoss) else LossAccuracy(loss_func)
+    model = create_model(arch, get_c(dls), _side(dls), **(arch_kwargs or {}))
     model = model.to(dls.device, memory_format=torch.channels_last)
     return DigitLearner(dls, model, loss_func=loss_func, metrics=metrics, **kwargs)
 
@@ -64,6 +82,12 @@ class RandAffine(Transform):
         zoom=0., # Largest change of scale, as a fraction of 1, along each axis
         shear=0., # Largest shear in degrees, either way
     ): self.rotate,self.shift,self.zoom,self.shear = rotate,shift,zoom,shear
+
+    @property
+    def name(self):
+        args = {k:getattr(self, k) for k in ('rotate','shift','zoom','shear')}
+        return f"RandAffine({', '.join(f'{k}={v:g}' for k,v in args.items() if v)})"
+    def __repr__(self): return self.name
 
     def encodes(self, x:TensorImage):
         n,_,h,w = x.shape
@@ -95,23 +119,30 @@ def shifts(
     return [p[..., px+i:px+i+h, px+j:px+j+w] for i in steps for j in steps]
 
 # %% ../nbs/05_learner.ipynb #8e887d64
+def _ema(decay, avg, now, n):
+    "Move the average: by less than `decay` says at first"
+    torch.optim.swa_utils.get_ema_multi_avg_fn(min(decay, (1+n.item())/(10+n.item())))(avg, now, n)
+
 class EMA(Callback):
     "Validate, and end, with an exponential moving average of the weights (Polyak and Juditsky, 1992), which forgets the first steps sooner: `decay` is (1+n)/(10+n) at most after `n`"
-    order = 20
-    def __init__(self, decay=0.998): self.decay = decay
+    order = 64 # after fastai's trackers, which save, and stop, with the average in the model
+    def __init__(self, decay=0.998): self.decay,self.on,self.swapped = decay,False,False
     def before_fit(self):
-        if hasattr(self.learn, 'lr_finder') or hasattr(self.learn, 'gather_preds'): return setattr(self, 'run', False)
-        def f(avg, now, n): torch.optim.swa_utils.get_ema_multi_avg_fn(min(self.decay, (1+n.item())/(10+n.item())))(avg, now, n)
-        self.avg = torch.optim.swa_utils.AveragedModel(self.model, multi_avg_fn=f, use_buffers=True)
+        self.on,self.swapped = not (hasattr(self.learn, 'lr_finder') or hasattr(self.learn, 'gather_preds')),False
+        if self.on: self.avg = torch.optim.swa_utils.AveragedModel(self.model, multi_avg_fn=partial(_ema, self.decay), use_buffers=True)
     def after_step(self):
-        if getattr(self.learn, 'step_graph', None) is None: self.avg.update_parameters(self.model)
-        else: self._on_device()
+        if self.on: self.avg.update_parameters(self.model)
     def _swap(self):
         for a,b in zip((*self.model.parameters(), *self.model.buffers()), (*self.avg.module.parameters(), *self.avg.module.buffers())):
             a.data,b.data = b.data,a.data
-    def before_validate(self): self._swap()
-    def after_validate(self):
-        if self.learn.epoch<self.learn.n_epoch-1: self._swap()
+        self.swapped = not self.swapped
+    def before_validate(self):
+        if self.on and not self.swapped and self.avg.n_averaged>0: self._swap()
+    def after_epoch(self):
+        if self.on and self.swapped and self.learn.epoch<self.learn.n_epoch-1: self._swap()
+    def after_cancel_fit(self):
+        if self.on and not self.swapped and self.avg.n_averaged>0: self._swap()
+
 
 # %% ../nbs/05_learner.ipynb #08123544
 @patch
@@ -130,12 +161,21 @@ def _on_device(self:EMA):
 
 # %% ../nbs/05_learner.ipynb #9df48c9f
 class ValidEvery(Callback):
-    "Validate every `n` epochs and after the last"
-    order = 25 # after `EMA`, which has swapped the weights by then and swaps them back
-    def __init__(self, n): self.n,self.skip = n,False
+    "Validate every `n` epochs and after the last; fastai's trackers look at those epochs only"
+    order = 25
+    def __init__(self, n): self.n,self.skip,self.off = n,False,[]
+    def _wake(self):
+        for cb in self.off: cb.run = True
+        self.skip,self.off = False,[]
+    def before_fit(self): self._wake()
+    def before_epoch(self): self._wake()
     def before_train(self): self.skip = (self.epoch+1)%self.n>0 and self.epoch<self.n_epoch-1
     def before_validate(self):
-        if self.skip: self.skip = False; raise CancelValidException
+        if not self.skip: return
+        self.off = [cb for cb in self.learn.cbs if isinstance(cb, TrackerCallback) and cb.run and not getattr(cb, 'every_epoch', 0)]
+        for cb in self.off: cb.run = False
+        raise CancelValidException
+
 
 # %% ../nbs/05_learner.ipynb #121ab220
 class BF16(Callback):
@@ -143,8 +183,10 @@ class BF16(Callback):
     order = 10
     def before_fit(self):
         self.after_fit()
-        if hasattr(self.learn, 'gather_preds'): return # predictions are fp32, as those of a loaded model are
-        self.model.forward = torch.autocast(self.dls.device.type, torch.bfloat16)(self.model.forward)
+        self.model.forward = partial(self._forward, self.model.forward)
+    def _forward(self, f, *args, **kwargs):
+        on = not hasattr(self.learn, 'gather_preds') # predictions are fp32, as those of a loaded model are
+        with torch.autocast(self.dls.device.type, torch.bfloat16, enabled=on): return f(*args, **kwargs)
     def after_pred(self): self.learn.pred = to_float(self.pred)
     def after_fit(self): self.model.__dict__.pop('forward', None)
 
@@ -158,8 +200,11 @@ opts = dict(adam=Adam, adamw=partial(OptimWrapper, opt=partial(AdamW, betas=(0.9
 
 class ValueLoss:
     "Mean squared error of one output and the number of the class, as in the articles; the output is squashed into 0 to `n`-0.5 for predictions only"
-    def __init__(self, n): self.n = n # Number of classes
-    def __call__(self, pred, targ): return mean_squared_error(pred, as_value(targ))
+    def __init__(self, n): self.n,self.reduction = n,'mean' # Number of classes; 'none' for a loss of each row
+    def __call__(self, pred, targ):
+        if self.reduction=='none': return (pred-as_value(targ)).pow(2).flatten(1).mean(1)
+        return mean_squared_error(pred, as_value(targ))
+    def __repr__(self): return f'ValueLoss({self.n})'
     def activation(self, pred): return nearest_label(pred, self.n)
     def decodes(self, pred): return (self.activation(pred) if pred.shape[-1]==1 else pred).argmax(-1)
 

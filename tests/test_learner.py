@@ -427,3 +427,65 @@ def test_gpu_trains_with_data_and_augmentation_there(precision):
     learn = r.learner(dls, precision=precision, cbs=See())
     with learn.no_bar(), learn.no_logging(): r.fit(learn)
     assert set(seen)=={('cuda','cuda')} and dls.train.images.device.type=='cuda' and learn.recorder.values[-1][2]>.5
+
+# ---- with fastai's own callbacks and losses
+
+class _Seen(Callback):
+    "The weights at each epoch's validation"
+    order = 70
+    def before_fit(self): self.val = []
+    def before_batch(self):
+        if not self.training: self.now = state(self.model)
+    def after_validate(self): self.val.append(self.now)
+
+def test_ema_saves_what_it_measured(in_tmp):
+    seen,save = _Seen(),SaveModelCallback(fname='best')
+    learn = _fit(learner(loaders(digits(120), path=in_tmp), 'fastbook', cbs=[EMA(.8), seen, save]), 3)
+    best = int(np.argmin([o[1] for o in learn.recorder.values]))
+    assert same(state(learn.model), seen.val[best])
+
+def test_ema_ends_with_the_average_where_it_stops_early():
+    hand,stop = _ByHand(.8),EarlyStoppingCallback(min_delta=99., patience=1)
+    learn = _fit(learner(loaders(digits(120)), 'fastbook', cbs=[EMA(.8), hand, stop]), 5)
+    assert len(learn.recorder.values)<5
+    assert all(torch.allclose(v.double(), hand.avg[k], atol=1e-5) for k,v in learn.model.state_dict().items() if 'num_batches' not in k)
+
+@pytest.mark.parametrize('cb', [lambda: SaveModelCallback(), lambda: EarlyStoppingCallback(patience=9)], ids='save early'.split())
+def test_valid_every_with_trackers(cb, in_tmp):
+    from digitfast.learner import ValidEvery
+    learn = _fit(learner(loaders(digits(120), path=in_tmp), cbs=[ValidEvery(2), cb()]), 5)
+    assert [len(o)>1 for o in learn.recorder.values]==[False,True,False,True,True]
+    assert len(learn.validate())==2 and all(o.run for o in learn.cbs)
+
+@pytest.mark.parametrize('loss', [nn.CrossEntropyLoss(), F.cross_entropy], ids='module function'.split())
+def test_losses_without_decodes(loss):
+    learn = _fit(learner(loaders(), loss_func=loss), 1)
+    assert len(learn.recorder.values[-1])==3
+
+def test_learner_pickles_and_says_what_it_is():
+    learn = _fit(learner(loaders(), cbs=EMA(.9)), 1)
+    other = pickle.loads(pickle.dumps(learn))
+    assert same(state(learn.model), state(other.model))
+    assert repr(RandAffine(rotate=3))=='RandAffine(rotate=3)' and repr(learn.metrics[0])=='LossAccuracy(CrossEntropyLossFlat)'
+
+def test_loss_and_outputs_come_from_the_data():
+    from fastai.vision.all import DataBlock, RegressionBlock, ColReader, RandomSplitter, BCEWithLogitsLossFlat, MultiCategoryBlock
+    from digitfast.data import DigitBlock
+    df = digits()
+    cols = list(df.columns[1:])
+    df['y'],df['w'] = df.label/2, df.label.map(lambda o: f'a b{o}')
+    for block,col,n in (RegressionBlock(n_out=1),ColReader('y'),1),(MultiCategoryBlock(vocab=['a','b0','b1','b2']),ColReader('w', label_delim=' '),4):
+        dls = DataBlock((DigitBlock(cols), block), get_y=col, splitter=RandomSplitter(seed=1)).dataloaders(df, bs=16, device='cpu')
+        learn = _fit(learner(dls), 1)
+        assert learn.model(dls.one_batch()[0]).shape[1]==n and type(learn.loss_func) is not CrossEntropyLossFlat
+
+def test_tta_under_bf16_predicts_in_float32():
+    spy = _Spy()
+    learn = learner(cbs=[BF16(), spy])
+    with learn.no_bar(): learn.tta(n=1)
+    assert spy.dtypes=={torch.float32}
+
+def test_tta_takes_batch_tfms():
+    learn = learner(loaders())
+    with learn.no_bar(): a = learn.tta(n=2, batch_tfms=[IntToFloatTensor()])[0]
+    assert a.shape==(12,3)
