@@ -216,8 +216,8 @@ def counts(n, name):
     s = isqrt(n)
     if s>7 and 2<n-s*s<=62: return n-s*s
     shape = _oblong(n-1) if n>1 else n
-    raise DataError(f'{name}, line 1: no names of columns, and {n:,} numbers in a row; expected a square of 8x8 at least, '
-                    f'and a label: is one missing, or are they rectangles ({shape})?')
+    raise DataError(f'{name}, line 1: no names of columns, and {n:,} numbers in a row; expected a square of 8x8 at '
+                    f'least, and a label: is one missing, or are they rectangles ({shape})?')
 
 def _rises(texts):
     "Does it count rows?"
