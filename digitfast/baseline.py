@@ -175,7 +175,8 @@ class HandModel:
         return self.system.probs(self.system.net(x, *self.params.values()), self.n_classes)
     def state(self): # tensors by name, ready for safetensors; `shape` is (pixels, classes)
         "All that `ByHand.load` needs to build it again"
-        return {k:v.detach().clone() for k,v in self.params.items()} | dict(shape=torch.tensor([self.n_pixels,self.n_classes]))
+        return {k:v.detach().clone() for k,
+                v in self.params.items()} | dict(shape=torch.tensor([self.n_pixels,self.n_classes]))
 
 # %% ../nbs/03_baseline.ipynb #e2ca81e5
 @dataclass(frozen=True)
@@ -214,7 +215,8 @@ class ByHand:
             for e in range(self.epochs if epochs is None else epochs):
                 loss = self.train(self.net, list(m.params.values()), self.loss, x, t, self.lr, self.bs)
                 with torch.no_grad(): acts = self.net(x_valid, *m.params.values())
-                m.history.append((e, loss, self.loss(acts, t_valid).item(), batch_accuracy(self.probs(acts, c), y_valid)))
+                m.history.append((e, loss, self.loss(acts, t_valid).item(),
+                                  batch_accuracy(self.probs(acts, c), y_valid)))
                 if progress: progress(m.history[-1])
         return m
     def load(self,
@@ -225,7 +227,8 @@ class ByHand:
         want = {k:tuple(s) for k,s in self.sizes(p, c).items()}
         got = {k:tuple(v.shape) for k,v in state.items() if k!='shape'}
         if got!=want: raise RunError(f'{self.name}: the saved parameters are {got}; expected {want}: were they saved by another system?')
-        return HandModel(self, {k:state[k].clone() for k in want}, p, c)   # a copy is aligned in memory, so sums round as they did
+        return HandModel(self, {k:state[k].clone() for k in want}, p,
+                         c)   # a copy is aligned in memory, so sums round as they did
 
 # %% ../nbs/03_baseline.ipynb #7d1d099c
 def minus_rms(xb, means):
@@ -239,12 +242,18 @@ def average_epoch(net, params, loss_func, x, targ, lr=None, bs=None):
     return loss_func(net(x, *params), targ).item()
 
 by_hand = {o.name:o for o in (
-    ByHand('average', minus_rms, lambda p,c: dict(means=(c,p)), torch.zeros, one_hot_labels, cross_entropy, softmax_probs, average_epoch, None, None),
-    ByHand('linear', linear1, lambda p,c: dict(w=(p,1), b=(1,)), init_params, as_value, mean_squared_error, nearest_label, lr=1e-4, epochs=11),
-    ByHand('two-layer', two_layer, lambda p,c: dict(w1=(p,30), b1=(30,), w2=(30,1), b2=(1,)), init_params, as_value, mean_squared_error, nearest_label, lr=1e-5, epochs=10),
-    ByHand('linear-softmax', linear1, lambda p,c: dict(w=(p,c), b=(c,)), he_params, one_hot_labels, softmax_rmse, softmax_probs, epochs=500),
-    ByHand('two-layer-softmax', two_layer, lambda p,c: dict(w1=(p,30), b1=(30,), w2=(30,c), b2=(c,)), he_params, one_hot_labels, softmax_rmse, softmax_probs, epochs=500),
-    ByHand('numpy', two_layer, lambda p,c: dict(w1=(p,10), b1=(10,), w2=(10,c), b2=(c,)), he_params, one_hot_labels, cross_entropy, softmax_probs, np_epoch, .1, None, 500))}
+    ByHand('average', minus_rms, lambda p,c: dict(means=(c,p)), torch.zeros, one_hot_labels, cross_entropy,
+           softmax_probs, average_epoch, None, None),
+    ByHand('linear', linear1, lambda p,c: dict(w=(p,1), b=(1,)), init_params, as_value, mean_squared_error,
+           nearest_label, lr=1e-4, epochs=11),
+    ByHand('two-layer', two_layer, lambda p,c: dict(w1=(p,30), b1=(30,), w2=(30,1), b2=(1,)), init_params, as_value,
+           mean_squared_error, nearest_label, lr=1e-5, epochs=10),
+    ByHand('linear-softmax', linear1, lambda p,c: dict(w=(p,c), b=(c,)), he_params, one_hot_labels, softmax_rmse,
+           softmax_probs, epochs=500),
+    ByHand('two-layer-softmax', two_layer, lambda p,c: dict(w1=(p,30), b1=(30,), w2=(30,c), b2=(c,)), he_params,
+           one_hot_labels, softmax_rmse, softmax_probs, epochs=500),
+    ByHand('numpy', two_layer, lambda p,c: dict(w1=(p,10), b1=(10,), w2=(10,c), b2=(c,)), he_params, one_hot_labels,
+           cross_entropy, softmax_probs, np_epoch, .1, None, 500))}
 
 # %% ../nbs/03_baseline.ipynb #fcecafa7
 def broadcast_mse(acts, targ):

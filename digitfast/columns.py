@@ -212,11 +212,12 @@ def counts(n, name):
         s = isqrt(max(n-k, 0))
         if s>7 and s*s==n-k: return k
     for k in (0,1):
-        if said := _colour(n-k): raise DataError(f'{name}: no names of columns; {said}')
+        if said := _colour(n-k): raise DataError(f'{name}, line 1: no names of columns; {said}')
     s = isqrt(n)
     if s>7 and 2<n-s*s<=62: return n-s*s
-    raise DataError(f'{name}: no names of columns, and {n:,} numbers in a row; expected a square of 8x8 at least, and '
-                    f'a label: is one missing, or are they rectangles ({_oblong(n-1) if n>1 else n})?')
+    shape = _oblong(n-1) if n>1 else n
+    raise DataError(f'{name}, line 1: no names of columns, and {n:,} numbers in a row; expected a square of 8x8 at least, '
+                    f'and a label: is one missing, or are they rectangles ({shape})?')
 
 def _rises(texts):
     "Does it count rows?"

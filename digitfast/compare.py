@@ -49,9 +49,12 @@ def compare(
                 with learn.no_bar(), learn.no_logging(): recipe.fit(learn)
             secs = time.perf_counter()-t
             classes = torch.tensor([dls.vocab.o2i[o] for o in test.label])
-            acc = (torch.from_numpy(predict_rows(learn, test.drop(columns='label'), tta=recipe.tta)).argmax(1)==classes).float().mean().item()
-            rows.append(dict(system=k, seed=seed, accuracy=acc, seconds=secs, parameters=sum(p.numel() for p in learn.model.parameters()),
-                             reported=recipe.reported, epochs=recipe.n_epoch(len(dls.train_ds)), device=str(dls.device), threads=torch.get_num_threads(),
+            acc = (torch.from_numpy(predict_rows(learn, test.drop(columns='label'),
+                                                 tta=recipe.tta)).argmax(1)==classes).float().mean().item()
+            rows.append(dict(system=k, seed=seed, accuracy=acc, seconds=secs,
+                             parameters=sum(p.numel() for p in learn.model.parameters()),
+                             reported=recipe.reported, epochs=recipe.n_epoch(len(dls.train_ds)),
+                             device=str(dls.device), threads=torch.get_num_threads(),
                              data=d.name, rows=len(train), date=time.strftime('%Y-%m-%d')))
             say(f"[{i+1}/{len(systems)}] {k:<20} seed {seed}  {acc:.4f}  {secs:6.1f} s")
             del dls,learn; gc.collect() # a Learner and its callbacks point at each other
@@ -68,7 +71,8 @@ def summarise(
 )->pd.DataFrame: # A row a system, in the order of `runs`
     "Mean and standard deviation over the seeds of each system"
     g = runs.groupby('system', sort=False)
-    return pd.DataFrame(dict(reported=g.reported.first(), mean=g.accuracy.mean(), sd=g.accuracy.std(), seeds=g.size(), parameters=g.parameters.first(),
+    return pd.DataFrame(dict(reported=g.reported.first(), mean=g.accuracy.mean(), sd=g.accuracy.std(), seeds=g.size(),
+                             parameters=g.parameters.first(),
                              epochs=g.epochs.first(), seconds=g.seconds.mean()))
 
 def _picture(table):

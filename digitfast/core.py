@@ -90,7 +90,8 @@ def read_plain(
     except ValueError as e: raise OSError(errno.EINVAL, str(e), path) from None # a NUL in the name
     try:
         mode = os.fstat(fd).st_mode
-        if not stat.S_ISREG(mode): raise OSError(errno.EINVAL, 'it is a folder' if stat.S_ISDIR(mode) else 'it is no regular file', path)
+        why = 'it is a folder' if stat.S_ISDIR(mode) else 'it is no regular file'
+        if not stat.S_ISREG(mode): raise OSError(errno.EINVAL, why, path)
         n = min(most, os.fstat(fd).st_size) # what is asked for is allocated
         with open(fd, 'rb', closefd=False) as f: b = f.read(n+1)
     finally: os.close(fd)

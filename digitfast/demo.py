@@ -11,30 +11,54 @@ from .export import PixelsToProbs, load_net
 from .core import write_file
 from .image import read_picture
 from .rundir import Run
-import base64, os, sys, time
+import base64, io, os, socket, sys, threading, time, warnings
 import numpy as np, torch
 from importlib.metadata import version
+from PIL import Image
 from pathlib import Path
 
 # %% ../nbs/15_demo.ipynb #e0683a75
+_most_px = 4_000_000 # of a drawing; the page's own has 78,400
+
+def _check_drawing(b):
+    "Raise `DataError` where the PNG `b` would unpack to more than a drawing has"
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')
+            with Image.open(io.BytesIO(b), formats=('PNG',)) as im: w,h = im.size
+    except Exception: return # `read_picture` says why it is none
+    if _most_px<w*h<100_000_000: raise DataError(f'{w:,}x{h:,} pixels; this page reads 4 megapixels at most')
+
 class Reader:
     "What a net makes of a drawing"
     def __init__(self,
         learn # From `load_net`
-    ): self.net,self.side,self.names = PixelsToProbs(learn),learn.dls.side,[str(o) for o in learn.dls.vocab]
+    ):
+        dls = learn.dls
+        self.net,self.side,self.names = PixelsToProbs(learn),dls.side,[str(o) for o in dls.vocab]
+        self.kind = getattr(dls, 'polarity', 'bright'),getattr(dls, 'transposed', False)
+        self.lock = threading.Lock() # one drawing at a time: how much memory is taken doesn't grow with who draws
 
     def read(self,
         drawing # A PNG as a data URL
-    )->dict: # 'bars': (class, probability) of the ten likeliest, in the classes' order; 'digit': the likeliest; 'seen': rows of pixels. Or 'note': why not
+    )->dict: # 'digit'; 'bars': (class, probability) of the ten likeliest; 'seen': rows of pixels. Or 'note': why not
         "Read a drawing; raises nothing"
         head = 'data:image/png;base64,'
-        if not isinstance(drawing, str) or not drawing.startswith(head) or len(drawing)>2**21: return dict(note='that is no drawing of this page')
-        try: row,_ = read_picture(base64.b64decode(drawing[len(head):], validate=True), self.side)
+        none = dict(note='that is no drawing of this page')
+        if not isinstance(drawing, str) or not drawing.startswith(head) or len(drawing)>2**21: return none
+        with self.lock: return self._read(drawing[len(head):], none)
+
+    def _read(self, drawing, none):
+        try:
+            b = base64.b64decode(drawing, validate=True)
+            _check_drawing(b)
+            row,_ = read_picture(b, self.side, *self.kind)
         except DataError as e: return dict(note=str(e).removeprefix('the picture: '))
-        except ValueError: return dict(note='that is no drawing of this page')
+        except ValueError: return none
         with torch.inference_mode(): p = self.net(torch.from_numpy(row).view(1, 1, self.side, self.side))[0].numpy()
         top = sorted(p.argsort()[::-1][:10])
-        return dict(digit=self.names[p.argmax()], bars=[(self.names[i], round(float(p[i]), 4)) for i in top], seen=row.reshape(self.side, -1).tolist())
+        bars = [(self.names[i], round(float(p[i]), 4)) for i in top]
+        return dict(digit=self.names[p.argmax()], bars=bars, seen=row.reshape(self.side, -1).tolist())
 
 # %% ../nbs/15_demo.ipynb #385adfee
 _html = '''<main>
@@ -119,16 +143,27 @@ def _gradio():
     except ImportError as e: raise DigitError(f"the page needs Gradio, which is not installed ({e.name}): pip install 'digitfast[demo]'") from None
     return gradio
 
+def _check_host(host):
+    "Raise `DigitError` where `host` is no address of this machine"
+    try:
+        family,*_,address = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, socket.SOCK_STREAM) as s: s.bind(address)
+    except (OSError, UnicodeError) as e:
+        why = getattr(e, 'strerror', None) or e
+        raise DigitError(f"--host {host} is no address of this machine ({why}): use 127.0.0.1 for this machine alone, "
+                         "or 0.0.0.0 to let others in") from None
+
 def demo_page(
     learn # A Learner, or the folder of a model or a run
 ): # A Gradio `Blocks`, to be launched by `launch_page`
     "The page of a net. Raises `DigitError` without the extra `demo`."
     gr = _gradio()
-    reader = Reader(load_net(learn, 'cpu') if isinstance(learn, (str,Path)) else learn)
+    reader = Reader(load_net(learn, 'cpu') if isinstance(learn, (str,os.PathLike)) else learn)
     names = reader.names
+    limits = dict(delete_cache=(600,600)) # what strangers upload is not kept
     what = 'a digit' if names==[str(i) for i in range(10)] else f"one of {', '.join(names[:12])}{', …' if len(names)>12 else ''}"
     def read(drawing): return reader.read(drawing)
-    with gr.Blocks(title=f'Draw {what}', analytics_enabled=False) as page:
+    with gr.Blocks(title=f'Draw {what}', analytics_enabled=False, **limits) as page:
         gr.HTML(html_template=_html, css_template=_css, js_on_load=_js, apply_default_css=False, server_functions=[read], elem_id='demo',
                 classes=names[:10], side=reader.side, hint=f'Draw {what}, as large as you like.')
     return page
@@ -142,9 +177,15 @@ def launch_page(
     "Serve `page` in the background. Raises `DigitError` where the address can't be had."
     gr = _gradio()
     if port is not None and not 0<port<2**16: raise DigitError(f"{port} is no port: use 1 to 65535, such as 7860")
+    if host is not None: _check_host(host)
     theme = gr.themes.Base(font=['system-ui','sans-serif'], font_mono=['monospace'])
-    try: return page.launch(**{**dict(server_name=host, server_port=port, theme=theme, share=False, quiet=True, inline=False, ssr_mode=False, footer_links=[], prevent_thread_lock=True), **kwargs})[1]
-    except OSError as e: raise DigitError(f"the page can't be served at {host or '127.0.0.1'}{f':{port}' if port else ''} ({str(e).splitlines()[0]}): choose another --host or --port") from None
+    how = dict(server_name=host, server_port=port, theme=theme, share=False, quiet=True, inline=False, ssr_mode=False,
+               footer_links=[], prevent_thread_lock=True, max_file_size='1mb')
+    try: return page.launch(**{**how, **kwargs})[1]
+    except OSError as e:
+        place = f"{host or '127.0.0.1'}{f':{port}' if port else ''}"
+        raise DigitError(f"the page can't be served at {place} ({str(e).splitlines()[0]}): "
+                         "choose another --host or --port") from None
 
 # %% ../nbs/15_demo.ipynb #3014bfc9
 def demo(

@@ -33,9 +33,11 @@ def in_python(
 )->str:
     "`s`, naming arguments"
     s = re.sub(r"with the same command and --resume --out (\S+)", r"with the same call, out='\1' and resume=True", s)
-    s = re.sub(r"finish it with digitfast train --resume", "finish it with train(…, resume=True)", s).replace('give --out ', 'give out=')
+    s = s.replace('finish it with digitfast train --resume', 'finish it with train(…, resume=True)')
+    s = s.replace('give --out ', 'give out=')
     s = re.sub(r'--(resume|transpose|tta)\b', lambda m: f"{m[1]}={'1' if m[1]=='tta' else 'True'}", s)
-    return re.sub(r'--([a-z][a-z-]*)( [A-Z]+\b)?', lambda m: m[1].replace('-', '_')+('='+m[2].strip() if m[2] else ''), s)
+    return re.sub(r'--([a-z][a-z-]*)( [A-Z]+\b)?', lambda m: m[1].replace('-', '_')+('='+m[2].strip() if m[2] else ''),
+                  s)
 
 @contextmanager
 def spoken(
@@ -101,7 +103,8 @@ def import_source(name, source):
     except (Exception, SystemExit) as e:
         if was is None: del sys.modules[mod.__name__]
         else: sys.modules[mod.__name__] = was
-        line = next((f", line {o.lineno}" for o in _frames(e) if o.filename==name), f", line {e.lineno}" if isinstance(e, SyntaxError) else '')
+        line = next((f", line {o.lineno}" for o in _frames(e) if o.filename==name),
+                    f", line {e.lineno}" if isinstance(e, SyntaxError) else '')
         raise DigitError(f"{name}{line}: {type(e).__name__}: {e}. Nothing was done; mend it") from e
     imported[name] = sha
     _sources[name] = source
@@ -180,7 +183,8 @@ def preds(self:Job,
     df = self.data.train
     x = torch.from_numpy(df.drop(columns='label').to_numpy(np.uint8, copy=True)[rows])
     targs = pd.Index(list(vocab)).get_indexer(df.label.iloc[rows])
-    p = Preds(targs, probs, list(vocab), np.asarray(rows, np.int64), None, self.out, self.data.sha256, same_images(seen, x), test_probs)
+    p = Preds(targs, probs, list(vocab), np.asarray(rows, np.int64), None, self.out, self.data.sha256,
+              same_images(seen, x), test_probs)
     self.near = near_copies(seen.cpu().numpy(), x.numpy(), n=(5_000,500))
     if self.near>.25:
         self.say(f"warning: {100*self.near:.0f} % of the held-out images have a near copy in the training rows, such as the same "
@@ -232,10 +236,13 @@ def finish(self:Job,
     whole=True, # Not a member only?
 )->Run:
     "Measure `p`, write the run's files, say how it went"
-    metrics = dict(**self.measure(p, whole), **metrics, data=dict(self.info['data'], path=self.info['path']), settings=self.info['recipe'],
+    metrics = dict(**self.measure(p, whole), **metrics, data=dict(self.info['data'], path=self.info['path']),
+                   settings=self.info['recipe'],
                    versions=versions(), date=time.strftime('%Y-%m-%d'), format=1)
     metrics |= {k:self.info[k] for k in ('options','imports','drop','given','kind') if self.info.get(k)}
-    if whole and self.n_test: save_submission(submission(np.array(p.classes)[p.test_probs.argmax(1)], self.data), self.out/'submission.csv', self.data)
+    if whole and self.n_test:
+        said = np.array(p.classes)[p.test_probs.argmax(1)]
+        save_submission(submission(said, self.data), self.out/'submission.csv', self.data)
     elif whole: self.say("note: there is no test set, so no submission is written")
     p.images,p.looks = self.pictures(p),looks(self.data.train)
     self.out.save_predictions(p)
@@ -254,7 +261,8 @@ def finish(self:Job,
 def clear(self:Job):
     "Remove the checkpoint, and with it the promise to go on"
     import shutil
-    if (self.out/'checkpoint').exists(): (self.out/'checkpoint').rename(self.out/'.checkpoint.done') # until then, --resume does the last part again
+    # in one step: until then, --resume does the last part again
+    if (self.out/'checkpoint').exists(): (self.out/'checkpoint').rename(self.out/'.checkpoint.done')
     for o in [*self.out.glob('.checkpoint.*'), *self.out.rglob('.*.tmp')]:
         if o.is_dir(): shutil.rmtree(o, ignore_errors=True)
         else: o.unlink(missing_ok=True)
@@ -292,7 +300,8 @@ def loss_name(
         raise DigitError(f"the loss {fn_name(loss_func)} makes no probabilities: expected one of fastai's kind, "
                          f"with `activation` and `decodes`, "
                          "such as CrossEntropyLossFlat()")
-    return 'cross_entropy' if torch.allclose(p, x.softmax(1), atol=1e-6) and (top==x.argmax(1)).all() else fn_name(loss_func)
+    plain = torch.allclose(p, x.softmax(1), atol=1e-6) and (top==x.argmax(1)).all()
+    return 'cross_entropy' if plain else fn_name(loss_func)
 
 @patch
 def save_model(self:Job,

@@ -52,7 +52,7 @@ def _fit(d, learn, say):
 
 # %% ../nbs/15c_rows.ipynb #bdf5eeaa
 def _canary(run, learn, d, path, tta, say, n=100):
-    "Prove the way of the rows with some whose prediction is known: from the run's own data, or the pictures that it kept"
+    "Prove the way of the rows with some whose prediction is known, from the run's own data or the pictures that it kept"
     p,cols = run.predictions(same=True),list(learn.dls.row2im.cols)
     if d.train is not None and d.sha256==run.metrics['data'].get('sha256'):
         rows,want = p.rows[:n],p.probs[:n]
@@ -91,10 +91,12 @@ def _write(d, said, probs, vocab, out, with_probs):
     df = submission(said, d)
     if with_probs:
         p = pd.DataFrame(probs, columns=[f'p_{o}' for o in vocab])
-        if d.sample is not None and d.test_ids is not None: p = p.set_axis(d.test_ids).loc[df.iloc[:,0]].reset_index(drop=True)
+        if d.sample is not None and d.test_ids is not None:
+            p = p.set_axis(d.test_ids).loc[df.iloc[:,0]].reset_index(drop=True)
         return write_file(out, pd.concat([df, p], axis=1).to_csv(index=False))
     if d.train is None:
-        d = SimpleNamespace(name=d.name, sample=None, test=d.test, test_ids=d.test_ids, classes=vocab, train=pd.DataFrame(dict(label=[])))
+        d = SimpleNamespace(name=d.name, sample=None, test=d.test, test_ids=d.test_ids, classes=vocab,
+                            train=pd.DataFrame(dict(label=[])))
     return save_submission(df, out, d)
 
 # %% ../nbs/15c_rows.ipynb #d2c837d8
@@ -109,7 +111,7 @@ def predict_csv(
     label=None, # Name of the column with the labels of the rows, if they have any
     command=False, # Give advice for the command, rather than for Python?
 )->Path: # `out`
-    "Write labels for the test set of `data`, or for its rows, with the model of `run`. Raises `DigitError` with what to do."
+    "Write labels for the test set of `data`, or for its rows, with the model of `run`"
     run,tell = Run(run),say if command else lambda s: say(in_python(s))
     with spoken(command):
         (_,settings),was = run.need('data.sha256', 'settings'),run.metrics['settings'].get('tta', 0)
@@ -123,7 +125,8 @@ def predict_csv(
         if tta==0<was: tell("note: the run's own submission averages copies of each image, moved by a pixel; with "
                             "--tta this one does too")
         p,vocab = predict_rows(learn, test, tta=was if tta is None else tta),list(learn.dls.vocab)
-        for o in unlike(run.predictions(same=True).looks, test) if run.predictions(same=True).looks else []: tell(f"warning: {o}")
+        look = run.predictions(same=True).looks
+        for o in unlike(look, test) if look else []: tell(f"warning: {o}")
         said = np.array(vocab)[p.argmax(1)]
         _write(d, said, p, vocab, out, probs)
         _score(run, d, said, tell)

@@ -41,7 +41,7 @@ def _check_trained(learn):
     rec,dl = getattr(learn, 'recorder', None),learn.dls.train
     done,n = getattr(dl, 'epochs_done', 0),len(getattr(rec, 'values', ()))
     if not n: raise DigitError("this Learner was not trained, or its recorder is gone: nothing is known of it")
-    changed = "its dls changed after training, so it can't be told which rows it was trained on: give it those that it had"
+    changed = "its dls changed after training, so it can't be told what it was trained on: give it those that it had"
     if done<n:
         raise DigitError(f"the last fit of this Learner has {n} epochs, and its DataLoader went through {done}: "
                          f"{changed}")
@@ -138,7 +138,8 @@ def _save_net(job, learn, val, probs, tta):
     try:
         if dls.stats is None: return _no_net(job, "its batch transforms are not those of a DigitBlock")
         why = job.save_model(shim, known=had is not None, say=said.append)
-        if why is None and not _loads_alike(job, val, probs, tta): why = job.save_model(shim, known=False, say=said.append)
+        if why is None and not _loads_alike(job, val, probs, tta):
+            why = job.save_model(shim, known=False, say=said.append)
         for o in said[-1:]: job.say(o)
         return why
     finally:
@@ -148,7 +149,8 @@ def _save_net(job, learn, val, probs, tta):
 # %% ../nbs/16b_save.ipynb #79513f37
 def _loads_alike(job, val, probs, tta):
     "Does the saved net, loaded, say of the first validation rows what the Learner said?"
-    try: p = predict_rows(Run(job.out/'model').learner('cpu'), job.data.train.iloc[val[:100]].drop(columns='label'), tta=tta)
+    try: p = predict_rows(Run(job.out/'model').learner('cpu'), job.data.train.iloc[val[:100]].drop(columns='label'),
+                          tta=tta)
     except DigitError: return False
     return p.shape==probs[:100].shape and np.abs(p-probs[:100]).max()<.01
 
@@ -161,7 +163,7 @@ def save_run(
     tta=0, # Pixels of shift in test-time augmentation
     say=print, # Called with each line for the user
 )->Run:
-    "Make a run of `learn`. Raises `DigitError` where it can't be known which rows it was trained on; nothing is left then."
+    "Make a run of `learn`. Raises `DigitError`, and leaves nothing, where it can't be known what it was trained on."
     t0,out = time.perf_counter(),Run(out or f"runs/{time.strftime('%Y-%m-%d_%H%M%S')}_{name}")
     def tell(s): say(in_python(s))
     with spoken():
@@ -171,12 +173,15 @@ def save_run(
         d,path,_ = load_data(data, tell)
         trn,val = _rows(learn, d)
         vocab = _check_classes(learn, d, val)
-        info = dict(path=path, data=dict(name=d.name, sha256=d.sha256), options=d.options, recipe=dict(tta=tta), imports=dict(imported))
+        info = dict(path=path, data=dict(name=d.name, sha256=d.sha256), options=d.options, recipe=dict(tta=tta),
+                    imports=dict(imported))
         job = Job(d, None, name, out, info, tell, t0=t0)
         with resumable(out), RunDir(out):
             try: return _save(job, learn, trn, val, vocab, tta)
             except BaseException:
-                for o in RunDir.files: shutil.rmtree(out/o, ignore_errors=True) if (out/o).is_dir() else (out/o).unlink(missing_ok=True)
+                for o in RunDir.files:
+                    if (out/o).is_dir(): shutil.rmtree(out/o, ignore_errors=True)
+                    else: (out/o).unlink(missing_ok=True)
                 raise
 
 # %% ../nbs/16b_save.ipynb #1bd6f705
@@ -190,8 +195,11 @@ def _save(job, learn, trn, val, vocab, tta):
     why = _save_net(job, learn, val, probs, tta)
     arch = getattr(learn.model, 'config', {}).get('arch') or fn_name(type(learn.model))
     fp16 = any(isinstance(o, MixedPrecision) for o in learn.cbs)
-    m = dict(recipe=job.name, arch=arch, params=sum(o.numel() for o in learn.model.parameters()), epochs=len(history), seed=None, learner=True,
-             device=str(learn.dls.device), precision='fp16' if fp16 else getattr(learn, 'precision', 'fp32'), threads=torch.get_num_threads(),
-             lr=float(max(learn.recorder.lrs)), n_train=len(trn), canary_rows=canary, seconds=dict(load=0., train=0., predict=time.perf_counter()-t))
+    m = dict(recipe=job.name, arch=arch, params=sum(o.numel() for o in learn.model.parameters()), epochs=len(history),
+             seed=None, learner=True,
+             device=str(learn.dls.device), precision='fp16' if fp16 else getattr(learn, 'precision', 'fp32'),
+             threads=torch.get_num_threads(),
+             lr=float(max(learn.recorder.lrs)), n_train=len(trn), canary_rows=canary,
+             seconds=dict(load=0., train=0., predict=time.perf_counter()-t))
     if why: m['no_model'] = why
     return job.finish(p, m, history)

@@ -79,7 +79,8 @@ class Watch(Callback):
 # %% ../nbs/16_train.ipynb #5eac0896
 def _check_resumable(state, given, out):
     "`RunError` where a callback had a state that the checkpoint doesn't hold"
-    odd = [type(o).__name__ for o in given.get('cbs', []) if isinstance(o, TrackerCallback)] + list(state['info'].get('stateful', []))
+    odd = [type(o).__name__ for o in given.get('cbs', [])
+           if isinstance(o, TrackerCallback)] + list(state['info'].get('stateful', []))
     if odd:
         raise RunError(f"{odd[0]} keeps a state of its own, which the checkpoint in {out} doesn't hold: train again "
                        f"in a new directory, "
@@ -129,7 +130,8 @@ def say_net(self:Job, recipe, learn, k):
     self.say(f"recipe {self.name}{what}: {fn_name(recipe.arch)}, {n_params(learn.model):,} parameters, "
              f"{recipe.n_epoch(n)} epochs of {n:,} images "
              f"on {dls.device} ({threads} thread{'s'*(threads!=1)}, {learn.precision}), {len(dls.valid_ds):,} held out")
-    if self.given: self.say('; '.join(f"{k}: {_few(v)}" for k,v in _names(self.given).items())+', in place of the recipe\'s affine'*('batch_tfms' in self.given and bool(recipe.affine)))
+    if self.given: self.say('; '.join(f"{k}: {_few(v)}" for k,
+                                      v in _names(self.given).items())+', in place of the recipe\'s affine'*('batch_tfms' in self.given and bool(recipe.affine)))
     if len(self.drop):
         gone = len(self.data.train)-n-len(dls.valid_ds)
         self.say(f"drop: {gone:,} rows are not trained on; {len(self.drop)-gone:,} more are held out, and stay, so "
@@ -170,8 +172,10 @@ def train_one(self:Job,
     p,canary = self.preds(rows, probs, dls.vocab, seen=dls.train.images),0
     why = self.save_model(learn, known=isinstance(recipe.arch, str) or archs.get(fn_name(recipe.arch)) is recipe.arch)
     if self.n_test: p.test_probs,canary = predict_test(learn, self.data.test, probs, recipe.tta)
-    m = dict(recipe=self.name, arch=fn_name(recipe.arch), params=n_params(learn.model), epochs=len(history), seed=self.info['seed'], device=str(dls.device),
-             precision=learn.precision, graph=learn.graphed, threads=torch.get_num_threads(), lr=float(recipe.lr), n_train=len(dls.train_ds), canary_rows=canary,
+    m = dict(recipe=self.name, arch=fn_name(recipe.arch), params=n_params(learn.model), epochs=len(history),
+             seed=self.info['seed'], device=str(dls.device),
+             precision=learn.precision, graph=learn.graphed, threads=torch.get_num_threads(), lr=float(recipe.lr),
+             n_train=len(dls.train_ds), canary_rows=canary,
              seconds=dict(load=self.load, train=seconds, predict=time.perf_counter()-t))
     if k is not None: m['member'] = k
     if why: m['no_model'] = why
@@ -249,7 +253,8 @@ def _mean(ps, rows):
         ok = at>=0
         n += ok; probs[ok] += p.probs[at[ok]]; same[ok] |= p.same[at[ok]]; targs[ok] = p.targs[at[ok]]
     test = None if p0.test_probs is None else np.mean([p.test_probs for p in ps], 0)
-    return replace(p0, targs=targs, probs=(probs/n[:,None]).astype(np.float32), rows=rows, same=same, images={}, test_probs=test)
+    return replace(p0, targs=targs, probs=(probs/n[:,None]).astype(np.float32), rows=rows, same=same, images={},
+                   test_probs=test)
 
 def _first(ps):
     "Each row once, by the first of `ps` that has it"
@@ -282,10 +287,14 @@ def join(self:Job, name)->Run:
     oof.images = self.pictures(oof)
     self.out.save_predictions(oof, oof=True)
     hits = oof.unseen.hits
-    m = dict(recipe=name, arch=' + '.join(dict.fromkeys(m['arch'] for m in ms)), members=len(ms), params=sum(m['params'] for m in ms),
-             **{k:ms[0].get(k) for k in ('epochs','device','precision','threads','lr','n_train')}, seed=self.info['seed'],
-             canary_rows=min(m['canary_rows'] for m in ms), members_accuracy=[m['accuracy'] for m in ms], oof_accuracy=hits.mean(), n_oof=len(hits),
-             seconds=dict(load=self.load, **{k:sum((m.get('seconds') or {}).get(k, 0.) for m in ms) for k in ('train','predict')}))
+    m = dict(recipe=name, arch=' + '.join(dict.fromkeys(m['arch'] for m in ms)), members=len(ms),
+             params=sum(m['params'] for m in ms),
+             **{k:ms[0].get(k) for k in ('epochs','device','precision','threads','lr','n_train')},
+             seed=self.info['seed'],
+             canary_rows=min(m['canary_rows'] for m in ms), members_accuracy=[m['accuracy'] for m in ms],
+             oof_accuracy=hits.mean(), n_oof=len(hits),
+             seconds=dict(load=self.load, **{k:sum((m.get('seconds') or {}).get(k, 0.) for m in ms)
+                                             for k in ('train','predict')}))
     if why := next((m['no_model'] for m in ms if m.get('no_model')), None): m['no_model'] = why
     if of: m['measured_on'] = of
     self.near = max((m['near_valid'] for m in ms if m.get('near_valid') is not None), default=None)
@@ -343,8 +352,10 @@ def _again(run)->dict:
     known = type(recipes[m['recipe']]) if m['recipe'] in recipes else HandRecipe if settings.get('arch') in recipes and isinstance(recipes[settings['arch']], HandRecipe) else Recipe
     if m.get('kind', known.__name__)!=known.__name__:
         raise RunError(f"{run} was trained by a {_show(m['kind'])}, which is not registered: import it first")
-    return dict(data=m['data'].get('path'), recipe=known(**settings), name=m['recipe'], seed=m.get('seed'), precision=m.get('precision'), member=m.get('member'),
-                device=m.get('device'), threads=m.get('threads'), options=m.get('options') or {}, drop=(m.get('drop') or {}).get('rows'))
+    return dict(data=m['data'].get('path'), recipe=known(**settings), name=m['recipe'], seed=m.get('seed'),
+                precision=m.get('precision'), member=m.get('member'),
+                device=m.get('device'), threads=m.get('threads'), options=m.get('options') or {},
+                drop=(m.get('drop') or {}).get('rows'))
 
 # %% ../nbs/16_train.ipynb #24431252
 def _recipe(recipe, changes, base):
@@ -396,11 +407,13 @@ def train(
     with spoken(command):
         base = _again(config) if config is not None else {}
         recipe,name = _recipe(recipe, changes, base)
-        given = _given(recipe, changes, cbs=cbs, batch_tfms=batch_tfms, loss_func=loss_func, opt_func=opt_func, metrics=metrics)
+        given = _given(recipe, changes, cbs=cbs, batch_tfms=batch_tfms, loss_func=loss_func, opt_func=opt_func,
+                       metrics=metrics)
         if member is None: member = base.get('member')
         _check_members(recipe, member, scheduler)
         out = Run(out or Path('runs')/f"{time.strftime('%Y-%m-%d_%H%M%S')}_{name}")
-        options = {k:v for k,v in dict(test=test and str(test), label=label, transpose=transpose).items() if v} or base.get('options', {})
+        options = {k:v for k,v in dict(test=test and str(test), label=label, transpose=transpose).items()
+                   if v} or base.get('options', {})
         own = dict(seed=seed, precision=precision, device=device, member=member, graph=graph)
         own = {k:base.get(k) if v is None else v for k,v in own.items()}
         if base.get('threads') and base['threads']!=torch.get_num_threads(): torch.set_num_threads(base['threads'])
@@ -426,9 +439,12 @@ def open(self:Job,
     self.drop = () if self.drop is None else read_drop(self.drop, len(self.data.train))
     own,d = self.info,self.data
     if path is not None: options = d.options or {}
-    self.info = dict(path=path, data=dict(name=d.name, sha256=d.sha256), options=options, recipe=self.recipe.settings(), threads=torch.get_num_threads(),
-                     seed=42 if own['seed'] is None else own['seed'], precision=own['precision'] or 'auto', device=str(own['device'] or 'auto'), member=own['member'], graph=own['graph'],
-                     given=_names(self.given), imports=dict(imported), drop=dict(rows=self.drop.tolist()) if len(self.drop) else None,
+    self.info = dict(path=path, data=dict(name=d.name, sha256=d.sha256), options=options,
+                     recipe=self.recipe.settings(), threads=torch.get_num_threads(),
+                     seed=42 if own['seed'] is None else own['seed'], precision=own['precision'] or 'auto',
+                     device=str(own['device'] or 'auto'), member=own['member'], graph=own['graph'],
+                     given=_names(self.given), imports=dict(imported),
+                     drop=dict(rows=self.drop.tolist()) if len(self.drop) else None,
                      kind=type(self.recipe).__name__)
     self.info = json.loads(json.dumps(self.info))
     self.load = time.perf_counter()-self.t0
@@ -468,7 +484,8 @@ def ensemble(
         d = _data_of(runs[0], data)
         tell(f"data: {d!r}")
         info = {k:m.get(k) for k in ('options','imports')}
-        info |= dict(path=m['data'].get('path'), data=dict(name=d.name, sha256=d.sha256), recipe={**m['settings'], 'members':len(runs)}, seed=m.get('seed'))
+        info |= dict(path=m['data'].get('path'), data=dict(name=d.name, sha256=d.sha256),
+                     recipe={**m['settings'], 'members':len(runs)}, seed=m.get('seed'))
         with resumable(out), RunDir(out):
             for k,o in enumerate(runs): o.copy_to(out/'members'/str(k))
             return Job(d, None, 'ensemble', out, info, tell, t0=t0).join('ensemble')

@@ -1,8 +1,9 @@
 """A double of Kaggle on the loopback, faithful to the wire, for the real `kaggle` client to talk to.
 
-The client is sent here with `KAGGLE_API_ENVIRONMENT=LOCALHOST` and `http_proxy` (see `Double.env`), so request lines are absolute: calls are JSON,
-`POST http://localhost/api/v1/<Service>/<Method>`; the bytes are at a second host, `storage.localhost`, which takes no credentials but a signature in
-the address, as Kaggle's does. It listens on 127.0.0.1 only, answers a bounded number of requests of bounded size, and stops by itself. `fail` plants
+The client is sent here with `KAGGLE_API_ENVIRONMENT=LOCALHOST` and `http_proxy` (see `Double.env`), so request lines
+are absolute: calls are JSON, `POST http://localhost/api/v1/<Service>/<Method>`; the bytes are at a second host,
+`storage.localhost`, which takes no credentials but a signature in the address, as Kaggle's does. It listens on
+127.0.0.1 only, answers a bounded number of requests of bounded size, and stops by itself. `fail` plants
 a fault in the next calls of a method:
 
     with Double() as k:
@@ -29,13 +30,16 @@ class Refuse(Exception):
 class Double:
     "State of the pretended Kaggle; `calls` is what was asked, in order"
     def __init__(self, files=None, life=600, most=400, body=1<<26):
-        self.zip = a_zip(files or {'train.csv':'label,pixel0\n1,0\n', 'test.csv':'pixel0\n0\n', 'sample_submission.csv':'ImageId,Label\n1,0\n'})
+        self.zip = a_zip(files or {'train.csv':'label,pixel0\n1,0\n', 'test.csv':'pixel0\n0\n',
+            'sample_submission.csv':'ImageId,Label\n1,0\n'})
         self.life,self.most,self.body = life,most,body
         self.calls,self.faults,self.lock = [],{},threading.Lock()
         self.blobs,self.subs,self.datasets,self.kernels,self.oauth = {},[],{},{},{}
         self.rules,self.allowed,self.total,self.by_total = True,5,0,False
-        self.score,self.error,self.pending,self.mate = '0.99571',None,1,None  # of a submission; polls that it is pending for; score of a team mate's, a moment later
-        self.run,self.log,self.message,self.busy = ['QUEUED','RUNNING','COMPLETE'],'',None,1  # of a kernel; polls that a dataset is busy for
+        # of a submission; polls that it is pending for; score of a team mate's, a moment later
+        self.score,self.error,self.pending,self.mate = '0.99571',None,1,None
+        # of a kernel; polls that a dataset is busy for
+        self.run,self.log,self.message,self.busy = ['QUEUED','RUNNING','COMPLETE'],'',None,1
         self.push = {}                                                 # what SaveKernel's answer says besides
 
     # -- the server
@@ -63,7 +67,8 @@ class Double:
     @property
     def env(self):
         "What brings the client here, and nowhere else"
-        return dict(KAGGLE_API_ENVIRONMENT='LOCALHOST', http_proxy=f'http://127.0.0.1:{self.port}', https_proxy='http://127.0.0.1:9')
+        return dict(KAGGLE_API_ENVIRONMENT='LOCALHOST', http_proxy=f'http://127.0.0.1:{self.port}',
+            https_proxy='http://127.0.0.1:9')
 
     def fail(self, method, fault, times=1, **kw):
         "The next `times` calls of `method` meet `fault`: a status, or 'reset', 'short', 'hang' or 'garbage'"
@@ -81,20 +86,24 @@ class Double:
             if url.scheme!='http' or not url.hostname: return self.send(h, 400, b'expected a proxy request')
             store = url.hostname=='storage.localhost'
             name = {'GET':'Get','PUT':'Put'}[h.command]+'Blob' if store else url.path.split('/')[-1]
-            call = dict(method=name, verb=h.command, path=url.path, body=body, headers=dict(h.headers), time=time.monotonic())
+            call = dict(method=name, verb=h.command, path=url.path, body=body, headers=dict(h.headers),
+                time=time.monotonic())
             with self.lock:
                 self.calls.append(call)
                 fault,kw = self.faults[name].pop(0) if self.faults.get(name) else (None,{})
             if fault in ('reset','hang','garbage'): return self.misbehave(h, fault, **kw)
             if isinstance(fault, int):
                 head = {'Retry-After':str(kw['retry_after'])} if 'retry_after' in kw else {}
-                said = kw.get('message', 'Too many requests' if fault==429 else 'An internal server error occurred' if fault>=500 else 'Permission denied')
+                said = kw.get('message', 'Too many requests' if fault==429 else 'An internal server error occurred'
+                    if fault>=500 else 'Permission denied')
                 if kw.get('echo'): said += ': '+h.headers.get('Authorization','')
-                if store: return self.send(h, fault, b'<Error><Code>Refused</Code></Error>', {'Content-Type':'application/xml', **head})
+                if store: return self.send(h, fault, b'<Error><Code>Refused</Code></Error>',
+                    {'Content-Type':'application/xml', **head})
                 raise Refuse(fault, said, **head)
             if store: return self.store(h, url, body, call, fault, **kw)
             return self.rpc(h, url, name, body)
-        except Refuse as e: self.send(h, e.code, json.dumps(dict(code=e.code, message=e.message)).encode(), {'Content-Type':'application/json', **e.headers})
+        except Refuse as e: self.send(h, e.code, json.dumps(dict(code=e.code, message=e.message)).encode(),
+            {'Content-Type':'application/json', **e.headers})
         except (BrokenPipeError, ConnectionResetError): h.close_connection = True
 
     def send(self, h, code, body, headers=None, length=None):
@@ -123,7 +132,8 @@ class Double:
             if tok not in self.blobs: raise Refuse(404, 'no such upload')
             self.blobs[tok]['data'] = body
             return self.send(h, 200, b'')
-        data,head = self.zip,{'Content-Type':'application/zip', 'Accept-Ranges':'bytes', 'ETag':'"e1"', 'Last-Modified':'Mon, 02 Dec 2019 18:00:00 GMT'}
+        data,head = self.zip,{'Content-Type':'application/zip', 'Accept-Ranges':'bytes', 'ETag':'"e1"',
+            'Last-Modified':'Mon, 02 Dec 2019 18:00:00 GMT'}
         if m := re.fullmatch(r'bytes=(\d+)-', h.headers.get('Range','')):
             head['Content-Range'] = f'bytes {m[1]}-{len(data)-1}/{len(data)}'
             if int(m[1])>=len(data): return self.send(h, 416, b'')
@@ -143,11 +153,13 @@ class Double:
     # -- the calls
     def who(self, h):
         auth = h.headers.get('Authorization') or ''
-        ok = f'Bearer {TOKEN}', 'Basic '+base64.b64encode(f'{USER}:{KEY}'.encode()).decode(), *(f'Bearer {t}' for t in self.oauth)
+        ok = f'Bearer {TOKEN}', 'Basic '+base64.b64encode(f'{USER}:{KEY}'.encode()).decode(), *(f'Bearer {t}'
+            for t in self.oauth)
         if auth not in ok: raise Refuse(401, 'Unauthenticated')
 
     def rpc(self, h, url, name, body):
-        if h.command!='POST' or url.hostname!='localhost' or 'application/json' not in h.headers.get('Content-Type',''): raise Refuse(404, 'Not found')
+        if h.command!='POST' or url.hostname!='localhost' or 'application/json' not in h.headers.get('Content-Type',
+            ''): raise Refuse(404, 'Not found')
         m,req = re.fullmatch(r'/api/v1/([a-z.]+\.\w+)/(\w+)', url.path),json.loads(body or b'{}')
         f = m and getattr(self, 'on_'+name, None)
         if not f or m[1]!=f.__doc__: raise Refuse(404, 'Not found')
@@ -180,7 +192,8 @@ class Double:
         if r.get('competitionName')!='digit-recognizer': raise Refuse(404, 'Not found')
         if not self.rules: return {}
         today = len(self.subs)
-        return dict(numToday=today, numTotal=self.total+today, numAllowedNow=max(self.allowed-today, 0), limitedByTotal=self.by_total)
+        return dict(numToday=today, numTotal=self.total+today, numAllowedNow=max(self.allowed-today, 0),
+            limitedByTotal=self.by_total)
 
     def blob(self, r, name):
         tok = f'tok-{len(self.blobs)}-0123456789abcdef'
@@ -201,8 +214,10 @@ class Double:
         "competitions.CompetitionApiService"
         self.comp(r)
         b = self.whole(r['blobFileTokens'])
-        if len(self.subs)>=self.allowed: raise Refuse(400, 'Submission not allowed: Your team has used its daily Submission allowance')
-        self.subs.insert(0, dict(ref=51000000+len(self.subs), fileName=b['name'], description=r.get('submissionDescription'), polls=self.pending, date='2026-01-01T00:00:00.000Z'))
+        if len(self.subs)>=self.allowed: raise Refuse(400,
+            'Submission not allowed: Your team has used its daily Submission allowance')
+        self.subs.insert(0, dict(ref=51000000+len(self.subs), fileName=b['name'],
+            description=r.get('submissionDescription'), polls=self.pending, date='2026-01-01T00:00:00.000Z'))
         ref = self.subs[0]['ref']
         if self.mate: self.subs.insert(0, dict(ref=ref+1, status='COMPLETE', publicScore=self.mate, polls=10**6))
         return dict(message='Successfully submitted to Digit Recognizer', ref=ref)
@@ -213,7 +228,8 @@ class Double:
         res = []
         for s in self.subs:
             s['polls'] -= 1
-            end = {} if s['polls']>=0 else dict(status='ERROR', errorDescription=self.error) if self.error else dict(status='COMPLETE', publicScore=self.score)
+            end = {} if s['polls']>=0 else dict(status='ERROR',
+                errorDescription=self.error) if self.error else dict(status='COMPLETE', publicScore=self.score)
             res.append({k:v for k,v in s.items() if k!='polls'} | end)
         return dict(submissions=res)
 
@@ -223,15 +239,19 @@ class Double:
         nb = json.loads(r['text'])
         made = re.sub(r'[^a-z0-9]+', '-', r['newTitle'].lower()).strip('-')  # Kaggle makes the address of the title
         if not 5<=len(r['newTitle'])<=50: raise Refuse(500, 'An internal server error occurred')
-        bad = dict(invalidDatasetSources=[d for d in r.get('datasetDataSources',[]) if self.datasets.get(d, dict(busy=1))['busy']>=0],
+        bad = dict(invalidDatasetSources=[d for d in r.get('datasetDataSources',[]) if self.datasets.get(d,
+            dict(busy=1))['busy']>=0],
                    invalidCompetitionSources=[c for c in r.get('competitionDataSources',[]) if c!='digit-recognizer'])
         ref = f'{r["slug"].split("/")[0]}/{made}'
         k = self.kernels.setdefault(ref, dict(version=0))
-        k.update(version=k['version']+1, request=r, nb=nb, run=list(self.run) if (nb.get('metadata') or {}).get('kernelspec') else ['ERROR'])
-        return dict(ref=f'/code/{ref}', url=f'https://www.kaggle.com/code/{ref}', versionNumber=k['version'], kernelId=7) | {k:v for k,v in bad.items() if v} | self.push
+        k.update(version=k['version']+1, request=r, nb=nb, run=list(self.run)
+            if (nb.get('metadata') or {}).get('kernelspec') else ['ERROR'])
+        return dict(ref=f'/code/{ref}', url=f'https://www.kaggle.com/code/{ref}', versionNumber=k['version'],
+            kernelId=7) | {k:v for k,v in bad.items() if v} | self.push
 
     def kernel(self, r):
-        if not (k := self.kernels.get(f'{r.get("userName")}/{r.get("kernelSlug")}')): raise Refuse(403, "Permission 'kernels.get' was denied")
+        if not (k := self.kernels.get(f'{r.get("userName")}/{r.get("kernelSlug")}')): raise Refuse(403,
+            "Permission 'kernels.get' was denied")
         return k
 
     def on_GetKernelSessionStatus(self, r):
@@ -246,7 +266,8 @@ class Double:
         return dict(files=[], log=self.log)
 
     def dataset(self, r):
-        if not (d := self.datasets.get(f'{r.get("ownerSlug")}/{r.get("datasetSlug")}')): raise Refuse(403, "Permission 'datasets.get' was denied")
+        if not (d := self.datasets.get(f'{r.get("ownerSlug")}/{r.get("datasetSlug")}')): raise Refuse(403,
+            "Permission 'datasets.get' was denied")
         return d
 
     def on_GetDatasetStatus(self, r):
@@ -277,7 +298,8 @@ class Double:
         ref = f'{r["ownerSlug"]}/{r["slug"]}'
         if ref in self.datasets: return dict(status='error', error='The requested title is already in use by a dataset')
         if not r.get('files'): return dict(status='error', error='A dataset needs a file')
-        self.datasets[ref] = dict(versions=[self.take(r)], private=r.get('isPrivate',False), licence=r.get('licenseName'), busy=self.busy)
+        self.datasets[ref] = dict(versions=[self.take(r)], private=r.get('isPrivate',False),
+            licence=r.get('licenseName'), busy=self.busy)
         return dict(ref=ref, url=f'https://www.kaggle.com/datasets/{ref}', status='ok')
 
     def on_CreateDatasetVersion(self, r):

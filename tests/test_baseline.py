@@ -82,7 +82,8 @@ def test_unequal_shapes_are_refused(loss, shapes):
 def test_a_loop_given_labels_of_the_wrong_shape_stops(small):
     x,y,*_ = small
     w = torch.zeros(25, 1, requires_grad=True)
-    with pytest.raises(DigitError, match='shape'): B.train_epoch(lambda x,w: x@w, [w], B.mean_squared_error, x, y.float(), .1, 16)
+    with pytest.raises(DigitError, match='shape'): B.train_epoch(lambda x,w: x@w, [w], B.mean_squared_error, x,
+                                                                 y.float(), .1, 16)
     assert not w.any()
 
 def test_nearest_label_is_the_nearest():
@@ -135,7 +136,8 @@ def test_a_state_is_a_copy(small):
 
 def test_a_state_of_another_system_is_refused(small):
     st = by_hand['linear'].fit(*small, epochs=1).state()
-    for name,bad in (('two-layer',st), ('linear-softmax',st), ('linear',{}), ('linear', st|{'w':st['w'][:-1]}), ('linear', {k:v for k,v in st.items() if k!='b'})):
+    for name,bad in (('two-layer',st), ('linear-softmax',st), ('linear',{}), ('linear', st|{'w':st['w'][:-1]}),
+                     ('linear', {k:v for k,v in st.items() if k!='b'})):
         with pytest.raises(RunError, match=name): by_hand[name].load(bad)
 
 def test_bad_input_is_named(small):

@@ -23,7 +23,8 @@ def cli(capsys, here):
     return _cli
 
 def sub(*words, cwd=None, env=None, **kw):
-    return subprocess.run([*CALL, *map(str, words)], cwd=cwd, env={**os.environ, 'PYTHONPATH':PATHS, **(env or {})}, capture_output=True, text=True, timeout=300, **kw)
+    return subprocess.run([*CALL, *map(str, words)], cwd=cwd, env={**os.environ, 'PYTHONPATH':PATHS, **(env or {})},
+        capture_output=True, text=True, timeout=300, **kw)
 
 # ---- help and usage
 
@@ -38,10 +39,12 @@ for cmd in {[[]]+[[o] for o in subcommands()]!r}:
 heavy = [o for o in ('torch','fastai','matplotlib','kaggle','PIL') if o in sys.modules]
 assert not heavy, heavy
 '''
-    r = subprocess.run([sys.executable, '-c', code], cwd=REPO, capture_output=True, text=True, timeout=300, env={**os.environ, 'COLUMNS':'200'})
+    r = subprocess.run([sys.executable, '-c', code], cwd=REPO, capture_output=True, text=True, timeout=300,
+        env={**os.environ, 'COLUMNS':'200'})
     assert r.returncode==0 and r.stderr=='', r.stderr
     for o in subcommands(): assert f'Usage: digitfast {o} ' in r.stdout
-    for o in '--recipe --arch --epochs --lr --bs --valid-pct --seed --precision --device --out --resume --tta'.split(): assert o in r.stdout
+    options = '--recipe --arch --epochs --lr --bs --valid-pct --seed --precision --device --out --resume --tta'
+    for o in options.split(): assert o in r.stdout
     assert r.stdout.count('--quiet')==r.stdout.count('--json')==r.stdout.count('--debug')==len(subcommands())+1
 
 def test_help_lists_subcommands_and_defaults(cli):
@@ -50,18 +53,26 @@ def test_help_lists_subcommands_and_defaults(cli):
     assert cli('train','-h')[0]==0 and '42' in cli('train','--help')[1]
     assert 'Usage' in ''.join(cli()[1:])
 
-@pytest.mark.parametrize('words', ['nope', '--nope', 'train --nope', 'train a b', 'train --epochs 0', 'train --epochs x', 'train --epochs', 'train --lr abc', 'train --lr 0', 'train --lr -1', 'train --lr nan', 'train --lr inf', 'train --bs 0', 'train --bs 1.5', 'train --seed -1',
-    'train --seed 99999999999', 'train --valid-pct 2', 'train --valid-pct -1', 'train --valid-pct x', 'train --precision fp8', 'train --device tpu', 'train --recipe nope', 'train --arch nope', 'train --resume', 'predict', 'predict --device tpu x', 'check', 'models x', 'info x'])
+@pytest.mark.parametrize('words', ['nope', '--nope', 'train --nope', 'train a b', 'train --epochs 0',
+    'train --epochs x', 'train --epochs', 'train --lr abc', 'train --lr 0', 'train --lr -1', 'train --lr nan',
+    'train --lr inf', 'train --bs 0', 'train --bs 1.5', 'train --seed -1',
+    'train --seed 99999999999', 'train --valid-pct 2', 'train --valid-pct -1', 'train --valid-pct x',
+    'train --precision fp8', 'train --device tpu', 'train --recipe nope', 'train --arch nope', 'train --resume',
+    'predict', 'predict --device tpu x', 'check', 'models x', 'info x'])
 def test_wrong_usage_exits_2(words, cli, here):
     code,out,err = cli(*words.split())
     assert code==2 and out=='' and 'Error: ' in err and len(err.strip().splitlines())<9
     last = words.split()[-1]
-    if words.split()[0]=='train' and last not in ('b','--resume','--epochs'): assert last in err or words.split()[-2] in err
+    if words.split()[0]=='train' and last not in ('b','--resume',
+        '--epochs'): assert last in err or words.split()[-2] in err
     assert not list(here.iterdir())
 
 # ---- errors
 
-@pytest.mark.parametrize('words,says', [('train nowhere','nowhere'), ('predict nowhere','nowhere'), ('predict nowhere a.png b.png','nowhere'), ('check nowhere','nowhere'), ('train . --out r','no training CSV'), ('train sample --valid-pct 0 --out r','share'), ('train sample --valid-pct 1','share'), ('check . nowhere','.')])
+@pytest.mark.parametrize('words,says', [('train nowhere','nowhere'), ('predict nowhere','nowhere'),
+    ('predict nowhere a.png b.png','nowhere'), ('check nowhere','nowhere'), ('train . --out r','no training CSV'),
+    ('train sample --valid-pct 0 --out r','valid_pct'), ('train sample --valid-pct 1','valid_pct'),
+    ('check . nowhere','.')])
 def test_errors_exit_1_with_one_line(words, says, cli, here):
     code,out,err = cli(*words.split())
     assert code==1 and err.startswith('error: ') and err.count('\n')==1 and says in err and not list(here.iterdir())
@@ -80,11 +91,13 @@ def test_errors_go_to_stderr_only(words, cli):
 def test_train_says_what_it_does(cli, here, tiny):
     code,out,err = cli('train', tiny, *OPTS, '--out','r')
     assert code==0 and err=='' and (here/'r'/'submission.csv').exists()
-    assert 'accuracy' in out and 'r/submission.csv' in out and out.splitlines()[0].startswith('data: tiny') and out.splitlines()[-1].startswith('run: r')
+    assert 'accuracy' in out and 'r/submission.csv' in out and out.splitlines()[0].startswith('data: tiny')
+    assert out.splitlines()[-1].startswith('run: r')
 
 def test_train_with_nothing_takes_the_sample_and_says_so(cli, here):
     code,out,_ = cli('train','--epochs','1','--arch','stride2')
-    assert code==0 and 'packaged sample' in out and 'no Kaggle credentials' in out and len(list((here/'runs').iterdir()))==1
+    assert code==0 and 'packaged sample' in out and 'no Kaggle credentials' in out
+    assert len(list((here/'runs').iterdir()))==1
     run = next((here/'runs').iterdir())
     assert run.name.endswith('_quick') and (run/'submission.csv').read_text().count('\n')==1001
     code,out,_ = cli('predict', run)
@@ -96,7 +109,8 @@ def test_train_finds_the_data_beside_it(cli, here):
     assert code==0 and 'found digit-recognizer' in out
 
 def test_quiet_prints_only_the_path(cli, here, tiny):
-    for words in ['--quiet','train',tiny,*OPTS,'--out','a'],['train',tiny,'-q',*OPTS,'--out','b'],['train',tiny,*OPTS,'--out','c','--quiet']:
+    for words in ['--quiet','train',tiny,*OPTS,'--out','a'],['train',tiny,'-q',*OPTS,'--out','b'],['train',tiny,*OPTS,
+        '--out','c','--quiet']:
         code,out,err = cli(*words)
         assert code==0 and out==words[-1 if words[-1]!='--quiet' else -2]+'\n' and err==''
 
@@ -108,9 +122,11 @@ def test_json_parses(cli, here, tiny):
         assert json.loads((here/words[-1]/'metrics.json').read_text())==m
 
 def test_options_reach_the_run(cli, here, tiny):
-    code,out,_ = cli('train', tiny, '--arch','fastbook','--epochs','3','--lr','0.02','--bs','8','--valid-pct','.3','--seed','7','--precision','fp32','--device','cpu','--out','r','--json')
+    code,out,_ = cli('train', tiny, '--arch','fastbook','--epochs','3','--lr','0.02','--bs','8','--valid-pct','.3',
+        '--seed','7','--precision','fp32','--device','cpu','--out','r','--json')
     m = json.loads(out)
-    assert (m['arch'],m['epochs'],m['lr'],m['n_valid'],m['seed'],m['precision'],m['device'],m['settings']['bs'])==('fastbook',3,.02,18,7,'fp32','cpu',8)
+    assert (m['arch'],m['epochs'],m['lr'],m['n_valid'],m['seed'],m['precision'],m['device'],
+        m['settings']['bs'])==('fastbook',3,.02,18,7,'fp32','cpu',8)
 
 def test_lr_auto_says_what_it_took(cli, tiny):
     code,out,_ = cli('train', tiny, *OPTS, '--lr','auto','--out','r')
@@ -154,8 +170,10 @@ def test_ctrl_c_in_another_subcommand(cli, monkeypatch, tiny_run):
 
 def test_predict(cli, here, tiny, tiny_run):
     code,out,err = cli('predict', tiny_run[0], '--out','s.csv')
-    assert code==0 and err=='' and (here/'s.csv').read_bytes()==(tiny_run[0]/'submission.csv').read_bytes() and 's.csv' in out
-    assert cli('predict', tiny_run[0], tiny, '--tta','--quiet')[1]=='submission.csv\n' and (here/'submission.csv').exists()
+    assert code==0 and err=='' and (here/'s.csv').read_bytes()==(tiny_run[0]/'submission.csv').read_bytes()
+    assert 's.csv' in out
+    assert cli('predict', tiny_run[0], tiny, '--tta',
+        '--quiet')[1]=='submission.csv\n' and (here/'submission.csv').exists()
     assert json.loads(cli('predict', tiny_run[0], '--json')[1])=={'submission':'submission.csv'}
 
 def test_check(cli, here, tiny, tiny_run):
@@ -189,7 +207,8 @@ def test_models(cli):
     code,out,_ = cli('models')
     assert code==0 and all(re.search(rf'^{re.escape(o)} ', out, re.M) for o in [*archs, *recipes])
     d = json.loads(cli('models','--json')[1])
-    assert set(d['archs'])==set(archs) and set(d['recipes'])==set(recipes) and d['archs']['mlp-30']['parameters']==23_860 and all(v['source'] for v in d['archs'].values())
+    assert set(d['archs'])==set(archs) and set(d['recipes'])==set(recipes)
+    assert d['archs']['mlp-30']['parameters']==23_860 and all(v['source'] for v in d['archs'].values())
 
 def test_info(cli, here):
     code,out,_ = cli('info')
@@ -204,18 +223,23 @@ import sys
 from digitfast.cli import main
 main(['info'])
 assert 'torch' in sys.modules and 'fastai' not in sys.modules"""
-    r = subprocess.run([sys.executable, '-c', code], cwd=tmp_path, capture_output=True, text=True, timeout=300, env={**os.environ, 'PYTHONPATH':PATHS})
+    r = subprocess.run([sys.executable, '-c', code], cwd=tmp_path, capture_output=True, text=True, timeout=300,
+        env={**os.environ, 'PYTHONPATH':PATHS})
     assert r.returncode==0 and 'fastai 2.' in r.stdout, r.stderr
 
 # ---- a real process
 
 def test_process_codes_and_streams(tmp_path, tiny):
-    r = sub('train', tiny, *OPTS, '--out','r', cwd=tmp_path, env=dict(NO_COLOR='1', TERM='xterm-256color', FORCE_COLOR=''))
-    assert r.returncode==0 and r.stderr=='' and '\x1b' not in r.stdout and (tmp_path/'r'/'metrics.json').exists(), r.stderr
+    r = sub('train', tiny, *OPTS, '--out','r', cwd=tmp_path, env=dict(NO_COLOR='1', TERM='xterm-256color',
+        FORCE_COLOR=''))
+    assert r.returncode==0 and r.stderr=='' and '\x1b' not in r.stdout, r.stderr
+    assert (tmp_path/'r'/'metrics.json').exists(), r.stderr
     assert r.stdout.splitlines()[-1].startswith('run: r')
 
 def test_process_interrupted(tmp_path, tiny):
-    p = subprocess.Popen([*CALL,'train',str(tiny),'--arch','stride2','--bs','4','--epochs','2000','--out','r'], preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL), cwd=tmp_path, env={**os.environ, 'PYTHONPATH':PATHS}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    p = subprocess.Popen([*CALL,'train',str(tiny),'--arch','stride2','--bs','4','--epochs','2000','--out','r'],
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL), cwd=tmp_path,
+        env={**os.environ, 'PYTHONPATH':PATHS}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     for line in p.stdout:
         if line.split()[:1]==['1']: break
     p.send_signal(signal.SIGINT)
@@ -225,7 +249,8 @@ def test_process_interrupted(tmp_path, tiny):
 
 @pytest.mark.parametrize('words', [['models'],['train','--help']])
 def test_closed_pipe_is_silent(words, tmp_path):
-    p = subprocess.Popen([*CALL, *words], cwd=tmp_path, env={**os.environ, 'PYTHONPATH':PATHS, 'PYTHONUNBUFFERED':'1'}, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    p = subprocess.Popen([*CALL, *words], cwd=tmp_path, env={**os.environ, 'PYTHONPATH':PATHS, 'PYTHONUNBUFFERED':'1'},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     p.stdout.close()
     err = p.stderr.read().decode()
     assert p.wait(120) in (0,1,141,-13) and err==''
@@ -239,17 +264,111 @@ def test_script_is_installed():
 @pytest.mark.slow
 def test_wheel(tmp_path):
     import shutil, zipfile
-    src = shutil.copytree(REPO, tmp_path/'src', ignore=shutil.ignore_patterns('.git','.hypothesis','__pycache__','*.egg-info','build','tests','nbs','benchmarks'))
-    r = subprocess.run([sys.executable,'-m','pip','wheel',str(src),'--no-deps','--no-build-isolation','-w',str(tmp_path)], capture_output=True, text=True)
+    src = shutil.copytree(REPO, tmp_path/'src', ignore=shutil.ignore_patterns('.git','.hypothesis','__pycache__',
+        '*.egg-info','build','tests','nbs','benchmarks'))
+    r = subprocess.run([sys.executable,'-m','pip','wheel',str(src),'--no-deps','--no-build-isolation','-w',
+        str(tmp_path)], capture_output=True, text=True)
     assert r.returncode==0, r.stderr[-2000:]
     whl, = tmp_path.glob('digitfast-*.whl')
     with zipfile.ZipFile(whl) as z:
         names = z.namelist()
         z.extractall(tmp_path/'site')
         meta = z.read(next(o for o in names if o.endswith('METADATA'))).decode()
-    assert 'digitfast/sample/digit-recognizer.zip' in names and any('LICENSE' in o.rsplit('/')[-1] for o in names) and not [o for o in names if o.startswith(('tests','nbs'))]
+    assert 'digitfast/sample/digit-recognizer.zip' in names and any('LICENSE' in o.rsplit('/')[-1]
+        for o in names) and not [o for o in names if o.startswith(('tests','nbs'))]
     assert {f'digitfast/{o.name}' for o in (REPO/'digitfast').glob('*.py')}<=set(names)
     assert 'Requires-Python: >=3.11' in meta and 'Requires-Dist: fastai' in meta and '# ' in meta.split('\n\n', 1)[1]
-    r = subprocess.run([sys.executable,'-c','import digitfast; print(digitfast.__file__); from digitfast.cli import main; main()','train','sample','--epochs','1','--out','r','--quiet'], cwd=tmp_path,
-                       env={**os.environ, 'PYTHONPATH':str(tmp_path/'site')}, capture_output=True, text=True, timeout=300)
+    r = subprocess.run([sys.executable,'-c',
+        'import digitfast; print(digitfast.__file__); from digitfast.cli import main; main()','train','sample',
+        '--epochs','1','--out','r','--quiet'], cwd=tmp_path,
+                       env={**os.environ, 'PYTHONPATH':str(tmp_path/'site')}, capture_output=True, text=True,
+                       timeout=300)
     assert r.returncode==0 and str(tmp_path/'site') in r.stdout and (tmp_path/'r'/'submission.csv').exists(), r.stderr
+
+# ---- ordinary life
+
+NOBODY = '''
+import os, pwd, sys
+for k in ('HOME','USER','LOGNAME','USERNAME'): os.environ.pop(k, None)
+def no(*args): raise KeyError('getpwuid(): uid not found: 12345')
+pwd.getpwuid,os.getuid = no,lambda: 12345
+from digitfast.cli import main
+main(sys.argv[1:])
+'''
+@pytest.mark.parametrize('words', [['info'], pytest.param(['train','--arch','mlp-30','--epochs','1','--out','r'],
+    marks=pytest.mark.slow)])
+def test_a_containers_user_without_a_home(words, tmp_path):
+    "No HOME, and no entry among the system's users"
+    env = {**os.environ, 'PYTHONPATH':PATHS, 'MPLCONFIGDIR':str(tmp_path/'mpl'),
+        'DIGITFAST_KAGGLE_INPUT':str(tmp_path/'none')}
+    r = subprocess.run([sys.executable,'-c',NOBODY,*words], cwd=tmp_path, capture_output=True, text=True, timeout=300,
+        env=env)
+    assert r.returncode==0 and 'Traceback' not in r.stderr, r.stderr
+
+LONG = 'x'*300
+@pytest.mark.parametrize('words', [
+    ['check',LONG], ['check',LONG,'sample'], ['train',LONG], ['predict',LONG], ['predict',LONG,'a.png'],
+        ['report',LONG],
+    ['versus',LONG,LONG], ['publish',LONG,'--user','ada'], ['export',LONG,'--onnx','x'], ['ensemble',LONG,LONG],
+    ['compare',LONG], ['submit',LONG,'-m','m']], ids=lambda o: o[0])
+def test_names_that_no_file_has(words, cli, here):
+    code,out,err = cli(*words)
+    assert code==1 and out=='' and err.startswith('error: ') and err.count('\n')==1 and len(err)<700
+
+def test_a_closed_pipe_does_not_end_a_training(tmp_path, tiny):
+    "`digitfast train | head -1`: what was begun is finished, and nothing is promised that is not there"
+    p = subprocess.Popen([*CALL,'train',str(tiny),*OPTS,'--out','r'], cwd=tmp_path,
+        env={**os.environ, 'PYTHONPATH':PATHS},
+                         stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert p.stdout.readline().startswith(b'data: ')
+    p.stdout.close()
+    err = p.stderr.read().decode()
+    assert p.wait(120)==0 and err=='' and (tmp_path/'r'/'submission.csv').exists()
+
+@pytest.mark.skipif(not os.path.exists('/dev/full'), reason='needs /dev/full')
+def test_a_full_disk_is_said(tmp_path):
+    with open('/dev/full','w') as full: r = subprocess.run([*CALL,'--version'], stdout=full, stderr=subprocess.PIPE,
+        text=True, env={**os.environ, 'PYTHONPATH':PATHS})
+    assert r.returncode==1 and r.stderr.startswith("error: can't print") and r.stderr.count('\n')==1
+
+# ---- one door
+
+ESC = '\x1b[31mred\x1b]0;title\x07\u202e'
+@pytest.mark.parametrize('flag', [None,'--json'])
+def test_no_escape_reaches_the_terminal(flag, cli, here):
+    "Not in a label, a column, a file's name, an argument, or an error"
+    (here/f'{ESC}.csv').write_text(f'{ESC}id,label\n1,{ESC}\n2,{ESC}\n')
+    for words in ['check',f'{ESC}.csv'],['check','.',f'{ESC}.csv'],['train',ESC],[ESC],['train','sample',ESC],['check',
+        '--'+ESC]:
+        code,out,err = cli(*words, *([flag] if flag else []))
+        said = out+err
+        assert said.replace('\n','').isprintable(), repr(said)
+        if flag and out: json.loads(out)
+
+def test_a_terminal_without_the_letters(tmp_path):
+    csvs(tmp_path/'d', train=digits(60, classes=['か','é','c']))
+    (tmp_path/'s.csv').write_text('ImageId,Label\n1,か\n2,é\n', encoding='utf-8')
+    r = sub('check','s.csv', cwd=tmp_path, env=dict(PYTHONIOENCODING='ascii', LC_ALL='C'))
+    assert r.returncode==0 and '\\u304b' in r.stdout and r.stderr==''
+
+def test_json_has_no_nan(capsys, monkeypatch):
+    from digitfast import cli as c
+    monkeypatch.setitem(c.flags, 'json', True)
+    c.result(dict(a=float('nan'), b=[np.float32(.5), np.int64(3)], c=Path('x'), d={1:float('inf')}, e=None, f=True))
+    assert json.loads(capsys.readouterr().out)==dict(a=None, b=[.5,3], c='x', d={'1':None}, e=None, f=True)
+
+@pytest.mark.parametrize('words,want', [
+    (['a','--json','b'], (['a','b'], {'json'})),
+    (['-q','--debug','a'], (['a'], {'quiet','debug'})),
+    (['a','--','--json'], (['a','--','--json'], set())),
+    ([], ([], set()))])
+def test_flags_anywhere_before_two_dashes(words, want):
+    from digitfast import cli as c
+    assert (c._take_flags(words), {k for k,v in c.flags.items() if v})==want
+
+def test_version_and_module(tmp_path):
+    import digitfast
+    env = {**os.environ, 'PYTHONPATH':PATHS}
+    r = subprocess.run([sys.executable,'-m','digitfast','--version'], cwd=tmp_path, capture_output=True, text=True,
+        env=env)
+    assert r.returncode==0 and r.stdout==f'digitfast {digitfast.__version__}\n'

@@ -11,12 +11,16 @@ def folder(tmp_path_factory): return csvs(tmp_path_factory.mktemp('c')/'tiny', n
 
 def test_table_and_files(folder, tmp_path):
     lines = []
-    t = compare(folder, ['linear-softmax','mlp-100'], seeds=2, epochs=1, device='cpu', out=tmp_path/'o', say=lines.append)
-    assert t.index.tolist()==['linear-softmax','mlp-100'] and (t.seeds==2).all() and (t.epochs==1).all() and t['mean'].between(0, 1).all() and (t.parameters>0).all()
+    t = compare(folder, ['linear-softmax','mlp-100'], seeds=2, epochs=1, device='cpu', out=tmp_path/'o',
+                say=lines.append)
+    assert t.index.tolist()==['linear-softmax',
+                              'mlp-100'] and (t.seeds==2).all() and (t.epochs==1).all() and t['mean'].between(0,
+                                      1).all() and (t.parameters>0).all()
     runs = pd.read_csv(tmp_path/'o'/'runs.csv')
     assert len(runs)==4 and runs.seed.tolist()==[0,1,0,1] and (runs['rows']==108).all() and (runs.data=='tiny').all()
     back = pd.read_csv(tmp_path/'o'/'compare.csv', index_col=0)
-    assert np.allclose(back['mean'], runs.groupby('system', sort=False).accuracy.mean()) and (tmp_path/'o'/'compare.png').read_bytes()[1:4]==b'PNG'
+    assert np.allclose(back['mean'],
+                       runs.groupby('system', sort=False).accuracy.mean()) and (tmp_path/'o'/'compare.png').read_bytes()[1:4]==b'PNG'
     assert '108 rows to train on, 12 to test on' in lines[0] and len(lines)==5 and '[2/2] mlp-100' in lines[-1]
 
 def test_no_system_sees_the_fold(folder, monkeypatch):
@@ -28,7 +32,8 @@ def test_no_system_sees_the_fold(folder, monkeypatch):
         m.setattr(C.recipes['linear-softmax'].__class__, 'dls', dls)
         m.setattr(C, 'predict_rows', lambda learn, df, **kw: (seen.update(test=df), old(learn, df, **kw))[1])
         compare(folder, ['linear-softmax'], seeds=1, epochs=1, device='cpu', say=lambda o: None)
-    assert 'label' not in seen['test'] and sorted([*seen['train'].index, *seen['test'].index])==list(range(120)) and len(seen['test'])==12
+    assert 'label' not in seen['test'] and sorted([*seen['train'].index,
+                                                   *seen['test'].index])==list(range(120)) and len(seen['test'])==12
 
 def test_the_same_seed_gives_the_same_figures(folder):
     a,b = (compare(folder, ['mlp-100'], seeds=1, epochs=1, device='cpu', say=lambda o: None) for _ in range(2))
@@ -36,11 +41,15 @@ def test_the_same_seed_gives_the_same_figures(folder):
 
 def test_unknown_systems_and_ensembles_are_refused(folder):
     with pytest.raises(DigitError, match='nope'): compare(folder, ['nope'], say=lambda o: None)
-    with pytest.raises(DigitError, match='ensemble'): compare(folder, [next(k for k,r in C.recipes.items() if r.members>1)], say=lambda o: None)
+    with pytest.raises(DigitError, match='ensemble'): compare(folder,
+                                                              [next(k for k,r in C.recipes.items() if r.members>1)],
+                                                              say=lambda o: None)
 
 def test_summary():
-    t = summarise(pd.DataFrame(dict(system=['b','b','a'], accuracy=[.5,.7,1.], seconds=[1.,3.,2.], parameters=[5,5,7], reported=['0.9','0.9',''], epochs=[1,1,2])))
-    assert t.index.tolist()==['b','a'] and t['mean'].tolist()==pytest.approx([.6,1.]) and t.sd.iloc[0]==pytest.approx(.2**2/2**.5/.2) and t.seconds.tolist()==[2.,2.] and C._picture(t)[1:4]==b'PNG'
+    t = summarise(pd.DataFrame(dict(system=['b','b','a'], accuracy=[.5,.7,1.], seconds=[1.,3.,2.], parameters=[5,5,7],
+                                    reported=['0.9','0.9',''], epochs=[1,1,2])))
+    assert t.index.tolist()==['b','a'] and t['mean'].tolist()==pytest.approx([.6,
+                                                                              1.]) and t.sd.iloc[0]==pytest.approx(.2**2/2**.5/.2) and t.seconds.tolist()==[2.,2.] and C._picture(t)[1:4]==b'PNG'
 
 def test_everything_is_exported():
     "`from digitfast.all import *`, as the notebooks do"

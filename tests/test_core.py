@@ -42,7 +42,8 @@ def test_interpret_has_it_still():
 
 # ---- printing
 
-@pytest.mark.parametrize('encoding,want', [('utf-8', 'か?×\n'), ('ascii', '\\u304b?\\xd7\n'), ('latin-1', '\\u304b?×\n'), ('cp437', '\\u304b?\\xd7\n')])
+@pytest.mark.parametrize('encoding,want', [('utf-8', 'か?×\n'), ('ascii', '\\u304b?\\xd7\n'),
+    ('latin-1', '\\u304b?×\n'), ('cp437', '\\u304b?\\xd7\n')])
 def test_echo_in_what_the_terminal_has(encoding, want):
     f = io.TextIOWrapper(io.BytesIO(), encoding=encoding, newline='\n')
     echo('か\x1b×', file=f)
@@ -107,11 +108,13 @@ def odd(tmp_path):
     os.chdir(tmp_path)   # a socket's path is short
     try: s.bind('socket')
     finally: os.chdir(cwd)
-    for k,v in dict(link='file', to_zero='/dev/zero', to_pipe='pipe', loop='loop', nowhere='gone').items(): (tmp_path/k).symlink_to(v)
+    for k,v in dict(link='file', to_zero='/dev/zero', to_pipe='pipe', loop='loop',
+        nowhere='gone').items(): (tmp_path/k).symlink_to(v)
     yield tmp_path
     s.close()
 
-ODD = [('folder','folder'), ('pipe','regular'), ('socket',''), ('to_zero','regular'), ('to_pipe','regular'), ('loop',''), ('nowhere','No such'), ('gone','No such'),
+ODD = [('folder','folder'), ('pipe','regular'), ('socket',''), ('to_zero','regular'), ('to_pipe','regular'),
+    ('loop',''), ('nowhere','No such'), ('gone','No such'),
        ('x'*300,'too long'), ('a\0b','null'), ('file/x','')]
 @pytest.mark.parametrize('name,says', ODD)
 def test_read_plain_refuses_and_never_waits(name, says, odd):

@@ -44,6 +44,30 @@ def test_nonsense_gets_a_sentence(name, reader):
     ans = reader.read(drawing)
     assert list(ans)==['note'] and why in ans['note'] and '\n' not in ans['note'] and '0x' not in ans['note'].replace('0x1','')
 
+def test_few_pixels_and_one_at_a_time(reader):
+    "A small file of many pixels is not unpacked, and several readers wait for each other"
+    assert '4 megapixels' in reader.read(url_of(Image.new('1', (3000,3000))))['note']
+    with ThreadPoolExecutor(1) as pool:
+        with reader.lock:
+            job = pool.submit(reader.read, url_of(Image.new('RGB', (64,64), 'white')))
+            time.sleep(.3)
+            assert not job.done()
+        assert 'no ink' in job.result(60)['note']
+
+@pytest.mark.parametrize('host', ['999.1.1.1', 'no such host', 'x'*300, '203.0.113.7'])
+def test_a_host_that_is_none(host, net):
+    pytest.importorskip('gradio')
+    with pytest.raises(DigitError, match='no address of this machine'): launch_page(demo_page(net), host)
+
+def test_large_uploads_are_refused(page):
+    head = b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.bin"\r\n\r\n'
+    body = head+bytes(2**21)+b'\r\n--x--\r\n'
+    kind = {'Content-Type':'multipart/form-data; boundary=x'}
+    req = urllib.request.Request(page.url+'gradio_api/upload', body, kind)
+    with pytest.raises(urllib.error.HTTPError) as e:
+        urllib.request.build_opener(urllib.request.ProxyHandler({})).open(req, timeout=30)
+    assert e.value.code in (400, 413)
+
 def test_other_classes_and_many(tmp_path):
     from digitfast.learner import digit_learner
     from digitfast.data import DigitDataLoaders

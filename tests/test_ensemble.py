@@ -44,7 +44,8 @@ def test_a_run_has_members_that_kept_to_their_folds(trio, tiny):
     df = read_csvs(tiny).train
     m,a,oof = read_metrics(trio),arrays(trio/'predictions.npz'),arrays(trio/'oof.npz')
     hold = set(a['valid_rows'].tolist())
-    assert sorted(o.name for o in (trio/'members').iterdir())==['0','1','2'] and not list(trio.rglob('*checkpoint*')) and not (trio/'model').exists()
+    assert sorted(o.name for o in (trio/'members').iterdir())==['0','1',
+                                                                '2'] and not list(trio.rglob('*checkpoint*')) and not (trio/'model').exists()
     assert m['members']==N and m['n_valid']==len(hold)==12 and m['n_oof']==60 and len(m['members_accuracy'])==N and m['canary_rows']>0
     assert m['params']==N*read_metrics(trio/'members'/'0')['params'] and sorted(oof['valid_rows'])==list(range(60))
     for k in range(N):
@@ -62,7 +63,8 @@ def test_the_mean_of_the_members_is_what_is_submitted(trio):
     assert (pd.read_csv(trio/'submission.csv').Label==a['test_probs'].argmax(1)).all()
 
 def test_members_differ_as_vary_says(tiny, tmp_path):
-    r = Recipe(arch='stride2', epochs=1, bs=16, valid_pct=.2, members=2, vary=(dict(arch_kwargs=dict(chs=(4,8))), dict(arch='mlp-30')))
+    r = Recipe(arch='stride2', epochs=1, bs=16, valid_pct=.2, members=2,
+               vary=(dict(arch_kwargs=dict(chs=(4,8))), dict(arch='mlp-30')))
     p = train(tiny, r, tmp_path/'run', say=quiet)
     assert read_metrics(p)['arch']=='stride2 + mlp-30'
     assert [read_metrics(p/'members'/str(k))['arch'] for k in (0,1)]==['stride2','mlp-30']
@@ -70,7 +72,8 @@ def test_members_differ_as_vary_says(tiny, tmp_path):
 
 def test_valid_every_leaves_epochs_out_but_not_the_last(tiny, tmp_path):
     lines = []
-    p = train(tiny, Recipe(arch='stride2', epochs=5, bs=16, valid_pct=.2, valid_every=2, ema=.9), tmp_path/'run', say=lines.append)
+    p = train(tiny, Recipe(arch='stride2', epochs=5, bs=16, valid_pct=.2, valid_every=2, ema=.9), tmp_path/'run',
+              say=lines.append)
     h = pd.read_csv(p/'history.csv')
     assert h.valid_loss.notna().tolist()==[False,True,False,True,True] and h.train_loss.notna().all()
     every = train(tiny, Recipe(arch='stride2', epochs=5, bs=16, valid_pct=.2, ema=.9), tmp_path/'every', say=quiet)
@@ -121,7 +124,8 @@ def test_an_ensemble_predicts_like_its_run(trio, tmp_path):
 def test_an_ensemble_is_one_learner(trio, tiny):
     learn,df = load_net(trio, device='cpu'),read_csvs(tiny).test
     probs = predict_rows(learn, df)
-    assert np.allclose(probs, arrays(trio/'predictions.npz')['test_probs'], atol=1e-4) and np.allclose(probs.sum(1), 1, atol=1e-4)
+    assert np.allclose(probs, arrays(trio/'predictions.npz')['test_probs'], atol=1e-4) and np.allclose(probs.sum(1), 1,
+            atol=1e-4)
     assert learn.predict(df.iloc[0])[2].argmax()==probs[0].argmax()
 
 def test_an_ensemble_against_a_single_net(trio, tiny, tmp_path):
@@ -134,8 +138,12 @@ def test_too_few_rows_for_the_folds(tmp_path):
     data = csvs(tmp_path/'few', n=12)
     with pytest.raises(DataError, match='members'): run(data, tmp_path/'run', members=9)
 
-@pytest.mark.parametrize('kw, says', [(dict(member=3), 'no member 3 of 3'), (dict(member=-1), 'no member -1'), (dict(members=1, member=1), 'no member 1 of 1'),
-                                      (dict(members=1, scheduler='127.0.0.1:1'), 'members'), (dict(recipe='two-layer-learner', arch=None, bs=None, valid_pct=None), 'averaged')])
+@pytest.mark.parametrize('kw, says',
+                         [(dict(member=3), 'no member 3 of 3'), (dict(member=-1), 'no member -1'),
+                          (dict(members=1, member=1), 'no member 1 of 1'),
+                                      (dict(members=1, scheduler='127.0.0.1:1'), 'members'),
+                                      (dict(recipe='two-layer-learner', arch=None, bs=None, valid_pct=None),
+                                       'averaged')])
 def test_members_that_make_no_sense(kw, says, tiny, tmp_path):
     with pytest.raises(DigitError, match=says): run(tiny, tmp_path/'run', **kw)
     assert not (tmp_path/'run').exists()
@@ -146,7 +154,8 @@ def test_runs_that_do_not_belong_together(trio, tiny, tiny_run, tmp_path):
     seen = train(tiny, out=tmp_path/'seen', say=quiet, **{**TINY, 'epochs':1}, split_seed=1, split='last')
     bad = shutil.copytree(r, tmp_path/'bad')
     (bad/'predictions.npz').write_bytes((bad/'predictions.npz').read_bytes()[:-100])
-    for runs,says in (([r], 'two runs'), ([r,other], 'other data'), ([r,trio], 'ensemble itself'), ([r,tmp_path/'none'], 'no finished run'), ([r,bad], 'predictions.npz')):
+    for runs,says in (([r], 'two runs'), ([r,other], 'other data'), ([r,trio], 'ensemble itself'),
+                      ([r,tmp_path/'none'], 'no finished run'), ([r,bad], 'predictions.npz')):
         with pytest.raises(RunError, match=says): ensemble(runs, tmp_path/'joined', say=quiet)
     assert not (tmp_path/'joined'/'metrics.json').exists()
     a,b = set(arrays(r/'predictions.npz')['valid_rows'].tolist()),set(arrays(seen/'predictions.npz')['valid_rows'].tolist())
@@ -194,15 +203,19 @@ def cluster(tmp_path):
     port,procs = free_port(),[]
     def start(name, *args):
         (tmp_path/name).mkdir()
-        env = {**os.environ, 'PYTHONPATH':str(Path(__file__).parent.parent), 'OMP_NUM_THREADS':'1', 'TMPDIR':str(tmp_path/name)}
-        procs.append(subprocess.Popen([sys.executable, '-m', *args], env=env, cwd=tmp_path/name, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
+        env = {**os.environ, 'PYTHONPATH':str(Path(__file__).parent.parent), 'OMP_NUM_THREADS':'1',
+               'TMPDIR':str(tmp_path/name)}
+        procs.append(subprocess.Popen([sys.executable, '-m', *args], env=env, cwd=tmp_path/name,
+                                      stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
         return procs[-1],tmp_path/name
     start('scheduler', 'distributed.cli.dask_scheduler', '--host', '127.0.0.1', '--port', str(port), '--no-dashboard')
     for _ in range(600):
         with socket.socket() as o:
             if not o.connect_ex(('127.0.0.1', port)): break
         time.sleep(.1)
-    yield f'127.0.0.1:{port}', lambda name: start(name, 'distributed.cli.dask_worker', f'127.0.0.1:{port}', '--no-nanny', '--nthreads', '1', '--host', '127.0.0.1', '--no-dashboard', '--death-timeout', '120')
+    yield f'127.0.0.1:{port}', lambda name: start(name, 'distributed.cli.dask_worker', f'127.0.0.1:{port}',
+                                                  '--no-nanny', '--nthreads', '1', '--host', '127.0.0.1',
+                                                  '--no-dashboard', '--death-timeout', '120')
     for p in procs: p.kill()
     for p in procs: p.wait()
 
@@ -223,7 +236,8 @@ def test_a_worker_that_dies_has_its_member_done_again(cluster, tiny, tmp_path):
 
 def test_no_scheduler_is_said(tiny, tmp_path):
     pytest.importorskip('distributed', reason="needs digitfast[distributed]")
-    with pytest.raises(RunError, match='no Dask scheduler answers'): run(tiny, tmp_path/'run', scheduler=f'127.0.0.1:{free_port()}')
+    with pytest.raises(RunError, match='no Dask scheduler answers'): run(tiny, tmp_path/'run',
+                                                                         scheduler=f'127.0.0.1:{free_port()}')
 
 def which_gpu(k, shared):
     time.sleep(.5)

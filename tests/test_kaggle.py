@@ -18,10 +18,12 @@ def forget():
 def home(tmp_path, monkeypatch):
     "An empty home, no credentials, no way to the network, and a client that has not been imported"
     for k in list(os.environ):
-        if k.startswith(('KAGGLE_','VERBOSE')) or k.lower() in ('no_proxy','http_proxy','https_proxy','all_proxy','xdg_config_home'): monkeypatch.delenv(k)
+        if k.startswith(('KAGGLE_','VERBOSE')) or k.lower() in ('no_proxy','http_proxy','https_proxy','all_proxy',
+            'xdg_config_home'): monkeypatch.delenv(k)
     h = tmp_path/'home'
     h.mkdir()
-    for k,v in dict(HOME=h, USERPROFILE=h, http_proxy='http://127.0.0.1:9', https_proxy='http://127.0.0.1:9').items(): monkeypatch.setenv(k, str(v))
+    for k,v in dict(HOME=h, USERPROFILE=h, http_proxy='http://127.0.0.1:9',
+        https_proxy='http://127.0.0.1:9').items(): monkeypatch.setenv(k, str(v))
     work = tmp_path/'work'
     work.mkdir()
     monkeypatch.chdir(work)
@@ -41,7 +43,8 @@ def kg(home, monkeypatch, capfd, caplog):
         yield k
     said = ''.join([*capfd.readouterr(), *(r.getMessage() for r in caplog.get_records('call'))])
     said += ''.join(p.read_text(errors='replace') for p in Path.cwd().rglob('*') if p.is_file())
-    assert not [s for s in SECRETS if s in said] and not [p for p in Path(tempfile.gettempdir()).rglob('*') if p.is_file()]
+    assert not [s for s in SECRETS if s in said] and not [p for p in Path(tempfile.gettempdir()).rglob('*')
+        if p.is_file()]
 
 def fails(*match, kind=KaggleError):
     "A context that wants one line of error with all of `match` in it, and no secret"
@@ -70,8 +73,10 @@ CREDS = dict(token=lambda h,m: m.setenv('KAGGLE_API_TOKEN', TOKEN),
     token_file=lambda h,m: ((h/'t').write_text(TOKEN), m.setenv('KAGGLE_API_TOKEN', str(h/'t'))),
     env=lambda h,m: (m.setenv('KAGGLE_USERNAME', USER), m.setenv('KAGGLE_KEY', KEY)),
     json=lambda h,m: as_json(h, 'kaggle.json', username=USER, key=KEY),
-    xdg=lambda h,m: ((h/'.config/kaggle').mkdir(parents=True), (h/'.config/kaggle/kaggle.json').write_text(json.dumps(dict(username=USER, key=KEY)))),
-    config_dir=lambda h,m: ((h/'c').mkdir(), (h/'c/kaggle.json').write_text(json.dumps(dict(username=USER, key=KEY))), m.setenv('KAGGLE_CONFIG_DIR', str(h/'c'))),
+    xdg=lambda h,m: ((h/'.config/kaggle').mkdir(parents=True),
+    (h/'.config/kaggle/kaggle.json').write_text(json.dumps(dict(username=USER, key=KEY)))),
+    config_dir=lambda h,m: ((h/'c').mkdir(), (h/'c/kaggle.json').write_text(json.dumps(dict(username=USER, key=KEY))),
+    m.setenv('KAGGLE_CONFIG_DIR', str(h/'c'))),
     half=lambda h,m: (as_json(h, 'kaggle.json', username=USER), m.setenv('KAGGLE_KEY', KEY)),
     oauth=lambda h,m: as_json(h, 'credentials.json', refresh_token=OAUTH, username=USER, scopes=['resources.admin:*']))
 KINDS = dict(token='API token', file='API token', token_file='API token', oauth='OAuth login')
@@ -98,7 +103,8 @@ def test_no_credentials_in_junk(home, junk):
     (home/'.kaggle/access_token').write_text(' \n')
     assert dk.credentials() is None
 
-@pytest.mark.parametrize('act', [lambda: dk.comp_path(), lambda: dk.Kaggle(), lambda: pb.publish_kernel(a_notebook(), USER)])
+@pytest.mark.parametrize('act', [lambda: dk.comp_path(), lambda: dk.Kaggle(),
+    lambda: pb.publish_kernel(a_notebook(), USER)])
 def test_none_says_the_three_ways(home, act):
     with fails('kaggle auth login', 'KAGGLE_API_TOKEN', 'kaggle.json'): act()
     assert 'kaggle' not in sys.modules  # importing it signs in, and answers with SystemExit
@@ -201,7 +207,10 @@ def test_silence_while_signing_in(kg, monkeypatch):
 def test_nothing_of_others_is_changed(kg):
     "No function of another library is another one while the client is at work, or afterwards"
     import logging, requests.adapters, urllib3.util.retry
-    def now(): return requests.adapters.HTTPAdapter.send, requests.Session, urllib3.util.retry.time, time.sleep, tempfile.tempdir, logging.getLogger('urllib3.connectionpool').disabled
+    def now():
+        log = logging.getLogger('urllib3.connectionpool')
+        return (requests.adapters.HTTPAdapter.send, requests.Session, urllib3.util.retry.time, time.sleep,
+                tempfile.tempdir, log.disabled)
     before,seen = now(),[]
     answer = kg.rpc
     kg.rpc = lambda *args: (seen.append(now()), answer(*args))[1]
@@ -246,7 +255,8 @@ def test_server_error_for_good(kg, old, monkeypatch):
     with fails('Kaggle itself is at fault', '500'): dk.comp_path()
     assert 2<=len(kg.asked('DownloadDataFiles'))<=5
 
-@pytest.mark.parametrize('files,match', [({'../train.csv':'x'}, 'outside'), ({'/etc/x':'x'}, 'outside'), ({'C:\\x':'x'}, 'outside'), ({}, 'empty')])
+@pytest.mark.parametrize('files,match', [({'../train.csv':'x'}, 'outside'), ({'/etc/x':'x'}, 'outside'),
+    ({'C:\\x':'x'}, 'outside'), ({}, 'empty')])
 def test_zip_is_not_trusted(kg, old, files, match):
     kg.zip = a_zip(files)
     with fails('not usable', match): dk.comp_path()
@@ -271,7 +281,8 @@ def test_disk_full(kg, old):
         from digitfast import kaggle
         try: kaggle.comp_path()
         except kaggle.KaggleError as e: print(e)'''
-    res = subprocess.run([sys.executable, '-c', textwrap.dedent(code)], capture_output=True, text=True, env=os.environ|dict(PYTHONPATH=str(HERE.parent)))
+    res = subprocess.run([sys.executable, '-c', textwrap.dedent(code)], capture_output=True, text=True,
+        env=os.environ|dict(PYTHONPATH=str(HERE.parent)))
     assert 'could not download' in res.stdout and 'make room' in res.stdout and 'Traceback' not in res.stderr, res
     assert len(kg.asked('GetBlob'))==1
 
@@ -291,23 +302,28 @@ def sub(tmp_path):
 def test_submit(kg, sub):
     said = []
     res = dk.submit_to_kaggle(sub, 'by hand', say=said.append)
-    assert (res.status,res.score,res.left)==('complete', .99571, 4) and res.ref==kg.subs[0]['ref'] and res.url.endswith('digit-recognizer/submissions')
+    assert (res.status,res.score,res.left)==('complete', .99571,
+        4) and res.ref==kg.subs[0]['ref'] and res.url.endswith('digit-recognizer/submissions')
     assert kg.subs[0]['description']=='by hand' and kg.subs[0]['fileName']=='submission.csv'
     assert [b['data'] for b in kg.blobs.values()]==[sub.read_bytes()]
-    assert [c['method'] for c in kg.calls if c['method']!='IntrospectToken'][:4]==['GetSubmissionLimits','StartSubmissionUpload','PutBlob','CreateSubmission']
+    assert [c['method'] for c in kg.calls if c['method']!='IntrospectToken'][:4]==['GetSubmissionLimits',
+        'StartSubmissionUpload','PutBlob','CreateSubmission']
     assert dk.submit_to_kaggle(sub, 'again').left==3
 
-NO_PREDICTIONS = dict(constant=lambda d: [7]*len(d.test), copied=lambda d: d.train.label[:len(d.test)], sample=lambda d: d.sample.iloc[:,1])
+NO_PREDICTIONS = dict(constant=lambda d: [7]*len(d.test), copied=lambda d: d.train.label[:len(d.test)],
+    sample=lambda d: d.sample.iloc[:,1])
 @pytest.mark.parametrize('name', NO_PREDICTIONS)
 def test_submit_refuses_what_is_no_prediction(kg, sub, data, name):
-    sub.write_text('ImageId,Label\n'+''.join(f'{i},{l}\n' for i,l in zip(data.sample.ImageId, NO_PREDICTIONS[name](data))))
+    sub.write_text('ImageId,Label\n'+''.join(f'{i},{l}\n' for i,
+        l in zip(data.sample.ImageId, NO_PREDICTIONS[name](data))))
     with fails('was not submitted', '--force', kind=DataError): dk.submit_to_kaggle(sub, 'm', data=data)
     assert not kg.calls
     assert dk.submit_to_kaggle(sub, 'm', data=data, force=True).score==.99571
 
 def test_command_submit_force(kg, sub, capfd):
     sub.write_text('ImageId,Label\n'+''.join(f'{i},7\n' for i in range(1, 1001)))
-    assert command('submit', sub, 'sample', '-m', 'm')==1 and 'every label is 7' in capfd.readouterr().err and not kg.subs
+    assert command('submit', sub, 'sample', '-m',
+        'm')==1 and 'every label is 7' in capfd.readouterr().err and not kg.subs
     assert command('submit', sub, 'sample', '-m', 'm', '--force')==0 and len(kg.subs)==1
 
 def test_submit_checks_first(kg, sub):
@@ -387,20 +403,27 @@ def test_score_out_of_reach(kg, sub):
 PNG = b'\x89PNG\r\n\x1a\n of a seven'
 
 def a_notebook(*cells, path='first_look.ipynb', **meta):
-    cells = cells or [('markdown','# A first look\n\n> at digits'), ('code','#| default_exp x'), ('code','#| hide\nassert 0'), ('code','#| echo: false\n#|label: f\nimport digitfast'),
-                      ('code','#| eval: false\nraise Exception'), ('code','%%time\n#| export\n\n1+1'), ('code','# | exports\n# a comment\n2'), ('raw','---\na: b\n---')]
-    nb = dict(cells=[dict(cell_type=t, source=s, metadata={}) | (dict(outputs=[dict(output_type='stream', name='stdout', text='x'*2_000_000)], execution_count=1) if t=='code' else {})
+    cells = cells or [('markdown','# A first look\n\n> at digits'), ('code','#| default_exp x'),
+        ('code','#| hide\nassert 0'), ('code','#| echo: false\n#|label: f\nimport digitfast'),
+                      ('code','#| eval: false\nraise Exception'), ('code','%%time\n#| export\n\n1+1'),
+                      ('code','# | exports\n# a comment\n2'), ('raw','---\na: b\n---')]
+    nb = dict(cells=[dict(cell_type=t, source=s, metadata={}) | (dict(outputs=[dict(output_type='stream',
+        name='stdout', text='x'*2_000_000)], execution_count=1) if t=='code' else {})
                      for t,s in cells], metadata=meta, nbformat=4, nbformat_minor=5)
     Path(path).write_text(json.dumps(nb))
     return path
 
 def test_links_that_lead_nowhere_on_kaggle_become_text_and_pictures_come_along(home):
     Path('7.png').write_bytes(PNG)
-    nb = a_notebook(('markdown','See [by hand](01_by_hand.ipynb#sgd), [the data](../README.md), [fastai](https://docs.fast.ai), [above](#up), ![a 7](7.png), ![an 8](8.png) and ![a 9](attachment:9.png)'),
+    nb = a_notebook(('markdown',
+        'See [by hand](01_by_hand.ipynb#sgd), [the data](../README.md), [fastai](https://docs.fast.ai), [above](#up), '
+        '![a 7](7.png), ![an 8](8.png) and ![a 9](attachment:9.png)'),
                     ('code','x[0](1)'))
     a,b = pb.kernel_nb(nb).cells
-    assert a.source=='See by hand, the data, [fastai](https://docs.fast.ai), [above](#up), ![a 7](attachment:7.png), an 8 and ![a 9](attachment:9.png)'
-    assert a.attachments=={'7.png':{'image/png':base64.b64encode(PNG).decode()}} and b.source=='x[0](1)' and 'attachments' not in b
+    assert a.source==('See by hand, the data, [fastai](https://docs.fast.ai), [above](#up), ![a 7](attachment:7.png), '
+                      'an 8 and ![a 9](attachment:9.png)')
+    assert a.attachments=={'7.png':{'image/png':base64.b64encode(PNG).decode()}} and b.source=='x[0](1)'
+    assert 'attachments' not in b
 
 def test_code_in_text_stays_and_only_pictures_come_along(home):
     "A notebook of a stranger that names a file with a token does not get it published"
@@ -408,7 +431,8 @@ def test_code_in_text_stays_and_only_pictures_come_along(home):
     (home/'a.png').write_bytes(b'secret')
     Path('token').write_text('secret')
     text = 'Call `f[0](x)`, or\n```python\ng[1](y)\n```\n'
-    c,_ = pb.kernel_nb(a_notebook(('markdown', f'{text}![a]({home}/kaggle.json) ![b](token) ![c]({home}/a.png)'), ('code','1'))).cells
+    c,_ = pb.kernel_nb(a_notebook(('markdown', f'{text}![a]({home}/kaggle.json) ![b](token) ![c]({home}/a.png)'),
+        ('code','1'))).cells
     assert c.source==f'{text}a b c' and 'attachments' not in c
     nb = json.loads(Path('first_look.ipynb').read_text())
     nb['cells'][0]['attachments'] = ['nonsense']
@@ -416,7 +440,7 @@ def test_code_in_text_stays_and_only_pictures_come_along(home):
     assert 'attachments' not in pb.kernel_nb('odd.ipynb').cells[0]
 
 def pictures(files, src):
-    "What becomes of the pictures that a notebook names, where `files` are made: the source, the attachments, what is said"
+    "What becomes of pictures that a notebook names, where `files` are made: source, attachments, what is said"
     for name,f in files.items():
         Path(name).parent.mkdir(parents=True, exist_ok=True)
         if isinstance(f, bytes): Path(name).write_bytes(f)
@@ -425,12 +449,14 @@ def pictures(files, src):
     c,_ = pb.kernel_nb(a_notebook(('markdown', src), ('code','1')), said.append).cells
     return c.source, {k:base64.b64decode(next(iter(v.values()))) for k,v in c.get('attachments', {}).items()}, said
 
-KINDS_OF_PICTURES = dict(png=b'\x89PNG\r\n\x1a\n..', jpg=b'\xff\xd8\xff\xe0..', gif=b'GIF89a..', webp=b'RIFF\0\0\0\0WEBP..')
+KINDS_OF_PICTURES = dict(png=b'\x89PNG\r\n\x1a\n..', jpg=b'\xff\xd8\xff\xe0..', gif=b'GIF89a..',
+    webp=b'RIFF\0\0\0\0WEBP..')
 @pytest.mark.parametrize('kind', KINDS_OF_PICTURES)
 def test_a_picture_is_what_its_bytes_are(home, kind):
     b = KINDS_OF_PICTURES[kind]
     src,att,said = pictures({'img/a b.'+kind: b}, f'![a](img/a%20b.{kind})')
-    assert src==f'![a](attachment:img-a%20b.{kind})' and list(att.values())==[b] and len(said)==1 and f'a%20b.{kind} comes along' in said[0]
+    assert src==f'![a](attachment:img-a%20b.{kind})' and list(att.values())==[b] and len(said)==1
+    assert f'a%20b.{kind} comes along' in said[0]
 
 def link_to(target): return lambda p: p.symlink_to(target)
 SECRET = b'{"username":"ada","key":"fedcba9876543210"}'
@@ -464,7 +490,8 @@ def test_what_is_no_picture_below_the_notebook_stays_behind(home, name):
 
 def test_pictures_are_named_in_the_dry_run(home, capsys):
     Path('7.png').write_bytes(PNG)
-    pb.publish_kernel(a_notebook(('markdown','![a](7.png) ![b](../8.png)'), ('code','1')), USER, title='Pictures', dry_run='out')
+    pb.publish_kernel(a_notebook(('markdown','![a](7.png) ![b](../8.png)'), ('code','1')), USER, title='Pictures',
+        dry_run='out')
     out = capsys.readouterr().out
     assert f'7.png comes along ({len(PNG)} bytes)' in out and '../8.png stays behind' in out
 
@@ -477,21 +504,26 @@ def test_publish(kg, capfd):
     assert d['private'] and d['licence']=='apache-2.0' and len(d['versions'])==1
     (name,) = d['versions'][0]
     k = kg.kernels[res.id]
-    want = dict(slug=res.id, newTitle='A first look', language='python', kernelType='notebook', isPrivate=True, enableGpu=False, enableInternet=False, enableTpu=False,
+    want = dict(slug=res.id, newTitle='A first look', language='python', kernelType='notebook', isPrivate=True,
+        enableGpu=False, enableInternet=False, enableTpu=False,
                 datasetDataSources=[REF], competitionDataSources=['digit-recognizer'])
     assert {n:k['request'].get(n) for n in want}==want and not k['request'].get('machineShape')
     cells = k['nb']['cells']
-    assert [c['source'] for c in cells[1:]]==['# A first look\n\n> at digits', 'import digitfast', '```python\nraise Exception\n```', '%%time\n1+1', '# a comment\n2']
+    assert [c['source'] for c in cells[1:]]==['# A first look\n\n> at digits', 'import digitfast',
+        '```python\nraise Exception\n```', '%%time\n1+1', '# a comment\n2']
     assert name in cells[0]['source'] and '--no-index' in cells[0]['source'] and '--no-deps' in cells[0]['source']
-    assert k['nb']['metadata']['kernelspec']==dict(name='python3', display_name='Python 3', language='python') and not any(c.get('outputs') for c in cells)
+    assert k['nb']['metadata']['kernelspec']==dict(name='python3', display_name='Python 3',
+        language='python') and not any(c.get('outputs') for c in cells)
     assert 'Version 1 is at https://www.kaggle.com/code/ada/a-first-look' in capfd.readouterr().out
     assert inside()==['first_look.ipynb']
 
 def test_publish_as_asked(kg):
-    pb.publish_kernel(a_notebook(('code','1')), USER, title='Linear: y = mx + b', competition=None, gpu=True, internet=True, public=True)
+    pb.publish_kernel(a_notebook(('code','1')), USER, title='Linear: y = mx + b', competition=None, gpu=True,
+        internet=True, public=True)
     r = kg.kernels[f'{USER}/linear-y-mx-b']['request']
     assert r['isPrivate'] is False and r['enableGpu'] and r['enableInternet'] and r['machineShape']=='NvidiaTeslaT4'
-    assert not r.get('competitionDataSources') and not r.get('datasetDataSources') and not kg.datasets  # it does without digitfast
+    # it does without digitfast
+    assert not r.get('competitionDataSources') and not r.get('datasetDataSources') and not kg.datasets
 
 def test_a_public_kernel_has_a_public_dataset(kg, capfd):
     "So that whoever forks it can install digitfast"
@@ -516,15 +548,19 @@ def test_docker_image(kg, pin, want):
     pb.publish_kernel(a_notebook(), USER, docker_image_pinning_type=pin)
     assert kg.kernels[f'{USER}/a-first-look']['request'].get('dockerImagePinningType')==want
 
-@pytest.mark.parametrize('head,path,want', [('# `MLPs`','04_mlps.ipynb','04-mlps'), ('# '+'x'*51,'04_mlps.ipynb','04-mlps'), ('## no title','04_mlps.ipynb','04-mlps'), ('# `Learner`','x.ipynb','learner')])
+@pytest.mark.parametrize('head,path,want', [('# `MLPs`','04_mlps.ipynb','04-mlps'),
+    ('# '+'x'*51,'04_mlps.ipynb','04-mlps'), ('## no title','04_mlps.ipynb','04-mlps'),
+    ('# `Learner`','x.ipynb','learner')])
 def test_title_of_the_notebook(home, head, path, want):
-    assert pb.publish_kernel(a_notebook(('markdown',head), ('markdown','# Another'*(head[1]!='#')), ('code','1'), path=path), USER, dry_run='out').id==f'{USER}/{want}'
+    assert pb.publish_kernel(a_notebook(('markdown',head), ('markdown','# Another'*(head[1]!='#')), ('code','1'),
+        path=path), USER, dry_run='out').id==f'{USER}/{want}'
 
 def test_publish_again(kg, monkeypatch):
     "Equal sources send no second wheel; others make a new version of the same dataset"
     ver = digitfast.__version__
     pb.publish_kernel(a_notebook(), USER)
-    assert pb.publish_kernel(a_notebook(), USER).version==2 and len(kg.datasets[REF]['versions'])==1 and len(kg.asked('StartBlobUpload'))==1
+    assert pb.publish_kernel(a_notebook(),
+        USER).version==2 and len(kg.datasets[REF]['versions'])==1 and len(kg.asked('StartBlobUpload'))==1
     monkeypatch.setattr(digitfast, '__version__', '9.9')
     pb.publish_kernel(a_notebook(), USER)
     assert [n.split('-')[1] for v in kg.datasets[REF]['versions'] for n in v]==[ver, '9.9']
@@ -534,9 +570,11 @@ def test_dry_run(home, capsys):
     res = pb.publish_kernel(a_notebook(), USER, gpu=True, dry_run='out')
     assert res.status=='written' and 'kaggle' not in sys.modules
     fs = sorted(p.relative_to('out').as_posix() for p in Path('out').rglob('*') if p.is_file())
-    assert fs[0]=='dataset/dataset-metadata.json' and fs[1].endswith('.whl') and fs[2:]==['kernel/kernel-metadata.json','kernel/kernel.ipynb']
+    assert fs[0]=='dataset/dataset-metadata.json' and fs[1].endswith('.whl')
+    assert fs[2:]==['kernel/kernel-metadata.json','kernel/kernel.ipynb']
     meta = json.loads(Path('out/kernel/kernel-metadata.json').read_text())
-    assert meta['id']==f'{USER}/a-first-look' and meta['enable_gpu'] is True and meta['machine_shape']=='NvidiaTeslaT4' and meta['competition_sources']==['digit-recognizer']
+    assert meta['id']==f'{USER}/a-first-look' and meta['enable_gpu'] is True
+    assert meta['machine_shape']=='NvidiaTeslaT4' and meta['competition_sources']==['digit-recognizer']
     assert json.loads(Path('out/dataset/dataset-metadata.json').read_text())['licenses']==[{'name':'apache-2.0'}]
     said = capsys.readouterr().out
     assert 'Nothing was sent' in said and 'GPU on' in said and 'internet off' in said and 'private kernel' in said
@@ -553,8 +591,10 @@ def test_follow(kg, run, status):
     assert pb.publish_kernel(a_notebook(), USER, wait=.3).status==status
 
 def test_failed_run_leaves_its_log(kg):
-    kg.run,kg.log = ['RUNNING','ERROR'],json.dumps([dict(stream_name='stderr', time=1.0, data='Traceback\n'), dict(stream_name='stderr', time=1.1, data='NameError: x\n')])
-    with fails('did not finish', 'threw an exception', 'a-first-look.log'): pb.publish_kernel(a_notebook(), USER, wait=True)
+    kg.run,kg.log = ['RUNNING','ERROR'],json.dumps([dict(stream_name='stderr', time=1.0, data='Traceback\n'),
+        dict(stream_name='stderr', time=1.1, data='NameError: x\n')])
+    with fails('did not finish', 'threw an exception', 'a-first-look.log'): pb.publish_kernel(a_notebook(), USER,
+        wait=True)
     assert Path('a-first-look.log').read_text()=='Traceback\nNameError: x\n'
 
 @pytest.mark.parametrize('version', [False, True])
@@ -594,7 +634,8 @@ def test_wheel_refused(kg, fault, monkeypatch):
 def test_dataset_refused(kg, monkeypatch):
     pb.publish_kernel(a_notebook(), USER)
     monkeypatch.setattr(digitfast, '__version__', '9.9')
-    monkeypatch.setattr(kg, 'on_CreateDatasetVersion', type('F', (), dict(__doc__='datasets.DatasetApiService', __call__=lambda s,r: dict(status='error', error='quota'))  )())
+    monkeypatch.setattr(kg, 'on_CreateDatasetVersion', type('F', (),
+        dict(__doc__='datasets.DatasetApiService', __call__=lambda s,r: dict(status='error', error='quota'))  )())
     with fails('did not take the dataset', 'quota'): pb.publish_kernel(a_notebook(), USER)
     assert kg.kernels[f'{USER}/a-first-look']['version']==1
 
@@ -602,16 +643,22 @@ def test_not_your_name(kg):
     with fails('belongs to ada', 'not to bob'): pb.publish_kernel(a_notebook(), 'bob')
     assert not kg.asked('SaveKernel') and not kg.datasets
 
-@pytest.mark.parametrize('kw,match', [(dict(title='Look'), '5 to 50'), (dict(title='x'*51), '5 to 50'), (dict(title='?????'), 'address'), (dict(title='a ... b'), 'address'),
-                                      (dict(docker_image_pinning_type='newest'), 'expected original or latest'), (dict(user='a/b'), 'no Kaggle user'), (dict(user=''), 'no Kaggle user'), (dict(competition='c/d'), 'no competition')])
+@pytest.mark.parametrize('kw,match', [(dict(title='Look'), '5 to 50'), (dict(title='x'*51), '5 to 50'),
+    (dict(title='?????'), 'address'), (dict(title='a ... b'), 'address'),
+                                      (dict(docker_image_pinning_type='newest'), 'expected original or latest'),
+                                      (dict(user='a/b'), 'no Kaggle user'), (dict(user=''), 'no Kaggle user'),
+                                      (dict(competition='c/d'), 'no competition')])
 def test_metadata_refused(kg, kw, match):
     with fails(match): pb.publish_kernel(a_notebook(), **(dict(user=USER)|kw))
     assert not kg.calls
 
-@pytest.mark.parametrize('text,match', [('', 'no notebook'), ('{}', 'no notebook'), ('[1]', 'no notebook'), ('{"cells":[{}],"nbformat":4}', 'no notebook'), ('{"cells":3,"nbformat":4}', 'no notebook'),
-    ('{"worksheets":[],"nbformat":3}', 'no notebook'), ('{"cells":[],"nbformat":4}', 'no code'), ('{"cells":[{"cell_type":"code","source":"#| hide\\n1"}],"nbformat":4}', 'no code'),
+@pytest.mark.parametrize('text,match', [('', 'no notebook'), ('{}', 'no notebook'), ('[1]', 'no notebook'),
+    ('{"cells":[{}],"nbformat":4}', 'no notebook'), ('{"cells":3,"nbformat":4}', 'no notebook'),
+    ('{"worksheets":[],"nbformat":3}', 'no notebook'), ('{"cells":[],"nbformat":4}', 'no code'),
+    ('{"cells":[{"cell_type":"code","source":"#| hide\\n1"}],"nbformat":4}', 'no code'),
     ('{"cells":[{"cell_type":"code","source":"1"}],"nbformat":3}', 'nbformat 4'),
-    ('{"cells":[{"cell_type":"code","source":"1"}],"nbformat":4,"metadata":{"kernelspec":{"language":"R"}}}', 'written in R')])
+    ('{"cells":[{"cell_type":"code","source":"1"}],"nbformat":4,"metadata":{"kernelspec":{"language":"R"}}}',
+    'written in R')])
 def test_no_notebook(kg, text, match):
     Path('x.ipynb').write_text(text)
     with fails('x.ipynb', match): pb.publish_kernel('x.ipynb', USER)
@@ -626,17 +673,25 @@ def test_wheel_installs(tmp_path):
     "Its list of files is right, pip takes it offline, and what lands is the package"
     whl = pb.mk_wheel(tmp_path)
     with zipfile.ZipFile(whl) as z:
-        rec = dict(l.rsplit(',', 2)[:2] for l in z.read(next(n for n in z.namelist() if n.endswith('/RECORD'))).decode().splitlines())
+        rec = dict(l.rsplit(',', 2)[:2] for l in z.read(next(n for n in z.namelist()
+            if n.endswith('/RECORD'))).decode().splitlines())
         assert set(rec)==set(z.namelist()) and rec.popitem()[1]==''
-        assert rec=={n:'sha256='+base64.urlsafe_b64encode(hashlib.sha256(z.read(n)).digest()).decode().rstrip('=') for n in rec}
-    pip = [sys.executable, '-m', 'pip', 'install', '-q', '--no-index', '--no-deps', '--no-compile', '--target', str(tmp_path/'t'), str(whl)]
+        assert rec=={n:'sha256='+base64.urlsafe_b64encode(hashlib.sha256(z.read(n)).digest()).decode().rstrip('=')
+            for n in rec}
+    pip = [sys.executable, '-m', 'pip', 'install', '-q', '--no-index', '--no-deps', '--no-compile', '--target',
+        str(tmp_path/'t'), str(whl)]
     subprocess.run(pip, check=True, capture_output=True)
-    src = {p.relative_to(digitfast.__path__[0]).as_posix():p.read_bytes() for p in Path(digitfast.__path__[0]).rglob('*') if p.is_file() and '__pycache__' not in p.parts}
-    assert {p.relative_to(tmp_path/'t/digitfast').as_posix():p.read_bytes() for p in (tmp_path/'t/digitfast').rglob('*') if p.is_file()}==src
-    code = 'import digitfast, sys; from importlib.metadata import version as v; assert v("digitfast")==digitfast.__version__; print(digitfast.__file__)'
-    res = subprocess.run([sys.executable, '-c', code], cwd=tmp_path, env=os.environ|dict(PYTHONPATH=str(tmp_path/'t')), capture_output=True, text=True, check=True)
+    src = {p.relative_to(digitfast.__path__[0]).as_posix():p.read_bytes()
+        for p in Path(digitfast.__path__[0]).rglob('*') if p.is_file() and '__pycache__' not in p.parts}
+    assert {p.relative_to(tmp_path/'t/digitfast').as_posix():p.read_bytes()
+        for p in (tmp_path/'t/digitfast').rglob('*') if p.is_file()}==src
+    code = ('import digitfast; from importlib.metadata import version; '
+            'assert version("digitfast")==digitfast.__version__; print(digitfast.__file__)')
+    res = subprocess.run([sys.executable, '-c', code], cwd=tmp_path, env=os.environ|dict(PYTHONPATH=str(tmp_path/'t')),
+        capture_output=True, text=True, check=True)
     assert res.stdout.startswith(str(tmp_path/'t'))
-    again = subprocess.run([sys.executable, '-c', 'from digitfast.publish import mk_wheel; print(mk_wheel("."))'], cwd=tmp_path, env=os.environ|dict(PYTHONPATH=str(tmp_path/'t')),
+    again = subprocess.run([sys.executable, '-c', 'from digitfast.publish import mk_wheel; print(mk_wheel("."))'],
+        cwd=tmp_path, env=os.environ|dict(PYTHONPATH=str(tmp_path/'t')),
                            capture_output=True, text=True, check=True).stdout.strip()
     assert (tmp_path/again).name==whl.name  # made from the installed copy, it is the same
 
@@ -646,7 +701,8 @@ def test_wheel_has_the_installed_distributions_metadata(tmp_path):
     if d.version!=digitfast.__version__: pytest.skip('another version is installed')
     with zipfile.ZipFile(pb.mk_wheel(tmp_path)) as z:
         info = f'digitfast-{digitfast.__version__}.dist-info/'
-        assert z.read(info+'METADATA').decode()==d.read_text('METADATA') and b'Requires-Dist: fastai' in z.read(info+'METADATA')
+        assert z.read(info+'METADATA').decode()==d.read_text('METADATA')
+        assert b'Requires-Dist: fastai' in z.read(info+'METADATA')
         assert z.read(info+'entry_points.txt').decode()==d.read_text('entry_points.txt')
         assert b'Apache License' in z.read(info+'licenses/LICENSE')
 
@@ -656,7 +712,8 @@ def test_import_needs_no_client():
 import digitfast.kaggle as k
 try: k.Kaggle()
 except k.KaggleError as e: print(e)'''
-    res = subprocess.run([sys.executable, '-c', code], env=os.environ|dict(PYTHONPATH=str(HERE.parent), KAGGLE_API_TOKEN=TOKEN), capture_output=True, text=True, check=True)
+    res = subprocess.run([sys.executable, '-c', code], env=os.environ|dict(PYTHONPATH=str(HERE.parent),
+        KAGGLE_API_TOKEN=TOKEN), capture_output=True, text=True, check=True)
     assert 'pip install fastkaggle' in res.stdout
 
 # -- the command
@@ -679,7 +736,8 @@ def test_command_submit(kg, sub, capfd):
 
 def test_command_publish(kg, capfd):
     assert command('publish', a_notebook(), '--user', USER, '--gpu', '--wait')==0
-    assert f'https://www.kaggle.com/code/{USER}/a-first-look' in capfd.readouterr().out and kg.kernels[f'{USER}/a-first-look']['request']['enableGpu']
+    assert f'https://www.kaggle.com/code/{USER}/a-first-look' in capfd.readouterr().out
+    assert kg.kernels[f'{USER}/a-first-look']['request']['enableGpu']
     assert command('publish', a_notebook(), '--user', 'bob')==1
     assert 'belongs to ada' in capfd.readouterr().err
     n = len(kg.calls)

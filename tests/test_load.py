@@ -53,31 +53,38 @@ def entries(folder):
 def names(n): return b'label,'+','.join(f'p{i}' for i in range(n)).encode()+b'\n'
 
 K,M = b'0'*2**10,b'0'*2**20
-HOSTILE = {'zip bomb':(zipped(zipfile.ZIP_DEFLATED, (BASE,1), (ROW*8000,200)), 'zip bomb'),
-           'zip bomb, bzip2':(zipped(zipfile.ZIP_BZIP2, (BASE,1), (ROW*8000,80)), 'zip bomb'),
-           'zip bomb, lzma':(zipped(zipfile.ZIP_LZMA, (BASE,1), (ROW*8000,80)), 'zip bomb'),
-    'zip bomb of one line':(zipped(zipfile.ZIP_DEFLATED, (M,200)), 'line 1: over'),
-           'gzip bomb':(stream('train.csv.gz', (BASE,1), (ROW*8000,200)), 'zip bomb'),
-           'gzip bomb of one line':(stream('train.csv.gz', (BASE,1), (M,200)), 'line 32: over'),
-    'million columns':(stream('train.csv', (names(10**6),1), (b'0,'*10**6+b'0\n',2)), 'line 1: over'), '400,000 '
-        'columns':(stream('train.csv', (names(400_000),1), (b'0,'*400_000+b'0\n',2)), 'no square picture'), 'million '
-            'columns of one name':(stream('train.csv', (b'label'+b',p'*10**6+b'\n',1)), 'two columns'),
-    'a row of a million':(stream('train.csv', (BASE,1), (b'0,'*10**6+b'0\n',1)), 'line 32: 1,000,001 fields'),
-           'huge line':(stream('train.csv', (BASE,1), (M,200)), 'line 32: over'),
-           'huge first line':(stream('train.csv', (M,200)), 'line 1: over'),
-    'quote that never closes':(stream('train.csv', (BASE,1), (b'"',1), (ROW*8000,200)), 'line 32: a quoted '
-        'field'), 'quote in the header':(stream('train.csv', (b'"'+HEAD,1), (ROW*8000,200)), 'line 1: a quoted '
-            'field'), 'only quotes':(stream('train.csv', (b'"'*2**20,200)), 'line 1: over'),
-    'quotes in a field':(stream('train.csv', (BASE,1), (b'0,'+b'"'*3*2**20+b',0'*63+b'\n',1)), 'line 32'), 'only line '
-        'ends':(stream('train.csv', (b'\n'*2**20,200)), 'line 1: over'),
-           'line ends to the end':(stream('train.csv', (BASE,1), (b'\n'*2**20,200)), 'line 31: over'),
-    'only commas':(stream('train.csv', (b','*2**20,200)), 'line 1: over'),
-           'long label of digits':(stream('train.csv', (BASE,1), (b'9'*3*2**20+b',0'*64+b'\n',1)),
+HOSTILE = {
+    'zip bomb': (zipped(zipfile.ZIP_DEFLATED, (BASE,1), (ROW*8000,200)), 'zip bomb'),
+    'zip bomb, bzip2': (zipped(zipfile.ZIP_BZIP2, (BASE,1), (ROW*8000,80)), 'zip bomb'),
+    'zip bomb, lzma': (zipped(zipfile.ZIP_LZMA, (BASE,1), (ROW*8000,80)), 'zip bomb'),
+    'zip bomb of one line': (zipped(zipfile.ZIP_DEFLATED, (M,200)), 'line 1: over'),
+    'gzip bomb': (stream('train.csv.gz', (BASE,1), (ROW*8000,200)), 'zip bomb'),
+    'gzip bomb of one line': (stream('train.csv.gz', (BASE,1), (M,200)), 'line 32: over'),
+    'million columns': (stream('train.csv', (names(10**6),1), (b'0,'*10**6+b'0\n',2)), 'line 1: over'),
+    '400,000 '
+        'columns': (stream('train.csv', (names(400_000),1), (b'0,'*400_000+b'0\n',2)), 'no square picture'),
+    'million '
+            'columns of one name': (stream('train.csv', (b'label'+b',p'*10**6+b'\n',1)), 'two columns'),
+    'a row of a million': (stream('train.csv', (BASE,1), (b'0,'*10**6+b'0\n',1)), 'line 32: 1,000,001 fields'),
+    'huge line': (stream('train.csv', (BASE,1), (M,200)), 'line 32: over'),
+    'huge first line': (stream('train.csv', (M,200)), 'line 1: over'),
+    'quote that never closes': (stream('train.csv', (BASE,1), (b'"',1), (ROW*8000,200)), 'line 32: a quoted '
+        'field'),
+    'quote in the header': (stream('train.csv', (b'"'+HEAD,1), (ROW*8000,200)), 'line 1: a quoted '
+            'field'),
+    'only quotes': (stream('train.csv', (b'"'*2**20,200)), 'line 1: over'),
+    'quotes in a field': (stream('train.csv', (BASE,1), (b'0,'+b'"'*3*2**20+b',0'*63+b'\n',1)), 'line 32'),
+    'only line '
+        'ends': (stream('train.csv', (b'\n'*2**20,200)), 'line 1: over'),
+    'line ends to the end': (stream('train.csv', (BASE,1), (b'\n'*2**20,200)), 'line 31: over'),
+    'only commas': (stream('train.csv', (b','*2**20,200)), 'line 1: over'),
+    'long label of digits': (stream('train.csv', (BASE,1), (b'9'*3*2**20+b',0'*64+b'\n',1)),
                                    'line 32, column label'),
-           'long pixel':(stream('train.csv', (BASE,1), (b'0,'+b'0'*3*2**20+b',0'*63+b'\n',1)), 'line 32'),
-    'spaces':(stream('train.csv', (BASE,1), (b'0,1'+b' '*3*2**20+b'x'+b',0'*63+b'\n',1)), 'line 32'),
-           'long name':(stream('train.csv', (b'label,p'+b'0'*3*2**20+b'\n',1)), 'line 1'),
-           '30,000 files in a zip':(entries, 'could each be')}
+    'long pixel': (stream('train.csv', (BASE,1), (b'0,'+b'0'*3*2**20+b',0'*63+b'\n',1)), 'line 32'),
+    'spaces': (stream('train.csv', (BASE,1), (b'0,1'+b' '*3*2**20+b'x'+b',0'*63+b'\n',1)), 'line 32'),
+    'long name': (stream('train.csv', (b'label,p'+b'0'*3*2**20+b'\n',1)), 'line 1'),
+    '30,000 files in a zip': (entries, 'could each be'),
+}
 @pytest.mark.parametrize('name',
                          [pytest.param(o, marks=pytest.mark.slow) if 'bzip2' in o else o
                           for o in HOSTILE])   # slow to make

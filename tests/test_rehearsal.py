@@ -19,7 +19,7 @@ QUICK = '10_to_kaggle'  # the tutorial that speaks of kernels; the others take u
 
 @pytest.fixture(scope='module')
 def image(tmp_path_factory):
-    "A stand-in for Kaggle's image: all that is installed here (the overlay first), but neither digitfast nor fastkaggle"
+    "A stand-in for Kaggle's image: all that is installed here, the overlay first, but no digitfast and no fastkaggle"
     absent = ('digitfast', 'fastkaggle', '__editable__', '__pycache__')
     env = tmp_path_factory.mktemp('image')
     venv.EnvBuilder(symlinks=True).create(env)

@@ -13,7 +13,8 @@ from test_measure import a_run, fake
 
 OLD = Path(__file__).parent/'fixtures'/'run-0.1'
 
-EVIL = ['<script>alert(1)</script>', '--><script>alert(2)</script>', '"\' onload=alert(3) x="', '</svg><img src=x onerror=alert(4)>', ']]>&amp;<!--', '$x$', r'$\frac', '{{ 7*7 }}',
+EVIL = ['<script>alert(1)</script>', '--><script>alert(2)</script>', '"\' onload=alert(3) x="',
+        '</svg><img src=x onerror=alert(4)>', ']]>&amp;<!--', '$x$', r'$\frac', '{{ 7*7 }}',
         'fill: #010203', '</style><b>', r'$\frac$']
 
 class Page(HTMLParser):
@@ -31,7 +32,8 @@ class Page(HTMLParser):
     def handle_comment(self, data): self.comments.append(data)
     def words(self): return ' '.join(self.text.split())
 
-HTML_TAGS = {'html','head','meta','title','style','body','header','h1','h2','p','div','b','strong','br','figure','figcaption','img','table','tr','th','td','footer'}
+HTML_TAGS = {'html','head','meta','title','style','body','header','h1','h2','p','div','b','strong','br','figure',
+             'figcaption','img','table','tr','th','td','footer'}
 SVG_TAGS = {'svg','defs','g','path','text','tspan','use','clippath','rect'}
 
 def check_safe(text):
@@ -57,7 +59,8 @@ def evil_run(path, **kw):
     a.update(classes=np.array(EVIL), valid_labels=np.array(EVIL)[a['valid_labels']])
     run = a_run(path, **a)
     b = EVIL[0]
-    (run/'metrics.json').write_text(json.dumps(dict(format=1, recipe=b, arch=b, date=b, data=dict(name=b, sha256=b), versions={b:b}, device=b, precision=b,
+    (run/'metrics.json').write_text(json.dumps(dict(format=1, recipe=b, arch=b, date=b, data=dict(name=b, sha256=b),
+                                                    versions={b:b}, device=b, precision=b,
                                                     settings=dict(opt=b, bs=b), more={b:b})))
     HIST.to_csv(run/'history.csv', index=False)
     return run
@@ -94,7 +97,8 @@ def test_what_the_page_says(run):
     assert 'expected calibration error' in words and 'The 24 surest of 37 wrong rows' in words
     assert sum(v.startswith('data:image') for _,k,v in page.attrs if k=='src')>=24
     worst = re.findall(r'(\d), (\d+\.\d+) % ?label (\d)', words)
-    assert len(worst)==24 and [float(o[1]) for o in worst]==sorted([float(o[1]) for o in worst], reverse=True) and all(a!=b for a,_,b in worst)
+    assert len(worst)==24 and [float(o[1]) for o in worst]==sorted([float(o[1]) for o in worst], reverse=True)
+    assert all(a!=b for a,_,b in worst)
     for o in ('recipe quick','architecture small','data d, sha256 s'): assert o in words
 
 def test_no_score_is_claimed_for_a_test_set_that_is_not_there(run):
@@ -106,12 +110,14 @@ def test_the_interval_of_the_page_is_that_of_the_metrics(n, run):
     p = read_preds(run)
     m = measured(p, n)
     a = dict(np.load(run/'predictions.npz'))
-    np.savez_compressed(run/'predictions.npz', **a, test_probs=np.full((n,10), .1, np.float32))   # a run of version 0.1 says it by its rows only
+    # a run of version 0.1 says it by its rows only
+    np.savez_compressed(run/'predictions.npz', **a, test_probs=np.full((n,10), .1, np.float32))
     Run(run).save_metrics({**Run(run).metrics, **m})
     for drop in (), ('n_test',):
         (run/'metrics.json').write_text(json.dumps({k:v for k,v in Run(run).metrics.items() if k not in drop}))
         words = check_safe(report(run).html).words()
-        assert re.search(r'(0\.\d{4})\s*–\s*(\d\.\d{4}) ?is the score', words).groups()==tuple(f'{m[k]:.4f}' for k in ('score_low','score_high'))
+        assert re.search(r'(0\.\d{4})\s*–\s*(\d\.\d{4}) ?is the score',
+                         words).groups()==tuple(f'{m[k]:.4f}' for k in ('score_low','score_high'))
         assert f'{n:,} test rows' in words
 
 def test_a_labelled_test_set_has_the_last_word(run):
@@ -129,7 +135,8 @@ def test_a_run_whose_model_is_damaged_has_a_report_that_says_so(tmp_path):
     (run/'model'/'model.safetensors').write_bytes(b'oops')
     page = check_safe(report(run).html)
     assert ('img','class','seen') not in page.attrs and 'model.safetensors' in page.words()
-    shutil.rmtree(run/'model')                                              # such as a run of a net that has no registered name
+    # such as a run of a net that has no registered name
+    shutil.rmtree(run/'model')
     assert 'model.safetensors' not in check_safe(report(run).html).words()
 
 def test_the_page_is_whole_small_quick_and_the_same_each_time(run):
@@ -139,7 +146,8 @@ def test_the_page_is_whole_small_quick_and_the_same_each_time(run):
     assert time.process_time()-t<2
     text = f.read_text()
     assert len(text)<2**20 and write_report(run).read_text()==text and f==run/'report.html' and not list(run.glob('.*'))
-    assert text.startswith('<!doctype html>') and text.endswith('</html>') and 'prefers-color-scheme: dark' in text and '@media print' in text and 'width=device-width' in text
+    assert text.startswith('<!doctype html>') and text.endswith('</html>') and 'prefers-color-scheme: dark' in text
+    assert '@media print' in text and 'width=device-width' in text
 
 def test_a_thousand_classes_and_big_images_stay_under_three_megabytes(tmp_path):
     f = write_report(a_run(tmp_path/'r', **fake(n=4200, c=1000, wrong=400, side=128)))
@@ -162,19 +170,23 @@ def test_a_run_without_pictures_history_or_mistakes(tmp_path):
     assert 'Pictures of them were not kept' in words and 'Training' not in words
     page = Page(write_report(a_run(tmp_path/'b', **fake(n=30, c=2, wrong=0))).read_text())
     words = page.words()
-    assert '100.00 %' in words and '0 wrong' in words and 'No two classes are confused' in words and 'There are none' in words and 'one in' not in words
-    words = Page(write_report(a_run(tmp_path/'c', **{k:v for k,v in fake(wrong=5).items() if k not in ('images','image_rows')})).read_text()).words()
+    assert '100.00 %' in words and '0 wrong' in words and 'No two classes are confused' in words
+    assert 'There are none' in words and 'one in' not in words
+    few = {k:v for k,v in fake(wrong=5).items() if k not in ('images','image_rows')}
+    words = Page(write_report(a_run(tmp_path/'c', **few)).read_text()).words()
     assert 'Pictures of them' in words
 
 def test_labels_that_look_wrong_are_told_by_their_line(run):
     a = fake(n=500, c=10, wrong=3, side=28, seed=4)
     bad = np.flatnonzero(a['valid_probs'].argmax(1)!=a['valid_labels'])
-    a['valid_probs'][bad[0]] = np.where(np.arange(10)==a['valid_labels'][bad[0]], 1e-5, (1-1e-5)/9)   # sure that it is not what the label says
+    # sure that it is not what the label says
+    a['valid_probs'][bad[0]] = np.where(np.arange(10)==a['valid_labels'][bad[0]], 1e-5, (1-1e-5)/9)
     np.savez_compressed(run/'predictions.npz', **a)
     words = Page(report(run).html).words()
     assert '50 times as likely as the label of 1 of 500 validation rows' in words
     assert f"{a['valid_rows'][bad[0]]+2:,} {a['valid_labels'][bad[0]]} < 0.01 %" in words
-    b = fake(n=900, c=10, wrong=0, seed=5)                                  # out-of-fold predictions, where a run has them, come first
+    # out-of-fold predictions, where a run has them, come first
+    b = fake(n=900, c=10, wrong=0, seed=5)
     np.savez_compressed(run/'oof.npz', **b)
     words = Page(report(run).html).words()
     assert 'of 900 training rows, each predicted by a net that was not trained on it' in words and 'None:' in words
@@ -201,7 +213,8 @@ def test_a_damaged_run_is_refused_and_its_old_report_kept(run):
 def test_in_a_notebook_it_is_a_frame_that_can_run_nothing(run):
     r = report(run)
     page = Page(r._repr_html_())
-    assert page.tags==['iframe'] and dict((k,v) for _,k,v in page.attrs)['srcdoc']==r.html and ('iframe','sandbox','') in page.attrs
+    assert page.tags==['iframe'] and dict((k,v) for _,k,v in page.attrs)['srcdoc']==r.html
+    assert ('iframe','sandbox','') in page.attrs
     assert len(repr(r))<100
 
 def test_plain_arguments_are_enough():
@@ -214,7 +227,8 @@ def test_a_real_run_and_a_learner(tiny_run, tmp_path):
     shutil.copytree(tiny_run[0], run)
     page = check_safe(write_report(run).read_text())
     m = json.loads((run/'metrics.json').read_text())
-    assert f"{100*m['accuracy']:.2f} %" in page.words() and f"of {m['n_valid']} held-out rows" in page.words() and page.tags.count('svg')==6
+    assert f"{100*m['accuracy']:.2f} %" in page.words() and f"of {m['n_valid']} held-out rows" in page.words()
+    assert page.tags.count('svg')==6
     from conftest import digits
     from digitfast.data import DigitDataLoaders
     from digitfast.learner import digit_learner

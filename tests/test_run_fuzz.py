@@ -1,15 +1,20 @@
-"""Whole run directories from a stranger: bytes flipped, fields and arrays replaced, members exchanged, files as other kinds. Whatever is in the folder, reading it
-ends in an answer or in one line that says what is damaged; nothing in it is run, nothing outside it is copied, and nothing hangs or eats the machine.
+"""Whole run directories from a stranger: bytes flipped, fields and arrays replaced, members exchanged, files as other
+kinds. Whatever is in the folder, reading it ends in an answer or in one line that says what is damaged; nothing in it
+is run, nothing outside it is copied, and nothing hangs or eats the machine.
 
-`python tests/test_run_fuzz.py FIRST N` tries N cases from FIRST on: one process that forks a case at a time, under limits of time, processor and memory."""
+`python tests/test_run_fuzz.py FIRST N` tries N cases from FIRST on: one process that forks a case at a time, under
+limits of time, processor and memory."""
 import io, json, os, pickle, random, resource, shutil, signal, socket, subprocess, sys, tempfile, traceback, zipfile
 from pathlib import Path
 import numpy as np, pytest
 
-OLD = Path(__file__).parent/'fixtures'/'run-0.1'
-FILES = ['metrics.json','predictions.npz','history.csv','lr_find.csv','oof.npz','model/model.json','model/model.safetensors',
+HERE = Path(__file__).parent.parent
+OLD = HERE/'tests'/'fixtures'/'run-0.1'
+FILES = ['metrics.json','predictions.npz','history.csv','lr_find.csv','oof.npz','model/model.json',
+         'model/model.safetensors',
          'members/0/metrics.json','members/0/predictions.npz','members/1/model/model.json','members/1/history.csv']
-NASTY = [None, True, False, -1, 0, 1, 3, 1.0, -0.5, 1e308, 2**31, 2**63, 2**64, '', 'x', 'x'*5000, '../../..', '/etc/passwd', 'a\0b', '<script>', '\x1b[31m', '\ud800', [], {},
+NASTY = [None, True, False, -1, 0, 1, 3, 1.0, -0.5, 1e308, 2**31, 2**63, 2**64, '', 'x', 'x'*5000, '../../..',
+         '/etc/passwd', 'a\0b', '<script>', '\x1b[31m', '\ud800', [], {},
          [0,0], [[]], {'a':{}}, 'stride2', 'small', 'resnet18', 'nan', '1e999', [1]*1000]
 NUMBERS = ['1e400', '1'+'0'*400, '-1'+'0'*5000, 'NaN', 'Infinity', '-0.0', '1E5', '0x10']
 DTYPES = '<f2 <f4 >f4 <f8 <g <i1 >i2 <i8 <u8 |b1 <U1 <U9 |S3 <M8[s] <m8[D] <c8 |V4'.split()
@@ -23,7 +28,8 @@ class Evil:
 def walk(o, at=()):
     "Paths to every value in the JSON `o`"
     yield at
-    for k,v in (o.items() if isinstance(o, dict) else enumerate(o) if isinstance(o, list) else ()): yield from walk(v, (*at,k))
+    for k,v in (o.items() if isinstance(o, dict) else enumerate(o) if isinstance(o, list) else ()): 
+        yield from walk(v, (*at,k))
 
 def put(o, at, v):
     if not at: return v
@@ -63,7 +69,8 @@ def some_array(rng, a):
     x = rng.choice(['dtype','shape','value','nothing','other'])
     try:
         if x=='dtype': return a.astype(rng.choice(DTYPES))
-        if x=='shape': return rng.choice([a[:0], a[1:], a[None], a.ravel(), a.reshape(-1)[:1].reshape(()), np.repeat(a, 2, 0), a.T])
+        if x=='shape': return rng.choice([a[:0], a[1:], a[None], a.ravel(), a.reshape(-1)[:1].reshape(()),
+                                          np.repeat(a, 2, 0), a.T])
         if x=='value':
             a = a.copy(); a.reshape(-1)[rng.randrange(a.size)] = rng.choice([-1, 0, 2, 1e30, np.nan, np.inf, 2**40])
             return a
@@ -72,20 +79,27 @@ def some_array(rng, a):
 
 def header(rng):
     "A header of .npy, and few bytes behind it"
-    h = rng.choice(["{'descr': '<f4', 'fortran_order': False, 'shape': (%d,)}", "{'descr': '|O', 'fortran_order': False, 'shape': (%d,)}", "{'descr': '<U%d', 'fortran_order': True, 'shape': (2,)}",
-                    "{'descr': [('a','<f4')], 'fortran_order': False, 'shape': (%d,)}", "{'descr': '<f4', 'fortran_order': False, 'shape': (-%d,)}", "{'descr': '<f4', 'shape': %d}", '('*5000+'%d',
-                    "{'descr': '<f4', 'fortran_order': 0, 'shape': (2L, %d)}", "\0'%d", "{'descr': '<f4', 'fortran_order': False, 'shape': (0,%d)}", "__import__('os').system('%d')"])
+    f4 = "{'descr': '<f4', 'fortran_order': %s, 'shape': %s}"
+    h = rng.choice([f4%('False', '(%d,)'), f4%('False', '(-%d,)'), f4%('0', '(2L, %d)'), f4%('False', '(0,%d)'),
+                    "{'descr': '|O', 'fortran_order': False, 'shape': (%d,)}", "{'descr': '<f4', 'shape': %d}",
+                    "{'descr': '<U%d', 'fortran_order': True, 'shape': (2,)}", '('*5000+'%d', "\0'%d",
+                    "{'descr': [('a','<f4')], 'fortran_order': False, 'shape': (%d,)}",
+                    "__import__('os').system('%d')"])
     h = (h%rng.choice([0, 1, 3, 10**5, 10**13, 2**62, 10**30])).encode()+b'\n'
-    return b'\x93NUMPY'+bytes(rng.choice([(1,0),(1,0),(2,0),(3,0),(9,9)]))+len(h).to_bytes(2, 'little')+h+bytes(rng.randrange(60))
+    return b'\x93NUMPY'+bytes(rng.choice([(1,0),(1,0),(2,0),(3,0),(9,9)]))+(
+        len(h).to_bytes(2, 'little')+h+bytes(rng.randrange(60)))
 
 def some_npz(rng, b, mark):
     a = dict(np.load(io.BytesIO(b)))
-    k,what,f = rng.choice(list(a)),rng.choice(['array','array','array','gone','header','object','packing','flag','size','twice','many','npy','pickle']),io.BytesIO()
+    k,what,f = rng.choice(list(a)),rng.choice(['array','array','array','gone','header','object','packing','flag',
+                                               'size','twice','many','npy','pickle']),io.BytesIO()
     if what=='npy': return header(rng)
     if what=='pickle': return pickle.dumps(Evil(mark))
     if what=='gone': a.pop(k)
     if what=='array': a[k] = some_array(rng, a[k])
-    with zipfile.ZipFile(f, 'w', rng.choice([zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2]) if what=='packing' else zipfile.ZIP_DEFLATED) as z:
+    with zipfile.ZipFile(f, 'w',
+                         rng.choice([zipfile.ZIP_LZMA,
+                                     zipfile.ZIP_BZIP2]) if what=='packing' else zipfile.ZIP_DEFLATED) as z:
         for n,v in a.items():
             if what=='object' and n==k: v = np.array([Evil(mark)], object)
             o = io.BytesIO(); np.save(o, v)
@@ -99,7 +113,9 @@ def some_npz(rng, b, mark):
 def some_csv(rng, b):
     rows = [l.split(',') for l in b.decode().splitlines()]
     for _ in range(rng.choice([1,2,9])):
-        r = rng.choice(rows); r[rng.randrange(len(r))] = rng.choice(['', 'nan', 'inf', '-1', '1e308', '1'+'0'*400, 'x', '"', 'a,b', '\0', '=1+1', '\udcff', '2020-01-01', 'epoch', '-0', '1e-320'])
+        r = rng.choice(rows); r[rng.randrange(len(r))] = rng.choice(['', 'nan', 'inf', '-1', '1e308', '1'+'0'*400, 'x',
+                                                                     '"',
+            'a,b', '\0', '=1+1', '\udcff', '2020-01-01', 'epoch', '-0', '1e-320'])
     return '\n'.join(map(','.join, rows)).encode('utf-8', 'surrogateescape')
 
 def as_other_kind(rng, f, outside):
@@ -107,7 +123,8 @@ def as_other_kind(rng, f, outside):
     shutil.rmtree(f) if f.is_dir() and not f.is_symlink() else f.unlink()
     what = rng.choice(['fifo','zero','secret','folder','loop','gone','socket','big','tty'])
     if what=='fifo': os.mkfifo(f)
-    elif what in ('zero','secret','loop','tty'): f.symlink_to(dict(zero='/dev/zero', secret=outside/'secret', loop=f, tty='/dev/tty')[what])
+    elif what in ('zero','secret','loop',
+                  'tty'): f.symlink_to(dict(zero='/dev/zero', secret=outside/'secret', loop=f, tty='/dev/tty')[what])
     elif what=='folder': f.mkdir()
     elif what=='socket':
         with socket.socket(socket.AF_UNIX) as s: os.chdir(f.parent); s.bind(f.name); os.chdir('/')
@@ -143,17 +160,20 @@ def one_change(rng, what, f, run, outside):
     elif what=='folder': folder(rng, run, outside)
     elif what=='content':
         def arrays(rng, b): return some_npz(rng, b, outside/'executed')
-        f.write_bytes(dict(json=some_json, npz=arrays, csv=some_csv, safetensors=some_bytes)[f.suffix[1:]](rng, f.read_bytes()))
+        content = dict(json=some_json, npz=arrays, csv=some_csv, safetensors=some_bytes)[f.suffix[1:]]
+        f.write_bytes(content(rng, f.read_bytes()))
 
 def change(rng, runs, outside):
     "One to three changes to one of `runs`; that run, and what was done"
     run,done = runs/rng.choice(['one','both']),[]
     for _ in range(rng.choice([1,1,1,2,3])):
-        f,what = run/rng.choice([o for o in FILES if (run/o).is_file()] or ['metrics.json']),rng.choice(['bytes','content','content','content','kind','exchange','folder'])
+        f = run/rng.choice([o for o in FILES if (run/o).is_file()] or ['metrics.json'])
+        what = rng.choice(['bytes','content','content','content','kind','exchange','folder'])
         if not f.is_file() and what in ('bytes','content'): continue
         done.append(f'{what} {f.relative_to(runs)}')
         try: one_change(rng, what, f, run, outside)
-        except (OSError, ValueError, KeyError, EOFError, IndexError, NotImplementedError, zipfile.BadZipFile): pass   # it was damaged already
+        # it was damaged already
+        except (OSError, ValueError, KeyError, EOFError, IndexError, NotImplementedError, zipfile.BadZipFile): pass
     return run,done
 
 # ---- what is done with it
@@ -164,9 +184,12 @@ def use(run, out, page):
     from digitfast.report import report
     from digitfast.rundir import Run
     r = Run(run)
-    yield from dict(metrics=lambda: r.metrics, predictions=r.predictions, oof=r.oof, history=r.history, lr_curve=r.lr_curve, members=r.members, learner=lambda: r.learner('cpu'),
-                    repr=lambda: repr(r), html=r._repr_html_, copy=lambda: r.copy_to(out/'copy'), model=lambda: r.copy_model(out/'model'), versus=lambda: versus(r, OLD/'both'),
-                    runs=lambda: list_runs(run.parent), labels=lambda: doubtful_labels(r), need=lambda: r.need('data.path','settings.tta','seconds'), gone=r.data).items()
+    yield from dict(metrics=lambda: r.metrics, predictions=r.predictions, oof=r.oof, history=r.history,
+                    lr_curve=r.lr_curve, members=r.members, learner=lambda: r.learner('cpu'),
+                    repr=lambda: repr(r), html=r._repr_html_, copy=lambda: r.copy_to(out/'copy'),
+                    model=lambda: r.copy_model(out/'model'), versus=lambda: versus(r, OLD/'both'),
+                    runs=lambda: list_runs(run.parent), labels=lambda: doubtful_labels(r),
+                    need=lambda: r.need('data.path','settings.tta','seconds'), gone=r.data).items()
     if page: yield from dict(report=lambda: report(r), data=lambda: r.data(OLD/'digits.zip')).items()
 
 def case(seed):
@@ -184,7 +207,8 @@ def case(seed):
             except BaseException: return f'{done}: {name} ends in\n{traceback.format_exc(limit=-6)}'
         if (outside/'executed').exists(): return f'{done}: code of the run was executed'
         for o in out.rglob('*'):
-            if o.is_symlink() or o.is_file() and b'SECRET' in o.read_bytes(): return f'{done}: {o.name} was copied from outside'
+            if o.is_symlink() or o.is_file() and b'SECRET' in o.read_bytes():
+                return f'{done}: {o.name} was copied from outside'
     finally: shutil.rmtree(tmp, ignore_errors=True)
 
 def limited(seed):
@@ -193,7 +217,8 @@ def limited(seed):
     pid = os.fork()
     if not pid:
         try:
-            now = int(Path('/proc/self/statm').read_text().split()[0])*resource.getpagesize() if Path('/proc/self/statm').exists() else 0
+            statm = Path('/proc/self/statm')
+            now = int(statm.read_text().split()[0])*resource.getpagesize() if statm.exists() else 0
             for k,v in ((resource.RLIMIT_AS, now+2**32), (resource.RLIMIT_CPU, 30)):
                 if now or k!=resource.RLIMIT_AS: resource.setrlimit(k, (v,v))
             signal.alarm(240)
@@ -216,7 +241,7 @@ def main(first, n):
 
 def run_cases(first, n, timeout):
     p = subprocess.run([sys.executable, __file__, str(first), str(n)], capture_output=True, text=True, timeout=timeout,
-                       env={**os.environ, 'PYTHONPATH':f'{Path(__file__).parent.parent}:{os.environ.get("PYTHONPATH", "")}'})
+                       env={**os.environ, 'PYTHONPATH':f'{HERE}:{os.environ.get("PYTHONPATH", "")}'})
     assert p.stdout==f'{n} cases\n', (p.stdout+p.stderr)[-6000:]
 
 def test_300_damaged_runs(): run_cases(0, 300, 1200)

@@ -1,5 +1,5 @@
 "A run's directory as an object: what it reads, that one answer is given everywhere, and what it refuses"
-import io, json, os, shutil, zipfile
+import io, json, os, shutil, socket
 from pathlib import Path
 import numpy as np, pandas as pd, pytest
 
@@ -34,7 +34,8 @@ def test_a_run_of_version_0_1(name, n, n_oof, members):
     run = Run(OLD/name)
     p,oof = run.predictions(),run.oof()
     assert run.metrics['format']==1 and len(p)==n and len(p.test_probs)==10 and p.classes==[0,1,7]
-    assert p.hits.mean()==pytest.approx(run.metrics['accuracy']) and (oof and len(oof))==n_oof and len(run.members())==members
+    assert p.hits.mean()==pytest.approx(run.metrics['accuracy']) and (oof and len(oof))==n_oof
+    assert len(run.members())==members
     assert len(run.history())==8 and (run.lr_curve() is not None)==(name=='one')
     d = run.data(OLD/'digits.zip')
     learn = run.learner('cpu')
@@ -54,9 +55,11 @@ def test_the_predictions_of_a_run_of_version_0_1_are_those_of_its_net(old):
 
 def test_a_run_is_as_good_as_a_path(tmp_path):
     run = Run(a_run(tmp_path/'r', **fake()))
-    assert os.fspath(run)==str(run)==f'{run}'==str(tmp_path/'r') and Path(run)==tmp_path/'r' and run==tmp_path/'r' and run==Run(run)
+    assert os.fspath(run)==str(run)==f'{run}'==str(tmp_path/'r') and Path(run)==tmp_path/'r' and run==tmp_path/'r'
+    assert run==Run(run)
     assert (run/'metrics.json').is_file() and run.exists() and run.is_dir() and run.name=='r' and run.parent==tmp_path
-    assert open(os.path.join(run, 'metrics.json')).read(1)=='{' and sorted(o.name for o in run.iterdir())==['metrics.json','predictions.npz']
+    assert open(os.path.join(run, 'metrics.json')).read(1)=='{'
+    assert sorted(o.name for o in run.iterdir())==['metrics.json','predictions.npz']
     assert len({run, Run(str(run))})==1 and shutil.copytree(run, tmp_path/'c').name=='c'
 
 def test_what_it_looks_like(tmp_path):
@@ -65,7 +68,8 @@ def test_what_it_looks_like(tmp_path):
     assert 'no such directory' in repr(Run(tmp_path/'no')) and 'no such directory' in Run(tmp_path/'no')._repr_html_()
     evil = Run(a_run(tmp_path/'<b>', **fake()))
     edit(evil/'metrics.json', recipe='<script>x\\n\x1b[31m')
-    assert '<script' not in evil._repr_html_() and '<b></b>' not in evil._repr_html_() and '\x1b' not in repr(evil)+evil._repr_html_() and '\n' not in repr(evil)
+    assert '<script' not in evil._repr_html_() and '<b></b>' not in evil._repr_html_()
+    assert '\x1b' not in repr(evil)+evil._repr_html_() and '\n' not in repr(evil)
 
 # ---- damaged arrays: one answer everywhere
 
@@ -92,7 +96,8 @@ BAD = dict(
     no_size=lambda a: same(a, 'images', np.zeros((20,0,0), np.uint8)),
     not_square=lambda a: same(a, 'images', np.zeros((20,5,6), np.uint8)),
     foreign_pictures=lambda a: same(a, 'image_rows', a['image_rows']+10_000),
-    no_text=lambda a: same(same(a, 'classes', np.frombuffer(b'\xff\xff\xff\x7f'*3, '<U1')), 'valid_labels', np.frombuffer(b'\xff\xff\xff\x7f'*200, '<U1')),
+    no_text=lambda a: same(same(a, 'classes', np.frombuffer(b'\xff\xff\xff\x7f'*3, '<U1')), 'valid_labels',
+                           np.frombuffer(b'\xff\xff\xff\x7f'*200, '<U1')),
     test_of_other_classes=lambda a: same(a, 'test_probs', np.full((5,4), .25, np.float32)),
     no_test_rows=lambda a: same(a, 'test_probs', np.zeros((0,3), np.float32)),
     dates=lambda a: same(a, 'valid_rows', a['valid_rows'].astype('datetime64[s]')),
@@ -108,17 +113,21 @@ def test_what_is_damaged_is_damaged_for_everyone(what, tmp_path):
     (run/'predictions.npz').write_bytes(npz(**BAD[what](fake())))
     says = set()
     for name,f in readers().items():
-        with pytest.raises(RunError, match='predictions.npz.*Take a whole copy|predictions.npz.*take a whole copy') as e: f(run)
+        with pytest.raises(RunError,
+                           match='predictions.npz.*Take a whole copy|predictions.npz.*take a whole copy') as e: f(run)
         says.add(str(e.value))
     assert len(says)==1 and len(says.pop())<400
 
 @pytest.mark.parametrize('kind', ['<i2','>i4','<u8','>u2'])
 def test_other_widths_of_integers_are_the_same_run(kind, tmp_path):
     a = fake()
-    b = {**a, **{k:a[k].astype(kind) for k in ('valid_rows','valid_labels','classes','image_rows')}, 'valid_probs':a['valid_probs'].astype('>f4')}
+    b = {**a, **{k:a[k].astype(kind) for k in ('valid_rows','valid_labels','classes','image_rows')},
+         'valid_probs':a['valid_probs'].astype('>f4')}
     want,got = (Run(a_run(tmp_path/k, **o)).predictions() for k,o in (('a',a),('b',b)))
-    assert (want.rows==got.rows).all() and (want.targs==got.targs).all() and got.rows.dtype==np.int64 and got.images.keys()==want.images.keys()
-    assert versus(tmp_path/'a', tmp_path/'b').a_only==0 and report(tmp_path/'a').html==report(tmp_path/'b').html.replace('>b<', '>a<').replace('<title>b:', '<title>a:')
+    assert (want.rows==got.rows).all() and (want.targs==got.targs).all() and got.rows.dtype==np.int64
+    assert got.images.keys()==want.images.keys()
+    assert versus(tmp_path/'a', tmp_path/'b').a_only==0
+    assert report(tmp_path/'a').html==report(tmp_path/'b').html.replace('>b<', '>a<').replace('<title>b:', '<title>a:')
 
 def test_predictions_that_are_another_runs(tmp_path):
     run = a_run(tmp_path/'r', **fake())
@@ -129,9 +138,15 @@ def test_predictions_that_are_another_runs(tmp_path):
 
 # ---- damaged metrics
 
-@pytest.mark.parametrize('change', [dict(accuracy=1.5), dict(accuracy='x'), dict(accuracy=True), dict(n_valid=-1), dict(n_valid=1.0), dict(seed=2**70), dict(lr='fast'), dict(data=[]), dict(data=...),
-                                    dict(data=dict(path='x'*5000)), dict(data=dict(path='a\0b')), dict(settings=dict(tta=1.0)), dict(settings=dict(tta=9)), dict(settings=3), dict(recipe=...),
-                                    dict(recipe=3), dict(seconds=dict(train='x')), dict(versions=[1]), dict(members_accuracy=[2]), dict(format=True), dict(format=0), dict(format=1.0)], ids=str)
+@pytest.mark.parametrize('change',
+                         [dict(accuracy=1.5), dict(accuracy='x'), dict(accuracy=True), dict(n_valid=-1),
+                          dict(n_valid=1.0), dict(seed=2**70), dict(lr='fast'), dict(data=[]), dict(data=...),
+                                    dict(data=dict(path='x'*5000)),
+    dict(data=dict(path='a\0b')), dict(settings=dict(tta=1.0)),
+    dict(settings=dict(tta=9)), dict(settings=3), dict(recipe=...),
+                                    dict(recipe=3), dict(seconds=dict(train='x')),
+    dict(versions=[1]), dict(members_accuracy=[2]),
+    dict(format=True), dict(format=0), dict(format=1.0)], ids=str)
 def test_fields_that_are_not_of_their_kind(change, tmp_path):
     run = a_run(tmp_path/'r', **fake())
     edit(run/'metrics.json', **change)
@@ -139,7 +154,9 @@ def test_fields_that_are_not_of_their_kind(change, tmp_path):
         with pytest.raises(RunError, match='metrics.json') as e: f(run)
         assert len(str(e.value))<400
 
-@pytest.mark.parametrize('text', ['{"format": 1, "lr": 1'+'0'*400+'}', '{"format": 1, "lr": 1e400}', '{"format": 1, "lr": NaN}', r'{"format": 1, "arch": "\ud800"}', '\xff'])
+@pytest.mark.parametrize('text',
+                         ['{"format": 1, "lr": 1'+'0'*400+'}', '{"format": 1, "lr": 1e400}',
+                          '{"format": 1, "lr": NaN}', r'{"format": 1, "arch": "\ud800"}', '\xff'])
 def test_numbers_and_texts_that_no_page_can_hold(text, tmp_path):
     run = a_run(tmp_path/'r', **fake())
     (run/'metrics.json').write_bytes(text.encode('latin-1'))
@@ -147,16 +164,20 @@ def test_numbers_and_texts_that_no_page_can_hold(text, tmp_path):
 
 # ---- files that are none
 
-KINDS = dict(pipe=lambda f: os.mkfifo(f), device=lambda f: f.symlink_to('/dev/zero'), link=lambda f: f.symlink_to('/etc/passwd'), folder=lambda f: f.mkdir(),
-             loop=lambda f: f.symlink_to(f), socket=lambda f: __import__('socket').socket(__import__('socket').AF_UNIX).bind(os.path.relpath(f)))
+KINDS = dict(pipe=lambda f: os.mkfifo(f), device=lambda f: f.symlink_to('/dev/zero'),
+             link=lambda f: f.symlink_to('/etc/passwd'), folder=lambda f: f.mkdir(),
+             loop=lambda f: f.symlink_to(f), socket=lambda f: socket.socket(socket.AF_UNIX).bind(os.path.relpath(f)))
 @pytest.mark.parametrize('kind', KINDS)
-@pytest.mark.parametrize('name', ['metrics.json','predictions.npz','history.csv','lr_find.csv','oof.npz','model/model.json','model/model.safetensors','members/0/predictions.npz'])
+@pytest.mark.parametrize('name',
+                         ['metrics.json','predictions.npz','history.csv','lr_find.csv','oof.npz','model/model.json',
+                          'model/model.safetensors','members/0/predictions.npz'])
 def test_only_plain_files_are_read(kind, name, old, monkeypatch):
     monkeypatch.chdir(old)
     run = old/('both' if 'oof' in name or 'members' in name else 'one')
     (run/name).unlink()
     KINDS[kind](run/name)
-    def all_of(r): return [r.metrics, r.predictions(), r.history(), r.lr_curve(), r.oof(), *map(all_of, r.members()), r.learner('cpu')]
+    def all_of(r): return [r.metrics, r.predictions(), r.history(), r.lr_curve(), r.oof(), *map(all_of, r.members()),
+                           r.learner('cpu')]
     with pytest.raises(RunError, match=Path(name).name) as e: all_of(Run(run))
     assert str(e.value).isprintable()
     with pytest.raises(RunError, match=Path(name).name): Run(run).copy_to(old/'copy')
@@ -169,8 +190,11 @@ def test_folders_that_are_links(name, old):
     for f in (lambda r: r.learner('cpu')), (lambda r: r.copy_to(old/'copy')), (lambda r: r.copy_model(old/'copy')):
         with pytest.raises(RunError, match=name.split('/')[-1]): f(Run(run))
 
-@pytest.mark.parametrize('break_', [lambda p: (p/'1').rename(p/'2'), lambda p: shutil.rmtree(p/'1'), lambda p: shutil.copytree(p/'1', p/'2'), lambda p: (p/'1').rename(p/'one'),
-                                    lambda p: (p/'x').write_text(''), lambda p: shutil.rmtree(p)], ids='gap less more name file gone'.split())
+@pytest.mark.parametrize('break_',
+                         [lambda p: (p/'1').rename(p/'2'), lambda p: shutil.rmtree(p/'1'),
+                          lambda p: shutil.copytree(p/'1', p/'2'), lambda p: (p/'1').rename(p/'one'),
+                                    lambda p: (p/'x').write_text(''), lambda p: shutil.rmtree(p)],
+                         ids='gap less more name file gone'.split())
 def test_members_that_are_not_all_there(break_, old):
     break_(old/'both'/'members')
     with pytest.raises(RunError, match='members|no model'): Run(old/'both').learner('cpu')
@@ -179,7 +203,8 @@ def test_members_that_are_not_all_there(break_, old):
 
 def test_a_copy_takes_known_files_only(old, tmp_path):
     run = old/'both'
-    for f in ('notes.txt','members/0/x.pkl','model.json','members/0/model/model.pkl','report.html'): (run/f).write_text('secret')
+    for f in ('notes.txt','members/0/x.pkl','model.json','members/0/model/model.pkl',
+              'report.html'): (run/f).write_text('secret')
     c = Run(run).copy_to(tmp_path/'c')
     assert sorted(str(o.relative_to(c)) for o in c.rglob('*') if o.is_file())==sorted(
         str(o.relative_to(OLD/'both')) for o in (OLD/'both').rglob('*') if o.is_file() and o.name!='submission.csv')
@@ -193,14 +218,20 @@ def test_what_is_written_can_be_read(tmp_path):
     run.save_history(Run(OLD/'both').history()); run.save_lr_curve([1e-3,1e-2], [2.,1.])
     run.save_metrics(dict(Run(OLD/'both').metrics, n_test=np.int64(10)))
     q = run.predictions(same=True)
-    for k in ('targs','probs','rows','same','test_probs'): assert (getattr(p, k)==getattr(q, k)).all() and getattr(p, k).dtype==getattr(q, k).dtype, k
-    assert all((a==b).all() for a,b in zip(p.looks, q.looks)) and len(run.oof())==44 and run.history().equals(Run(OLD/'both').history()) and run.metrics['n_test']==10
+    for k in ('targs','probs','rows','same','test_probs'): 
+        a,b = getattr(p, k),getattr(q, k)
+        assert (a==b).all() and a.dtype==b.dtype, k
+    assert all((a==b).all() for a,b in zip(p.looks, q.looks)) and len(run.oof())==44
+    assert run.history().equals(Run(OLD/'both').history()) and run.metrics['n_test']==10
     with np.load(run/'predictions.npz') as a, np.load(OLD/'both'/'predictions.npz') as b:
         assert list(a)==list(b) and all(a[k].dtype==b[k].dtype and (a[k]==b[k]).all() for k in a)
 
-@pytest.mark.parametrize('change', [dict(accuracy=float('nan')), dict(lr=float('inf')), dict(recipe=None), dict(n_valid=-1), dict(x=object())], ids=str)
+@pytest.mark.parametrize('change',
+                         [dict(accuracy=float('nan')), dict(lr=float('inf')), dict(recipe=None), dict(n_valid=-1),
+                          dict(x=object())], ids=str)
 def test_what_could_not_be_read_is_not_written(change, tmp_path):
-    with pytest.raises(RunError, match='metrics.json'): Run(tmp_path/'r').save_metrics({**Run(OLD/'one').metrics, **change})
+    with pytest.raises(RunError,
+                       match='metrics.json'): Run(tmp_path/'r').save_metrics({**Run(OLD/'one').metrics, **change})
     assert not (tmp_path/'r').exists()
 
 # ---- runs that are joined and given away
@@ -213,14 +244,17 @@ def worse(run, change):
     f.write_bytes(npz(**a))
 
 @pytest.mark.parametrize('change', [lambda a: a['test_probs'].fill(np.nan), lambda a: a['valid_labels'].__iadd__(3),
-                                    lambda a: a['valid_same'].fill(True), lambda a: a['valid_rows'].fill(0), lambda a: a.pop('classes')],
+                                    lambda a: a['valid_same'].fill(True), lambda a: a['valid_rows'].fill(0),
+                                    lambda a: a.pop('classes')],
                          ids='nan labels same rows classes'.split())
 def test_a_damaged_member_is_not_joined(change, old, tmp_path):
     from digitfast.train import ensemble
-    for k in '01': edit(old/'both'/'members'/k/'metrics.json', data={**Run(old/'one').metrics['data'], 'path':str(old/'digits.zip')})
+    for k in '01': edit(old/'both'/'members'/k/'metrics.json',
+                        data={**Run(old/'one').metrics['data'], 'path':str(old/'digits.zip')})
     runs = [old/'both'/'members'/k for k in '01']
     worse(runs[1], change)
-    with pytest.raises(RunError, match='members/1/predictions.npz'): ensemble(runs, tmp_path/'joined', say=lambda o: None)
+    with pytest.raises(RunError, match='members/1/predictions.npz'):
+        ensemble(runs, tmp_path/'joined', say=lambda o: None)
     assert not (tmp_path/'joined'/'metrics.json').exists() and not (tmp_path/'joined'/'submission.csv').exists()
 
 def test_a_space_takes_no_links(old, tmp_path):
@@ -267,8 +301,10 @@ def test_runs_on_the_command_line(say, old):
 def test_labels_on_the_command_line(say, tmp_path):
     code,out,_ = say('labels', OLD/'both', '--times', 3, '--out', tmp_path/'l.csv', '--png', tmp_path/'l.png')
     df = pd.read_csv(tmp_path/'l.csv')
-    assert code==0 and 'of 44 rows' in out and list(df.columns)[:4]==['row','line','label','predicted'] and len(df) and (df.line==df.row+2).all()
-    assert (tmp_path/'l.png').read_bytes()[:4]==b'\x89PNG' and len(json.loads(say('labels', OLD/'both', '--times', 3, '--json')[1]))==len(df)
+    assert code==0 and 'of 44 rows' in out and list(df.columns)[:4]==['row','line','label','predicted'] and len(df)
+    assert (df.line==df.row+2).all()
+    assert (tmp_path/'l.png').read_bytes()[:4]==b'\x89PNG'
+    assert len(json.loads(say('labels', OLD/'both', '--times', 3, '--json')[1]))==len(df)
     d = Run(OLD/'both').data(OLD/'digits.zip')
     assert d.train.label.iloc[df.row].tolist()==df.label.tolist()
     assert 'none of 44 rows' in say('labels', OLD/'both', '--times', 1e9)[1] and say('labels', tmp_path/'no')[0]==1

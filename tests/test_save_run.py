@@ -4,8 +4,10 @@ from dataclasses import replace
 from pathlib import Path
 import numpy as np, pandas as pd, pytest, torch
 from torch import nn
-from fastai.vision.all import (Adam, Callback, CategoryBlock, ColReader, CrossEntropyLossFlat, CSVLogger, DataBlock, DataLoaders,
-    EarlyStoppingCallback, FocalLossFlat, Learner, MixUp, RandomSplitter, SaveModelCallback, TensorImage, Transform, accuracy, error_rate, F)
+from fastai.vision.all import (Adam, Callback, CategoryBlock, ColReader, CrossEntropyLossFlat, CSVLogger, DataBlock,
+                               DataLoaders,
+    EarlyStoppingCallback, FocalLossFlat, Learner, MixUp, RandomSplitter, SaveModelCallback, TensorImage, Transform,
+    accuracy, error_rate, F)
 from digitfast import cli, job
 from digitfast.core import DataError, DigitError, RunError
 from digitfast.data import DigitBlock, DigitDataLoaders
@@ -31,13 +33,16 @@ def refused(f, *says, left=None):
     for o in says: assert str(o) in msg, (o, msg)
     if left is not None: assert not left.exists()
 
-def net(n_out, side): return nn.Sequential(nn.Conv2d(1, 8, 3, 2), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(32, n_out))
+def net(n_out, side): return nn.Sequential(nn.Conv2d(1, 8, 3, 2), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten(),
+                                           nn.Linear(32, n_out))
 def fitted(dls, n=2, **kw):
     torch.manual_seed(0)
-    learn = Learner(dls, kw.pop('model', None) or net(3, 8), **{'loss_func':CrossEntropyLossFlat(), 'metrics':accuracy, **kw})
+    learn = Learner(dls, kw.pop('model', None) or net(3, 8),
+                    **{'loss_func':CrossEntropyLossFlat(), 'metrics':accuracy, **kw})
     with learn.no_bar(), learn.no_logging(): learn.fit_one_cycle(n, .02)
     return learn
-def loaders(df=None, **kw): return DigitDataLoaders.from_df(digits() if df is None else df, **{'bs':16, 'device':'cpu', **kw})
+def loaders(df=None, **kw): return DigitDataLoaders.from_df(digits() if df is None else df,
+                                                            **{'bs':16, 'device':'cpu', **kw})
 
 @pytest.fixture(scope='module')
 def frames(): return digits(),digits(20, seed=1).drop(columns='label')
@@ -54,7 +59,9 @@ def test_a_learner_becomes_a_run(mine, frames):
     r,learn = mine
     p,m = r.predictions(),r.metrics
     assert set(p.rows.tolist())==set(learn.dls.valid_ds.items.index) and (p.labels==frames[0].label[p.rows]).all()
-    with learn.removed_cbs(learn.recorder): assert np.allclose(p.probs, predict_rows(learn), atol=1e-6) and np.allclose(p.test_probs, predict_rows(learn, frames[1]), atol=1e-4)
+    with learn.removed_cbs(learn.recorder): assert np.allclose(p.probs, predict_rows(learn),
+                                                               atol=1e-6) and np.allclose(p.test_probs,
+                                                                       predict_rows(learn, frames[1]), atol=1e-4)
     assert m['accuracy']==p.hits.mean() and m['canary_rows']==12 and m['n_train']==48 and m['epochs']==2
     assert (pd.read_csv(r/'submission.csv').Label==p.test_probs.argmax(1)).all() and check_submission(r/'submission.csv')['rows']==20
     h = r.history()
@@ -97,7 +104,8 @@ def test_a_net_that_is_not_what_its_name_says_is_not_loaded(change, frames, tmp_
 def test_a_run_without_a_loadable_model_refuses_by_name(mine, tmp_path):
     r,_ = mine
     assert 'Sequential' in r.metrics['no_model']
-    for f in r.learner,(lambda: load_net(r)),(lambda: predict_csv(r, out=tmp_path/'s.csv', data='sample', say=quiet)): refused(f, 'Sequential')
+    for f in r.learner,(lambda: load_net(r)),(lambda: predict_csv(r, out=tmp_path/'s.csv', data='sample',
+                                                                  say=quiet)): refused(f, 'Sequential')
     assert not (tmp_path/'s.csv').exists()
 
 def swapped(dls, other): learn = fitted(dls); learn.dls = other; return learn
@@ -106,11 +114,17 @@ def half(learn):
     with learn.no_bar(), learn.no_logging(): learn.fit_one_cycle(2, .02)
     return learn
 NOT = dict(untrained=(lambda: Learner(loaders(), net(3, 8), loss_func=CrossEntropyLossFlat()), 'not trained'),
-    swapped=(lambda: swapped(loaders(), loaders(seed=1)), 'dls changed'), shown=(lambda: (lambda l: (l.dls.one_batch(), l)[1])(swapped(loaders(), loaders(seed=1))), 'dls changed'),
-    shorter=(lambda: swapped(loaders(), fitted(loaders(seed=1), 1).dls), 'dls changed'), further=(lambda: half(fitted(loaders(), 4)), 'dls changed'),
-    no_block=(lambda: fitted(DataLoaders.from_dsets([(torch.randn(1,8,8), i%3) for i in range(32)], [(torch.randn(1,8,8), i%3) for i in range(32)], bs=8, device='cpu')), 'DigitBlock'),
-    other_rows=(lambda: fitted(loaders(digits(seed=9))), 'none of data'), other_side=(lambda: fitted(loaders(digits(side=9))), '81 pixels'),
-    no_probs=(lambda: fitted(loaders(), loss_func=F.cross_entropy), 'CrossEntropyLossFlat'), classes=(lambda: fitted(loaders(digits(classes=['a','b','c']))), 'classes are'),
+    swapped=(lambda: swapped(loaders(), loaders(seed=1)), 'dls changed'),
+    shown=(lambda: (lambda l: (l.dls.one_batch(), l)[1])(swapped(loaders(), loaders(seed=1))), 'dls changed'),
+    shorter=(lambda: swapped(loaders(), fitted(loaders(seed=1), 1).dls), 'dls changed'),
+    further=(lambda: half(fitted(loaders(), 4)), 'dls changed'),
+    no_block=(lambda: fitted(DataLoaders.from_dsets([(torch.randn(1,8,8), i%3) for i in range(32)],
+                                                    [(torch.randn(1,8,8), i%3) for i in range(32)], bs=8,
+                                                    device='cpu')), 'DigitBlock'),
+    other_rows=(lambda: fitted(loaders(digits(seed=9))), 'none of data'),
+    other_side=(lambda: fitted(loaders(digits(side=9))), '81 pixels'),
+    no_probs=(lambda: fitted(loaders(), loss_func=F.cross_entropy), 'CrossEntropyLossFlat'),
+    classes=(lambda: fitted(loaders(digits(classes=['a','b','c']))), 'classes are'),
     no_valid=(lambda: fitted(loaders(valid=[])), 'no validation'))
 @pytest.mark.parametrize('name', NOT)
 def test_what_cannot_be_a_run_is_refused_and_leaves_nothing(name, frames, tmp_path):
@@ -127,7 +141,8 @@ def test_rows_on_both_sides_are_refused(frames, tmp_path):
 def test_a_dead_canary_leaves_nothing(frames, tmp_path, monkeypatch):
     learn = fitted(loaders())
     old = DigitDataLoaders.test_dl
-    monkeypatch.setattr(DigitDataLoaders, 'test_dl', lambda self, df, **k: old(self, df[df.columns[::-1]].set_axis(df.columns, axis=1), **k))
+    monkeypatch.setattr(DigitDataLoaders, 'test_dl', lambda self, df,
+                        **k: old(self, df[df.columns[::-1]].set_axis(df.columns, axis=1), **k))
     refused(lambda: save_run(learn, frames, tmp_path/'r', say=quiet), 'canary', left=tmp_path/'r')
 
 # ---- what a Kaggler would write
@@ -155,7 +170,8 @@ def test_a_notebook_of_thirty_lines(frames, tmp_path):
 # ---- train(data, …)
 
 def test_train_takes_frames_paths_and_digitdata_alike(frames, tiny, tmp_path):
-    runs = [train(o, out=tmp_path/str(i), say=quiet, **TINY) for i,o in enumerate((tiny, read_csvs(tiny), (read_csvs(tiny).train, read_csvs(tiny).test)))]
+    runs = [train(o, out=tmp_path/str(i), say=quiet, **TINY) for i,
+            o in enumerate((tiny, read_csvs(tiny), (read_csvs(tiny).train, read_csvs(tiny).test)))]
     a,*rest = [r.predictions() for r in runs]
     for b in rest: assert np.array_equal(a.probs, b.probs) and np.array_equal(a.test_probs, b.test_probs)
     assert isinstance(runs[0], Run) and os.path.isdir(runs[0]) and (runs[0]/'metrics.json').exists()
@@ -166,12 +182,16 @@ def test_what_goes_to_fastai_goes_there(tiny, tmp_path):
     class See(Callback):
         def before_batch(self): seen.append((type(self.opt).__name__, self.xb[0].shape, type(self.loss_func).__name__))
     def opt(params, lr, **kw): return Adam(params, lr, **kw)
-    r = train(tiny, arch=net, cbs=[See(), MixUp], batch_tfms=[RandAffine(shift=1)], loss_func=FocalLossFlat(), opt_func=opt, metrics=[error_rate, accuracy],
+    r = train(tiny, arch=net, cbs=[See(), MixUp], batch_tfms=[RandAffine(shift=1)], loss_func=FocalLossFlat(),
+              opt_func=opt, metrics=[error_rate, accuracy],
               out=tmp_path/'r', say=quiet, **{k:v for k,v in TINY.items() if k!='arch'})
     assert seen and seen[0][0]=='Optimizer' and {o[2] for o in seen}>={'FocalLossFlat'}
     h,m = r.history(),r.metrics
-    assert list(h.columns)==['epoch','train_loss','valid_loss','accuracy','lr','seconds','error_rate'] and np.allclose(h.accuracy+h.error_rate, 1)
-    assert m['arch']=='net' and m['given']==dict(cbs=['See','MixUp'], batch_tfms=['RandAffine'], loss_func=['FocalLossFlat'], opt_func=['opt'], metrics=['error_rate','accuracy'])
+    assert list(h.columns)==['epoch','train_loss','valid_loss','accuracy','lr','seconds',
+                             'error_rate'] and np.allclose(h.accuracy+h.error_rate, 1)
+    assert m['arch']=='net' and m['given']==dict(cbs=['See','MixUp'], batch_tfms=['RandAffine'],
+                                                 loss_func=['FocalLossFlat'], opt_func=['opt'],
+                                                 metrics=['error_rate','accuracy'])
     refused(lambda: load_net(r), 'net')
     refused(lambda: train(config=r, out=tmp_path/'again', say=quiet), 'See', left=tmp_path/'again')
 
@@ -190,19 +210,27 @@ class Remembers(Callback):
 class Forgets(Callback):
     def after_epoch(self): pass
 
-@pytest.mark.parametrize('cb,ok', [(MixUp, True), (Forgets, True), (EarlyStoppingCallback, False), (SaveModelCallback, False), (Remembers, False)])
+@pytest.mark.parametrize('cb,ok',
+                         [(MixUp, True), (Forgets, True), (EarlyStoppingCallback, False), (SaveModelCallback, False),
+                          (Remembers, False)])
 def test_callbacks_with_a_state_refuse_to_resume(cb, ok, tiny, tmp_path):
     kw = dict(TINY, epochs=4, say=quiet, bs=24)
     whole = train(tiny, cbs=cb(), out=tmp_path/'whole', metrics=error_rate, **kw)
     with pytest.raises(Stop): train(tiny, cbs=cb(), out=tmp_path/'r', tick=stop_at(5), metrics=error_rate, **kw)
-    if not ok: return refused(lambda: train(tiny, cbs=cb(), out=tmp_path/'r', resume=True, metrics=error_rate, **kw), cb.__name__)
+    if not ok: return refused(lambda: train(tiny, cbs=cb(), out=tmp_path/'r', resume=True, metrics=error_rate, **kw),
+                              cb.__name__)
     r = train(tiny, cbs=cb(), out=tmp_path/'r', resume=True, metrics=error_rate, **kw)
-    assert np.array_equal(r.predictions().probs, whole.predictions().probs) and (r/'submission.csv').read_bytes()==(whole/'submission.csv').read_bytes()
+    assert np.array_equal(r.predictions().probs,
+                          whole.predictions().probs) and (r/'submission.csv').read_bytes()==(whole/'submission.csv').read_bytes()
     assert r.history().error_rate.tolist()==whole.history().error_rate.tolist()
 
-ODD = dict(loss=(dict(loss_func=F.cross_entropy), 'probabilities'), cbs=(dict(cbs=[1]), 'callbacks'), both=(dict(batch_tfms=[], affine=dict(shift=1)), 'same thing twice'),
-    hand=(dict(recipe='linear', cbs=MixUp(), arch=None, bs=None), 'by hand'), built=(dict(arch=net(3, 8)), 'already built'), outputs=(dict(arch=lambda n,s: net(n+1, s)), '4 outputs'),
-    folds=(dict(folds=30), 'class'), many=(dict(members=2, folds=3), '3 folds'), all_rows=(dict(valid_pct=0), 'folds=5'), config=(dict(config='nowhere'), 'nowhere'), two=(dict(recipe='quick', config='x'), 'no finished run'))
+ODD = dict(loss=(dict(loss_func=F.cross_entropy), 'probabilities'), cbs=(dict(cbs=[1]), 'callbacks'),
+           both=(dict(batch_tfms=[], affine=dict(shift=1)), 'same thing twice'),
+    hand=(dict(recipe='linear', cbs=MixUp(), arch=None, bs=None), 'by hand'),
+    built=(dict(arch=net(3, 8)), 'already built'), outputs=(dict(arch=lambda n,s: net(n+1, s)), '4 outputs'),
+    folds=(dict(folds=30), 'class'), many=(dict(members=2, folds=3), '3 folds'),
+    all_rows=(dict(valid_pct=0), 'folds=5'), config=(dict(config='nowhere'), 'nowhere'),
+    two=(dict(recipe='quick', config='x'), 'no finished run'))
 @pytest.mark.parametrize('name', ODD)
 def test_what_train_cannot_take_is_refused_in_python_s_words(name, tiny, in_tmp):
     kw,says = ODD[name]
@@ -252,12 +280,15 @@ def run_cli(*args):
 
 def test_the_command_sets_fields_and_takes_a_run_s(tiny, tmp_path, capsys):
     base = 'train',tiny,'--arch','stride2','--epochs',1,'--bs',16
-    assert not run_cli(*base, '--set','smooth=.2','--set','affine={"shift":2}','--split','random','--valid-pct','.2','--out',tmp_path/'a')
+    assert not run_cli(*base, '--set','smooth=.2','--set','affine={"shift":2}','--split','random','--valid-pct','.2',
+                       '--out',tmp_path/'a')
     assert not run_cli('train','--config',tmp_path/'a','--out',tmp_path/'b')
     a,b = (Run(tmp_path/o) for o in 'ab')
     assert a.metrics['settings']==b.metrics['settings'] and a.metrics['settings']['smooth']==.2 and (a/'submission.csv').read_bytes()==(b/'submission.csv').read_bytes()
-    assert not run_cli(*base[:-4], '--epochs',1,'--bs',16,'--folds',2,'--out',tmp_path/'f') and Run(tmp_path/'f').metrics['n_valid']==60
-    for args,code,says in ((['--set','smoth=1'],1,'smooth'), (['--set','epochs=2'],2,'same thing'), (['--set','ema=2'],1,'ema'), (['--folds','1'],2,'folds'), (['--split','x'],2,'stratified')):
+    assert not run_cli(*base[:-4], '--epochs',1,'--bs',16,'--folds',2,'--out',
+                       tmp_path/'f') and Run(tmp_path/'f').metrics['n_valid']==60
+    for args,code,says in ((['--set','smoth=1'],1,'smooth'), (['--set','epochs=2'],2,'same thing'),
+                           (['--set','ema=2'],1,'ema'), (['--folds','1'],2,'folds'), (['--split','x'],2,'stratified')):
         capsys.readouterr()
         assert run_cli(*base, *args, '--out', tmp_path/'no')==code
         err = capsys.readouterr().err
@@ -281,13 +312,18 @@ def test_import_registers_for_every_subcommand_and_is_needed_to_load(my_py, tiny
     assert not run_cli('predict', r, '--out', tmp_path/'s.csv', f'--import={my_py}')
     forget()
     capsys.readouterr()
-    assert run_cli('predict', r, '--out', tmp_path/'t.csv')==1 and 'my_own_net.py' in capsys.readouterr().err and not (tmp_path/'t.csv').exists()
+    assert run_cli('predict', r, '--out',
+                   tmp_path/'t.csv')==1 and 'my_own_net.py' in capsys.readouterr().err and not (tmp_path/'t.csv').exists()
     my_py.write_text(my_py.read_text()+'\n# changed')
-    assert run_cli('predict', r, '--out', tmp_path/'t.csv', '--import', my_py)==1 and 'is not what it was' in capsys.readouterr().err
+    assert run_cli('predict', r, '--out', tmp_path/'t.csv', '--import',
+                   my_py)==1 and 'is not what it was' in capsys.readouterr().err
     for f in predict_csv,(lambda o, **k: train(config=o, **k)):
         with pytest.raises(RunError, match='is not what it was'): f(r, out=tmp_path/'t.csv', say=quiet)
 
-@pytest.mark.parametrize('text,says', [(None,'No such file'), ('1/0','line 1: ZeroDivisionError'), ('\n(','line 2'), ('import nothing_here','nothing_here'), ('raise SystemExit(3)','SystemExit'), ('x="\\0"\nraise Exception("a\\nb")','line 2')])
+@pytest.mark.parametrize('text,says',
+                         [(None,'No such file'), ('1/0','line 1: ZeroDivisionError'), ('\n(','line 2'),
+                          ('import nothing_here','nothing_here'), ('raise SystemExit(3)','SystemExit'),
+                          ('x="\\0"\nraise Exception("a\\nb")','line 2')])
 def test_a_module_that_cannot_be_imported_is_one_line(text, says, tmp_path, tiny, capsys):
     f = tmp_path/'broken_module.py'
     if text is not None: f.write_text(text)
@@ -298,13 +334,16 @@ def test_a_module_that_cannot_be_imported_is_one_line(text, says, tmp_path, tiny
 def test_rows_are_dropped_from_training_alone(tiny, tmp_path, capsys):
     pd.DataFrame(dict(row=[0,1,2,3,4,5], label=0)).to_csv(tmp_path/'drop.csv', index=False)
     lines = []
-    a,b = train(tiny, out=tmp_path/'a', say=quiet, **TINY),train(tiny, drop=tmp_path/'drop.csv', out=tmp_path/'b', say=lines.append, **TINY)
+    a,b = train(tiny, out=tmp_path/'a', say=quiet, **TINY),train(tiny, drop=tmp_path/'drop.csv', out=tmp_path/'b',
+                                                                 say=lines.append, **TINY)
     held = set(a.predictions().rows)&set(range(6))
     assert a.predictions().rows.tolist()==b.predictions().rows.tolist() and b.metrics['n_train']==48-6+len(held) and any(o.startswith('drop:') for o in lines)
-    assert b.metrics['drop']['rows']==[0,1,2,3,4,5] and train(config=b, out=tmp_path/'c', say=quiet).metrics['n_train']==b.metrics['n_train']
+    assert b.metrics['drop']['rows']==[0,1,2,3,4,5] and train(config=b, out=tmp_path/'c',
+                                                              say=quiet).metrics['n_train']==b.metrics['n_train']
     for bad in 'row\n60\n','row\nx\n','row\n-1\n','a,b\n1,2\n','':
         (tmp_path/'bad.csv').write_text(bad)
-        refused(lambda: train(tiny, drop=tmp_path/'bad.csv', out=tmp_path/'no', say=quiet, **TINY), 'bad.csv', left=tmp_path/'no')
+        refused(lambda: train(tiny, drop=tmp_path/'bad.csv', out=tmp_path/'no', say=quiet, **TINY), 'bad.csv',
+                left=tmp_path/'no')
 
 # ---- labelled test rows
 
@@ -332,28 +371,34 @@ def good(tmp_path_factory):
 NEW = dict(rows=lambda d: digits(30, seed=5).drop(columns='label').to_csv(d/'new.csv', index=False),
            other_names=lambda d: digits(30, seed=5, prefix='px').drop(columns='label').to_csv(d/'new.csv', index=False),
            labelled=lambda d: digits(30, seed=5).to_csv(d/'new.csv', index=False),
-           folder=lambda d: (d/'f').mkdir() or digits(30, seed=5).drop(columns='label').to_csv(d/'f'/'test.csv', index=False))
+           folder=lambda d: (d/'f').mkdir()
+           or digits(30, seed=5).drop(columns='label').to_csv(d/'f'/'test.csv', index=False))
 @pytest.mark.parametrize('name', NEW)
 @pytest.mark.parametrize('probs', [False,True])
 def test_new_rows_are_predicted(name, probs, good, tmp_path):
     NEW[name](tmp_path)
     lines,df = [],digits(30, seed=5)
-    f = predict_csv(good, tmp_path/('f' if name=='folder' else 'new.csv'), tmp_path/'out.csv', device='cpu', say=lines.append, probs=probs)
+    f = predict_csv(good, tmp_path/('f' if name=='folder' else 'new.csv'), tmp_path/'out.csv', device='cpu',
+                    say=lines.append, probs=probs)
     got,want = pd.read_csv(f),predict_rows(good.learner('cpu'), df.drop(columns='label'))
     assert got.iloc[:,1].tolist()==want.argmax(1).tolist() and got.iloc[:,0].tolist()==list(range(1,31))
-    assert list(got.columns[2:])==(['p_0','p_1','p_2'] if probs else []) and (not probs or np.allclose(got.iloc[:,2:], want, atol=1e-5))
+    assert list(got.columns[2:])==(['p_0','p_1','p_2'] if probs else []) and (not probs
+                                                                              or np.allclose(got.iloc[:,2:], want,
+                                                                                      atol=1e-5))
     assert any(o.startswith('canary:') for o in lines)
     score = [o for o in lines if o.startswith('score ')]
     assert (len(score)==1 and f'{100*(want.argmax(1)==df.label).mean():.2f} %' in score[0]) if name=='labelled' else not score
 
 def test_the_run_s_own_training_rows_are_known_for_what_they_are(good, tmp_path):
     lines = []
-    predict_csv(good, Path(good.metrics['data']['path'])/'train.csv', tmp_path/'out.csv', device='cpu', say=lines.append)
+    predict_csv(good, Path(good.metrics['data']['path'])/'train.csv', tmp_path/'out.csv', device='cpu',
+                say=lines.append)
     assert any('180 of these rows were trained on' in o for o in lines), lines
 
 def test_the_command_predicts_a_table(good, tmp_path, capsys):
     NEW['labelled'](tmp_path)
-    assert not run_cli('predict', good, tmp_path/'new.csv', '--out', tmp_path/'o.csv', '--probs') and len(pd.read_csv(tmp_path/'o.csv').columns)==5
+    assert not run_cli('predict', good, tmp_path/'new.csv', '--out', tmp_path/'o.csv',
+                       '--probs') and len(pd.read_csv(tmp_path/'o.csv').columns)==5
 
 @pytest.mark.parametrize('df', [digits(5, side=9), pd.DataFrame(dict(a=[1]))], ids=['side','no pixels'])
 def test_rows_that_do_not_fit_are_refused(df, good, tmp_path):

@@ -44,19 +44,24 @@ def test_tta_averages_the_moved_copies(trained):
     from digitfast.learner import shifts
     plain,tta = predict_rows(trained, pixels()),predict_rows(trained, pixels(), tta=1)
     x = next(iter(trained.dls.test_dl(pixels())))[0]
-    with torch.no_grad(): want = torch.stack([trained.model.eval()(torch.Tensor(v)).softmax(1) for v in shifts(x, 1)]).mean(0)
-    assert np.allclose(tta, want, atol=1e-4) and not np.allclose(plain, tta, atol=1e-3) and np.allclose(tta.sum(1), 1, atol=1e-4)
-    assert np.allclose(predict_rows(trained, tta=1), predict_rows(trained, trained.dls.valid_ds.items, tta=1), atol=1e-4)
+    with torch.no_grad(): want = torch.stack([trained.model.eval()(torch.Tensor(v)).softmax(1) for v in shifts(x,
+        1)]).mean(0)
+    assert np.allclose(tta, want, atol=1e-4) and not np.allclose(plain, tta, atol=1e-3) and np.allclose(tta.sum(1), 1,
+        atol=1e-4)
+    assert np.allclose(predict_rows(trained, tta=1), predict_rows(trained, trained.dls.valid_ds.items, tta=1),
+        atol=1e-4)
 
 # ---- the canary
 
 def test_canary_lives(trained):
     valid = predict_rows(trained)
     probs,n = predict_test(trained, pixels(), valid)
-    assert n==60 and np.allclose(probs, predict_rows(trained, pixels()), atol=1e-4)   # the canary's rows are not among them
+    # the canary's rows are not among them
+    assert n==60 and np.allclose(probs, predict_rows(trained, pixels()), atol=1e-4)
     assert predict_test(trained, pixels(), valid, n=7)[1]==7 and len(predict_test(trained, pixels()[:1], valid)[0])==1
     tta = predict_rows(trained, tta=1)
-    assert np.allclose(predict_test(trained, pixels(), tta, tta=1)[0], predict_rows(trained, pixels(), tta=1), atol=1e-4)
+    assert np.allclose(predict_test(trained, pixels(), tta, tta=1)[0], predict_rows(trained, pixels(), tta=1),
+        atol=1e-4)
 
 @pytest.mark.parametrize('tta', [0,1])
 def test_the_canary_flies_as_the_predictions_do(trained, tta):
@@ -72,13 +77,18 @@ def test_probabilities_made_otherwise_are_named_as_the_cause(trained, tta, given
     assert 'not read as' not in str(e.value) and 'no submission' in str(e.value)
 
 def test_a_wrong_test_path_is_named_as_the_cause(trained, monkeypatch):
-    monkeypatch.setattr(DigitDataLoaders, 'test_dl', lambda self, df, old=DigitDataLoaders.test_dl, **kw: old(self, 255-df, **kw))
+    monkeypatch.setattr(DigitDataLoaders, 'test_dl', lambda self, df, old=DigitDataLoaders.test_dl,
+        **kw: old(self, 255-df, **kw))
     for valid in None, predict_rows(trained):
         with pytest.raises(RunError, match='canary died.*not read as'): predict_test(trained, pixels(), valid)
 
-WRONG = dict(transposed=lambda df: df.iloc[:, np.arange(64).reshape(8,8).T.ravel()].set_axis(df.columns, axis=1), scaled=lambda df: (df//255).astype(np.uint8), halved=lambda df: df//2,
-    inverted=lambda df: 255-df, shuffled=lambda df: df.iloc[np.random.default_rng(0).permutation(len(df))], reversed=lambda df: df.iloc[::-1], rolled=lambda df: df.iloc[np.roll(np.arange(len(df)), 1)],
-    columns=lambda df: df.iloc[:,::-1].set_axis(df.columns, axis=1), frame=lambda df: digits(len(df), seed=3).drop(columns='label'), shorter=lambda df: df.iloc[1:], longer=lambda df: pd.concat([df, df.iloc[-1:]]),
+WRONG = dict(transposed=lambda df: df.iloc[:, np.arange(64).reshape(8,8).T.ravel()].set_axis(df.columns, axis=1),
+    scaled=lambda df: (df//255).astype(np.uint8), halved=lambda df: df//2,
+    inverted=lambda df: 255-df, shuffled=lambda df: df.iloc[np.random.default_rng(0).permutation(len(df))],
+    reversed=lambda df: df.iloc[::-1], rolled=lambda df: df.iloc[np.roll(np.arange(len(df)), 1)],
+    columns=lambda df: df.iloc[:,::-1].set_axis(df.columns, axis=1),
+    frame=lambda df: digits(len(df), seed=3).drop(columns='label'), shorter=lambda df: df.iloc[1:],
+    longer=lambda df: pd.concat([df, df.iloc[-1:]]),
     twice=lambda df: pd.concat([df, df]), blank=lambda df: df*0)
 @pytest.mark.parametrize('name', WRONG)
 def test_canary_dies(name, trained, monkeypatch):
@@ -110,18 +120,22 @@ def test_check_canary():
 # ---- alignment
 
 def data(n=4, sample=('ImageId','Label'), ids=None, sample_ids=None, labels=(0,1,2), test=True):
-    s = None if sample is None else pd.DataFrame({sample[0]: range(1, n+1) if sample_ids is None else sample_ids, sample[1]: 0})
-    return DigitData(pd.DataFrame(dict(label=labels, pixel0=0)), pixels()[:n] if test else None, s, None if ids is None else pd.Series(ids, name='id'), 'made up', '0'*64)
+    s = None if sample is None else pd.DataFrame({sample[0]: range(1, n+1) if sample_ids is None else sample_ids,
+        sample[1]: 0})
+    return DigitData(pd.DataFrame(dict(label=labels, pixel0=0)), pixels()[:n] if test else None, s,
+        None if ids is None else pd.Series(ids, name='id'), 'made up', '0'*64)
 
 def test_submission_is_1_to_n_in_row_order():
     assert submission([2,0,1,1], data()).to_csv(index=False).split()==['ImageId,Label','1,2','2,0','3,1','4,1']
-    assert submission([2,0,1,1], data(sample=None)).to_csv(index=False).split()==['ImageId,Label','1,2','2,0','3,1','4,1']
+    assert submission([2,0,1,1], data(sample=None)).to_csv(index=False).split()==['ImageId,Label','1,2','2,0','3,1',
+        '4,1']
 
 def test_submission_takes_names_from_the_sample():
     assert list(submission([2,0,1,1], data(sample=('id','label'))).columns)==['id','label']
     assert list(submission([2,0,1,1], data(sample=None, ids=[7,8,9,3])).columns)==['id','label']
 
-@pytest.mark.parametrize('ids,sample_ids', [([0,1,2,3],[0,1,2,3]), ([3,1,0,2],[0,1,2,3]), ([0,1,2,3],[3,1,0,2]), (['b','d','a','c'],['a','b','c','d'])])
+@pytest.mark.parametrize('ids,sample_ids', [([0,1,2,3],[0,1,2,3]), ([3,1,0,2],[0,1,2,3]), ([0,1,2,3],[3,1,0,2]),
+    (['b','d','a','c'],['a','b','c','d'])])
 def test_submission_is_aligned_by_id_in_the_samples_order(ids, sample_ids):
     df = submission([2,0,1,1], data(sample=('id','label'), ids=ids, sample_ids=sample_ids))
     assert df.id.tolist()==list(sample_ids) and dict(zip(df.id, df.label))==dict(zip(ids, [2,0,1,1]))
@@ -131,7 +145,8 @@ def test_submission_of_text_classes(tmp_path):
     f = save_submission(submission(np.array(['ka','ki','ku'])[[2,0,1,1]], d), tmp_path/'s.csv', d)
     assert f.read_text()=='id,label\n1,ku\n2,ka\n3,ki\n4,ki\n'
 
-@pytest.mark.parametrize('kw,n', [(dict(sample_ids=[1,2,3,5], ids=[1,2,3,4]),4), (dict(),3), (dict(),5), (dict(ids=[1,2,3,4]),3), (dict(sample=None, ids=[1,2,3,4]),5)])
+@pytest.mark.parametrize('kw,n', [(dict(sample_ids=[1,2,3,5], ids=[1,2,3,4]),4), (dict(),3), (dict(),5),
+    (dict(ids=[1,2,3,4]),3), (dict(sample=None, ids=[1,2,3,4]),5)])
 def test_submission_refused_where_ids_do_not_belong(kw, n):
     with pytest.raises(DataError): submission([0]*n, data(**kw))
 
@@ -140,7 +155,8 @@ def test_save_submission_checks_first(tmp_path):
     good = submission([2,0,1,1], d)
     f = save_submission(good, tmp_path/'s.csv', d)
     assert f.read_bytes()==b'ImageId,Label\n1,2\n2,0\n3,1\n4,1\n'
-    for bad in good.iloc[:3], good.assign(Label=7), good.assign(ImageId=1), good.rename(columns=dict(Label='label')), good.reset_index(), good.iloc[:0]:
+    renamed = good.rename(columns=dict(Label='label'))
+    for bad in good.iloc[:3], good.assign(Label=7), good.assign(ImageId=1), renamed, good.reset_index(), good.iloc[:0]:
         with pytest.raises(DataError): save_submission(bad, tmp_path/'s.csv', d)
         assert f.read_bytes()==b'ImageId,Label\n1,2\n2,0\n3,1\n4,1\n'
 
@@ -155,18 +171,35 @@ def put(tmp_path):
         return f
     return _put
 
-@pytest.mark.parametrize('text', [GOOD, GOOD.rstrip(), GOOD.replace('\n','\r\n'), '\ufeff'+GOOD, GOOD.replace('1,2','"1","2"'), GOOD+'\n\n', 'ImageId,Label\n4,1\n2,0\n1,2\n3,1\n'], ids='plain unended crlf bom quoted blanks order'.split())
+@pytest.mark.parametrize('text', [GOOD, GOOD.rstrip(), GOOD.replace('\n','\r\n'), '\ufeff'+GOOD,
+    GOOD.replace('1,2','"1","2"'), GOOD+'\n\n', 'ImageId,Label\n4,1\n2,0\n1,2\n3,1\n'],
+    ids='plain unended crlf bom quoted blanks order'.split())
 def test_check_takes(text, put):
     res = check_submission(put(text), data())
-    assert res['rows']==4 and res['columns']==['ImageId','Label'] and res['labels']=={'0':1,'1':2,'2':1} and res['against']=='made up'
+    assert res['rows']==4 and res['columns']==['ImageId','Label'] and res['labels']=={'0':1,'1':2,
+        '2':1} and res['against']=='made up'
     assert check_submission(put(text))['against'] is None
 
-BAD = dict(empty=('', 'empty'), blank=('\n\n', 'empty'), spaces=('   ', 'line 1'), header=('ImageId,Label\n', 'header only'), noheader=('1,2\n2,0\n3,1\n4,1\n', 'header'), names=(GOOD.replace('Label','label'), 'expected ImageId,Label'), swapped=(GOOD.replace('ImageId,Label','Label,ImageId'), 'expected ImageId,Label'),
-    index=(',ImageId,Label\n0,1,2\n', '3 columns'), one=('Label\n2\n0\n1\n1\n', '1 columns'), semicolon=(GOOD.replace(',',';'), '1 columns'), tab=(GOOD.replace(',','\t'), '1 columns'),
-    missing=(GOOD.replace('3,1\n',''), 'missing, the first is 3'), short=('ImageId,Label\n1,2\n', '3 of 4 ids are missing, the first is 2'), extra=(GOOD+'5,1\n', "line 6: id '5'"), repeated=(GOOD+'2,0\n', "line 6: id '2' is already on line 3"), zero=(GOOD.replace('1,2','0,2'), "id '0'"),
-    fields=(GOOD.replace('3,1','3,1,1'), 'line 4: 3 fields'), few=(GOOD.replace('3,1','3'), 'line 4: 1 fields'), blanklabel=(GOOD.replace('3,1','3,'), "line 4: label ''"), label=(GOOD.replace('3,1','3,7'), "line 4: label '7'"), floats=(GOOD.replace('3,1','3,1.0'), "line 4: label '1.0'"), nan=(GOOD.replace('3,1','3,nan'), "line 4: label 'nan'"),
-    minus=(GOOD.replace('3,1','3,-1'), "label '-1'"), floatid=(GOOD.replace('3,1','3.0,1'), "id '3.0'"), spaceid=(GOOD.replace('3,1',' 3,1'), "id ' 3'"), blankid=(GOOD.replace('3,1',',1'), "the id is ''"), probs=('ImageId,0,1,2\n1,.1,.2,.7\n', '4 columns'), utf16=(GOOD.encode('utf-16'), 'UTF-8'), latin=(b'ImageId,Label\n1,\xe9\n', 'UTF-8'), nul=(GOOD+'\0', 'NUL'), zipped=(b'PK\x03\x04\xff\xfe', 'UTF-8'),
-    text=('hello', 'line 1'), html=('<html><body>no</body></html>', 'line 1'), quote=(GOOD+'"5,1\n', 'line'), huge=('ImageId,Label\n1,'+'9'*200_000, None), longid=('ImageId,Label\n'+'1'*100_000+',1\n', None), esc=('ImageId,Label\n\x1b[31m,1\n', None))
+BAD = dict(empty=('', 'empty'), blank=('\n\n', 'empty'), spaces=('   ', 'line 1'),
+    header=('ImageId,Label\n', 'header only'), noheader=('1,2\n2,0\n3,1\n4,1\n', 'header'),
+    names=(GOOD.replace('Label','label'), 'expected ImageId,Label'),
+    swapped=(GOOD.replace('ImageId,Label','Label,ImageId'), 'expected ImageId,Label'),
+    index=(',ImageId,Label\n0,1,2\n', '3 columns'), one=('Label\n2\n0\n1\n1\n', '1 columns'),
+    semicolon=(GOOD.replace(',',';'), '1 columns'), tab=(GOOD.replace(',','\t'), '1 columns'),
+    missing=(GOOD.replace('3,1\n',''), 'missing, the first is 3'),
+    short=('ImageId,Label\n1,2\n', '3 of 4 ids are missing, the first is 2'), extra=(GOOD+'5,1\n', "line 6: id '5'"),
+    repeated=(GOOD+'2,0\n', "line 6: id '2' is already on line 3"), zero=(GOOD.replace('1,2','0,2'), "id '0'"),
+    fields=(GOOD.replace('3,1','3,1,1'), 'line 4: 3 fields'), few=(GOOD.replace('3,1','3'), 'line 4: 1 fields'),
+    blanklabel=(GOOD.replace('3,1','3,'), "line 4: label ''"), label=(GOOD.replace('3,1','3,7'), "line 4: label '7'"),
+    floats=(GOOD.replace('3,1','3,1.0'), "line 4: label '1.0'"),
+    nan=(GOOD.replace('3,1','3,nan'), "line 4: label 'nan'"),
+    minus=(GOOD.replace('3,1','3,-1'), "label '-1'"), floatid=(GOOD.replace('3,1','3.0,1'), "id '3.0'"),
+    spaceid=(GOOD.replace('3,1',' 3,1'), "id ' 3'"), blankid=(GOOD.replace('3,1',',1'), "the id is ''"),
+    probs=('ImageId,0,1,2\n1,.1,.2,.7\n', '4 columns'), utf16=(GOOD.encode('utf-16'), 'UTF-8'),
+    latin=(b'ImageId,Label\n1,\xe9\n', 'UTF-8'), nul=(GOOD+'\0', 'NUL'), zipped=(b'PK\x03\x04\xff\xfe', 'UTF-8'),
+    text=('hello', 'line 1'), html=('<html><body>no</body></html>', 'line 1'), quote=(GOOD+'"5,1\n', 'line'),
+    huge=('ImageId,Label\n1,'+'9'*200_000, None), longid=('ImageId,Label\n'+'1'*100_000+',1\n', None),
+    esc=('ImageId,Label\n\x1b[31m,1\n', None))
 @pytest.mark.parametrize('name', BAD)
 def test_check_refuses(name, put):
     text,says = BAD[name]
@@ -174,7 +207,8 @@ def test_check_refuses(name, put):
     msg = str(e.value)
     assert msg.isprintable() and len(msg)<400 and 's.csv' in msg and (says is None or says in msg), msg
 
-FORM = dict(empty='', header='a,b\n', noheader='1,2\n2,0\n', one='Label\n2\n', fields='a,b\n1,2,3\n', repeated='a,b\n1,2\n1,3\n', blank='a,b\n1,\n', blankid='a,b\n,1\n')
+FORM = dict(empty='', header='a,b\n', noheader='1,2\n2,0\n', one='Label\n2\n', fields='a,b\n1,2,3\n',
+    repeated='a,b\n1,2\n1,3\n', blank='a,b\n1,\n', blankid='a,b\n,1\n')
 @pytest.mark.parametrize('name', FORM)
 def test_check_of_the_form_alone_refuses(name, put):
     with pytest.raises(DataError): check_submission(put(FORM[name]))
@@ -243,7 +277,8 @@ def test_more_test_rows_than_training_rows(put):
     res = check_submission(put(file_of(IDS, [*LABELS[:60], *LABELS[:40]])), labelled(100, LABELS[:60]))
     assert 'training rows 1 to 60' in res['warnings'][0]
 
-@pytest.mark.parametrize('classes', [list('abcdefghij'), [f'{i:03}' for i in range(10)], ['ka\x1b[31m', *'bcdefghij']], ids=['letters','zeros','escape'])
+@pytest.mark.parametrize('classes', [list('abcdefghij'), [f'{i:03}' for i in range(10)], ['ka\x1b[31m', *'bcdefghij']],
+    ids=['letters','zeros','escape'])
 def test_classes_that_are_no_digits(classes, put):
     labels = [classes[i] for i in LABELS]
     d = labelled(100, labels)
@@ -280,7 +315,8 @@ def mutated(draw):
         i = draw(st.integers(0, len(b)))
         k = draw(st.integers(0, 3))
         if k==0: b[i:i+1] = bytes([draw(st.integers(0, 255))])
-        elif k==1: b[i:i] = draw(st.sampled_from([b',', b'\n', b'"', b'\0', b'\r', b'1', b'-', b' ', b'\xff', b'2,1\n', '\u0663'.encode(), '\ufeff'.encode()]))
+        elif k==1: b[i:i] = draw(st.sampled_from([b',', b'\n', b'"', b'\0', b'\r', b'1', b'-', b' ', b'\xff', b'2,1\n',
+            '\u0663'.encode(), '\ufeff'.encode()]))
         elif k==2: del b[i:i+draw(st.integers(1, 6))]
         else: b[i:i] = b[:draw(st.integers(0, len(b)))]
     return bytes(b)
@@ -298,5 +334,6 @@ def test_check_of_any_bytes_says_yes_rightly_or_no_in_one_line(n, tmp_path, reco
             assert str(e).isprintable() and len(str(e))<400
             return
         df = pd.read_csv(f, dtype=str, skip_blank_lines=True, encoding='utf-8-sig')   # what Kaggle would read
-        assert res['rows']==len(df)==4 and list(df.columns)==['ImageId','Label'] and sorted(df.ImageId)==['1','2','3','4'] and set(df.Label)<={'0','1','2'}
+        assert res['rows']==len(df)==4 and list(df.columns)==['ImageId','Label'] and sorted(df.ImageId)==['1','2','3',
+            '4'] and set(df.Label)<={'0','1','2'}
     check()

@@ -49,12 +49,14 @@ def test_a_row_that_is_validated_on_does_not_train():
 def test_predictions_of_the_training_frame_are_too_many(learn, data):
     with pytest.raises(DataError, match='4,000 predictions for 1,000 ids'): submission(np.zeros(4000, int), data)
 
-@pytest.mark.parametrize('wrong', [lambda df,n: df[:n], lambda df,n: df[::-1][:n], lambda df,n: pd.concat([df]*n)[:n]], ids=['first rows','last rows','repeated'])
+@pytest.mark.parametrize('wrong', [lambda df,n: df[:n], lambda df,n: df[::-1][:n], lambda df,n: pd.concat([df]*n)[:n]],
+    ids=['first rows','last rows','repeated'])
 def test_the_canary_knows_the_training_frame_from_the_test_set(wrong, learn, monkeypatch):
     "Also where the number of rows is right"
     probs,right = predict_rows(learn),learn.dls.test_dl
     assert hits(learn).mean()>.9 and len(predict_test(learn, TEST, probs)[0])==len(TEST)
-    monkeypatch.setattr(learn.dls, 'test_dl', lambda items, **kw: right(wrong(learn.dls.train_ds.items, len(items)), **kw), raising=False)
+    monkeypatch.setattr(learn.dls, 'test_dl', lambda items, **kw: right(wrong(learn.dls.train_ds.items, len(items)),
+        **kw), raising=False)
     with pytest.raises(RunError, match='canary'): predict_test(learn, TEST, probs)
 
 # ---- 3. (256,) against (256, 1)
@@ -154,7 +156,7 @@ def test_accuracy_is_over_all_rows_whatever_the_batches(bs, learn):
 # ---- 9. eval, and never back
 
 def test_every_epoch_trains_in_training_mode():
-    "Batch norm has learnt from each training batch and from no other, although each epoch validates, and predictions come between"
+    "Batch norm has learnt from each training batch and no other, though each epoch validates and predicts"
     learn = fit(epochs=2)
     n,bn = len(learn.dls.train),[m for m in learn.model.modules() if isinstance(m, nn.BatchNorm2d)][0]
     assert bn.num_batches_tracked==2*n

@@ -10,7 +10,8 @@ from conftest import TINY, csvs, digits
 def frame(x, y=None):
     df = pd.DataFrame(np.asarray(x).clip(0, 255).astype(np.uint8).reshape(len(x), -1)).add_prefix('pixel')
     return df if y is None else df.assign(label=y)[['label',*df.columns]]
-def images(df): return df.drop(columns='label', errors='ignore').to_numpy().reshape(len(df), *[round((df.shape[1]-('label' in df))**.5)]*2)
+def images(df): return df.drop(columns='label', errors='ignore').to_numpy().reshape(len(df),
+    *[round((df.shape[1]-('label' in df))**.5)]*2)
 
 def sets(name, request):
     "A labelled frame and one without labels"
@@ -34,7 +35,7 @@ def test_the_true_test_set_is_like_the_training_set(name, request):
 @pytest.mark.parametrize('times', [20, pytest.param(500, marks=pytest.mark.slow)])
 @pytest.mark.parametrize('name', NAMES[:1]+NAMES[2:])
 def test_no_false_alarm(name, times, request, record_property):
-    "Random test sets of 1 to 300 images, of all classes and of one; those of one from a half of the training rows that the averages don't know"
+    "Random test sets of 1 to 300 images: of all classes, and of one, from a half of the training rows not averaged"
     train,test = sets(name, request)
     rng = np.random.default_rng(0)
     half = rng.permutation(len(train))
@@ -65,11 +66,23 @@ def zoom(x, f):
     res[:,a:a+n,a:a+n] = big
     return res
 
-WRONG = dict(inverted=(lambda x: 255-x, 'inverted'), ones=(lambda x: x>127, 'from 0 to 1'), scaled=(lambda x: x//255, 'from 0 to 1'), transposed=(lambda x: x.swapaxes(1,2), 'look transposed, rows for columns'), mirrored=(lambda x: x[:,:,::-1], 'mirrored left to right'),
-    flipped=(lambda x: x[:,::-1], 'mirrored top to bottom'), upside=(lambda x: x[:,::-1,::-1], 'turned upside down'), left=(lambda x: np.rot90(x, 1, (1,2)), 'a quarter to the left'), right=(lambda x: np.rot90(x, -1, (1,2)), 'a quarter to the right'),
-    other=(lambda x: x.swapaxes(1,2)[:,::-1,::-1], 'transposed and turned'), faint=(lambda x: x//2, '0.(49|50|51) times as strong'), grey=(lambda x: x.astype(int)+40, 'ground of the test images is (39|40|41) brighter'), small=(lambda x: zoom(x, .7), 'times as wide'), large=(lambda x: zoom(x, 1.4), 'times as wide'),
-    moved=(lambda x: np.roll(x, 3, 2), '(2.9|3.0|3.1) further right'), high=(lambda x: np.roll(x, -3, 1), '(2.9|3.0|3.1) pixels higher'), shuffled=(lambda x: x.reshape(len(x), -1)[:,np.random.default_rng(0).permutation(784)].reshape(x.shape), 'no class'),
-    noise=(lambda x: np.random.default_rng(0).integers(0, 256, x.shape), 'no class'), blank=(lambda x: x*0, 'each pixel of the test images is 0'), full=(lambda x: x*0+255, 'each pixel of the test images is 255'))
+WRONG = dict(inverted=(lambda x: 255-x, 'inverted'), ones=(lambda x: x>127, 'from 0 to 1'),
+    scaled=(lambda x: x//255, 'from 0 to 1'), transposed=(lambda x: x.swapaxes(1,2),
+    'look transposed, rows for columns'), mirrored=(lambda x: x[:,:,::-1], 'mirrored left to right'),
+    flipped=(lambda x: x[:,::-1], 'mirrored top to bottom'), upside=(lambda x: x[:,::-1,::-1], 'turned upside down'),
+    left=(lambda x: np.rot90(x, 1, (1,2)), 'a quarter to the left'),
+    right=(lambda x: np.rot90(x, -1, (1,2)), 'a quarter to the right'),
+    other=(lambda x: x.swapaxes(1,2)[:,::-1,::-1], 'transposed and turned'),
+    faint=(lambda x: x//2, '0.(49|50|51) times as strong'), grey=(lambda x: x.astype(int)+40,
+    'ground of the test images is (39|40|41) brighter'), small=(lambda x: zoom(x, .7), 'times as wide'),
+    large=(lambda x: zoom(x, 1.4), 'times as wide'),
+    moved=(lambda x: np.roll(x, 3, 2), '(2.9|3.0|3.1) further right'),
+    high=(lambda x: np.roll(x, -3, 1), '(2.9|3.0|3.1) pixels higher'),
+    shuffled=(lambda x: x.reshape(len(x), -1)[:,np.random.default_rng(0).permutation(784)].reshape(x.shape),
+    'no class'),
+    noise=(lambda x: np.random.default_rng(0).integers(0, 256, x.shape), 'no class'),
+    blank=(lambda x: x*0, 'each pixel of the test images is 0'),
+    full=(lambda x: x*0+255, 'each pixel of the test images is 255'))
 @pytest.mark.parametrize('n', [100,1000])
 @pytest.mark.parametrize('name', WRONG)
 def test_each_wrong_set_is_told(name, n, data):
@@ -116,13 +129,18 @@ def warned(run, folder, out):
 
 def test_predict_says_so_of_the_runs_own_training_set(tiny_run, tmp_path):
     "Though the other CSVs are wrong alike"
-    both = {k:frame(255-images(df), df.label if k=='train' else None) for k,df in dict(train=digits(60), test=digits(40, seed=1)).items()}
+    both = {k:frame(255-images(df), df.label if k=='train' else None) for k,
+        df in dict(train=digits(60), test=digits(40, seed=1)).items()}
     said = warned(tiny_run[0], csvs(tmp_path/'d', **both), tmp_path/'s.csv')
     assert len(said)==1 and 'inverted' in said[0]
     assert not warned(tiny_run[0], csvs(tmp_path/'e', n=90), tmp_path/'s.csv')
 
-DAMAGE = dict(gone=lambda a: a.pop('look'), side=lambda a: a.update(look=a['look'][:,:4]), floats=lambda a: a.update(look=a['look'].astype('f8')), nan=lambda a: a.update(look=a['look']*np.nan), huge=lambda a: a.update(look=a['look']*1e30), flat=lambda a: a.update(look=a['look'].ravel()),
-              text=lambda a: a.update(look=np.array(['x'])), none=lambda a: a.update(look=a['look'][:0], likeness=a['likeness'][:0]), zero=lambda a: a.update(likeness=a['likeness']*0), nolike=lambda a: a.pop('likeness'))
+DAMAGE = dict(gone=lambda a: a.pop('look'), side=lambda a: a.update(look=a['look'][:,:4]),
+    floats=lambda a: a.update(look=a['look'].astype('f8')), nan=lambda a: a.update(look=a['look']*np.nan),
+    huge=lambda a: a.update(look=a['look']*1e30), flat=lambda a: a.update(look=a['look'].ravel()),
+              text=lambda a: a.update(look=np.array(['x'])), none=lambda a: a.update(look=a['look'][:0],
+              likeness=a['likeness'][:0]), zero=lambda a: a.update(likeness=a['likeness']*0),
+              nolike=lambda a: a.pop('likeness'))
 @pytest.mark.parametrize('name', DAMAGE)
 def test_predict_without_or_with_a_damaged_look(name, tiny_run, tiny, tmp_path):
     r = shutil.copytree(tiny_run[0], tmp_path/'r')
