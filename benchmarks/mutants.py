@@ -14,7 +14,8 @@ TESTS = dict(
     rundir='test_run.py test_faults.py test_ensemble.py', predict='test_submit.py test_unlike.py')
 SWAPS = {ast.Lt:ast.LtE, ast.LtE:ast.Lt, ast.Gt:ast.GtE, ast.GtE:ast.Gt, ast.Eq:ast.NotEq, ast.NotEq:ast.Eq,
          ast.In:ast.NotIn, ast.NotIn:ast.In, ast.Is:ast.IsNot, ast.IsNot:ast.Is,
-         ast.Add:ast.Sub, ast.Sub:ast.Add, ast.Mult:ast.FloorDiv, ast.Div:ast.Mult, ast.FloorDiv:ast.Mult, ast.And:ast.Or, ast.Or:ast.And}
+         ast.Add:ast.Sub, ast.Sub:ast.Add, ast.Mult:ast.FloorDiv,
+         ast.Div:ast.Mult, ast.FloorDiv:ast.Mult, ast.And:ast.Or, ast.Or:ast.And}
 
 def changes(node):
     "What can be changed in `node`: pairs of a name and a function that does it"

@@ -131,7 +131,9 @@ class EMA(Callback):
         self.on,self.swapped = not (hasattr(self.learn, 'lr_finder') or hasattr(self.learn, 'gather_preds')),False
         if self.on: self.avg = torch.optim.swa_utils.AveragedModel(self.model, multi_avg_fn=partial(_ema, self.decay), use_buffers=True)
     def after_step(self):
-        if self.on: self.avg.update_parameters(self.model)
+        if not self.on: return
+        if getattr(self.learn, 'step_graph', None) is None: self.avg.update_parameters(self.model)
+        else: self._on_device()
     def _swap(self):
         for a,b in zip((*self.model.parameters(), *self.model.buffers()), (*self.avg.module.parameters(), *self.avg.module.buffers())):
             a.data,b.data = b.data,a.data

@@ -71,7 +71,8 @@ def test_wrong_usage_exits_2(words, cli, here):
 
 @pytest.mark.parametrize('words,says', [('train nowhere','nowhere'), ('predict nowhere','nowhere'),
     ('predict nowhere a.png b.png','nowhere'), ('check nowhere','nowhere'), ('train . --out r','no training CSV'),
-    ('train sample --valid-pct 0 --out r','valid_pct'), ('train sample --valid-pct 1','valid_pct'), ('check . nowhere','.')])
+    ('train sample --valid-pct 0 --out r','valid_pct'), ('train sample --valid-pct 1','valid_pct'),
+    ('check . nowhere','.')])
 def test_errors_exit_1_with_one_line(words, says, cli, here):
     code,out,err = cli(*words.split())
     assert code==1 and err.startswith('error: ') and err.count('\n')==1 and says in err and not list(here.iterdir())
