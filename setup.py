@@ -17,4 +17,5 @@ setup(
     packages=['digitfast'], package_data={'digitfast': ['sample/*', 'pages/*']},
     install_requires=cfg['requirements'].split(), extras_require=extras,
     entry_points=dict(console_scripts=[cfg['console_scripts']], nbdev=['digitfast=digitfast._modidx:d']),
-    classifiers=['Programming Language :: Python :: 3', 'Intended Audience :: Developers', 'Intended Audience :: Education'])
+    classifiers=['Programming Language :: Python :: 3', 'Intended Audience :: Developers',
+                 'Intended Audience :: Education'])

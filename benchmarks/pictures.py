@@ -1,6 +1,8 @@
-"""The pictures of README: `python benchmarks/pictures.py [DATA]`, with Chromium, websockets and the extra demo; `python benchmarks/pictures.py --mistakes RUN` without.
+"""The pictures of README: `python benchmarks/pictures.py [DATA]`, with Chromium, websockets and the extra demo;
+`python benchmarks/pictures.py --mistakes RUN` without.
 
-terminal.svg is `digitfast train DATA` (or the sample) as it ran, report.png the head of its report, demo.png the page of `digitfast demo` with a digit drawn on it;
+terminal.svg is `digitfast train DATA` (or the sample) as it ran, report.png the head of its report, demo.png the page
+of `digitfast demo` with a digit drawn on it;
 last-mistakes.png are training images that the ensemble RUN has most wrong, each by the net that did not see it."""
 from pathlib import Path
 import io, os, re, subprocess, sys, tempfile
@@ -18,12 +20,14 @@ def small(name):
 def terminal(data, path):
     "Train in the folder `path`, and draw what was said"
     from rich.console import Console
-    res = subprocess.run([sys.executable, '-c', 'from digitfast.cli import main; main()', 'train', data, '--out', 'runs/first'], cwd=path, capture_output=True, text=True)
+    res = subprocess.run([sys.executable, '-c', 'from digitfast.cli import main; main()',
+                          'train', data, '--out', 'runs/first'], cwd=path, capture_output=True, text=True)
     if res.returncode: sys.exit(res.stderr)
     con = Console(record=True, width=112, file=io.StringIO())
     con.print(f'[bold]$ digitfast train {Path(data).name} --out runs/first[/]')
     con.print(res.stdout.rstrip(), markup=False, highlight=False)
-    svg = re.sub(r'@font-face \{.*?\}\s*', '', con.export_svg(title='digitfast', unique_id='run'), flags=re.S)      # fonts from a network are not asked for
+    # fonts from a network are not asked for
+    svg = re.sub(r'@font-face \{.*?\}\s*', '', con.export_svg(title='digitfast', unique_id='run'), flags=re.S)
     (images/'terminal.svg').write_text(svg)
 
 def report(run):

@@ -207,6 +207,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                 'digitfast.demo._check_drawing': ('demo.html#_check_drawing', 'digitfast/demo.py'),
                                 'digitfast.demo._check_host': ('demo.html#_check_host', 'digitfast/demo.py'),
                                 'digitfast.demo._gradio': ('demo.html#_gradio', 'digitfast/demo.py'),
+                                'digitfast.demo._page': ('demo.html#_page', 'digitfast/demo.py'),
                                 'digitfast.demo.demo': ('demo.html#demo', 'digitfast/demo.py'),
                                 'digitfast.demo.demo_page': ('demo.html#demo_page', 'digitfast/demo.py'),
                                 'digitfast.demo.export_space': ('demo.html#export_space', 'digitfast/demo.py'),

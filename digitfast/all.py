@@ -1,14 +1,15 @@
-"""All that a notebook needs: `from digitfast.all import *` brings `fastai.vision.all`, and beside it what digitfast adds.
+"""All that a notebook needs: `fastai.vision.all`, and beside it what digitfast adds.
 
-None of its own names is one of fastai's, so the order of imports does not matter. Architectures are reached through `archs`, systems
-by hand and their pieces through `by_hand`."""
+None of its own names is one of fastai's, so the order of imports does not matter. Architectures are reached
+through `archs`, systems by hand and their pieces through `by_hand`."""
 from fastai.vision.all import *
 
 from digitfast.core import DataError, DigitError, KaggleError, RunError
 from digitfast.device import best_precision, digit_device, versions
 from digitfast.read import DigitData, as_data, check_frame, find_data, read_csvs, sample_path
 from digitfast.data import (
-    DigitBlock, DigitDataLoaders, DigitDL, NormalizePixels, RowToImage, digit_splitter, pixel_stats, read_mnist, same_images)
+    DigitBlock, DigitDataLoaders, DigitDL, NormalizePixels, RowToImage, digit_splitter,
+    pixel_stats, read_mnist, same_images)
 from digitfast.baseline import by_hand
 from digitfast.models import Ensemble, arch, archs, create_model, model_cost
 from digitfast.learner import BF16, EMA, LossAccuracy, RandAffine, ValidEvery, digit_learner, losses, opts, seed_all

@@ -24,7 +24,9 @@ def average_digits(
 ): # tensor (c, p), the mean image of each class
     "The mean image of each class; `DataError` where a class has no image"
     for k in range(c):
-        if not (y==k).any(): raise DataError(f'class {k} of {c} has no training image, so it has no average; give every class one image or more')
+        if not (y==k).any():
+            raise DataError(f'class {k} of {c} has no training image, so it has no average; give every class one image '
+                            'or more')
     return torch.stack([x[y==k].mean(0) for k in range(c)])
 
 # %% ../nbs/03_baseline.ipynb #10325f72
@@ -47,8 +49,11 @@ def linear1(xb, w, b):
 
 # %% ../nbs/03_baseline.ipynb #cec1a3cf
 def same_shape(preds, targ):
-    "`DigitError` unless both have one shape: else PyTorch would broadcast, and compare every prediction with every target"
-    if preds.shape!=targ.shape: raise DigitError(f'the loss compares number with number, but predictions have shape {tuple(preds.shape)} and targets '
+    """`DigitError` unless both have one shape: else PyTorch would broadcast, and compare every prediction with
+    every target"""
+    if preds.shape!=targ.shape:
+        raise DigitError(f'the loss compares number with number, but predictions have shape {tuple(preds.shape)} and '
+                         'targets '
         f'{tuple(targ.shape)}; give both one shape, such as targ[:,None] for (n,) against (n, 1)')
 
 def mean_squared_error(preds, targ):
@@ -84,7 +89,8 @@ def train_epoch(
 
 # %% ../nbs/03_baseline.ipynb #5e1a9c4b
 def nearest_label(acts, c):
-    "Squash activations (n, 1) into 0 to c-0.5; probabilities (n, c) that fall with the distance of each label, `softmax(-|value-label|)`"
+    """Squash activations (n, 1) into 0 to c-0.5; probabilities (n, c) that fall with the distance of each label,
+    `softmax(-|value-label|)`"""
     return (-(torch.sigmoid(acts)*(c-.5) - torch.arange(c, device=acts.device)).abs()).softmax(1)
 
 def batch_accuracy(probs, yb):
@@ -117,7 +123,8 @@ def uniform_params(*size):
 
 # %% ../nbs/03_baseline.ipynb #2f3e3270
 def cross_entropy(acts, targ):
-    "Minus the mean log-probability of the right class; activations and one-hot targets (n, c), `DigitError` where the shapes differ"
+    """Minus the mean log-probability of the right class; activations and one-hot targets (n, c), `DigitError` where
+    the shapes differ"""
     same_shape(acts, targ)
     return -(acts.log_softmax(1)*targ).sum(1).mean()
 
@@ -139,7 +146,8 @@ def np_grads(x, targ, w1, b1, w2, b2):
 
 # %% ../nbs/03_baseline.ipynb #c3c0b4f6
 def he_params(*size):
-    "Weights to start from, gathering gradients: normal, standard deviation `sqrt(2/inputs)`, inputs first (He et al., arXiv:1502.01852); biases 0"
+    """Weights to start from, gathering gradients: normal, standard deviation `sqrt(2/inputs)`, inputs first (He et
+    al., arXiv:1502.01852); biases 0"""
     return (torch.randn(size)*(2/size[0])**.5 if len(size)>1 else torch.zeros(size)).requires_grad_()
 
 def np_epoch(net, params, loss_func, x, targ, lr, bs=None):
@@ -153,10 +161,13 @@ def np_epoch(net, params, loss_func, x, targ, lr, bs=None):
 def _check(x, y=None, c=None, p=None):
     "`DataError` unless `x` is images as they are meant here, and `y` labels for them"
     if x.ndim!=2 or not x.is_floating_point() or len(x) and x.max()>1:
-        raise DataError(f'pixels of shape {tuple(x.shape)} and type {x.dtype}{f", up to {x.max():g}" if x.numel() else ""}; expected one image a row, float from 0 to 1: x.float()/255')
+        raise DataError(f'pixels of shape {tuple(x.shape)} and type '
+                        f'{x.dtype}{f", up to {x.max():g}" if x.numel() else ""}; expected one image a row, float from '
+                        '0 to 1: x.float()/255')
     if p and x.shape[1]!=p: raise DataError(f'images of {x.shape[1]:,} pixels; this model learnt from images of {p:,}')
     if y is not None and (len(y)!=len(x) or len(y) and not 0<=y.min()<=y.max()<c):
-        raise DataError(f'{len(y):,} labels{f" from {y.min()} to {y.max()}" if len(y) else ""} for {len(x):,} images; expected one each, from 0 to {c-1}')
+        raise DataError(f'{len(y):,} labels{f" from {y.min()} to {y.max()}" if len(y) else ""} for {len(x):,} images; '
+                        f'expected one each, from 0 to {c-1}')
 
 @dataclass(eq=False)
 class HandModel:
@@ -226,7 +237,9 @@ class ByHand:
         p,c = state['shape'].tolist() if 'shape' in state else (0,0)
         want = {k:tuple(s) for k,s in self.sizes(p, c).items()}
         got = {k:tuple(v.shape) for k,v in state.items() if k!='shape'}
-        if got!=want: raise RunError(f'{self.name}: the saved parameters are {got}; expected {want}: were they saved by another system?')
+        if got!=want:
+            raise RunError(f'{self.name}: the saved parameters are {got}; expected {want}: were they saved by another '
+                           'system?')
         return HandModel(self, {k:state[k].clone() for k in want}, p,
                          c)   # a copy is aligned in memory, so sums round as they did
 

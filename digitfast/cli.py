@@ -244,7 +244,9 @@ def train(
     if resume and out is None: raise typer.BadParameter('--resume needs --out DIR, the directory of the unfinished run')
     fields,bar = _fields(sets, arch=arch, epochs=epochs, lr=lr, bs=bs, split=split, valid_pct=valid_pct,
                          members=members, folds=folds),_Bar()
-    try: path = run.train(data, recipe, out, seed, precision, device, resume, member, scheduler, say, bar, test, label, transpose,
+    try:
+        path = run.train(data, recipe, out, seed, precision, device, resume, member,
+                         scheduler, say, bar, test, label, transpose,
                           config, drop, graph=not no_graph, command=True, **fields)
     finally: bar.stop()
     if flags['json'] or flags['quiet']: result(path.metrics, str(path))

@@ -38,7 +38,8 @@ def _as_uint8(a, cols, rows=None):
     "The array `a` of `cols` as uint8. Raises `DataError` naming the first value that is no pixel."
     a = np.asarray(a)
     if a.dtype==np.uint8: return a
-    if a.dtype==object and pd.api.types.infer_dtype(a.ravel(), skipna=False) in ('integer','floating','mixed-integer-float'):
+    if (a.dtype==object
+        and pd.api.types.infer_dtype(a.ravel(), skipna=False) in ('integer','floating','mixed-integer-float')):
         a = a.astype(float)
     with np.errstate(invalid='ignore'):
         ok = (a>=0)&(a<=255)&(a==np.floor(a)) if a.dtype.kind in 'iuf' else np.zeros(a.shape, bool)
@@ -57,14 +58,16 @@ class RowToImage(Transform):
         if not len(items or []): return
         if self.cols is None:
             o = items[0]
-            if not isinstance(o, pd.Series): raise DataError(f"DigitBlock takes rows of a frame, found a {type(o).__name__}")
+            if not isinstance(o, pd.Series):
+                raise DataError(f"DigitBlock takes rows of a frame, found a {type(o).__name__}")
             self.cols = pixel_cols(o.to_frame().T)
         df = getattr(items, 'items', None)
         if isinstance(df, pd.DataFrame) and set(self.cols)<=set(df.columns): _check_scale(df, self.cols)
 
     def encodes(self, o:pd.Series):
         lost = [c for c in self.cols if c not in o.index]
-        if lost: raise DataError(f"the row has no column '{lost[0]}' ({len(lost)} of {len(self.cols)} pixels are missing)")
+        if lost:
+            raise DataError(f"the row has no column '{lost[0]}' ({len(lost)} of {len(self.cols)} pixels are missing)")
         return self.images(o[self.cols].to_numpy(), [o.name])[0]
 
     @property
@@ -148,9 +151,11 @@ class _Column:
         "Bring `x` up to date"
         try: things,data = self._state()
         except (LookupError, TypeError) as e: self.x,self.wrong,self.things = None,e,None; return self
-        if self.things is not None and len(things)==len(self.things) and all(a is b for a,b in zip(things, self.things)):
+        if (self.things is not None and len(things)==len(self.things)
+            and all(a is b for a,b in zip(things, self.things))):
             if data.equals(self.data) if isinstance(data, pd.DataFrame) else data==self.data: return self
-        self.things,self.data,self.x,self.wrong = things,data.copy() if isinstance(data, pd.DataFrame) else data,None,None
+        self.things,self.data,self.x,self.wrong = (things,data.copy() if isinstance(data, pd.DataFrame) else data,
+                                                   None,None)
         try: self.x = self._images() if _known(self.tl)=='images' else self._labels(data)
         except (DataError, LookupError, TypeError, ValueError, AttributeError, RuntimeError) as e: self.wrong = e
         return self
@@ -164,8 +169,10 @@ def _images(self:_Column):
 @patch
 def _labels(self:_Column, df):
     "Each distinct label through the pipeline, then one of them for each row"
-    plain = all(t.kind in 'iufb' or pd.api.types.infer_dtype(df.iloc[:,i], skipna=False)=='string' for i,t in enumerate(df.dtypes))
-    codes = df.groupby(list(df.columns), sort=False, dropna=False).ngroup().to_numpy(copy=True) if plain else np.arange(len(df))
+    plain = all(t.kind in 'iufb' or pd.api.types.infer_dtype(df.iloc[:,i], skipna=False)=='string'
+                for i,t in enumerate(df.dtypes))
+    codes = (df.groupby(list(df.columns), sort=False, dropna=False).ngroup().to_numpy(copy=True)
+             if plain else np.arange(len(df)))
     items = [self.tl[int(i)] for i in np.unique(codes, return_index=True)[1]]
     x = _collate(items)
     if not isinstance(x, Tensor): raise TypeError(f'{type(x).__name__} is no tensor')
@@ -195,7 +202,8 @@ class DigitDL(TfmdDL):
 
     def sample(self):
         idxs = self._DataLoader__idxs
-        if not self._hooked('create_batches') and self.bs and isinstance(idxs, (list,L,np.ndarray,Tensor)) and len(idxs):
+        if (not self._hooked('create_batches') and self.bs and isinstance(idxs, (list,L,np.ndarray,Tensor))
+            and len(idxs)):
             a = np.asarray(idxs)
             if a.ndim==1 and a.dtype.kind in 'iu': return torch.from_numpy(a.astype(np.int64))
         return super().sample()
@@ -280,7 +288,8 @@ def _chunks(self:DigitDL, samps):
 def _pack(self:DigitDL, cols, b, rest=()):
     "The rows `b` of `cols` as a batch; `rest` has what stands where a column is None"
     rest = iter(rest)
-    res = tuple(next(rest) if c is None else c.as_subclass(Tensor).index_select(0, b).as_subclass(type(c)) for c in cols)
+    res = tuple(next(rest) if c is None else c.as_subclass(Tensor).index_select(0, b).as_subclass(type(c))
+                for c in cols)
     return res if isinstance(self.dataset, Datasets) else res[0]
 
 @patch
@@ -311,12 +320,14 @@ def images(self:DigitDL):
     "The images of all rows, (n, 1, side, side)"
     tls = self._lists()
     i = first(i for i,tl in enumerate(tls) if any(isinstance(f, RowToImage) for f in tl.tfms.fs))
-    if i is None: raise DigitError(f'no pipeline of this {type(self).__name__} has a RowToImage: there are no rows of pixels')
+    if i is None:
+        raise DigitError(f'no pipeline of this {type(self).__name__} has a RowToImage: there are no rows of pixels')
     return self.tensors[i]
 
 @patch
 def batch_rows(self:DigitDL):
-    "Begin an epoch, as iterating does, but give each batch's row positions, a tensor on the device, in the batch's stead"
+    """Begin an epoch, as iterating does, but give each batch's row positions, a tensor on the device, in the
+    batch's stead"""
     self.randomize()
     self.before_iter()
     self._DataLoader__idxs = self.get_idxs()
@@ -327,9 +338,11 @@ def batch_rows(self:DigitDL):
 @patch
 def __repr__(self:DigitDL):
     n = '' if self.n is None else f'{self.n:,} rows, '
-    head = f"{type(self).__name__}: {n}batches of {self.bs}{', shuffled' if self.shuffle else ''}, on {self.device or 'cpu'}"
+    head = (f"{type(self).__name__}: {n}batches of {self.bs}{', shuffled' if self.shuffle else ''}, on "
+            f"{self.device or 'cpu'}")
     if why := self._why_slow(): return f'{head}; item by item, for {why}'
-    return head + '; ' + ', '.join(f"{_known(tl) or 'a function of the row'} {'whole' if _known(tl) else 'item by item'}" for tl in self._lists())
+    return head + '; ' + ', '.join(f"{_known(tl) or 'a function of the row'} "
+                                   f"{'whole' if _known(tl) else 'item by item'}" for tl in self._lists())
 
 @patch
 def _pre_show_batch(self:DigitDL, b, max_n=9):
@@ -338,37 +351,44 @@ def _pre_show_batch(self:DigitDL, b, max_n=9):
 
 # %% ../nbs/02_data.ipynb #4bc94a26
 def _as(x, y):
-    "`y` with the type of `x` and what is written on it; fastai's own tensors do this at each operation, which takes longer"
+    """`y` with the type of `x` and what is written on it; fastai's own tensors do this at each operation, which
+    takes longer"""
     y = y.as_subclass(type(x))
     y.__dict__.update(x.__dict__)
     return y
 
 class NormalizePixels(Normalize):
-    "Normalise images of 0..1 by the `mean` and `std` of the training rows' pixels, which `setup` takes where none are given"
+    """Normalise images of 0..1 by the `mean` and `std` of the training rows' pixels, which `setup` takes where none
+    are given"""
     def __init__(self, mean=None, std=None): self.mean,self.std = mean,std
     def setups(self, dl:DataLoader):
         others = [f for o in vars(dl.after_batch).values() for f in L(o) if isinstance(f, Normalize) and f is not self]
         if others and (self.mean, self.std) not in ((None,None), (0.,1.)):
-            raise DigitError(f"the pixels would be normalised twice, by {self} and {type(others[0]).__name__}: give only one")
+            raise DigitError(f"the pixels would be normalised twice, by {self} and {type(others[0]).__name__}: give "
+                             "only one")
         if others: self.mean,self.std = 0.,1.
         elif self.mean is None or self.std is None: self.mean,self.std = _stats(dl)
     def encodes(self, x:TensorImage): return _as(x, x.as_subclass(Tensor).sub(self.mean).div_(self.std))
     def decodes(self, x:TensorImage): return _as(x, x.as_subclass(Tensor).mul(self.std).add_(self.mean))
     @property
-    def name(self): return f'NormalizePixels(mean={self.mean:.4f}, std={self.std:.4f})' if self.std else 'NormalizePixels'
+    def name(self):
+        return f'NormalizePixels(mean={self.mean:.4f}, std={self.std:.4f})' if self.std else 'NormalizePixels'
     def __repr__(self): return self.name
 
 # %% ../nbs/02_data.ipynb #72e4a84c
 def _stats(dl):
     "`pixel_stats` of the images of `dl`, after its `after_item`, whatever kind of DataLoader it is"
-    fast = dl if isinstance(dl, DigitDL) else DigitDL(dl.dataset, do_setup=False, after_item=getattr(dl, 'after_item', None))
+    fast = dl if isinstance(dl, DigitDL) else DigitDL(dl.dataset, do_setup=False,
+                                                      after_item=getattr(dl, 'after_item', None))
     x = first(c for tl,c in zip(fast._lists(), fast._plan() or []) if c is not None and _known(tl)=='images')
     if x is not None: return pixel_stats(x)
     n,mean,sq = 0,0.,0.
     for i in range(len(dl.dataset)):
         if (item := dl.do_item(i)) is None: continue # a hook skips it
         ims = [o for o in (item if isinstance(item, (tuple,list)) else [item]) if isinstance(o, TensorImage)]
-        if not ims: raise DigitError('there are no images to take the mean and the standard deviation of: give NormalizePixels both')
+        if not ims:
+            raise DigitError('there are no images to take the mean and the standard deviation of: give NormalizePixels '
+                             'both')
         v = ims[0].as_subclass(Tensor).double()/255
         n,mean,sq = n+v.numel(),mean+v.sum().item(),sq+(v*v).sum().item()
     mean = mean/max(n, 1)
@@ -381,7 +401,8 @@ def DigitBlock(
     std=None, # Their standard deviation, likewise
 )->TransformBlock:
     "A `TransformBlock` for images that are rows of a frame: one pixel a column, 0 to 255"
-    return TransformBlock(type_tfms=RowToImage(cols), batch_tfms=[IntToFloatTensor, NormalizePixels(mean, std)], dl_type=DigitDL)
+    return TransformBlock(type_tfms=RowToImage(cols), batch_tfms=[IntToFloatTensor, NormalizePixels(mean, std)],
+                          dl_type=DigitDL)
 
 # %% ../nbs/02_data.ipynb #68f5feb6
 def digit_splitter(
@@ -390,25 +411,40 @@ def digit_splitter(
     seed=42, # Seed of the split
     label='label', # Column of the labels
 ):
-    "A splitter of a frame into training and validation rows. It raises `DataError` if a side is empty or a class is missing from one."
+    """A splitter of a frame into training and validation rows. It raises `DataError` if a side is empty or a class
+    is missing from one."""
     given = not isinstance(valid, str)
     if not given and valid not in ('stratified', 'random', 'last'):
         raise DataError(f"valid='{valid}' is no split: use 'stratified', 'random', 'last' or a list of row positions")
-    if not given and not 0<valid_pct<1: raise DataError(f"a validation share of {valid_pct:g} leaves a side empty: use a number between 0 and 1, such as 0.2")
+    if not given and not 0<valid_pct<1:
+        raise DataError(f"a validation share of {valid_pct:g} leaves a side empty: use a number between 0 and 1, such "
+                        "as 0.2")
     def _split(df):
         y = df[label]
         if given and len(valid):
-            odd = first(i for i,n in Counter(o.item() if hasattr(o, 'item') else o for o in valid).items() if n>1 or type(i) is not int or not 0<=i<len(df))
-            if odd is not None: raise DataError(f"validation row {odd!r} is there twice or is none of the rows 0 to {len(df)-1:,}: give each position once")
+            odd = first(i for i,n in Counter(o.item() if hasattr(o, 'item') else o for o in valid).items() if n>1
+                        or type(i) is not int or not 0<=i<len(df))
+            if odd is not None:
+                raise DataError(f"validation row {odd!r} is there twice or is none of the rows 0 to {len(df)-1:,}: "
+                                "give each position once")
         try:
             if given: splits = IndexSplitter(valid)(df)
             elif valid=='last': splits = IndexSplitter(range(len(df)-round(valid_pct*len(df)), len(df)))(df)
-            else: splits = TrainTestSplitter(valid_pct, random_state=seed, stratify=y if valid=='stratified' else None)(df)
-        except ValueError as e: raise DataError(f"{len(df)} rows of {y.nunique()} classes can't be split with a validation share of {valid_pct:g}: {e}") from None
+            else:
+                splits = TrainTestSplitter(valid_pct, random_state=seed,
+                                           stratify=y if valid=='stratified' else None)(df)
+        except ValueError as e:
+            raise DataError(f"{len(df)} rows of {y.nunique()} classes can't be split with a validation share of "
+                            f"{valid_pct:g}: {e}") from None
         for name,idxs in zip(('training','validation'), splits):
-            if len(idxs)==0: raise DataError(f"the {name} side of the split is empty: {len(df)} rows with a validation share of {valid_pct:g}")
-            lost = sorted(set(y.unique().tolist()) - set(y.iloc[idxs].unique().tolist())) if name=='training' or not given else []
-            if lost: raise DataError(f"no row of class {lost[0]!r} is on the {name} side of the split ({len(idxs)} of {len(df)} rows): use another validation share or split")
+            if len(idxs)==0:
+                raise DataError(f"the {name} side of the split is empty: {len(df)} rows with a validation share of "
+                                f"{valid_pct:g}")
+            lost = (sorted(set(y.unique().tolist()) - set(y.iloc[idxs].unique().tolist())) if name=='training'
+                    or not given else [])
+            if lost:
+                raise DataError(f"no row of class {lost[0]!r} is on the {name} side of the split ({len(idxs)} of "
+                                f"{len(df)} rows): use another validation share or split")
         return splits
     return _split
 
@@ -430,12 +466,13 @@ def same_images(
 
 # %% ../nbs/02_data.ipynb #f27dc551
 def rows_frame(
-    items, # A frame, rows of one, arrays of pixels: (n, p), (n, side, side), one image, or a list of them; or a list of pictures or their files
+    items, # A frame, its rows, arrays of pixels (n, p) or (n, side, side), one image, a list of them, or of pictures
     cols, # Names of the pixel columns
     polarity='bright', # Ink that the net knows, for pictures: 'bright' or 'dark'
     transposed=False, # Does it know transposed images?
 )->pd.DataFrame:
-    "`items` as a frame with columns `cols`. Raises `DataError` where it has other columns, another size or values that are no pixels."
+    """`items` as a frame with columns `cols`. Raises `DataError` where it has other columns, another size or values
+    that are no pixels."""
     if isinstance(items, pd.Series): items = [items]
     if isinstance(items, (list,tuple,L)) and any(isinstance(o, (str,Path,PILImage)) for o in items):
         from digitfast.image import image_row# pictures are rare, and it is slow to import
@@ -443,11 +480,15 @@ def rows_frame(
     if isinstance(items, list) and items and isinstance(items[0], pd.Series): items = pd.DataFrame(items)
     if not isinstance(items, pd.DataFrame):
         a = np.asarray([np.asarray(o) for o in items] if isinstance(items, (list,tuple,L)) else items)
-        if a.size==0 or a.size%len(cols): raise DataError(f"expected images of {len(cols)} pixels, found an array of shape {a.shape}")
+        if a.size==0 or a.size%len(cols):
+            raise DataError(f"expected images of {len(cols)} pixels, found an array of shape {a.shape}")
         items = pd.DataFrame(a.reshape(-1, len(cols)), columns=cols)
     lost = [c for c in cols if c not in items.columns]
-    if lost: raise DataError(f"the rows have no column '{lost[0]}' ({len(lost)} of {len(cols)} pixel columns are missing)")
-    if len(pix := pixel_cols(items, 'the rows'))!=len(cols): raise DataError(f"the rows have {len(pix):,} pixel columns, up to '{pix[-1]}', expected {len(cols):,}, up to '{cols[-1]}'")
+    if lost:
+        raise DataError(f"the rows have no column '{lost[0]}' ({len(lost)} of {len(cols)} pixel columns are missing)")
+    if len(pix := pixel_cols(items, 'the rows'))!=len(cols):
+        raise DataError(f"the rows have {len(pix):,} pixel columns, up to '{pix[-1]}', expected {len(cols):,}, up to "
+                        f"'{cols[-1]}'")
     df = check_frame(items[cols], 'the rows', labels=False)
     if 'label' in items.columns: df.insert(0, 'label', items['label'].to_numpy())
     return df
@@ -456,12 +497,14 @@ def rows_frame(
 class _SliceBlock(DataBlock):
     "A `DataBlock` whose splitter may give slices, which fastai's own asks for their length"
     def datasets(self, source, verbose=False):
-        return Datasets(source, tfms=self._combine_type_tfms(), splits=self.splitter(source), dl_type=self.dl_type, n_inp=self.n_inp, verbose=verbose)
+        return Datasets(source, tfms=self._combine_type_tfms(), splits=self.splitter(source),
+                        dl_type=self.dl_type, n_inp=self.n_inp, verbose=verbose)
 
 # %% ../nbs/02_data.ipynb #38cbcf68
 class DigitDataLoaders(DataLoaders):
     "`DataLoaders` of images that are rows of a frame, with factory methods for CSVs and frames"
-    polarity,transposed = 'bright',False # how the images that it learns from differ from MNIST's: what a picture has to become
+    # how the images that it learns from differ from MNIST's: what a picture has to become
+    polarity,transposed = 'bright',False
     @classmethod
     def from_df(cls,
         df, # Frame with a column `label`, the others pixels of 0 to 255
@@ -482,11 +525,15 @@ class DigitDataLoaders(DataLoaders):
         df = check_frame(df)
         if classes is None: classes = sorted(df.label.unique().tolist())
         trn,val = digit_splitter(valid, valid_pct, seed)(df)
-        if len(trn)<bs: warnings.warn(f"batches are of {len(trn)} images, not {bs}: there are only {len(trn)} training rows")
+        if len(trn)<bs:
+            warnings.warn(f"batches are of {len(trn)} images, not {bs}: there are only {len(trn)} training rows")
         n,df = len(trn),df.iloc[np.concatenate([trn,val]).astype(int)]
-        dblock = _SliceBlock((DigitBlock(pixel_cols(df), mean, std), CategoryBlock(vocab=classes, sort=False)), get_y=ColReader('label'),
-                             splitter=lambda _: (slice(n),slice(n,None)), item_tfms=kwargs.pop('item_tfms', None), batch_tfms=batch_tfms)
-        dls = dblock.dataloaders(df, bs=min(bs, len(trn)), val_bs=val_bs or predict_bs(digit_device(device), df.shape[1]-1),
+        dblock = _SliceBlock((DigitBlock(pixel_cols(df), mean, std), CategoryBlock(vocab=classes, sort=False)),
+                             get_y=ColReader('label'),
+                             splitter=lambda _: (slice(n),slice(n,None)), item_tfms=kwargs.pop('item_tfms', None),
+                             batch_tfms=batch_tfms)
+        dls = dblock.dataloaders(df, bs=min(bs, len(trn)), val_bs=val_bs
+                                 or predict_bs(digit_device(device), df.shape[1]-1),
                                  device=digit_device(device), path=path, **kwargs)
         return cls(*dls.loaders, path=dls.path, device=dls.device)
 

@@ -61,86 +61,18 @@ class Reader:
         return dict(digit=self.names[p.argmax()], bars=bars, seen=row.reshape(self.side, -1).tolist())
 
 # %% ../nbs/15_demo.ipynb #385adfee
-_html = '''<main>
-<section><canvas class="pad" width="280" height="280" role="img" aria-label="Paper to draw on"></canvas><button class="clear" type="button">Clear</button></section>
-<section class="answer"><p class="said" aria-live="polite"></p><div class="bars"></div><figure><canvas class="seen" role="img" aria-label="What the net sees"></canvas><figcaption>what the net sees</figcaption></figure></section>
-</main>'''
-
-_css = '''
-main { display:flex; flex-wrap:wrap; gap:1.5rem; max-width:46rem; margin:0 auto; font-family:system-ui,sans-serif; }
-section { flex:1 1 18rem; min-width:0; }
-.pad { width:100%; aspect-ratio:1; background:#fff; border:1px solid #8888; border-radius:.5rem; touch-action:none; cursor:crosshair; display:block; }
-.clear { width:100%; margin-top:.75rem; padding:.7rem; font:inherit; border:1px solid #8888; border-radius:.5rem; background:transparent; color:inherit; cursor:pointer; }
-.said { font-size:1.1rem; line-height:1.4; min-height:2.8em; margin:0 0 .5rem; }
-.said b { font-size:2rem; line-height:1; }
-.bar { display:grid; grid-template-columns:minmax(1.2em,auto) 1fr 3.6em; gap:.6rem; align-items:center; line-height:1.75; font-variant-numeric:tabular-nums; }
-.bar i { display:block; height:.8em; border-radius:.2em; background:#8883; overflow:hidden; }
-.bar u { display:block; height:100%; background:#2a78c2; }
-.bar span:last-child { text-align:right; }
-figure { display:flex; align-items:end; gap:.75rem; margin:1rem 0 0; }
-figcaption { font-size:.85rem; opacity:.75; }
-.seen { width:7rem; aspect-ratio:1; background:#000; image-rendering:pixelated; border-radius:.25rem; }
-'''
-
-_js = '''
-const $ = q => element.querySelector(q), pad = $('.pad'), seen = $('.seen'), ctx = pad.getContext('2d');
-let last = null, inked = false, busy = false, again = false;
-
-function show(r) {
-  $('.said').replaceChildren();
-  if (r.digit !== undefined) {
-    const b = document.createElement('b'); b.textContent = r.digit; $('.said').append(b);
-  } else $('.said').textContent = r.note;
-  $('.bars').replaceChildren(...(r.bars || props.classes.map(c => [c, 0])).map(([name, p]) => {
-    const row = document.createElement('div'), label = document.createElement('span'), track = document.createElement('i'), fill = document.createElement('u'), pct = document.createElement('span');
-    row.className = 'bar'; label.textContent = name; fill.style.width = 100*p+'%'; pct.textContent = r.bars ? (100*p).toFixed(1)+' %' : '';
-    track.append(fill); row.append(label, track, pct); return row;
-  }));
-  seen.width = seen.height = props.side;
-  if (r.seen) {
-    const im = new ImageData(props.side, props.side);
-    r.seen.flat().forEach((v, i) => im.data.set([v, v, v, 255], 4*i));
-    seen.getContext('2d').putImageData(im, 0, 0);
-  }
-}
-
-async function read() {
-  again = true;
-  if (busy) return;
-  busy = true;
-  while (again) {
-    again = false;
-    let r;
-    try { r = inked ? await server.read(pad.toDataURL()) : {note: props.hint}; }
-    catch (e) { r = {note: 'No answer: is the server still running?'}; }
-    if (!again) show(r);
-  }
-  busy = false;
-}
-
-function clear() { ctx.fillStyle = '#fff'; ctx.fillRect(0, 0, pad.width, pad.height); inked = false; last = null; read(); }
-
-function pen(e) {
-  const box = pad.getBoundingClientRect(), at = [(e.clientX-box.left)*pad.width/box.width, (e.clientY-box.top)*pad.height/box.height];
-  Object.assign(ctx, {lineWidth: 18, lineCap: 'round', lineJoin: 'round', strokeStyle: '#000'});
-  ctx.beginPath(); ctx.moveTo(...(last || at)); ctx.lineTo(...at); ctx.stroke();
-  last = at; inked = true;
-}
-
-pad.addEventListener('pointerdown', e => { if (e.isPrimary && e.button === 0) { e.preventDefault(); try { pad.setPointerCapture(e.pointerId); } catch (_) {} pen(e); } });
-pad.addEventListener('pointermove', e => { if (last && e.isPrimary) for (const o of e.getCoalescedEvents().length ? e.getCoalescedEvents() : [e]) pen(o); });
-for (const k of ['pointerup', 'pointercancel']) pad.addEventListener(k, e => { if (last && e.isPrimary) { last = null; read(); } });
-$('.clear').addEventListener('click', clear);
-clear();
-'''
+def _page(name): return (Path(__file__).parent/'pages'/name).read_text('utf-8')
 
 # %% ../nbs/15_demo.ipynb #a300455e
 def _gradio():
     os.environ.setdefault('GRADIO_ANALYTICS_ENABLED', 'False')
     for k in ('no_proxy','NO_PROXY'): # Gradio asks its own server whether it is up
-        if '127.0.0.1' not in os.environ.get(k, ''): os.environ[k] = ','.join([*filter(None, [os.environ.get(k)]), '127.0.0.1', 'localhost'])
+        if '127.0.0.1' not in os.environ.get(k, ''):
+            os.environ[k] = ','.join([*filter(None, [os.environ.get(k)]), '127.0.0.1', 'localhost'])
     try: import gradio
-    except ImportError as e: raise DigitError(f"the page needs Gradio, which is not installed ({e.name}): pip install 'digitfast[demo]'") from None
+    except ImportError as e:
+        raise DigitError(
+            f"the page needs Gradio, which is not installed ({e.name}): pip install 'digitfast[demo]'") from None
     return gradio
 
 def _check_host(host):
@@ -161,16 +93,19 @@ def demo_page(
     reader = Reader(load_net(learn, 'cpu') if isinstance(learn, (str,os.PathLike)) else learn)
     names = reader.names
     limits = dict(delete_cache=(600,600)) # what strangers upload is not kept
-    what = 'a digit' if names==[str(i) for i in range(10)] else f"one of {', '.join(names[:12])}{', …' if len(names)>12 else ''}"
+    what = ('a digit' if names==[str(i) for i in range(10)]
+            else f"one of {', '.join(names[:12])}{', …' if len(names)>12 else ''}")
     def read(drawing): return reader.read(drawing)
     with gr.Blocks(title=f'Draw {what}', analytics_enabled=False, **limits) as page:
-        gr.HTML(html_template=_html, css_template=_css, js_on_load=_js, apply_default_css=False, server_functions=[read], elem_id='demo',
+        gr.HTML(html_template=_page('demo.html'), css_template=_page('demo.css'), js_on_load=_page('demo.js'),
+                server_functions=[read], elem_id='demo', apply_default_css=False,
                 classes=names[:10], side=reader.side, hint=f'Draw {what}, as large as you like.')
     return page
 
 def launch_page(
     page, # From `demo_page`
-    host=None, # Address to bind to; Gradio's default (this machine alone, unless GRADIO_SERVER_NAME says otherwise) if None
+    # Address to bind to; Gradio's default (this machine alone, unless GRADIO_SERVER_NAME says otherwise) if None
+    host=None,
     port=None, # Port; the first free one from 7860 if None
     **kwargs # For Gradio's `launch`
 )->str: # The page's address
@@ -196,7 +131,8 @@ def demo(
 ):
     "Serve the page of `run` until Ctrl-C, and open it where there is a desktop. Raises `DigitError` where it can't."
     page = demo_page(run)
-    desktop = sys.stdout.isatty() and (sys.platform in ('darwin','win32') or 'DISPLAY' in os.environ or 'WAYLAND_DISPLAY' in os.environ)
+    desktop = sys.stdout.isatty() and (sys.platform in ('darwin','win32') or 'DISPLAY' in os.environ
+                                       or 'WAYLAND_DISPLAY' in os.environ)
     say(launch_page(page, host, port, inbrowser=desktop))
     try:
         while True: time.sleep(1)
@@ -210,33 +146,22 @@ page = demo_page('model')
 if __name__ == '__main__': launch_page(page, prevent_thread_lock=False)
 '''
 
-_readme = '''---
-title: Draw a digit
-emoji: ✏️
-colorFrom: gray
-colorTo: blue
-sdk: gradio
-sdk_version: {gradio}
-python_version: "{python}"
-app_file: app.py
-license: apache-2.0
----
-
-A page to draw on, and what a net trained by digitfast makes of it. `model` holds the net as numbers (safetensors) and names (JSON); `digitfast` is the library that reads them.
-'''
-
 def export_space(
     run, # Directory of a run
     path # Folder to make; empty or not there
 )->Path: # `path`
-    "Write what a Hugging Face Space needs: app.py, requirements.txt, README.md, the model and digitfast's modules. Raises `RunError` where `path` holds something."
+    "Write what a Hugging Face Space needs. Raises `RunError` where `path` holds something."
     gr,run,path = _gradio(),Path(run),Path(path)
     load_net(run, 'cpu') # whole, and known
-    if path.exists() and (not path.is_dir() or any(path.iterdir())): raise RunError(f"{path} is there already and not an empty folder: choose another place")
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise RunError(f"{path} is there already and not an empty folder: choose another place")
     Run(run).copy_model(path if (run/'model').is_dir() else path/'model')
-    for f in Path(__file__).parent.glob('*.py'): write_file(path/'digitfast'/f.name, f.read_bytes())
+    pkg = Path(__file__).parent
+    for f in (*pkg.glob('*.py'), *pkg.glob('pages/*')): write_file(path/'digitfast'/f.relative_to(pkg), f.read_bytes())
     write_file(path/'app.py', _app)
-    write_file(path/'README.md', _readme.format(gradio=gr.__version__, python='.'.join(map(str, sys.version_info[:2]))))
+    python = '.'.join(map(str, sys.version_info[:2]))
+    write_file(path/'README.md', _page('space.md').format(gradio=gr.__version__, python=python))
     pins = [f'{o}=={version(o).split("+")[0]}' for o in ('fastai','torch','safetensors')]
-    write_file(path/'requirements.txt', '\n'.join(['--extra-index-url https://download.pytorch.org/whl/cpu', *pins, '']))
+    write_file(path/'requirements.txt',
+               '\n'.join(['--extra-index-url https://download.pytorch.org/whl/cpu', *pins, '']))
     return path

@@ -25,7 +25,8 @@ _max_px = 100_000_000
 
 def _check_size(w, h, name):
     if w*h>=_max_px:
-        raise DataError(f'{name}: a picture of {w:,}x{h:,} pixels; 100 megapixels or more are not read: make it smaller')
+        raise DataError(
+            f'{name}: a picture of {w:,}x{h:,} pixels; 100 megapixels or more are not read: make it smaller')
     if min(w,h)<4 or max(w,h)<8 or max(w,h)>99*min(w,h):
         raise DataError(f'{name}: {w:,}x{h:,} pixels show no digit; expected a picture of at least 8x8')
 
@@ -35,15 +36,18 @@ def _from_array(a, name):
     if a.ndim==3 and a.shape[0] in (1,3,4) and a.shape[2] not in (1,3,4): a = np.moveaxis(a, 0, 2)
     if a.ndim==3 and a.shape[2]==1: a = a[...,0]
     if a.ndim not in (2,3) or a.ndim==3 and a.shape[2] not in (3,4) or a.dtype.kind not in 'buif':
-        raise DataError(f'{name}: an array {a.shape} of {a.dtype}; expected numbers (height, width), or with 3 or 4 channels')
+        raise DataError(f'{name}: an array {a.shape} of {a.dtype}; expected numbers (height, width), or with 3 or 4 '
+                        'channels')
     _check_size(*a.shape[1::-1], name)
     if a.dtype==np.uint8: return Image.fromarray(a)
     a = a.astype(np.float32)
-    if not np.isfinite(a).all(): raise DataError(f'{name}: some of its pixels are no numbers; expected 0 to 1, or 0 to 255')
+    if not np.isfinite(a).all():
+        raise DataError(f'{name}: some of its pixels are no numbers; expected 0 to 1, or 0 to 255')
     lo,hi = min(0, a.min()),max(1 if a.max()<=1 else 255, a.max())
     return Image.fromarray(((a-lo)*(255/(hi-lo))).astype(np.uint8))
 
-def _resize(im, n): return im.resize([max(1, round(o*n/max(im.size))) for o in im.size], Image.Resampling.BICUBIC, reducing_gap=3)
+def _resize(im, n):
+    return im.resize([max(1, round(o*n/max(im.size))) for o in im.size], Image.Resampling.BICUBIC, reducing_gap=3)
 
 def _open(img):
     "A picture as RGBA, upright, at most 2,048 pixels long; its name; what is worth a word; how much longer it was"
@@ -106,7 +110,8 @@ def _level(x, e):
 
 # %% ../nbs/14_image.ipynb #1ed67b1e
 def _parts(m, e):
-    "Parts of the mask `m`, largest first, narrow gaps bridged; the array of their numbers; the width of a stroke. `e` is the gradient"
+    """Parts of the mask `m`, largest first, narrow gaps bridged; the array of their numbers; the width of a stroke.
+    `e` is the gradient"""
     rim = m&~ndi.binary_erosion(m, border_value=1)
     wd = 2*m.sum()/max(1, rim.sum())
     lab,n = ndi.label(ndi.binary_dilation(m, iterations=max(1, int(wd/3))), np.ones((3,3)))
@@ -160,7 +165,8 @@ def _order(boxes):
 
 def _digit(hat):
     "(ink, of which 1 is the threshold; whose digit each pixel is, from 1 on; how many digits) in a top hat, or None"
-    low,base = np.percentile(hat, (5,20))                   # of paper, which 1.25 times their difference tells the noise of
+    # of paper, which 1.25 times their difference tells the noise of
+    low,base = np.percentile(hat, (5,20))
     hat,noise = hat-base,1.25*(base-low)
     e = ndi.gaussian_gradient_magnitude(hat, 1)
     t,best = _level(hat, e),None
@@ -241,7 +247,8 @@ def _widen(rgb, n=128):
     around = ndi.uniform_filter(np.pad(sm, ((p,p),(p,p),(0,0)))[tuple(at)], (9,9,0))
     q = round(p*max(h,w)/max(m.shape))
     size = w+2*q,h+2*q
-    res = np.stack([np.asarray(Image.fromarray(c).resize(size, Image.Resampling.BILINEAR)) for c in np.moveaxis(around, 2, 0)], 2)
+    res = np.stack([np.asarray(Image.fromarray(c).resize(size, Image.Resampling.BILINEAR))
+                    for c in np.moveaxis(around, 2, 0)], 2)
     res[q:q+h, q:q+w] = rgb
     return res,np.asarray(Image.fromarray(np.pad(m, p)).resize(size, Image.Resampling.NEAREST))
 
@@ -282,7 +289,8 @@ def _on_sheet(rgb):
     return *(np.pad(v, [(a.start,n-a.stop) for a,n in zip(s, m.shape)]) for v in o[:2]),o[2]
 
 def _look(im, again=True):
-    "(`_digit` of an RGBA picture, how to get from its places (x, y) to the picture's); (None, None) where there is none"
+    """(`_digit` of an RGBA picture, how to get from its places (x, y) to the picture's); (None, None) where there
+    is none"""
     rgb = _flat(_resize(im, 512))
     f = max(im.size)/512
     if (c := _widen(rgb)) and (o := _find(*c)):
@@ -331,7 +339,8 @@ def _doubts(m):
 
 # %% ../nbs/14_image.ipynb #44a2ca1a
 Digit = namedtuple('Digit', 'row box notes')
-Digit.__doc__ = "A digit found on a picture: its row, its box (left, top, right, bottom) in pixels of the picture, sentences of doubt"
+Digit.__doc__ = ("A digit found on a picture: its row, its box (left, top, right, bottom) in pixels of the picture, "
+                 "sentences of doubt")
 
 def read_pictures(
     img, # Path, bytes, PIL image, array or tensor (h, w[, 3 or 4]) with digits beside each other or in lines
@@ -339,7 +348,8 @@ def read_pictures(
     polarity='bright', # Ink of the images that the net knows: 'bright' or 'dark'
     transposed=False, # Are those images transposed, rows for columns?
 )->list: # A `Digit` for each, in reading order
-    "The digits on a picture, as rows like MNIST's; `DataError` where there is no picture, no ink or more than 200 digits"
+    """The digits on a picture, as rows like MNIST's; `DataError` where there is no picture, no ink or more than 200
+    digits"""
     im,name,notes,scale = _open(img)
     o,at = _look(im)
     if not o: raise DataError(f'{name}: no ink found; expected digits that differ from the paper around them')
@@ -366,7 +376,8 @@ def _near_above(digits):
 
 # %% ../nbs/14_image.ipynb #ad304c03
 def read_picture(
-    img, # Path, bytes, PIL image, array or tensor (h, w[, 3 or 4]) of one digit: any size, colour, polarity or transparency
+    # Path, bytes, PIL image, array or tensor (h, w[, 3 or 4]) of one digit: any size, colour, polarity or transparency
+    img,
     side=28, # Pixels a side of the images that the net knows
     polarity='bright', # Ink of the images that the net knows: 'bright' or 'dark'
     transposed=False, # Are those images transposed, rows for columns?
@@ -375,7 +386,8 @@ def read_picture(
     ds = read_pictures(img, side, polarity, transposed)
     if len(ds)>1:
         name = str(img) if isinstance(img, (str,Path)) else 'the picture'
-        raise DataError(f'{name}: {len(ds)} digits or other things side by side; expected one digit: crop the picture to it')
+        raise DataError(f'{name}: {len(ds)} digits or other things side by side; expected one digit: crop the picture '
+                        'to it')
     return ds[0].row,ds[0].notes
 
 def image_row(

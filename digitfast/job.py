@@ -187,7 +187,8 @@ def preds(self:Job,
               same_images(seen, x), test_probs)
     self.near = near_copies(seen.cpu().numpy(), x.numpy(), n=(5_000,500))
     if self.near>.25:
-        self.say(f"warning: {100*self.near:.0f} % of the held-out images have a near copy in the training rows, such as the same "
+        self.say(f"warning: {100*self.near:.0f} % of the held-out images have a near copy in the training rows, such "
+                 "as the same "
                  "picture with other noise: the accuracy will be too high for other pictures")
     if len(set(probs.argmax(1)))==1:
         self.say(f"note: the net predicts class {vocab[int(probs[0].argmax())]} for every row: it has learnt nothing. "

@@ -51,7 +51,8 @@ class LossAccuracy(AvgMetric):
 def _side(dls):
     "Height of the images that reach the batches: `dls.side`, unless item transforms change them"
     side = getattr(dls, 'side', None)
-    return side if isinstance(side, int) and not getattr(dls.train, '_why_slow', str)() else dls.train.do_item(0)[0].shape[-1]
+    return (side if isinstance(side, int) and not getattr(dls.train, '_why_slow', str)()
+            else dls.train.do_item(0)[0].shape[-1])
 
 @delegates(DigitLearner.__init__, but=['model'])
 def digit_learner(
@@ -64,17 +65,20 @@ def digit_learner(
 )->DigitLearner:
     "A fastai `Learner` with a fresh net on the device of `dls`. Raises `DigitError` for an unknown architecture."
     ours = getattr(dls.train_ds, 'loss_func', None)
-    if loss_func is None: loss_func = CrossEntropyLossFlat() if ours is None or type(ours) is CrossEntropyLossFlat else copy(ours)
+    if loss_func is None:
+        loss_func = CrossEntropyLossFlat() if ours is None or type(ours) is CrossEntropyLossFlat else copy(ours)
     if metrics is None:
         kind = getattr(ours, 'func', None)
-        metrics = accuracy_multi if isinstance(kind, nn.BCEWithLogitsLoss) else [] if isinstance(kind, nn.MSELoss) else LossAccuracy(loss_func)
+        metrics = (accuracy_multi if isinstance(kind, nn.BCEWithLogitsLoss) else []
+                   if isinstance(kind, nn.MSELoss) else LossAccuracy(loss_func))
     model = create_model(arch, get_c(dls), _side(dls), **(arch_kwargs or {}))
     model = model.to(dls.device, memory_format=torch.channels_last)
     return DigitLearner(dls, model, loss_func=loss_func, metrics=metrics, **kwargs)
 
 # %% ../nbs/05_learner.ipynb #1cb1faa4
 class RandAffine(Transform):
-    "Rotate, shift, zoom and shear each image of a training batch at random, in one bilinear resampling with black around it"
+    """Rotate, shift, zoom and shear each image of a training batch at random, in one bilinear resampling with black
+    around it"""
     order,split_idx = 30,0
     def __init__(self,
         rotate=0., # Largest angle in degrees, either way
@@ -124,18 +128,22 @@ def _ema(decay, avg, now, n):
     torch.optim.swa_utils.get_ema_multi_avg_fn(min(decay, (1+n.item())/(10+n.item())))(avg, now, n)
 
 class EMA(Callback):
-    "Validate, and end, with an exponential moving average of the weights (Polyak and Juditsky, 1992), which forgets the first steps sooner: `decay` is (1+n)/(10+n) at most after `n`"
+    """Validate, and end, with an exponential moving average of the weights (Polyak and Juditsky, 1992), which
+    forgets the first steps sooner: `decay` is (1+n)/(10+n) at most after `n`"""
     order = 64 # after fastai's trackers, which save, and stop, with the average in the model
     def __init__(self, decay=0.998): self.decay,self.on,self.swapped = decay,False,False
     def before_fit(self):
         self.on,self.swapped = not (hasattr(self.learn, 'lr_finder') or hasattr(self.learn, 'gather_preds')),False
-        if self.on: self.avg = torch.optim.swa_utils.AveragedModel(self.model, multi_avg_fn=partial(_ema, self.decay), use_buffers=True)
+        if self.on:
+            self.avg = torch.optim.swa_utils.AveragedModel(self.model, multi_avg_fn=partial(_ema, self.decay),
+                                                           use_buffers=True)
     def after_step(self):
         if not self.on: return
         if getattr(self.learn, 'step_graph', None) is None: self.avg.update_parameters(self.model)
         else: self._on_device()
     def _swap(self):
-        for a,b in zip((*self.model.parameters(), *self.model.buffers()), (*self.avg.module.parameters(), *self.avg.module.buffers())):
+        for a,b in zip((*self.model.parameters(), *self.model.buffers()),
+                       (*self.avg.module.parameters(), *self.avg.module.buffers())):
             a.data,b.data = b.data,a.data
         self.swapped = not self.swapped
     def before_validate(self):
@@ -152,7 +160,8 @@ class EMA(Callback):
 def _on_device(self:EMA):
     "What `update_parameters` does, with tensors only"
     n = self.avg.n_averaged
-    pairs = [o for o in zip((*self.avg.module.parameters(), *self.avg.module.buffers()), (*self.model.parameters(), *self.model.buffers()))]
+    pairs = [o for o in zip((*self.avg.module.parameters(), *self.avg.module.buffers()),
+                            (*self.model.parameters(), *self.model.buffers()))]
     avg,now = zip(*(o for o in pairs if o[0].is_floating_point()))
     move = torch._foreach_sub(now, avg)
     torch._foreach_mul_(move, 1-((1+n)/(10+n)).clamp(max=self.decay)*(n>0))
@@ -174,7 +183,8 @@ class ValidEvery(Callback):
     def before_train(self): self.skip = (self.epoch+1)%self.n>0 and self.epoch<self.n_epoch-1
     def before_validate(self):
         if not self.skip: return
-        self.off = [cb for cb in self.learn.cbs if isinstance(cb, TrackerCallback) and cb.run and not getattr(cb, 'every_epoch', 0)]
+        self.off = [cb for cb in self.learn.cbs if isinstance(cb, TrackerCallback)
+                    and cb.run and not getattr(cb, 'every_epoch', 0)]
         for cb in self.off: cb.run = False
         raise CancelValidException
 
@@ -195,13 +205,17 @@ class BF16(Callback):
 # %% ../nbs/05_learner.ipynb #50c5503c
 class AdamW(torch.optim.AdamW):
     "torch's AdamW, less its hooks for `torch.compile`, whose import takes a second at the first step"
-    add_param_group,zero_grad,state_dict,load_state_dict = (inspect.unwrap(getattr(torch.optim.AdamW, k)) for k in ('add_param_group','zero_grad','state_dict','load_state_dict'))
+    add_param_group,zero_grad,state_dict,load_state_dict = (inspect.unwrap(getattr(torch.optim.AdamW, k))
+                                                            for k in ('add_param_group',
+                                                                      'zero_grad','state_dict','load_state_dict'))
     step = torch.no_grad()(inspect.unwrap(torch.optim.AdamW.step))
 
-opts = dict(adam=Adam, adamw=partial(OptimWrapper, opt=partial(AdamW, betas=(0.9,0.99), eps=1e-5, fused=True)), sgd=partial(OptimWrapper, opt=torch.optim.SGD))
+opts = dict(adam=Adam, adamw=partial(OptimWrapper, opt=partial(AdamW, betas=(0.9,0.99), eps=1e-5, fused=True)),
+            sgd=partial(OptimWrapper, opt=torch.optim.SGD))
 
 class ValueLoss:
-    "Mean squared error of one output and the number of the class, as in the articles; the output is squashed into 0 to `n`-0.5 for predictions only"
+    """Mean squared error of one output and the number of the class, as in the articles; the output is squashed into
+    0 to `n`-0.5 for predictions only"""
     def __init__(self, n): self.n,self.reduction = n,'mean' # Number of classes; 'none' for a loss of each row
     def __call__(self, pred, targ):
         if self.reduction=='none': return (pred-as_value(targ)).pow(2).flatten(1).mean(1)
@@ -210,4 +224,5 @@ class ValueLoss:
     def activation(self, pred): return nearest_label(pred, self.n)
     def decodes(self, pred): return (self.activation(pred) if pred.shape[-1]==1 else pred).argmax(-1)
 
-losses = dict(cross_entropy=lambda n,smooth: CrossEntropyLossFlat(label_smoothing=smooth), value=lambda n,smooth: ValueLoss(n))
+losses = dict(cross_entropy=lambda n,smooth: CrossEntropyLossFlat(label_smoothing=smooth),
+              value=lambda n,smooth: ValueLoss(n))

@@ -35,12 +35,17 @@ def create_model(
     side=28, # Height and width of an image in pixels
     **kwargs # For the architecture
 )->nn.Module: # Takes (n, 1, side, side) floats, gives (n, n_out)
-    "A fresh net. Raises `DigitError` for a name that is not known, for a net that was already built, and for a side that the net can't take."
-    if isinstance(arch, nn.Module): raise DigitError(f"expected the name of an architecture or a function, found a {type(arch).__name__} that is already built: "
+    """A fresh net. Raises `DigitError` for a name that is not known, for a net that was already built, and for a
+    side that the net can't take."""
+    if isinstance(arch, nn.Module):
+        raise DigitError(f"expected the name of an architecture or a function, found a {type(arch).__name__} that is "
+                         "already built: "
                                                      "two Learners would share its weights")
-    if not callable(arch) and arch not in archs: raise DigitError(f"unknown architecture '{arch}': use one of {', '.join(archs)}")
+    if not callable(arch) and arch not in archs:
+        raise DigitError(f"unknown architecture '{arch}': use one of {', '.join(archs)}")
     model = (arch if callable(arch) else archs[arch])(n_out, side, **kwargs)
-    model.config = dict(arch=arch if isinstance(arch, str) else arch.__name__, arch_kwargs=kwargs, n_out=n_out, side=side)
+    model.config = dict(arch=arch if isinstance(arch, str) else arch.__name__, arch_kwargs=kwargs,
+                        n_out=n_out, side=side)
     return model
 
 # %% ../nbs/04_models.ipynb #ba6fc68b
@@ -63,7 +68,8 @@ def conv(
 @arch('stride2', 'the article series: five stride-2 convs 1-4-16-32-64-10, no batch norm')
 def stride2(n_out=10, side=28, chs=(4,16,32,64)):
     "Stride-2 convs with ReLU; any side"
-    return nn.Sequential(*[conv(a, b) for a,b in zip((1,*chs), chs)], conv(chs[-1], n_out, act=False), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    return nn.Sequential(*[conv(a, b) for a,b in zip((1,*chs), chs)], conv(chs[-1], n_out, act=False),
+                         nn.AdaptiveAvgPool2d(1), nn.Flatten())
 
 # %% ../nbs/04_models.ipynb #1f8051ea
 @arch('fastbook', 'fastbook, chapter 13: stride-2 convs 8-16-32-64 with batch norm, the first kernel 5')
@@ -75,22 +81,26 @@ def fastbook(n_out=10, side=28, chs=(8,16,32,64)):
 # %% ../nbs/04_models.ipynb #e604f6c7
 @arch('small', 'digitfast: a 5x5 stem of stride 2, three 3x3 convs without padding, batch norm')
 def small(n_out=10, side=28, chs=(16,32,32,64), ks=(5,3,3,3), strides=(2,1,2,1), ps=0.):
-    "Convs of `chs` channels, without padding, each with batch norm and ReLU; dropout `ps` and one linear layer on all that is left of the image"
+    """Convs of `chs` channels, without padding, each with batch norm and ReLU; dropout `ps` and one linear layer on
+    all that is left of the image"""
     n = side
     for k,s in zip(ks, strides): n = (n-k)//s + 1
     if n<1: raise DigitError(f"images of {side}x{side} pixels are too small for this architecture: use 'stride2'")
-    body = nn.Sequential(*[conv(a, b, k, s, 0, norm=True) for a,b,k,s in zip((1,*chs[:-1]), chs, ks, strides, strict=True)])
+    body = nn.Sequential(*[conv(a, b, k, s, 0, norm=True)
+                           for a,b,k,s in zip((1,*chs[:-1]), chs, ks, strides, strict=True)])
     return nn.Sequential(body, nn.Flatten(), nn.Dropout(ps), nn.Linear(chs[-1]*n*n, n_out))
 
 # %% ../nbs/04_models.ipynb #8b4c9cae
 @arch('residual', 'digitfast: a 5x5 stem of stride 2, three residual blocks between convs without padding')
 def residual(n_out=10, side=28, chs=(32,48,96), ks=(3,3,3), ps=0.4):
-    "Residual blocks of `chs` channels and kernels of `ks`; dropout `ps` and one linear layer on all that is left of the image; a side of 17 pixels or more"
+    """Residual blocks of `chs` channels and kernels of `ks`; dropout `ps` and one linear layer on all that is left
+    of the image; a side of 17 pixels or more"""
     from fastai.layers import ResBlock
     (a,b,c),n = chs,((side-1)//2-4)//2-1
     if n<1: raise DigitError(f"images of {side}x{side} pixels are too small for this architecture: use 'stride2'")
     a_,b_,c_ = (ResBlock(1, o, o, ks=k) for o,k in zip(chs, ks, strict=True))
-    return nn.Sequential(conv(1, a, 5, 2, norm=True), a_, conv(a, b, 3, 1, 0, norm=True), b_, conv(b, c, 3, 2, 0, norm=True), c_, conv(c, c, 3, 1, 0, norm=True),
+    return nn.Sequential(conv(1, a, 5, 2, norm=True), a_, conv(a, b, 3, 1, 0, norm=True),
+                         b_, conv(b, c, 3, 2, 0, norm=True), c_, conv(c, c, 3, 1, 0, norm=True),
                          nn.Flatten(), nn.Dropout(ps), nn.Linear(c*n*n, n_out))
 
 # %% ../nbs/04_models.ipynb #73fea983
@@ -112,14 +122,17 @@ def mlp_100(n_out=10, side=28): return nn.Sequential(*_mlp(side, 100, n_out), nn
 @arch('mlp-25-25', 'an article: 784-25-ReLU-25-ReLU-10')
 def mlp_25_25(n_out=10, side=28): return nn.Sequential(*_mlp(side, 25, 25, n_out))
 
-@arch('mlp-512-256', 'an article: 784-512-LeakyReLU-256-BN-LeakyReLU-10 and a log-softmax, which cross entropy takes again to no effect')
+@arch('mlp-512-256', 'an article: 784-512-LeakyReLU-256-BN-LeakyReLU-10 and a log-softmax, which cross entropy takes '
+      'again to no effect')
 def mlp_512_256(n_out=10, side=28):
-    return nn.Sequential(nn.Flatten(), nn.Linear(side*side, 512), nn.LeakyReLU(), nn.Linear(512, 256), nn.BatchNorm1d(256), nn.LeakyReLU(),
+    return nn.Sequential(nn.Flatten(), nn.Linear(side*side, 512), nn.LeakyReLU(),
+                         nn.Linear(512, 256), nn.BatchNorm1d(256), nn.LeakyReLU(),
                          nn.Linear(256, n_out), nn.LogSoftmax(1))
 
 @arch('mlp-512-512', 'an article: 784-512-ReLU-512-ReLU-10 with dropout 0.2')
 def mlp_512_512(n_out=10, side=28, ps=0.2):
-    return nn.Sequential(nn.Flatten(), nn.Linear(side*side, 512), nn.ReLU(), nn.Dropout(ps), nn.Linear(512, 512), nn.ReLU(), nn.Dropout(ps), nn.Linear(512, n_out))
+    return nn.Sequential(nn.Flatten(), nn.Linear(side*side, 512), nn.ReLU(), nn.Dropout(ps),
+                         nn.Linear(512, 512), nn.ReLU(), nn.Dropout(ps), nn.Linear(512, n_out))
 
 # %% ../nbs/04_models.ipynb #096dc329
 class RepeatChannels(nn.Module):
@@ -143,9 +156,11 @@ class HandNet(nn.Module):
         super().__init__()
         self.system,self.n_out = system,n_out
         self.ps = nn.ParameterDict([(k, torch.zeros(*s)) for k,s in system.sizes(side*side, n_out).items()])
-    def forward(self, x): return self.system.probs(self.system.net(x.flatten(1), *self.ps.values()), self.n_out).clamp_min(1e-30).log()
+    def forward(self, x):
+        return self.system.probs(self.system.net(x.flatten(1), *self.ps.values()), self.n_out).clamp_min(1e-30).log()
 
-def _hand_arch(k): arch(k, 'by hand: see the baseline notebook')(lambda n_out=10, side=28: HandNet(by_hand[k], n_out, side))
+def _hand_arch(k):
+    arch(k, 'by hand: see the baseline notebook')(lambda n_out=10, side=28: HandNet(by_hand[k], n_out, side))
 for k in by_hand: _hand_arch(k)
 
 # %% ../nbs/04_models.ipynb #54ba2d70
@@ -159,7 +174,8 @@ class Ensemble(nn.Module):
         self.models,(m,s) = nn.ModuleList(models),stats[0]
         self.scales = [(s/b, (m-a)/b) for a,b in stats]
     def forward(self, x):
-        return torch.stack([f(x*a+b).log_softmax(-1) for f,(a,b) in zip(self.models, self.scales)]).logsumexp(0) - math.log(len(self.models))
+        return torch.stack([f(x*a+b).log_softmax(-1)
+                            for f,(a,b) in zip(self.models, self.scales)]).logsumexp(0) - math.log(len(self.models))
 
 # %% ../nbs/04_models.ipynb #f0b11580
 def model_cost(
@@ -171,7 +187,8 @@ def model_cost(
     def _count(m, inp, out):
         nonlocal macs
         macs += out.numel()*m.weight[0].numel()
-    if isinstance(model, HandNet): return sum(p.numel() for p in model.parameters()), sum(p.numel() for p in model.parameters() if p.ndim>1)
+    if isinstance(model, HandNet):
+        return sum(p.numel() for p in model.parameters()), sum(p.numel() for p in model.parameters() if p.ndim>1)
     for m in model.modules():
         if isinstance(m, (nn.Conv2d, nn.Linear)): m.register_forward_hook(_count)
     model.to('meta').eval()(torch.empty(1, 1, side, side, device='meta'))

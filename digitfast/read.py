@@ -18,7 +18,8 @@ import numpy as np, pandas as pd
 
 from .core import DataError, _few, _show
 from .table import Table, _between, _reading, _to_bytes, _tokens
-from .columns import Layout, _colour, _ids, _labels, _oblong, _parts, _pick, as_numbers, check_shape, class_names
+from digitfast.columns import (Layout, _colour, _ids, _labels, _oblong, _parts, _pick, as_numbers, check_shape,
+    class_names)
 from .columns import label_side, named, pixel_cols, placed, spellings
 
 _all_ = ['pixel_cols']

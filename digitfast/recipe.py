@@ -208,7 +208,8 @@ def _check_rare(df):
     "`DataError` where a class has a single row"
     few = (df.label.value_counts()<2).sum()
     if few:
-        raise DataError(f"{few:,} of {df.label.nunique():,} classes have a single row, and each needs two, one to train "
+        raise DataError(f"{few:,} of {df.label.nunique():,} classes have a single row, and each needs two, one to "
+                        "train "
                         "on and one to hold out: leave such classes out")
 
 @patch

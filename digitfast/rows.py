@@ -52,7 +52,8 @@ def _fit(d, learn, say):
 
 # %% ../nbs/15c_rows.ipynb #bdf5eeaa
 def _canary(run, learn, d, path, tta, say, n=100):
-    "Prove the way of the rows with some whose prediction is known, from the run's own data or the pictures that it kept"
+    """Prove the way of the rows with some whose prediction is known, from the run's own data or the pictures that
+    it kept"""
     p,cols = run.predictions(same=True),list(learn.dls.row2im.cols)
     if d.train is not None and d.sha256==run.metrics['data'].get('sha256'):
         rows,want = p.rows[:n],p.probs[:n]

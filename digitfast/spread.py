@@ -34,7 +34,8 @@ def check_address(
     "`DigitError` unless `address` has the form of one"
     host,_,port = str(address).removeprefix('tcp://').removeprefix('tls://').rpartition(':')
     if not host or not re.fullmatch(r'[\w.\-\[\]:]+', host) or not port.isdecimal() or not 0<int(port)<65536:
-        raise DigitError(f"{_show(address)} is no address of a Dask scheduler: expected HOST:PORT, such as 127.0.0.1:8786")
+        raise DigitError(f"{_show(address)} is no address of a Dask scheduler: expected HOST:PORT, such as "
+                         "127.0.0.1:8786")
 
 # %% ../nbs/15a_spread.ipynb #1593565a
 def _job(f, k, shared, threads):
@@ -49,12 +50,15 @@ def spread(
     address=None, # 'host:port' of the scheduler; a cluster of this machine's GPUs if None
     say=noop, # Called with a line of text
 ):
-    "Run `f` for each job on the workers of a Dask cluster, one at a time on each. Raises `RunError` where there is no cluster, and what a job raises."
+    """Run `f` for each job on the workers of a Dask cluster, one at a time on each. Raises `RunError` where there
+    is no cluster, and what a job raises."""
     try: from distributed import Client
     except ImportError: raise DigitError("Dask is not installed: pip install 'digitfast[distributed]'") from None
     cluster = None if address else _local(gpus())
     try: client = Client(address or cluster, timeout='10s', set_as_default=False)
-    except (OSError, ValueError) as e: raise RunError(f"no Dask scheduler answers at {address}: start one with dask scheduler ({str(e)[:100]})") from None
+    except (OSError, ValueError) as e:
+        raise RunError(
+            f"no Dask scheduler answers at {address}: start one with dask scheduler ({str(e)[:100]})") from None
     with cluster or nullcontext(), client:
         queue,busy,lost,idle = list(todo),{},Counter(),0
         while queue or busy:
@@ -63,7 +67,8 @@ def spread(
                 k,future = busy.pop(w)
                 future.cancel()
                 lost[k] += 1
-                if lost[k]==3: raise RunError(f"member {k} was lost with its worker three times: look at the workers' logs")
+                if lost[k]==3:
+                    raise RunError(f"member {k} was lost with its worker three times: look at the workers' logs")
                 queue.insert(0, k)
                 say(f"worker {w} is gone: member {k} will be done again")
             for w in [w for w in threads if w not in busy][:len(queue)]:
@@ -72,7 +77,9 @@ def spread(
                                           workers=[w], pure=False)
                 say(f"member {k} goes to {w} ({threads[w]} thread{'s'*(threads[w]!=1)})")
             idle = 0 if busy else idle+1
-            if idle==60: raise RunError(f"{address or 'the local cluster'} has had no workers for a minute: start some with dask worker {address or 'ADDRESS'}. What is done is kept: go on with --resume")
+            if idle==60:
+                raise RunError(f"{address or 'the local cluster'} has had no workers for a minute: start some with "
+                               f"dask worker {address or 'ADDRESS'}. What is done is kept: go on with --resume")
             time.sleep(1)
             for w,(k,future) in [o for o in busy.items() if o[1][1].done()]:
                 if future.status=='finished' or w in client.nthreads(): keep(k, busy.pop(w)[1].result())

@@ -26,7 +26,8 @@ from .learner import LossAccuracy, losses, seed_all
 from .recipe import HandRecipe, Recipe, find_lr, fn_name, get_recipe, recipes
 from .predict import predict_rows, predict_test
 from .rundir import Preds, Run, RunDir, RunLog, read_checkpoint, read_metrics, resumable
-from .job import Job, _pct, _sources, check_imports, import_source, imported, in_python, load_data, locate_data, loss_name, spoken
+from .job import (Job, _pct, _sources, check_imports, import_source, imported, in_python, load_data,
+    locate_data, loss_name, spoken)
 from .spread import check_address, gpus, spread
 from .rows import predict_csv
 
@@ -57,7 +58,8 @@ def _state(cb):
     return {k:repr(v) for k,v in vars(cb).items() if isinstance(v, kinds)}
 
 class Watch(Callback):
-    "Keep in `info`, which goes into the checkpoint, the metrics that `log` does not keep and the names of callbacks with a state"
+    """Keep in `info`, which goes into the checkpoint, the metrics that `log` does not keep and the names of
+    callbacks with a state"""
     order = 79 # before `RunLog`, which saves `info`
     def __init__(self, log, mine=()): self.log,self.mine = log,[o for o in mine if not isinstance(o, _stateless)]
     def before_fit(self):
@@ -130,8 +132,11 @@ def say_net(self:Job, recipe, learn, k):
     self.say(f"recipe {self.name}{what}: {fn_name(recipe.arch)}, {n_params(learn.model):,} parameters, "
              f"{recipe.n_epoch(n)} epochs of {n:,} images "
              f"on {dls.device} ({threads} thread{'s'*(threads!=1)}, {learn.precision}), {len(dls.valid_ds):,} held out")
-    if self.given: self.say('; '.join(f"{k}: {_few(v)}" for k,
-                                      v in _names(self.given).items())+', in place of the recipe\'s affine'*('batch_tfms' in self.given and bool(recipe.affine)))
+    if self.given:
+        self.say('; '.join(f"{k}: {_few(v)}" for k,
+                                      v in _names(self.given).items())
+                                      +', in place of the recipe\'s affine'*('batch_tfms' in self.given
+            and bool(recipe.affine)))
     if len(self.drop):
         gone = len(self.data.train)-n-len(dls.valid_ds)
         self.say(f"drop: {gone:,} rows are not trained on; {len(self.drop)-gone:,} more are held out, and stay, so "
@@ -325,7 +330,8 @@ def read_drop(
     if name!='drop':
         try: df = pd.read_csv(drop, dtype=str)
         except (OSError, ValueError) as e:
-            raise DataError(f"{name}: {getattr(e, 'strerror', None) or e}; expected a CSV with a column 'row'") from None
+            raise DataError(
+                f"{name}: {getattr(e, 'strerror', None) or e}; expected a CSV with a column 'row'") from None
         if 'row' not in df and len(df.columns)>1:
             raise DataError(f"{name}: no column 'row', found {_few(df.columns)}; expected the numbers of rows there")
         drop = (df['row'] if 'row' in df else df.iloc[:,0]).tolist()
@@ -349,7 +355,8 @@ def _again(run)->dict:
     check_imports(run)
     settings = {k:tuple(v) if k=='vary' else v for k,v in settings.items()}
     if settings.get('opt')=='by_hand': settings['opt'] = 'sgd' # version 0.1
-    known = type(recipes[m['recipe']]) if m['recipe'] in recipes else HandRecipe if settings.get('arch') in recipes and isinstance(recipes[settings['arch']], HandRecipe) else Recipe
+    known = (type(recipes[m['recipe']]) if m['recipe'] in recipes else HandRecipe if settings.get('arch') in recipes
+             and isinstance(recipes[settings['arch']], HandRecipe) else Recipe)
     if m.get('kind', known.__name__)!=known.__name__:
         raise RunError(f"{run} was trained by a {_show(m['kind'])}, which is not registered: import it first")
     return dict(data=m['data'].get('path'), recipe=known(**settings), name=m['recipe'], seed=m.get('seed'),
@@ -377,7 +384,8 @@ def _check_members(recipe, member, scheduler):
 
 # %% ../nbs/16_train.ipynb #64bdea32
 def train(
-    data=None, # A path to CSVs or MNIST, 'sample', a frame, `(train, test)` frames or a `DigitData`; None to look for one
+    # A path to CSVs or MNIST, 'sample', a frame, `(train, test)` frames or a `DigitData`; None to look for one
+    data=None,
     recipe=None, # Name in `recipes`, or a `Recipe`; 'quick' if None
     out=None, # Directory of the run; a dated one under `runs/` if None
     seed=None, # Seed of all but the split; 42 if None
@@ -493,7 +501,8 @@ def ensemble(
 # %% ../nbs/16_train.ipynb #2f0c491d
 def _data_of(run, data=None):
     "The data of `run`, or `data` if they are the same"
-    path,options = run.metrics['data'].get('path'),run.metrics.get('options') or run.metrics['data'].get('options') or {}
+    path,options = (run.metrics['data'].get('path'),run.metrics.get('options') or run.metrics['data'].get('options')
+                    or {})
     if data is None and path is None:
         raise RunError(f"the data of {run} were frames in memory: give them, as data=(train, test)")
     if data is None and path!='sample' and not Path(path).exists():

@@ -2,14 +2,16 @@
 import base64, json, shutil, subprocess, tempfile, time, urllib.request
 from pathlib import Path
 
-FLAGS = ('--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync --hide-scrollbars '
+FLAGS = ('--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking '
+         '--disable-component-update --disable-sync --hide-scrollbars '
          '--remote-debugging-port=0 --remote-allow-origins=*').split()
 
 class Browser:
     def __init__(self, width=1100, height=800, scale=1, mobile=False):
         from websockets.sync.client import connect
         self.dir,self.n,self.events = tempfile.mkdtemp(),0,[]
-        self.proc = subprocess.Popen([shutil.which('chromium'), *FLAGS, f'--user-data-dir={self.dir}', 'about:blank'], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self.proc = subprocess.Popen([shutil.which('chromium'), *FLAGS, f'--user-data-dir={self.dir}', 'about:blank'],
+                                     stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         port = Path(self.dir)/'DevToolsActivePort'
         for _ in range(300):
             if port.exists() and port.read_text().strip(): break
@@ -42,13 +44,19 @@ class Browser:
     def goto(self, url): self('Page.navigate', url=url)
     def drag(self, points, touch=False):
         for i,(x,y) in enumerate(points):
-            if touch: self('Input.dispatchTouchEvent', type='touchStart' if i==0 else 'touchMove', touchPoints=[dict(x=x, y=y)])
+            if touch:
+                self('Input.dispatchTouchEvent', type='touchStart' if i==0 else 'touchMove',
+                     touchPoints=[dict(x=x, y=y)])
             else:
                 if i==0: self('Input.dispatchMouseEvent', type='mouseMoved', x=x, y=y)
-                self('Input.dispatchMouseEvent', type='mousePressed' if i==0 else 'mouseMoved', x=x, y=y, button='left', buttons=1, clickCount=1)
+                self('Input.dispatchMouseEvent', type='mousePressed' if i==0 else 'mouseMoved',
+                     x=x, y=y, button='left', buttons=1, clickCount=1)
         if touch: self('Input.dispatchTouchEvent', type='touchEnd', touchPoints=[])
         else: self('Input.dispatchMouseEvent', type='mouseReleased', x=x, y=y, button='left', buttons=0, clickCount=1)
-    def shot(self, path, full=True): Path(path).write_bytes(base64.b64decode(self('Page.captureScreenshot', format='png', captureBeyondViewport=full)['data']))
-    def urls(self): return [o['params']['request']['url'] for o in self.events if o['method']=='Network.requestWillBeSent']
+    def shot(self, path, full=True):
+        Path(path).write_bytes(base64.b64decode(self('Page.captureScreenshot', format='png',
+                                                     captureBeyondViewport=full)['data']))
+    def urls(self):
+        return [o['params']['request']['url'] for o in self.events if o['method']=='Network.requestWillBeSent']
     def close(self):
         self.ws.close(); self.proc.terminate(); self.proc.wait(20); shutil.rmtree(self.dir, ignore_errors=True)

@@ -19,8 +19,8 @@ def test_table_and_files(folder, tmp_path):
     runs = pd.read_csv(tmp_path/'o'/'runs.csv')
     assert len(runs)==4 and runs.seed.tolist()==[0,1,0,1] and (runs['rows']==108).all() and (runs.data=='tiny').all()
     back = pd.read_csv(tmp_path/'o'/'compare.csv', index_col=0)
-    assert np.allclose(back['mean'],
-                       runs.groupby('system', sort=False).accuracy.mean()) and (tmp_path/'o'/'compare.png').read_bytes()[1:4]==b'PNG'
+    assert np.allclose(back['mean'], runs.groupby('system', sort=False).accuracy.mean())
+    assert (tmp_path/'o'/'compare.png').read_bytes()[1:4]==b'PNG'
     assert '108 rows to train on, 12 to test on' in lines[0] and len(lines)==5 and '[2/2] mlp-100' in lines[-1]
 
 def test_no_system_sees_the_fold(folder, monkeypatch):
@@ -48,11 +48,16 @@ def test_unknown_systems_and_ensembles_are_refused(folder):
 def test_summary():
     t = summarise(pd.DataFrame(dict(system=['b','b','a'], accuracy=[.5,.7,1.], seconds=[1.,3.,2.], parameters=[5,5,7],
                                     reported=['0.9','0.9',''], epochs=[1,1,2])))
-    assert t.index.tolist()==['b','a'] and t['mean'].tolist()==pytest.approx([.6,
-                                                                              1.]) and t.sd.iloc[0]==pytest.approx(.2**2/2**.5/.2) and t.seconds.tolist()==[2.,2.] and C._picture(t)[1:4]==b'PNG'
+    assert t.index.tolist()==['b','a']
+    assert t['mean'].tolist()==pytest.approx([.6, 1.])
+    assert t.sd.iloc[0]==pytest.approx(.2**2/2**.5/.2)
+    assert t.seconds.tolist()==[2.,2.]
+    assert C._picture(t)[1:4]==b'PNG'
 
 def test_everything_is_exported():
     "`from digitfast.all import *`, as the notebooks do"
     names = {}
     exec('from digitfast.all import *', names)
-    for o in 'find_data read_csvs DigitBlock DigitDataLoaders digit_learner Recipe recipes save_net load_net predict_csv check_submission train'.split(): assert o in names, o
+    want = ('find_data read_csvs DigitBlock DigitDataLoaders digit_learner Recipe recipes save_net load_net predict_csv '
+            'check_submission train')
+    for o in want.split(): assert o in names, o

@@ -1,6 +1,8 @@
-"""fastai's contract: a batch of a `DigitDL` is, value and type, what fastai's own `TfmdDL` collates from the same block.
+"""fastai's contract: a batch of a `DigitDL` is, value and type, what fastai's own `TfmdDL` collates from the same
+block.
 
-Refused, and counted here: a `Normalize` beside statistics of one's own (the pixels would be normalised twice). No other kind is."""
+Refused, and counted here: a `Normalize` beside statistics of one's own (the pixels would be normalised twice). No
+other kind is."""
 import random
 from collections import Counter
 from functools import partial
@@ -8,8 +10,10 @@ import numpy as np, pytest, torch
 from hypothesis import HealthCheck, Phase, given, settings, strategies as st
 from fastai.callback.data import WeightedDL
 from fastai.data.load import SkipItemException
-from fastai.vision.all import (Brightness, CategoryBlock, ColReader, DataBlock, IndexSplitter, IntToFloatTensor, ItemTransform,
-                               MultiCategoryBlock, Normalize, Pipeline, RandomSplitter, RegressionBlock, TensorCategory, TensorImage,
+from fastai.vision.all import (Brightness, CategoryBlock, ColReader, DataBlock, IndexSplitter,
+                               IntToFloatTensor, ItemTransform,
+                               MultiCategoryBlock, Normalize, Pipeline, RandomSplitter,
+                               RegressionBlock, TensorCategory, TensorImage,
                                TfmdDL, Transform, TransformBlock, noop)
 from digitfast.core import DigitError
 from digitfast.data import DigitBlock, DigitDL, RowToImage
@@ -46,24 +50,34 @@ def row_target(r): return float(r.name)
 CLASSES = CategoryBlock(vocab=[0,1,2], sort=False)
 TARGETS = dict(   # blocks after the image, and what gets their items from a row
     label=(lambda: CLASSES, lambda: ColReader('label')), found=(CategoryBlock, lambda: ColReader('word')),
-    function=(lambda: CLASSES, lambda: lambda r: r['label']), prefix=(lambda: CategoryBlock(vocab=['p_0','p_1','p_2']), lambda: ColReader('label', pref='p_')),
+    function=(lambda: CLASSES, lambda: lambda r: r['label']), prefix=(lambda: CategoryBlock(vocab=['p_0','p_1','p_2']),
+                                                                      lambda: ColReader('label', pref='p_')),
     index=(RegressionBlock, lambda: row_target), number=(RegressionBlock, lambda: ColReader('x')),
-    numbers=(RegressionBlock, lambda: ColReader(['x','y'])), piped=(CategoryBlock, lambda: Pipeline([ColReader('word'), str.upper])),
-    many=(lambda: MultiCategoryBlock(vocab=['a','b','c0','c1','c2']), lambda: ColReader('words', label_delim=' ')), lists=(lambda: MultiCategoryBlock(vocab=['a','b','c0','c1','c2']), lambda: ColReader('pair')),
+    numbers=(RegressionBlock, lambda: ColReader(['x','y'])), piped=(CategoryBlock,
+                                                                    lambda: Pipeline([ColReader('word'), str.upper])),
+    many=(lambda: MultiCategoryBlock(vocab=['a','b','c0','c1','c2']), lambda: ColReader('words', label_delim=' ')),
+    lists=(lambda: MultiCategoryBlock(vocab=['a','b','c0','c1','c2']), lambda: ColReader('pair')),
     raw=(TransformBlock, lambda: ColReader('label')), text=(TransformBlock, lambda: ColReader('word')),
     itself=('digits', lambda: noop), flipped=('digits', lambda: lambda r: r.iloc[::-1] if False else r))
 TYPE_TFMS = dict(none=[], invert=[Invert], noise=[Noise], both=[Invert,Noise])
 ITEM_TFMS = dict(none=None, plain=lambda x: x, invert=Invert, skip=Skip)
-BATCH_TFMS = dict(none=None, bright=lambda: Brightness(.3, p=.5), tag=Tag, normalize=lambda: Normalize.from_stats([.2],[.3], cuda=False))
-HOOKS = dict(none={}, longer=dict(get_idxs=lambda: [0,0,1,2,1,1,0]), end=dict(get_idxs=lambda: [-1,0,-2]), lazy=dict(get_idxs=lambda: iter([1,2,0])),
+BATCH_TFMS = dict(none=None, bright=lambda: Brightness(.3, p=.5), tag=Tag,
+                  normalize=lambda: Normalize.from_stats([.2],[.3], cuda=False))
+HOOKS = dict(none={}, longer=dict(get_idxs=lambda: [0,0,1,2,1,1,0]), end=dict(get_idxs=lambda: [-1,0,-2]),
+             lazy=dict(get_idxs=lambda: iter([1,2,0])),
     numpy=dict(get_idxs=lambda: list(np.array([2,1,0,1]))), last=dict(shuffle_fn=lambda o: o[::-1]), few=dict(n=2),
-    reverse=dict(before_batch=lambda b: b[::-1]), halves=dict(create_batch=lambda b: TfmdDL([0], num_workers=0).create_batch(b[:1])))
+    reverse=dict(before_batch=lambda b: b[::-1]),
+    halves=dict(create_batch=lambda b: TfmdDL([0], num_workers=0).create_batch(b[:1])))
 
 def spread(n, **kw): return st.sampled_from([*[n]*3, *kw])
-cases = st.fixed_dictionaries(dict(rows=st.integers(8, 14), side=st.integers(3, 4), seed=st.integers(0, 99), target=st.sampled_from(sorted(TARGETS)),
-    types=spread('none', **TYPE_TFMS), items=spread('none', **ITEM_TFMS), batch=spread('none', **BATCH_TFMS), hook=spread('none', **HOOKS), get_x=st.sampled_from([None,None,'drop','light']),
-    split=st.sampled_from(['random','index']), bs=st.sampled_from([1,2,3,3,4,4,5,7,64,None]), shuffle=st.booleans(), drop_last=st.sampled_from([None,False]),
-    stats=st.sampled_from([(None,None)]*9+[(.1,.3)]), weights=st.sampled_from([False,False,False,True]), change=st.sampled_from(['','','','items','within'])))
+cases = st.fixed_dictionaries(dict(rows=st.integers(8, 14), side=st.integers(3, 4),
+                                   seed=st.integers(0, 99), target=st.sampled_from(sorted(TARGETS)),
+    types=spread('none', **TYPE_TFMS), items=spread('none', **ITEM_TFMS), batch=spread('none', **BATCH_TFMS),
+    hook=spread('none', **HOOKS), get_x=st.sampled_from([None,None,'drop','light']),
+    split=st.sampled_from(['random','index']), bs=st.sampled_from([1,2,3,3,4,4,5,7,64,None]),
+    shuffle=st.booleans(), drop_last=st.sampled_from([None,False]),
+    stats=st.sampled_from([(None,None)]*9+[(.1,.3)]), weights=st.sampled_from([False,False,False,True]),
+    change=st.sampled_from(['','','','items','within'])))
 
 def pixels(df): return [c for c in df.columns if c.startswith('pixel')]
 def light(r, cols=None): return (r[[c for c in r.index if c.startswith('pixel')]]//2).astype('uint8')
@@ -80,9 +94,11 @@ def loaders(c, dl_type):
     split = dict(random=RandomSplitter(.4, seed=c['seed']), index=IndexSplitter([0,2,5]))[c['split']]
     get_x = dict(drop=lambda r: r[pixels(df)], light=light).get(c['get_x'])
     item,batch = ITEM_TFMS[c['items']],BATCH_TFMS[c['batch']]
-    dblock = DataBlock((block, DigitBlock(pixels(df)) if other=='digits' else other()), get_x=get_x, get_y=get_y(), splitter=split, dl_type=dl_type,
+    dblock = DataBlock((block, DigitBlock(pixels(df)) if other=='digits' else other()),
+                       get_x=get_x, get_y=get_y(), splitter=split, dl_type=dl_type,
                        item_tfms=item, batch_tfms=batch and batch())
-    kw = dict(bs=c['bs'], shuffle=c['shuffle'], drop_last=False if c['bs'] is None else c['drop_last'], num_workers=0, device=torch.device('cpu'), **HOOKS[c['hook']])
+    kw = dict(bs=c['bs'], shuffle=c['shuffle'], drop_last=False if c['bs'] is None else c['drop_last'],
+              num_workers=0, device=torch.device('cpu'), **HOOKS[c['hook']])
     if c['weights']: kw['dl_kwargs'] = [dict(wgts=np.arange(len(dblock.splitter(df)[0]))+1.), {}]
     return dblock.dataloaders(df, **kw)
 
@@ -129,7 +145,8 @@ def check(c, seen):
 
 def run(n):
     seen = Counter()
-    @settings(max_examples=n, deadline=None, derandomize=True, database=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
+    @settings(max_examples=n, deadline=None, derandomize=True, database=None, phases=[Phase.generate],
+              suppress_health_check=list(HealthCheck))
     @given(cases)
     def go(c): check(c, seen)
     go()
@@ -140,10 +157,15 @@ def test_batches_are_what_fastai_collates(): run(200)
 @pytest.mark.slow   # 5,000 cases take some minutes
 def test_batches_are_what_fastai_collates_5000(): run(5000)
 
-PLAIN = dict(rows=20, side=4, seed=1, target='label', types='none', items='none', batch='none', hook='none', get_x=None, split='random', bs=4, shuffle=True, drop_last=None,
+PLAIN = dict(rows=20, side=4, seed=1, target='label', types='none', items='none',
+             batch='none', hook='none', get_x=None, split='random', bs=4, shuffle=True, drop_last=None,
              stats=(None,None), weights=False, change='')
-ALONE = [dict(target=o) for o in TARGETS]+[dict(types=o) for o in TYPE_TFMS]+[dict(items=o) for o in ITEM_TFMS]+[dict(batch=o) for o in BATCH_TFMS]+[dict(hook=o) for o in HOOKS]+[
-    dict(bs=None), dict(weights=True), dict(change='items'), dict(change='within'), dict(get_x='drop'), dict(get_x='light'), dict(change='within', target='lists')]
+ALONE = [dict(target=o) for o in TARGETS]+[dict(types=o)
+                                           for o in TYPE_TFMS]+[dict(items=o)
+                                                                for o in ITEM_TFMS]+[dict(batch=o)
+    for o in BATCH_TFMS]+[dict(hook=o) for o in HOOKS]+[
+    dict(bs=None), dict(weights=True), dict(change='items'), dict(change='within'),
+    dict(get_x='drop'), dict(get_x='light'), dict(change='within', target='lists')]
 @pytest.mark.parametrize('c', ALONE, ids=lambda c: '-'.join(f'{k}:{v}' for k,v in c.items()))
 def test_each_kind_alone(c):
     seen = Counter()

@@ -1,14 +1,17 @@
 "Splits, whole batches and what fastai's calls do with them: `DigitDataLoaders`, `DigitBlock`, `digit_splitter`."
 import random, warnings
 import numpy as np, pandas as pd, pytest, torch
-from fastai.vision.all import DataBlock, CategoryBlock, ColReader, IndexSplitter, TfmdDL, Brightness, IntToFloatTensor, TensorImageBW, TensorCategory
+from fastai.vision.all import (DataBlock, CategoryBlock, ColReader, IndexSplitter, TfmdDL, Brightness, IntToFloatTensor,
+    TensorImageBW, TensorCategory)
 from digitfast.core import DataError, DigitError
-from digitfast.data import DigitBlock, DigitDataLoaders, NormalizePixels, RowToImage, digit_splitter, pixel_stats, same_images
+from digitfast.data import (DigitBlock, DigitDataLoaders, NormalizePixels, RowToImage, digit_splitter, pixel_stats,
+    same_images)
 from digitfast.device import digit_device
 from conftest import digits
 
 def pixels(df): return df.drop(columns='label').to_numpy()
-def loaders(df=None, **kw): return DigitDataLoaders.from_df(digits() if df is None else df, **{**dict(bs=16, device='cpu'), **kw})
+def loaders(df=None, **kw):
+    return DigitDataLoaders.from_df(digits() if df is None else df, **{**dict(bs=16, device='cpu'), **kw})
 def rows_of(dls): return list(dls.train_ds.items.index),list(dls.valid_ds.items.index)
 def labels_seen(dl): return [int(o) for _,y in dl for o in y]
 def order_of(dl, df):
@@ -24,7 +27,8 @@ def test_split_is_stratified_whole_and_seeded():
     trn,val = digit_splitter(valid_pct=.2, seed=1)(df)
     assert sorted([*trn,*val])==list(range(90)) and len(val)==18
     assert df.label.iloc[list(val)].value_counts().to_dict()=={0:6, 1:6, 2:6}
-    assert list(digit_splitter(valid_pct=.2, seed=1)(df)[1])==list(val)!=list(digit_splitter(valid_pct=.2, seed=2)(df)[1])
+    assert (
+        list(digit_splitter(valid_pct=.2, seed=1)(df)[1])==list(val)!=list(digit_splitter(valid_pct=.2, seed=2)(df)[1]))
 
 @pytest.mark.parametrize('valid', ['stratified','random','last'])
 def test_split_leaves_global_random_state(valid):
@@ -51,10 +55,14 @@ def test_split_does_not_depend_on_learners_seed():
     torch.manual_seed(9); random.seed(9); b = rows_of(loaders(df))
     assert a==b and not set(a[0])&set(a[1])
 
-BAD_SPLITS = dict(unknown=(dict(valid='nope'), 'nope'), zero=(dict(valid_pct=0), 'share of 0'), one=(dict(valid_pct=1.), 'share of 1'), over=(dict(valid_pct=2), 'share of 2'),
-    negative=(dict(valid_pct=-.5), 'share of -0.5'), nan=(dict(valid_pct=float('nan')), 'nan'), few=(dict(valid_pct=.01), 'share of 0.01'),
-    lastfew=(dict(valid='last', valid_pct=.001), 'empty'), most=(dict(valid_pct=.99), 'share of 0.99'), none=(dict(valid=[]), 'empty'), all=(dict(valid=range(60)), 'empty'),
-    classes=(dict(valid=range(0,60,3)), 'class 0'), beyond=(dict(valid=[5,60]), '60'), negatives=(dict(valid=[-1]), '-1'), twice=(dict(valid=[4,4]), '4'),
+BAD_SPLITS = dict(unknown=(dict(valid='nope'), 'nope'), zero=(dict(valid_pct=0), 'share of 0'),
+                  one=(dict(valid_pct=1.), 'share of 1'), over=(dict(valid_pct=2), 'share of 2'),
+    negative=(dict(valid_pct=-.5), 'share of -0.5'), nan=(dict(valid_pct=float('nan')), 'nan'),
+    few=(dict(valid_pct=.01), 'share of 0.01'),
+    lastfew=(dict(valid='last', valid_pct=.001), 'empty'), most=(dict(valid_pct=.99), 'share of 0.99'),
+    none=(dict(valid=[]), 'empty'), all=(dict(valid=range(60)), 'empty'),
+    classes=(dict(valid=range(0,60,3)), 'class 0'), beyond=(dict(valid=[5,60]), '60'),
+    negatives=(dict(valid=[-1]), '-1'), twice=(dict(valid=[4,4]), '4'),
     floats=(dict(valid=[1.5]), '1.5'), words=(dict(valid=['a']), "'a'"))
 @pytest.mark.parametrize('name', BAD_SPLITS)
 def test_split_refused(name):
@@ -75,10 +83,12 @@ def test_split_refused_where_a_class_is_on_one_side():
 def test_batch_is_what_the_stock_loader_gives():
     df = digits(40, side=6)
     fast = loaders(df, bs=8, mean=.3, std=.2)
-    stock = TfmdDL(fast.valid_ds, bs=8, shuffle=False, after_batch=[IntToFloatTensor(), NormalizePixels(.3, .2)], device=torch.device('cpu'))
+    stock = TfmdDL(fast.valid_ds, bs=8, shuffle=False, after_batch=[IntToFloatTensor(), NormalizePixels(.3, .2)],
+                   device=torch.device('cpu'))
     n = 0
     for a,b in zip(fast.valid.new(bs=8), stock, strict=True):
-        assert torch.equal(a[0], b[0]) and torch.equal(a[1], b[1]) and [type(o) for o in a]==[type(o) for o in b]==[TensorImageBW, TensorCategory]
+        assert (torch.equal(a[0], b[0]) and torch.equal(a[1], b[1])
+                and [type(o) for o in a]==[type(o) for o in b]==[TensorImageBW, TensorCategory])
         n += len(a[0])
     assert n==len(fast.valid_ds)==8
 
@@ -90,7 +100,8 @@ def test_batch_is_the_pixels_normalised():
     mean,std = dls.stats
     trn = pixels(df.iloc[list(dls.train_ds.items.index)])/255
     assert np.isclose(mean, trn.mean()) and np.isclose(std, trn.std())
-    assert np.allclose(x.numpy(), ((pixels(val)/255-mean)/std).reshape(-1, 1, 8, 8), atol=1e-5) and y.tolist()==val.label.tolist()
+    assert (np.allclose(x.numpy(), ((pixels(val)/255-mean)/std).reshape(-1, 1, 8, 8), atol=1e-5)
+            and y.tolist()==val.label.tolist())
 
 def test_every_row_once_an_epoch_and_order_follows_seed():
     df = digits()
@@ -169,12 +180,17 @@ def test_label_column_anywhere_and_pixels_by_name():
 @pytest.mark.parametrize('index', ['shuffled','text','repeated'])
 def test_frames_index_does_not_matter(index):
     df = digits()
-    other = df.set_axis(dict(shuffled=np.random.default_rng(0).permutation(60), text=[f'r{i}' for i in range(60)], repeated=[0]*60)[index])
+    other = df.set_axis(dict(shuffled=np.random.default_rng(0).permutation(60), text=[f'r{i}' for i in range(60)],
+                             repeated=[0]*60)[index])
     a,b = loaders(df),loaders(other)
-    assert torch.equal(a.valid.one_batch()[0], b.valid.one_batch()[0]) and torch.equal(a.valid.one_batch()[1], b.valid.one_batch()[1])
+    assert (torch.equal(a.valid.one_batch()[0], b.valid.one_batch()[0])
+            and torch.equal(a.valid.one_batch()[1], b.valid.one_batch()[1]))
 
-@pytest.mark.parametrize('change', [lambda d: d.drop(columns='label'), lambda d: d.astype(float)+.5, lambda d: d.astype(int)+200, lambda d: d.drop(columns='pixel5'), lambda d: d.iloc[:0],
-    lambda d: d.assign(pixel3=-1), lambda d: d.assign(pixel3=np.nan), lambda d: d.assign(label=1), lambda d: d.assign(label=[-1,1]*30)],
+@pytest.mark.parametrize('change',
+                         [lambda d: d.drop(columns='label'), lambda d: d.astype(float)+.5,
+                          lambda d: d.astype(int)+200, lambda d: d.drop(columns='pixel5'), lambda d: d.iloc[:0],
+    lambda d: d.assign(pixel3=-1), lambda d: d.assign(pixel3=np.nan), lambda d: d.assign(label=1),
+    lambda d: d.assign(label=[-1,1]*30)],
     ids='unlabelled fraction above missing empty negative blank one-class minus'.split())
 def test_frame_refused(change):
     with pytest.raises(DataError): loaders(change(digits()))
@@ -190,7 +206,8 @@ def test_item_tfms_run_item_by_item_and_are_said():
     assert 'item by item' in repr(dls.train) and 'after_item' in repr(dls.train)
     assert 'images whole, targets whole' in repr(loaders().train)
     assert torch.equal(dls.valid.one_batch()[0], loaders().valid.one_batch()[0])
-    with pytest.warns(UserWarning, match='item by item'): next(iter(loaders(pd.concat([digits()]*50, ignore_index=True), item_tfms=lambda x: x).train))
+    with pytest.warns(UserWarning, match='item by item'):
+        next(iter(loaders(pd.concat([digits()]*50, ignore_index=True), item_tfms=lambda x: x).train))
 
 def test_training_transforms_leave_validation_alone():
     dls = loaders(batch_tfms=[Brightness(.9, p=1.)])
@@ -203,7 +220,8 @@ def test_training_transforms_leave_validation_alone():
 
 def test_datablock_by_hand(capsys):
     df = digits()
-    block = DataBlock((DigitBlock(), CategoryBlock(vocab=[0,1,2])), get_y=ColReader('label'), splitter=IndexSplitter(range(12)))
+    block = DataBlock((DigitBlock(), CategoryBlock(vocab=[0,1,2])), get_y=ColReader('label'),
+                      splitter=IndexSplitter(range(12)))
     dls = block.dataloaders(df, bs=8, device='cpu')
     assert dls.one_batch()[0].shape==(8,1,8,8) and order_of(dls.valid, df)==list(range(12))
     block.summary(df)
@@ -212,7 +230,8 @@ def test_datablock_by_hand(capsys):
 
 def test_get_y_that_is_a_function():
     df = digits()
-    block = DataBlock((DigitBlock(), CategoryBlock(vocab=[0,1,2])), get_y=lambda r: (r['label']+1)%3, splitter=IndexSplitter(range(12)))
+    block = DataBlock((DigitBlock(), CategoryBlock(vocab=[0,1,2])), get_y=lambda r: (r['label']+1)%3,
+                      splitter=IndexSplitter(range(12)))
     dls = block.dataloaders(df, bs=8, device='cpu')
     assert labels_seen(dls.valid)==((df.label[:12]+1)%3).tolist()
 
@@ -230,14 +249,17 @@ def test_show_batch():
     assert plt.gcf().axes[0].get_title() in ('0','1','2')
     plt.close('all')
 
-@pytest.mark.parametrize('form', ['frame','labelled','rows','row','array','images','image','tensor','list','reordered','int64'])
+@pytest.mark.parametrize('form',
+                         ['frame','labelled','rows','row','array','images','image','tensor','list','reordered','int64'])
 def test_test_dl_takes(form):
     df = digits()
     dls = loaders(df)
     x = df.drop(columns='label')[:5]
     a = x.to_numpy()
-    items,n = dict(frame=(x,5), labelled=(df[:5],5), rows=([x.iloc[i] for i in range(5)],5), row=(x.iloc[0],1), array=(a,5), images=(a.reshape(-1,8,8),5), image=(a[0].reshape(8,8),1),
-        tensor=(torch.tensor(a).view(-1,1,8,8),5), list=([o.reshape(8,8) for o in a],5), reordered=(x[x.columns[::-1]],5), int64=(x.astype('int64'),5))[form]
+    items,n = dict(frame=(x,5), labelled=(df[:5],5), rows=([x.iloc[i] for i in range(5)],5),
+                   row=(x.iloc[0],1), array=(a,5), images=(a.reshape(-1,8,8),5), image=(a[0].reshape(8,8),1),
+        tensor=(torch.tensor(a).view(-1,1,8,8),5), list=([o.reshape(8,8) for o in a],5),
+        reordered=(x[x.columns[::-1]],5), int64=(x.astype('int64'),5))[form]
     dl = dls.test_dl(items)
     got = torch.cat([b[0] for b in dl])
     mean,std = dls.stats
@@ -254,7 +276,9 @@ def test_test_dl_neither_shuffles_drops_nor_augments():
     dl = dls.test_dl(df.drop(columns='label'))
     assert order_of(dl, df)==list(range(50)) and [len(o[0]) for o in dl]==[8]*6+[2]
 
-@pytest.mark.parametrize('items', [np.zeros((2,63)), np.zeros((0,64)), np.full((2,64), 300), np.full((2,64), .5), np.full((2,64), np.nan), digits().drop(columns=['label','pixel9']), [], digits(side=6)],
+@pytest.mark.parametrize('items', [np.zeros((2,63)), np.zeros((0,64)), np.full((2,64), 300), np.full((2,64), .5),
+                                   np.full((2,64), np.nan), digits().drop(columns=['label','pixel9']),
+                                   [], digits(side=6)],
     ids='size none above fraction nan column empty side'.split())
 def test_test_dl_refuses(items):
     with pytest.raises(DataError) as e: loaders().test_dl(items)
@@ -283,7 +307,8 @@ def test_row_to_image_copies():
     df = digits().drop(columns='label')
     t = RowToImage(df.columns)
     im = t(df.iloc[3])
-    assert isinstance(im, TensorImageBW) and im.dtype==torch.uint8 and im.shape==(1,8,8) and im.flatten().tolist()==df.iloc[3].tolist()
+    assert (isinstance(im, TensorImageBW) and im.dtype==torch.uint8 and im.shape==(1,8,8)
+            and im.flatten().tolist()==df.iloc[3].tolist())
     x = np.arange(64, dtype=np.uint8)
     im = t.images(x)
     x[:] = 0

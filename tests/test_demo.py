@@ -33,16 +33,20 @@ def test_answers_are_those_of_predict(net, reader):
         assert (np.array(ans['seen'])==image_row(im).reshape(28,28)).all()
         json.dumps(ans)
 
-NONSENSE = dict(blank=(url_of(Image.new('RGB', (280,280), 'white')), 'no ink'), none=(None, 'no drawing'), number=(7, 'no drawing'), list=([1,2], 'no drawing'), empty=('', 'no drawing'),
-    html=('<script>alert(1)</script>', 'no drawing'), file=('file:///etc/passwd', 'no drawing'), odd=('data:image/png;base64,!!!', 'no drawing'), letters=('data:image/png;base64,'+'é'*9, 'no drawing'),
-    no_png=('data:image/png;base64,'+base64.b64encode(b'seven').decode(), 'no picture'), cut=(url_of(draw(strokes(3), 280))[:900], 'no '), huge=('data:image/png;base64,'+'A'*2**22, 'no drawing'),
+NONSENSE = dict(blank=(url_of(Image.new('RGB', (280,280), 'white')), 'no ink'), none=(None, 'no drawing'),
+                number=(7, 'no drawing'), list=([1,2], 'no drawing'), empty=('', 'no drawing'),
+    html=('<script>alert(1)</script>', 'no drawing'), file=('file:///etc/passwd', 'no drawing'),
+    odd=('data:image/png;base64,!!!', 'no drawing'), letters=('data:image/png;base64,'+'é'*9, 'no drawing'),
+    no_png=('data:image/png;base64,'+base64.b64encode(b'seven').decode(), 'no picture'),
+    cut=(url_of(draw(strokes(3), 280))[:900], 'no '), huge=('data:image/png;base64,'+'A'*2**22, 'no drawing'),
     tiny=(url_of(Image.new('L', (1,1))), '1x1'), bomb=(url_of(Image.new('1', (10_000,10_000))), '100 megapixels'))
 
 @pytest.mark.parametrize('name', NONSENSE)
 def test_nonsense_gets_a_sentence(name, reader):
     drawing,why = NONSENSE[name]
     ans = reader.read(drawing)
-    assert list(ans)==['note'] and why in ans['note'] and '\n' not in ans['note'] and '0x' not in ans['note'].replace('0x1','')
+    assert (list(ans)==['note'] and why in ans['note'] and '\n' not in ans['note']
+            and '0x' not in ans['note'].replace('0x1',''))
 
 def test_few_pixels_and_one_at_a_time(reader):
     "A small file of many pixels is not unpacked, and several readers wait for each other"
@@ -93,7 +97,8 @@ def page(net):
 
 def post(page, fn, data, raw=None, **changes):
     part = next(o['id'] for o in page.config['components'] if o['props'].get('elem_id')=='demo')
-    body = json.dumps({**dict(data=data, fn_name=fn, component_id=part, session_hash='test'), **changes}).encode() if raw is None else raw
+    body = (json.dumps({**dict(data=data, fn_name=fn, component_id=part, session_hash='test'), **changes}).encode()
+            if raw is None else raw)
     req = urllib.request.Request(page.url+'gradio_api/component_server', body, {'Content-Type':'application/json'})
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     return json.load(opener.open(req, timeout=30))
@@ -112,7 +117,8 @@ def test_a_thousand_clicks(page):
     with ThreadPoolExecutor(4) as pool: got = list(pool.map(click, range(1000)))
     assert all(o==want for o in got[::20]) and all('note' in o for i,o in enumerate(got) if i%20)
 
-@pytest.mark.parametrize('bad', [dict(raw=b'{'), dict(raw=b'[]'), dict(raw=b'\xff\x00'), dict(fn_name='__class__'), dict(fn_name='nope'), dict(component_id=10**6), dict(component_id='x')])
+@pytest.mark.parametrize('bad', [dict(raw=b'{'), dict(raw=b'[]'), dict(raw=b'\xff\x00'), dict(fn_name='__class__'),
+                                 dict(fn_name='nope'), dict(component_id=10**6), dict(component_id='x')])
 def test_malformed_requests_leave_it_alive(bad, page):
     kw = dict(bad)
     with pytest.raises(urllib.error.HTTPError) as e: post(page, 'read', 'x', **kw)
@@ -121,7 +127,8 @@ def test_malformed_requests_leave_it_alive(bad, page):
 
 def test_a_taken_port_is_said(page, net):
     port = int(page.url.rsplit(':', 1)[1].strip('/'))
-    with pytest.raises(DigitError, match=f'127.0.0.1:{port}.*choose another'): launch_page(demo_page(net), '127.0.0.1', port)
+    with pytest.raises(DigitError, match=f'127.0.0.1:{port}.*choose another'):
+        launch_page(demo_page(net), '127.0.0.1', port)
 
 def test_a_port_that_is_none(net):
     pytest.importorskip('gradio')
@@ -137,8 +144,10 @@ def test_space_runs_without_digitfast_installed(net, tmp_path):
     assert {o.name for o in (path/'model').iterdir()}=={'model.json','model.safetensors'}
     pins = (path/'requirements.txt').read_text()
     assert 'torch==' in pins and 'fastai==' in pins and '+' not in pins and str(tmp_path) not in pins
-    code = 'import app, digitfast, os; assert os.path.dirname(digitfast.__file__)==os.path.abspath("digitfast"); print(len(app.page.blocks))'
-    res = subprocess.run([sys.executable, '-c', code], cwd=path, env={k:v for k,v in os.environ.items() if k!='PYTHONPATH'}, capture_output=True, text=True)
+    code = ('import app, digitfast, os; assert os.path.dirname(digitfast.__file__)==os.path.abspath("digitfast"); '
+            'print(len(app.page.blocks))')
+    res = subprocess.run([sys.executable, '-c', code], cwd=path,
+                         env={k:v for k,v in os.environ.items() if k!='PYTHONPATH'}, capture_output=True, text=True)
     assert res.returncode==0, res.stderr[-2000:]
     with pytest.raises(RunError, match='not an empty folder'): export_space(net, path)
 
@@ -154,11 +163,15 @@ def test_space_of_no_run(tmp_path):
     assert not (tmp_path/'space').exists()
 
 def test_command_serves_until_ctrl_c(net):
-    "on a machine that reaches others by a proxy only; where the tests run in the background, a shell has them ignore Ctrl-C, so the child asks for it"
+    """on a machine that reaches others by a proxy only; where the tests run in the background, a shell has them
+    ignore Ctrl-C, so the child asks for it"""
     pytest.importorskip('gradio')
     import signal
-    p = subprocess.Popen([sys.executable, '-c', 'import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from digitfast.cli import main; main()', 'demo', str(net), '--json'], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=net,
-                         env={**os.environ, 'PYTHONPATH':str(REPO), 'http_proxy':'http://127.0.0.1:9', 'https_proxy':'http://127.0.0.1:9'})
+    p = subprocess.Popen([sys.executable, '-c', 'import signal; signal.signal(signal.SIGINT, '
+                          'signal.default_int_handler); from digitfast.cli import main; main()', 'demo',
+                          str(net), '--json'], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=net,
+                         env={**os.environ, 'PYTHONPATH':str(REPO), 'http_proxy':'http://127.0.0.1:9',
+                              'https_proxy':'http://127.0.0.1:9'})
     try:
         url = json.loads(''.join(p.stdout.readline() for _ in range(3)))['url']
         assert urllib.request.urlopen(url, timeout=60).status==200
@@ -174,7 +187,8 @@ BOX = "(q => { const r = document.querySelector(q).getBoundingClientRect(); retu
 @pytest.mark.slow
 @pytest.mark.parametrize('phone', [False, True])
 def test_in_a_browser(phone, page, tmp_path):
-    "Strokes on the canvas give the right digits, by mouse and by finger; clear clears; nothing but this machine is asked"
+    """Strokes on the canvas give the right digits, by mouse and by finger; clear clears; nothing but this machine
+    is asked"""
     if not shutil.which('chromium'): pytest.skip('there is no chromium')
     pytest.importorskip('websockets', reason='there is no websockets to steer chromium with')
     from browser import Browser

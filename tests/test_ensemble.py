@@ -1,4 +1,5 @@
-"Ensembles: who sees which rows, members apart and together, what a kill or a lost worker costs, joining, and predicting with one."
+"""Ensembles: who sees which rows, members apart and together, what a kill or a lost worker costs, joining, and
+predicting with one."""
 import json, os, shutil, socket, subprocess, sys, threading, time
 from pathlib import Path
 import numpy as np, pandas as pd, pytest, torch
@@ -44,9 +45,11 @@ def test_a_run_has_members_that_kept_to_their_folds(trio, tiny):
     df = read_csvs(tiny).train
     m,a,oof = read_metrics(trio),arrays(trio/'predictions.npz'),arrays(trio/'oof.npz')
     hold = set(a['valid_rows'].tolist())
-    assert sorted(o.name for o in (trio/'members').iterdir())==['0','1',
-                                                                '2'] and not list(trio.rglob('*checkpoint*')) and not (trio/'model').exists()
-    assert m['members']==N and m['n_valid']==len(hold)==12 and m['n_oof']==60 and len(m['members_accuracy'])==N and m['canary_rows']>0
+    assert sorted(o.name for o in (trio/'members').iterdir())==['0','1', '2']
+    assert not list(trio.rglob('*checkpoint*'))
+    assert not (trio/'model').exists()
+    assert (m['members']==N and m['n_valid']==len(hold)==12 and m['n_oof']==60 and len(m['members_accuracy'])==N
+            and m['canary_rows']>0)
     assert m['params']==N*read_metrics(trio/'members'/'0')['params'] and sorted(oof['valid_rows'])==list(range(60))
     for k in range(N):
         b = arrays(trio/'members'/str(k)/'predictions.npz')
@@ -54,7 +57,8 @@ def test_a_run_has_members_that_kept_to_their_folds(trio, tiny):
         learn = load_net(trio/'members'/str(k), device='cpu')
         probs = predict_rows(learn, df.iloc[b['valid_rows']].drop(columns='label'))
         assert np.allclose(probs, b['valid_probs'], atol=1e-4)
-    assert m['accuracy']==(a['valid_probs'].argmax(1)==a['valid_labels']).mean() and m['oof_accuracy']==(oof['valid_probs'].argmax(1)==oof['valid_labels']).mean()
+    assert (m['accuracy']==(a['valid_probs'].argmax(1)==a['valid_labels']).mean()
+            and m['oof_accuracy']==(oof['valid_probs'].argmax(1)==oof['valid_labels']).mean())
 
 def test_the_mean_of_the_members_is_what_is_submitted(trio):
     a = arrays(trio/'predictions.npz')
@@ -158,7 +162,8 @@ def test_runs_that_do_not_belong_together(trio, tiny, tiny_run, tmp_path):
                       ([r,tmp_path/'none'], 'no finished run'), ([r,bad], 'predictions.npz')):
         with pytest.raises(RunError, match=says): ensemble(runs, tmp_path/'joined', say=quiet)
     assert not (tmp_path/'joined'/'metrics.json').exists()
-    a,b = set(arrays(r/'predictions.npz')['valid_rows'].tolist()),set(arrays(seen/'predictions.npz')['valid_rows'].tolist())
+    a,b = (set(arrays(r/'predictions.npz')['valid_rows'].tolist()),
+           set(arrays(seen/'predictions.npz')['valid_rows'].tolist()))
     assert a!=b and a&b
     p = ensemble([r,seen], tmp_path/'two', say=quiet)
     assert set(arrays(p/'predictions.npz')['valid_rows'].tolist())==a&b   # only rows that neither saw
@@ -198,7 +203,8 @@ def free_port():
 
 @pytest.fixture
 def cluster(tmp_path):
-    "(address, function that starts a worker and gives its process and temporary folder) of a Dask cluster on loopback; it is gone after the test"
+    """(address, function that starts a worker and gives its process and temporary folder) of a Dask cluster on
+    loopback; it is gone after the test"""
     pytest.importorskip('distributed', reason="needs digitfast[distributed]")
     port,procs = free_port(),[]
     def start(name, *args):

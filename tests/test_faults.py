@@ -1,8 +1,11 @@
-"""A run that is killed, or whose disk fails, at each thing that it does to a file: what is on disk is whole, and `--resume` ends with the same submission.
+"""A run that is killed, or whose disk fails, at each thing that it does to a file: what is on disk is whole, and
+`--resume` ends with the same submission.
 
-The points are not listed but found: a run is recorded, and each write, fsync, rename, removal and new folder below its directory becomes a test. Children are forked
+The points are not listed but found: a run is recorded, and each write, fsync, rename, removal and new folder below its
+directory becomes a test. Children are forked
 from this process, which has imported everything, so that each takes a tenth of a second."""
-import builtins, errno, hashlib, io, itertools, json, os, random, resource, shutil, signal, sys, tempfile, time, traceback
+import builtins, errno, hashlib, io, itertools, json, os, random, resource
+import shutil, signal, sys, tempfile, time, traceback
 from contextlib import contextmanager
 from pathlib import Path
 import numpy as np, pandas as pd, pytest, torch
@@ -14,7 +17,8 @@ from digitfast.train import train
 from conftest import csvs
 
 pytestmark = pytest.mark.skipif(not hasattr(os, 'fork'), reason='needs fork')
-RECIPE = Recipe(arch='stride2', bs=16, epochs=2, valid_pct=.2, affine=dict(shift=1), ema=.8, smooth=.1, lr=.02, source='test')
+RECIPE = Recipe(arch='stride2', bs=16, epochs=2, valid_pct=.2, affine=dict(shift=1),
+                ema=.8, smooth=.1, lr=.02, source='test')
 
 @pytest.fixture(scope='module', autouse=True)
 def plain_report():
@@ -41,7 +45,9 @@ def want(folder, tmp_path_factory):
 
 # ---- what is on disk
 
-def names(out): return sorted(str(o.relative_to(out)) for o in out.rglob('*') if o.is_file() and not any(p.startswith('.') for p in o.relative_to(out).parts))
+def names(out):
+    return sorted(str(o.relative_to(out)) for o in out.rglob('*') if o.is_file()
+                  and not any(p.startswith('.') for p in o.relative_to(out).parts))
 
 def content(f):
     "What is in a run's file, but for times; an error where it isn't whole"
@@ -57,7 +63,8 @@ def content(f):
     return f.read_bytes()
 
 def whole(out, want):
-    "Every file in `out` with a name of its own is just what an uninterrupted run leaves, and the checkpoint fits together. Its epoch, -1 where there is none"
+    """Every file in `out` with a name of its own is just what an uninterrupted run leaves, and the checkpoint fits
+    together. Its epoch, -1 where there is none"""
     for o in names(out):
         if not o.startswith('checkpoint'): assert content(out/o)==want[o], o
     for c in out/'checkpoint', out/'.checkpoint.old':
@@ -75,7 +82,8 @@ def finished(out, want):
 # ---- processes that fail
 
 def child(f, log=None):
-    "Fork a process that runs `f`, its output in the file `log`, and give its id. It exits with 1 for a `RunError` in one line, 99 for anything else that is raised"
+    """Fork a process that runs `f`, its output in the file `log`, and give its id. It exits with 1 for a `RunError`
+    in one line, 99 for anything else that is raised"""
     pid = os.fork()
     if pid: return pid
     code = 99
@@ -102,9 +110,11 @@ def forked(f, log=None): return ended(child(f, log))
 
 @contextmanager
 def watched(root, at):
-    "Call `at(i, phase, kind, path)` before, halfway through (writes) and after operation number `i` on a file below `root`"
+    """Call `at(i, phase, kind, path)` before, halfway through (writes) and after operation number `i` on a file
+    below `root`"""
     root,count,old = str(root),itertools.count(1),{}
-    def below(o): return isinstance(o, int) or str(os.fspath(o)).startswith(root) or not os.path.isabs(os.fspath(o))   # a name alone is `rmtree`'s
+    # a name alone is `rmtree`'s
+    def below(o): return isinstance(o, int) or str(os.fspath(o)).startswith(root) or not os.path.isabs(os.fspath(o))
     def op(kind, path, *fs):
         i = next(count)
         for f,phase in zip(fs, ('before','half') if len(fs)>1 else ('before',)):
@@ -126,7 +136,8 @@ def watched(root, at):
         if not set(mode)&set('wax+') or not below(f): return old['open'](f, mode, *a, **k)
         return File(op('open', f, lambda: old['open'](f, mode, *a, **k)), f)
     def wrap(kind):
-        def _f(path, *a, **k): return op(kind, path, lambda: old[kind](path, *a, **k)) if below(path) else old[kind](path, *a, **k)
+        def _f(path, *a, **k):
+            return op(kind, path, lambda: old[kind](path, *a, **k)) if below(path) else old[kind](path, *a, **k)
         return _f
     kinds = 'fsync','replace','rename','mkdir','unlink','rmdir'
     old.update(open=builtins.open, **{k:getattr(os, k) for k in kinds})
@@ -141,23 +152,32 @@ def watched(root, at):
 def points(folder, tmp_path_factory):
     "Each (operation, phase, kind, file) of an uninterrupted run"
     out,seen = tmp_path_factory.mktemp('points')/'r',[]
-    with watched(out, lambda i,phase,kind,path: seen.append((i, phase, kind, '' if isinstance(path, int) else Path(path).name))): go(folder, out)
+    with watched(out,
+                 lambda i,phase,kind,path: seen.append((i, phase, kind,
+                                                        '' if isinstance(path, int) else Path(path).name))):
+        go(folder, out)
     return seen
 
 def test_the_points_are_all_that_a_run_does(points, want):
     kinds = {k:sum(o[2]==k and o[1]=='before' for o in points) for k in ('open','write','fsync','replace','rename')}
     n = len(want)+2*RECIPE.epochs+1   # the outputs, the two files of each checkpoint, the owner's name
-    assert kinds==dict(open=n, write=n, fsync=n, replace=n, rename=2*RECIPE.epochs) and len(points)>150, (kinds, len(points))
+    assert (kinds==dict(open=n, write=n, fsync=n, replace=n, rename=2*RECIPE.epochs)
+            and len(points)>150), (kinds, len(points))
 
-def parts(n): return pytest.mark.parametrize('part', [pytest.param(slice(i, None, n), id=f'{i+1} of {n}', marks=[] if i==0 else [pytest.mark.slow]) for i in range(n)])
+def parts(n):
+    return pytest.mark.parametrize('part',
+                                   [pytest.param(slice(i, None, n), id=f'{i+1} of {n}',
+                                                 marks=[] if i==0 else [pytest.mark.slow]) for i in range(n)])
 
 def resumed(out, folder, want, epoch, why):
     "Go on with the run in `out` in another process: it starts after `epoch` and ends as if nothing had been"
     seen,log = out.parent/'ticks',out.parent/'log'
     seen.write_text('')
-    assert forked(lambda: go(folder, out, resume=True, tick=lambda i,n: seen.write_text(seen.read_text()+f'{i} ')), log)==0, (why, log.read_text())
+    assert forked(lambda: go(folder, out, resume=True, tick=lambda i,n: seen.write_text(seen.read_text()+f'{i} ')),
+                  log)==0, ((why, log.read_text()))
     finished(out, want)
-    assert seen.read_text().split()==[str(i) for i in range(3*(epoch+1)+1, 3*RECIPE.epochs+1)], (why, epoch)   # three batches an epoch
+    # three batches an epoch
+    assert seen.read_text().split()==[str(i) for i in range(3*(epoch+1)+1, 3*RECIPE.epochs+1)], (why, epoch)
 
 def over(out): return (out/'metrics.json').exists() and not (out/'checkpoint').exists()
 
@@ -176,7 +196,9 @@ def test_killed_at_each_file_operation(part, points, folder, want, tmp_path, rec
         assert forked(f)=='SIGKILL', why
         epoch = whole(out, want)
         if over(out):   # it had finished, but for the removal of its checkpoint, and is left as it is
-            assert names(out)==sorted(want) and forked(lambda: go(folder, out, resume=True), out.parent/'log')==1 and 'finished run' in (out.parent/'log').read_text(), why
+            assert names(out)==sorted(want), why
+            assert forked(lambda: go(folder, out, resume=True), out.parent/'log')==1, why
+            assert 'finished run' in (out.parent/'log').read_text(), why
         else: resumed(out, folder, want, epoch, why)
 
 @pytest.fixture(scope='module')
@@ -191,7 +213,8 @@ def test_an_ensemble_is_killed_at_each_file_operation(part, pair, folder, tmp_pa
     "Between its members, inside them, and while they are joined"
     want,points = pair
     record_property('cases', len(points[part]))
-    assert len(points)>350 and {'members/0/metrics.json','members/1/metrics.json','oof.npz','submission.csv'}<=want.keys()
+    assert len(points)>350 and {'members/0/metrics.json','members/1/metrics.json',
+                                'oof.npz','submission.csv'}<=want.keys()
     for i,phase in points[part]:
         out,log = tmp_path/f'{i}{phase}'/'r',tmp_path/f'{i}{phase}'/'log'
         out.parent.mkdir()
@@ -227,16 +250,20 @@ def test_a_signal_ends_it_cleanly_and_it_says_how_to_go_on(sig, code, folder, wa
     resumed(out, folder, want, 0, sig)
 
 MOMENTS = [(s, i) for i in range(7) for s in (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)][:20]
-@pytest.mark.parametrize('sig,i', [pytest.param(s, i, id=f'{s.name}-{i}', marks=[] if i==0 else [pytest.mark.slow]) for s,i in MOMENTS])
+@pytest.mark.parametrize('sig,i',
+                         [pytest.param(s, i, id=f'{s.name}-{i}', marks=[] if i==0 else [pytest.mark.slow])
+                          for s,i in MOMENTS])
 def test_signals_at_random_moments(sig, i, folder, want, tmp_path):
     "Moments of the clock, up to three in one run"
     out,log,rng = tmp_path/'r',tmp_path/'said',random.Random(f'{sig} {i}')
     for n in range(3):
-        pid = child(lambda: command(out, folder, lambda i: time.sleep(.03), '--resume'), log)   # slow enough for a moment to fall into it
+        # slow enough for a moment to fall into it
+        pid = child(lambda: command(out, folder, lambda i: time.sleep(.03), '--resume'), log)
         time.sleep(rng.uniform(.02, .6))
         os.kill(pid, sig)
         how = ended(pid)
-        assert how in {signal.SIGKILL:('SIGKILL',0), signal.SIGTERM:('SIGTERM',143,0), signal.SIGINT:(130,0)}[sig], (how, log.read_text())   # before and after the run proper SIGTERM is not caught
+        assert how in {signal.SIGKILL:('SIGKILL',0), signal.SIGTERM:('SIGTERM',143,0),
+                       signal.SIGINT:(130,0)}[sig], ((how, log.read_text()))
         assert 'Traceback' not in log.read_text()
         epoch = whole(out, want) if out.exists() else -1
         if over(out): return finished(out, want) if how==0 else None
@@ -245,12 +272,14 @@ def test_signals_at_random_moments(sig, i, folder, want, tmp_path):
 # ---- disks that refuse
 
 FULL = dict(error=errno.ENOSPC, kinds=('open','write','fsync','mkdir'))
-REFUSES = dict(full=FULL, readonly=dict(error=errno.EROFS, kinds=None), broken=dict(error=errno.EIO, kinds=None), forbidden=dict(error=errno.EACCES, kinds=('open','replace','rename','mkdir','unlink','rmdir')))
+REFUSES = dict(full=FULL, readonly=dict(error=errno.EROFS, kinds=None), broken=dict(error=errno.EIO, kinds=None),
+               forbidden=dict(error=errno.EACCES, kinds=('open','replace','rename','mkdir','unlink','rmdir')))
 
 def refusing(out, i, phase, error, kinds):
     "From a point on, operations of some kinds below `out` fail"
     def at(j, p, kind, path):
-        if (not kinds or kind in kinds) and (j>i or (j,p)==(i,phase)): raise OSError(error, os.strerror(error), str(path))
+        if (not kinds or kind in kinds) and (j>i or (j,p)==(i,phase)):
+            raise OSError(error, os.strerror(error), str(path))
     return watched(out, at)
 
 @pytest.mark.parametrize('how', REFUSES)
@@ -268,7 +297,9 @@ def test_refused_at_each_file_operation(how, part, points, folder, want, tmp_pat
         code = forked(f, log)
         said = log.read_text()
         assert code==(0 if over(out) else 1), (why, said)
-        if code: assert said.count('\n')==1 and os.strerror(REFUSES[how]['error']) in said and (str(out) in said), (why, said)
+        if code:
+            assert (said.count('\n')==1 and os.strerror(REFUSES[how]['error']) in said
+                    and (str(out) in said)), (why, said)
         epoch = whole(out, want)
         saved = sum(o[1:]==('after','rename','.checkpoint.new') and o[0]<i for o in points)
         assert epoch==saved-1 or over(out), (why, epoch)   # nothing that had been saved is lost
@@ -341,5 +372,7 @@ def test_of_six_at_once_one_runs(resume, times, folder, want, tmp_path, record_p
             go(folder, out, resume=resume)
         codes = [ended(p) for p in [child(f, tmp_path/f'said{n}') for _ in range(6)]]
         said = (tmp_path/f'said{n}').read_text().splitlines()
-        assert sorted(codes)==[0]+[1]*5 and len(said)==5 and all('in use by' in o or 'a finished run' in o or 'unfinished run' in o for o in said), (codes, said)
+        assert sorted(codes)==[0]+[1]*5 and len(said)==5 and all('in use by' in o or 'a finished run' in o
+                                                                 or 'unfinished run' in o
+                                                                 for o in said), ((codes, said))
         finished(out, want)

@@ -11,7 +11,8 @@ SHAPES = [(d,v) for d in VARIANTS for v in range(len(VARIANTS[d]))]
 rot90 = Image.Transpose.ROTATE_90
 
 def alike(a, b):
-    "Correlation of two rows, the best of those where one is moved by a pixel or not: a centre of mass near half a pixel is rounded either way"
+    """Correlation of two rows, the best of those where one is moved by a pixel or not: a centre of mass near half a
+    pixel is rounded either way"""
     im = a.reshape(28,28)
     return max(np.corrcoef(np.roll(im, (y,x), (0,1)).ravel(), b)[0,1] for y in (-1,0,1) for x in (-1,0,1))
 def side_by_side(*ims): return Image.fromarray(np.concatenate([np.asarray(o.convert('RGB')) for o in ims], 1))
@@ -82,7 +83,8 @@ def tight(im, cut=0):
     ys,xs = np.nonzero(np.asarray(im.convert('L'))<128)
     return im.crop((xs.min()+cut, ys.min()+cut, xs.max()+1-cut, ys.max()+1-cut))
 
-CROPS = dict(tight=lambda im: tight(im), bright=lambda im: Image.eval(tight(im), lambda v: 255-v), cut=lambda im: tight(im, 3),
+CROPS = dict(tight=lambda im: tight(im), bright=lambda im: Image.eval(tight(im), lambda v: 255-v),
+             cut=lambda im: tight(im, 3),
     blurred=lambda im: tight(im.filter(ImageFilter.GaussianBlur(5))), lit=lambda im: Image.fromarray(
         (np.asarray(tight(im))*np.linspace(.5, .9, tight(im).width)).astype(np.uint8)))
 
@@ -104,7 +106,9 @@ def test_transparent_corners(five, row):
     a = np.array(im); y,x = np.mgrid[:300,:300]; a[np.minimum(x,299-x)+np.minimum(y,299-y)<30] = 0
     assert alike(image_row(a), row)>.97
 
-@pytest.mark.parametrize('ink,paper', [((20,30,120),(250,240,200)), ((250,250,120),(20,40,30)), ((200,60,60),(90,115,90)), (225,255), (60,40),
+@pytest.mark.parametrize('ink,paper',
+                         [((20,30,120),(250,240,200)), ((250,250,120),(20,40,30)),
+                          ((200,60,60),(90,115,90)), (225,255), (60,40),
                                        ((255,235,60),(255,255,255))])
 def test_colours_and_contrast(ink, paper, row):
     assert alike(image_row(draw(strokes(5), 300, pen=.05, at=(.45,.55), ink=ink, paper=paper)), row)>.95
@@ -115,7 +119,8 @@ def test_size(size, row): assert alike(image_row(draw(strokes(5), size, pen=.05)
 @pytest.mark.parametrize('at', [(.3,.3), (.7,.35), (.5,.7)])
 def test_place(at, row): assert alike(image_row(draw(strokes(5), 300, pen=.05, at=at)), row)>.95
 
-def test_small_in_a_large_picture(row): assert alike(image_row(draw(strokes(5), 1600, pen=.003, height=.04, at=(.8,.2))), row)>.85
+def test_small_in_a_large_picture(row):
+    assert alike(image_row(draw(strokes(5), 1600, pen=.003, height=.04, at=(.8,.2))), row)>.85
 
 def test_specks_are_left_out(five, row):
     a = np.array(five)
@@ -126,14 +131,18 @@ def test_specks_are_left_out(five, row):
 
 Y,X = np.mgrid[:400,:500]
 def shadow(l): return l*(.55+.45/(1+np.exp(-(X-1.2*Y+60)/4)))
-LIGHT = dict(gradient=1-.7*X/500, lamp=1-.5*((X/500-.3)**2+(Y/400-.3)**2), shadow=shadow(1-.3*Y/400), dim=np.full(X.shape, .35))
+LIGHT = dict(gradient=1-.7*X/500, lamp=1-.5*((X/500-.3)**2+(Y/400-.3)**2), shadow=shadow(1-.3*Y/400),
+             dim=np.full(X.shape, .35))
 
-def on_paper(digit=2, light='gradient', ink=(40,50,120), paper=(210,207,200), back=None, blur=1., noise=5, quality=50, pen=.05, height=.55, seed=0, **kw):
+def on_paper(digit=2, light='gradient', ink=(40,50,120), paper=(210,207,200), back=None,
+             blur=1., noise=5, quality=50, pen=.05, height=.55, seed=0, **kw):
     "A photograph: `back` (h, w, 3) is what the paper is, if not plain"
     m = np.asarray(draw(strokes(digit, 1), (500,400), pen=pen, height=height, ink=255, paper=0, **kw))[...,None]/255
     a = (np.array(paper, float) if back is None else back)*(1-m)+np.array(ink)*m
     a = a*LIGHT[light][...,None]+np.random.default_rng(seed).normal(0, noise, (400,500,3))
-    return Image.open(io.BytesIO(png(Image.fromarray(a.clip(0,255).astype(np.uint8)).filter(ImageFilter.GaussianBlur(blur)), 'JPEG', quality=quality)))
+    return Image.open(
+        io.BytesIO(png(Image.fromarray(a.clip(0,255).astype(np.uint8)).filter(ImageFilter.GaussianBlur(blur)),
+                       'JPEG', quality=quality)))
 
 def squares(pitch, width=2, colour=(150,170,215), upright=True):
     t = np.minimum((Y+.02*X)%pitch, (X-.02*Y)%pitch if upright else 99)<width
@@ -147,8 +156,11 @@ def border(n): a = np.full((400,500,3), 235.); a[:n] = a[-n//2:] = 8; a[:,:n+9] 
 def frame(): a = np.full((400,500,3), 250.); a[30:370,40:460] = 70; a[32:368,42:458] = 250; return a
 
 PHOTOS = dict(gradient={}, lamp=dict(light='lamp', ink=(120,120,120), pen=.03), shadow=dict(light='shadow'),
-    pencil_in_shadow=dict(light='shadow', ink=(110,110,110), pen=.03), dim=dict(light='dim', blur=2), chalk=dict(ink=(225,225,220), paper=(45,60,52)), lined=dict(back=squares(70, upright=False)), squared=dict(back=squares(40)),
-    table=dict(back=table(), height=.4), scan=dict(back=border(12), light='lamp'), frame=dict(back=frame(), light='lamp', height=.5))
+    pencil_in_shadow=dict(light='shadow', ink=(110,110,110), pen=.03), dim=dict(light='dim', blur=2),
+    chalk=dict(ink=(225,225,220), paper=(45,60,52)), lined=dict(back=squares(70, upright=False)),
+    squared=dict(back=squares(40)),
+    table=dict(back=table(), height=.4), scan=dict(back=border(12), light='lamp'),
+    frame=dict(back=frame(), light='lamp', height=.5))
 
 @pytest.mark.parametrize('name', PHOTOS)
 def test_photographs(name):
@@ -174,14 +186,17 @@ def test_formats(fmt, five, row, tmp_path):
     im.convert('RGB').save(tmp_path/f'a.{fmt.lower()}', fmt)
     r,notes = read_picture(tmp_path/f'a.{fmt.lower()}')
     assert alike(r, row)>.95 and notes==[]
-    assert (image_row(str(tmp_path/f'a.{fmt.lower()}'))==r).all() and (image_row((tmp_path/f'a.{fmt.lower()}').read_bytes())==r).all()
+    assert ((image_row(str(tmp_path/f'a.{fmt.lower()}'))==r).all()
+            and (image_row((tmp_path/f'a.{fmt.lower()}').read_bytes())==r).all())
 
 def arrays(five):
     import torch
     a = np.asarray(five)
     rgb = np.stack([a]*3, -1)
-    return dict(grey=a, rgb=rgb, one=a[...,None], rgba=np.dstack([rgb, np.full_like(a, 255)]), int64=a.astype(int), uint16=a.astype(np.uint16)*257, unit=a/255.,
-                floats=a.astype(np.float32), signed=a/127.5-1, bools=a>127, tensor=torch.tensor(a), chw=torch.tensor(rgb).permute(2,0,1)/255.,
+    return dict(grey=a, rgb=rgb, one=a[...,None], rgba=np.dstack([rgb, np.full_like(a, 255)]),
+                int64=a.astype(int), uint16=a.astype(np.uint16)*257, unit=a/255.,
+                floats=a.astype(np.float32), signed=a/127.5-1, bools=a>127, tensor=torch.tensor(a),
+                chw=torch.tensor(rgb).permute(2,0,1)/255.,
                 grad=torch.tensor(a/255., requires_grad=True), read_only=np.broadcast_to(a, a.shape))
 ARRAYS = 'grey','rgb','one','rgba','int64','uint16','unit','floats','signed','bools','tensor','chw','grad','read_only'
 @pytest.mark.parametrize('kind', ARRAYS)
@@ -215,7 +230,8 @@ def test_first_frame(fmt, five, row):
 def header(w, h):
     "A PNG of which only the header is true"
     chunk = lambda k,d: struct.pack('>I', len(d))+k+d+struct.pack('>I', zlib.crc32(k+d))
-    return b'\x89PNG\r\n\x1a\n'+chunk(b'IHDR', struct.pack('>IIBBBBB', w, h, 8, 2, 0, 0, 0))+chunk(b'IDAT', zlib.compress(b'\0'*100))+chunk(b'IEND', b'')
+    return (b'\x89PNG\r\n\x1a\n'+chunk(b'IHDR', struct.pack('>IIBBBBB', w, h, 8, 2, 0, 0, 0))
+            +chunk(b'IDAT', zlib.compress(b'\0'*100))+chunk(b'IEND', b''))
 
 @pytest.mark.parametrize('size', [(10_000,10_000), (13_000,10_000), (60_000,60_000)])
 def test_100_megapixels_are_not_unpacked(size, monkeypatch):
@@ -229,18 +245,27 @@ def test_100_megapixels_of_an_array():
 def cut(im): b = png(im); return b[:len(b)//2]
 NO_PICTURE,NO_INK = 'no picture that can be read','no ink'
 REFUSED = dict(
-    text=(lambda: b'seven', NO_PICTURE), empty=(lambda: b'', NO_PICTURE), cut=(lambda: cut(draw(strokes(3), 300)), NO_PICTURE),
-    missing=(lambda: 'no/such.png', r'no/such\.png: no picture.*\(No such file or directory\)'), folder=(lambda: '.', NO_PICTURE), none=(lambda: None, 'expected numbers'),
+    text=(lambda: b'seven', NO_PICTURE), empty=(lambda: b'', NO_PICTURE),
+    cut=(lambda: cut(draw(strokes(3), 300)), NO_PICTURE),
+    missing=(lambda: 'no/such.png', r'no/such\.png: no picture.*\(No such file or directory\)'),
+    folder=(lambda: '.', NO_PICTURE), none=(lambda: None, 'expected numbers'),
     postscript=(lambda: b'%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n', NO_PICTURE),
-    one=(lambda: Image.new('L', (1,1)), '1x1'), tiny=(lambda: Image.new('L', (7,7)), '7x7'), strip=(lambda: Image.new('L', (2000,5)), '2,000x5'),
-    zero=(lambda: np.zeros((0,28)), '28x0'), channels=(lambda: np.zeros((28,28,7)), r'\(28, 28, 7\)'), flat=(lambda: np.zeros(784), r'\(784,\)'),
+    one=(lambda: Image.new('L', (1,1)), '1x1'), tiny=(lambda: Image.new('L', (7,7)), '7x7'),
+    strip=(lambda: Image.new('L', (2000,5)), '2,000x5'),
+    zero=(lambda: np.zeros((0,28)), '28x0'), channels=(lambda: np.zeros((28,28,7)), r'\(28, 28, 7\)'),
+    flat=(lambda: np.zeros(784), r'\(784,\)'),
     words=(lambda: np.full((28,28), 'a'), 'expected numbers'), nan=(lambda: np.full((28,28), np.nan), 'no numbers'),
-    white=(lambda: Image.new('RGB', (300,200), 'white'), NO_INK), black=(lambda: np.zeros((28,28)), NO_INK), transparent=(lambda: Image.new('RGBA', (200,200)), NO_INK),
-    noise=(lambda: np.random.default_rng(0).normal(128, 20, (200,300)), NO_INK), gradient=(lambda: np.tile(np.linspace(20, 220, 300), (200,1)), NO_INK),
-    blank_photo=(lambda: on_paper(ink=(210,207,200)), NO_INK), dim_photo=(lambda: on_paper(ink=(210,207,200), light='dim', noise=9), NO_INK),
-    two=(lambda: side_by_side(*[draw(strokes(d), 200) for d in (4,2)]), '2 digits'), ones=(lambda: side_by_side(*[draw(strokes(1), (90,200))]*2), '2 digits'),
+    white=(lambda: Image.new('RGB', (300,200), 'white'), NO_INK), black=(lambda: np.zeros((28,28)), NO_INK),
+    transparent=(lambda: Image.new('RGBA', (200,200)), NO_INK),
+    noise=(lambda: np.random.default_rng(0).normal(128, 20, (200,300)), NO_INK),
+    gradient=(lambda: np.tile(np.linspace(20, 220, 300), (200,1)), NO_INK),
+    blank_photo=(lambda: on_paper(ink=(210,207,200)), NO_INK),
+    dim_photo=(lambda: on_paper(ink=(210,207,200), light='dim', noise=9), NO_INK),
+    two=(lambda: side_by_side(*[draw(strokes(d), 200) for d in (4,2)]), '2 digits'),
+    ones=(lambda: side_by_side(*[draw(strokes(1), (90,200))]*2), '2 digits'),
     three=(lambda: side_by_side(*[draw(strokes(d), 200, pen=.02, height=.8) for d in (7,5,0)]), '3 digits'),
-    stacked=(lambda: side_by_side(*[draw(strokes(d), 200).transpose(rot90) for d in (3,8)]).transpose(Image.Transpose.ROTATE_270), '2 digits'))
+    stacked=(lambda: side_by_side(*[draw(strokes(d), 200).transpose(rot90)
+                                    for d in (3,8)]).transpose(Image.Transpose.ROTATE_270), '2 digits'))
 
 @pytest.mark.parametrize('name', REFUSED)
 def test_refused(name, monkeypatch, tmp_path):
@@ -270,12 +295,15 @@ def test_save_row(row, tmp_path):
 
 # what a net reads
 
-PENS = [dict(pen=.01), dict(pen=.04, tip='brush'), dict(pen=.14), dict(pen=.05, ink=150), dict(pen=.05, ink=(180,40,60), paper=(240,235,200)),
-        dict(pen=.06, ink=255, paper=0), dict(pen=.06, ink=(90,20,120), paper=None), dict(pen=.09, tip='brush', height=.85), dict(pen=.05, height=.3)]
+PENS = [dict(pen=.01), dict(pen=.04, tip='brush'), dict(pen=.14), dict(pen=.05, ink=150),
+        dict(pen=.05, ink=(180,40,60), paper=(240,235,200)),
+        dict(pen=.06, ink=255, paper=0), dict(pen=.06, ink=(90,20,120), paper=None),
+        dict(pen=.09, tip='brush', height=.85), dict(pen=.05, height=.3)]
 SIZES = 20,28,64,200,(640,480),(300,420),1000,2000
 
 def pictures(n, seed=0):
-    "(digit, picture): all shapes by turns, in `n` pictures of different pens, sizes, places, slants and hands, some on poor paper"
+    """(digit, picture): all shapes by turns, in `n` pictures of different pens, sizes, places, slants and hands,
+    some on poor paper"""
     rng = np.random.default_rng(seed)
     for i in range(n):
         (d,v),kw,size = SHAPES[i%len(SHAPES)],{**PENS[i%len(PENS)]},SIZES[(i*5+i//8)%len(SIZES)]
@@ -283,7 +311,8 @@ def pictures(n, seed=0):
         at,angle,aspect,wobble = rng.uniform(.44, .56, 2),rng.uniform(-15, 15),rng.uniform(.8, 1.1),rng.uniform(0, .012)
         im = draw(strokes(d, v), size, at=at, angle=angle, aspect=aspect, wobble=wobble, seed=i, **kw)
         if i%4==3 and im.mode!='RGBA':
-            a = np.asarray(im.convert('RGB'))*np.linspace(.6, 1, im.width)[:,None]+rng.normal(0, 5, (im.height,im.width,3))
+            a = (np.asarray(im.convert('RGB'))*np.linspace(.6, 1, im.width)[:,None]
+                 +rng.normal(0, 5, (im.height,im.width,3)))
             im = Image.fromarray(a.clip(0,255).astype(np.uint8))
         yield d,im
 

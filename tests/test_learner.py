@@ -4,8 +4,10 @@ from dataclasses import FrozenInstanceError, asdict, replace
 import numpy as np, pytest, torch
 import torch.nn.functional as F
 from torch import nn
-from fastai.vision.all import (Callback, CancelBatchException, ClassificationInterpretation, CrossEntropyLossFlat, CSVLogger, EarlyStoppingCallback, IntToFloatTensor, Learner, MixUp,
-                               SaveModelCallback, TensorImageBW, aug_transforms, accuracy, error_rate, load_learner, TerminateOnNaNCallback)
+from fastai.vision.all import (Callback, CancelBatchException, ClassificationInterpretation,
+                               CrossEntropyLossFlat, CSVLogger, EarlyStoppingCallback, IntToFloatTensor, Learner, MixUp,
+                               SaveModelCallback, TensorImageBW, aug_transforms,
+                               accuracy, error_rate, load_learner, TerminateOnNaNCallback)
 from digitfast.core import DigitError, DataError
 from digitfast.data import DigitDataLoaders
 from digitfast.learner import EMA, BF16, LossAccuracy, RandAffine, digit_learner, losses, opts, seed_all, shifts
@@ -13,7 +15,8 @@ from digitfast.recipe import Recipe, find_lr, get_recipe, recipes
 from digitfast.device import best_precision
 from conftest import digits
 
-def loaders(df=None, **kw): return DigitDataLoaders.from_df(digits() if df is None else df, **{**dict(bs=16, device='cpu'), **kw})
+def loaders(df=None, **kw):
+    return DigitDataLoaders.from_df(digits() if df is None else df, **{**dict(bs=16, device='cpu'), **kw})
 def learner(dls=None, arch='stride2', **kw):
     learn = digit_learner(dls or loaders(), arch, **kw)
     learn.remove_cb(learn.progress) if hasattr(learn, 'progress') else None
@@ -37,7 +40,8 @@ def trained():
 def test_learner_is_fresh_on_the_device_and_flat():
     dls = loaders()
     a,b = learner(dls),learner(dls)
-    assert isinstance(a, Learner) and not {p.data_ptr() for p in a.model.parameters()} & {p.data_ptr() for p in b.model.parameters()}
+    assert (isinstance(a, Learner)
+            and not {p.data_ptr() for p in a.model.parameters()} & {p.data_ptr() for p in b.model.parameters()})
     assert isinstance(a.loss_func, CrossEntropyLossFlat) and [m.name for m in a.metrics]==['accuracy']
     assert {p.device for p in a.model.parameters()}=={dls.device}
     assert a.model(dls.one_batch()[0]).shape==(16,3)
@@ -55,15 +59,18 @@ def test_built_net_refused():
 
 def test_arguments_pass_through_to_learner(tmp_path):
     cb = TerminateOnNaNCallback()
-    learn = digit_learner(loaders(), 'stride2', arch_kwargs=dict(chs=(2,)), metrics=[accuracy, error_rate], lr=.5, wd=.3, path=tmp_path, cbs=[cb], loss_func=nn.CrossEntropyLoss())
-    assert (learn.lr,learn.wd,learn.path)==(.5,.3,tmp_path) and cb in learn.cbs and [m.name for m in learn.metrics]==['accuracy','error_rate']
+    learn = digit_learner(loaders(), 'stride2', arch_kwargs=dict(chs=(2,)), metrics=[accuracy, error_rate],
+                          lr=.5, wd=.3, path=tmp_path, cbs=[cb], loss_func=nn.CrossEntropyLoss())
+    assert ((learn.lr,learn.wd,learn.path)==(.5,.3,tmp_path) and cb in learn.cbs
+            and [m.name for m in learn.metrics]==['accuracy','error_rate'])
     assert len([o for o in learn.model.modules() if isinstance(o, nn.Conv2d)])==2
 
 def test_accuracy_is_the_share_that_is_right(trained):
     loss,acc = trained.validate()
     probs,y = trained.get_preds()
     assert acc==pytest.approx((probs.argmax(1)==y).float().mean().item()) and acc>.9
-    assert loss==pytest.approx(F.nll_loss(probs.log(), y).item(), rel=1e-4) and torch.allclose(probs.sum(1), torch.ones(len(y)))
+    assert (loss==pytest.approx(F.nll_loss(probs.log(), y).item(), rel=1e-4)
+            and torch.allclose(probs.sum(1), torch.ones(len(y))))
 
 def test_get_preds_is_in_row_order(trained):
     df = digits(33, seed=5).drop(columns='label')
@@ -77,10 +84,14 @@ def test_get_preds_is_in_row_order(trained):
 
 def test_get_preds_of_training_rows_gives_their_labels(trained):
     probs,y = trained.get_preds(ds_idx=0)
-    assert len(y)==240 and y.tolist()==trained.dls.train_ds.items.label.tolist() and (probs.argmax(1)==y).float().mean()>.9
+    assert (len(y)==240 and y.tolist()==trained.dls.train_ds.items.label.tolist()
+            and (probs.argmax(1)==y).float().mean()>.9)
 
-@pytest.mark.parametrize('form', [lambda r: r, lambda r: r.drop('label'), lambda r: r.drop('label').to_numpy(), lambda r: r.drop('label').to_numpy().reshape(8,8),
-                                  lambda r: torch.tensor(r.drop('label').to_numpy(np.uint8)).view(8,8), lambda r: torch.tensor(r.drop('label').to_numpy(np.uint8)).view(1,8,8)],
+@pytest.mark.parametrize('form',
+                         [lambda r: r, lambda r: r.drop('label'), lambda r: r.drop('label').to_numpy(),
+                          lambda r: r.drop('label').to_numpy().reshape(8,8),
+                                  lambda r: torch.tensor(r.drop('label').to_numpy(np.uint8)).view(8,8),
+                                  lambda r: torch.tensor(r.drop('label').to_numpy(np.uint8)).view(1,8,8)],
                          ids='row unlabelled array image tensor channel'.split())
 def test_predict_one(trained, form):
     row = digits(9, seed=4).iloc[5]
@@ -103,13 +114,15 @@ def test_find_lr_leaves_model_path_and_folder_as_they_were(in_tmp):
     learn = learner(loaders(digits(600), bs=8), 'fastbook', cbs=EMA(.9), path=in_tmp)
     was = state(learn.model)
     with learn.no_bar(): lr = find_lr(learn)
-    assert isinstance(lr, float) and 0<lr<10 and same(was, state(learn.model)) and learn.path==in_tmp and not list(in_tmp.iterdir())
+    assert (isinstance(lr, float) and 0<lr<10 and same(was, state(learn.model))
+            and learn.path==in_tmp and not list(in_tmp.iterdir()))
     assert len(learn.lr_curve[0])==len(learn.lr_curve[1])>10
     with learn.no_bar(), learn.no_logging(): learn.fit_one_cycle(1, lr)
 
 def test_tta_is_the_plain_prediction_where_nothing_is_random(trained):
     with trained.no_bar(): probs,y = trained.tta()
-    assert torch.allclose(probs, trained.get_preds()[0], atol=1e-4) and y.tolist()==trained.dls.valid_ds.items.label.tolist()
+    assert (torch.allclose(probs, trained.get_preds()[0], atol=1e-4)
+            and y.tolist()==trained.dls.valid_ds.items.label.tolist())
 
 def test_tta_with_augmentation():
     learn = learner(loaders(batch_tfms=[RandAffine(shift=2)]), 'fastbook')
@@ -117,7 +130,8 @@ def test_tta_with_augmentation():
         a = learn.tta(n=2)[0]
         assert a.shape==(12,3) and not torch.allclose(a, learn.get_preds()[0], atol=1e-6)
 
-@pytest.mark.parametrize('cbs', [MixUp, lambda: EarlyStoppingCallback(patience=1), lambda: SaveModelCallback(), CSVLogger, lambda: EMA(.9), BF16], ids='mixup early save csv ema bf16'.split())
+@pytest.mark.parametrize('cbs', [MixUp, lambda: EarlyStoppingCallback(patience=1), lambda: SaveModelCallback(),
+                                 CSVLogger, lambda: EMA(.9), BF16], ids='mixup early save csv ema bf16'.split())
 def test_callbacks(cbs, in_tmp):
     import matplotlib.pyplot as plt
     learn = learner(loaders(path=in_tmp), cbs=cbs())
@@ -181,7 +195,8 @@ def affine(mp, x, u, **kw):
         _Fixed(m, *u)
         return RandAffine(**kw).encodes(TensorImageBW(x))
 
-@pytest.mark.parametrize('kw', [dict(rotate=30), dict(zoom=1e-9, shift=2.5), dict(zoom=.3), dict(shear=20), dict(rotate=10, shift=1, zoom=.1, shear=8)], ids='rotate shift zoom shear all'.split())
+@pytest.mark.parametrize('kw', [dict(rotate=30), dict(zoom=1e-9, shift=2.5), dict(zoom=.3), dict(shear=20),
+                                dict(rotate=10, shift=1, zoom=.1, shear=8)], ids='rotate shift zoom shear all'.split())
 def test_affine_against_scipy(kw, monkeypatch):
     ndi = pytest.importorskip('scipy.ndimage')
     s = 15
@@ -191,7 +206,9 @@ def test_affine_against_scipy(kw, monkeypatch):
         a,sh,zx,zy,tx,ty = u
         a,sh = np.deg2rad(a*kw.get('rotate',0)),np.tan(np.deg2rad(sh*kw.get('shear',0)))
         # (x,y) of the input for (x,y) of the output about the centre, in pixels: shear, rotate, then the zoom's inverse
-        m = np.diag([1/(1+zx*kw.get('zoom',0)), 1/(1+zy*kw.get('zoom',0))]) @ np.array([[np.cos(a),-np.sin(a)],[np.sin(a),np.cos(a)]]) @ np.array([[1,sh],[0,1]])
+        m = np.diag([1/(1+zx*kw.get('zoom',0)),
+                     1/(1+zy*kw.get('zoom',0))]) @ np.array([[np.cos(a),-np.sin(a)],
+                                                             [np.sin(a),np.cos(a)]]) @ np.array([[1,sh],[0,1]])
         m,t = m[::-1,::-1],np.array([ty,tx])*kw.get('shift',0)   # scipy counts (row, column)
         c = np.array([(s-1)/2]*2)
         for i in range(4):
@@ -201,13 +218,15 @@ def test_affine_against_scipy(kw, monkeypatch):
 def test_affine_shift_moves_whole_pixels_and_brings_black(monkeypatch):
     x = torch.rand(2,1,9,9)+.1
     got = affine(monkeypatch, x, (0,0,0,0,1,-1), shift=2, zoom=1e-9)
-    assert torch.allclose(got[:,:,2:,:-2], x[:,:,:-2,2:], atol=1e-5) and got[:,:,:2].abs().max()<1e-5 and got[:,:,:,-2:].abs().max()<1e-5
+    assert (torch.allclose(got[:,:,2:,:-2], x[:,:,:-2,2:], atol=1e-5) and got[:,:,:2].abs().max()<1e-5
+            and got[:,:,:,-2:].abs().max()<1e-5)
 
 def test_affine_zoom_makes_bigger(monkeypatch):
     x = torch.zeros(1,1,21,21)
     x[...,8:13,8:13] = 1
     area = lambda *u: affine(monkeypatch, x, u, zoom=.4).sum().item()
-    assert area(0,0,0,0,0,0)==pytest.approx(25) and area(0,0,1,1,0,0)==pytest.approx(25*1.4**2, rel=.05) and area(0,0,1,0,0,0)==pytest.approx(25*1.4, rel=.05)
+    assert (area(0,0,0,0,0,0)==pytest.approx(25) and area(0,0,1,1,0,0)==pytest.approx(25*1.4**2, rel=.05)
+            and area(0,0,1,0,0,0)==pytest.approx(25*1.4, rel=.05))
     assert area(0,0,-1,-1,0,0)==pytest.approx(25*.6**2, rel=.05)
 
 def test_affine_shift_alone_is_every_whole_pixel_window():
@@ -235,7 +254,8 @@ def test_affine_before_normalisation_and_on_training_only():
     assert torch.equal(dls.test_dl(digits()).one_batch()[0], plain.test_dl(digits()).one_batch()[0])
     x = dls.train.one_batch()[0]
     black = -dls.stats[0]/dls.stats[1]
-    assert x.min().item()>=black-1e-4 and not torch.equal(dls.train.new(shuffle=False).one_batch()[0], plain.train.new(shuffle=False).one_batch()[0])
+    assert x.min().item()>=black-1e-4 and not torch.equal(dls.train.new(shuffle=False).one_batch()[0],
+                                                          plain.train.new(shuffle=False).one_batch()[0])
     assert dls.stats==plain.stats
 
 # ---- shifts
@@ -307,7 +327,9 @@ def is_autocast(): return torch.is_autocast_enabled('cpu')
 class _Spy(Callback):
     order = 200
     def __init__(self): self.dtypes,self.losses = set(),set()
-    def before_fit(self): self.h = [m.register_forward_hook(lambda m,i,o: self.dtypes.add(o.dtype)) for m in self.model.modules() if isinstance(m, nn.Conv2d)]
+    def before_fit(self):
+        self.h = [m.register_forward_hook(lambda m,i,o: self.dtypes.add(o.dtype))
+                  for m in self.model.modules() if isinstance(m, nn.Conv2d)]
     def after_pred(self): self.preds = self.pred.dtype
     def after_loss(self): self.losses.add(self.loss.dtype) if len(self.yb) else None
     def after_fit(self): [o.remove() for o in self.h]
@@ -350,11 +372,13 @@ def test_bf16_learner_exports(in_tmp):
 
 def test_best_precision(monkeypatch):
     cpu,gpu = torch.device('cpu'),torch.device('cuda')
-    assert [best_precision('auto', cpu), best_precision('fp32', cpu, 'bf16'), best_precision('bf16', cpu), best_precision('fp16', gpu)]==['fp32','fp32','bf16','fp16']
+    assert ([best_precision('auto', cpu), best_precision('fp32', cpu, 'bf16'), best_precision('bf16', cpu),
+             best_precision('fp16', gpu)]==['fp32','fp32','bf16','fp16'])
     for cap,want in ((7,5),'fp32'),((8,0),'bf16'),((9,0),'bf16'):
         monkeypatch.setattr(torch.cuda, 'get_device_capability', lambda device=None: cap)
         assert best_precision('auto', gpu, 'bf16')==want
-    for caps,want in ({},'fp32'),({'avx512_bf16':True},'bf16'),({'amx_bf16':True},'bf16'),({'avx512_bf16':False},'fp32'):
+    for caps,want in ({},'fp32'),({'avx512_bf16':True},'bf16'),({'amx_bf16':True},
+                                                                'bf16'),({'avx512_bf16':False},'fp32'):
         monkeypatch.setattr(torch.cpu, 'get_capabilities', lambda: caps, raising=False)
         assert best_precision('auto', cpu, 'bf16')==want
     with pytest.raises(DigitError, match='NVIDIA GPU'): best_precision('fp16', cpu)
@@ -385,7 +409,8 @@ def test_recipe_is_plain_fastai():
     dls = r.dls(digits(100), device='cpu')
     assert len(dls.valid_ds)==30 and dls.bs==8 and any(isinstance(f, RandAffine) for f in dls.train.after_batch.fs)
     learn = r.learner(dls)
-    assert isinstance(learn, Learner) and learn.precision=='fp32' and learn.wd==.2 and learn.ema.decay==.9 and learn.model.config['arch']=='fastbook'
+    assert (isinstance(learn, Learner) and learn.precision=='fp32' and learn.wd==.2
+            and learn.ema.decay==.9 and learn.model.config['arch']=='fastbook')
     with learn.no_bar(), learn.no_logging(): assert r.fit(learn) is learn
     assert max(learn.recorder.lrs)==pytest.approx(.02, rel=.01) and len(learn.recorder.values)==1
     flat = replace(r, sched='flat')
@@ -408,7 +433,9 @@ def test_recipe_lr_auto():
     with learn.no_bar(), learn.no_logging(): r.fit(learn)
     assert 1e-5<max(learn.recorder.lrs)<1 and len(learn.lr_curve[0])>10
 
-@pytest.mark.parametrize('kw,says', [(dict(opt='nope'),'nope'), (dict(loss='nope'),'nope'), (dict(sched='nope'),'nope'), (dict(split='nope'),'nope'), (dict(arch='nope'),'nope')])
+@pytest.mark.parametrize('kw,says',
+                         [(dict(opt='nope'),'nope'), (dict(loss='nope'),'nope'),
+                          (dict(sched='nope'),'nope'), (dict(split='nope'),'nope'), (dict(arch='nope'),'nope')])
 def test_recipe_with_unknown_names_refused(kw, says):
     with pytest.raises(DigitError, match=says):
         r = Recipe(**{**dict(arch='stride2', epochs=1, bs=16), **kw})
@@ -448,9 +475,11 @@ def test_ema_ends_with_the_average_where_it_stops_early():
     hand,stop = _ByHand(.8),EarlyStoppingCallback(min_delta=99., patience=1)
     learn = _fit(learner(loaders(digits(120)), 'fastbook', cbs=[EMA(.8), hand, stop]), 5)
     assert len(learn.recorder.values)<5
-    assert all(torch.allclose(v.double(), hand.avg[k], atol=1e-5) for k,v in learn.model.state_dict().items() if 'num_batches' not in k)
+    assert all(torch.allclose(v.double(), hand.avg[k], atol=1e-5) for k,v in learn.model.state_dict().items()
+               if 'num_batches' not in k)
 
-@pytest.mark.parametrize('cb', [lambda: SaveModelCallback(), lambda: EarlyStoppingCallback(patience=9)], ids='save early'.split())
+@pytest.mark.parametrize('cb', [lambda: SaveModelCallback(), lambda: EarlyStoppingCallback(patience=9)],
+                         ids='save early'.split())
 def test_valid_every_with_trackers(cb, in_tmp):
     from digitfast.learner import ValidEvery
     learn = _fit(learner(loaders(digits(120), path=in_tmp), cbs=[ValidEvery(2), cb()]), 5)
@@ -466,16 +495,20 @@ def test_learner_pickles_and_says_what_it_is():
     learn = _fit(learner(loaders(), cbs=EMA(.9)), 1)
     other = pickle.loads(pickle.dumps(learn))
     assert same(state(learn.model), state(other.model))
-    assert repr(RandAffine(rotate=3))=='RandAffine(rotate=3)' and repr(learn.metrics[0])=='LossAccuracy(CrossEntropyLossFlat)'
+    assert (repr(RandAffine(rotate=3))=='RandAffine(rotate=3)'
+            and repr(learn.metrics[0])=='LossAccuracy(CrossEntropyLossFlat)')
 
 def test_loss_and_outputs_come_from_the_data():
-    from fastai.vision.all import DataBlock, RegressionBlock, ColReader, RandomSplitter, BCEWithLogitsLossFlat, MultiCategoryBlock
+    from fastai.vision.all import (DataBlock, RegressionBlock, ColReader, RandomSplitter, BCEWithLogitsLossFlat,
+        MultiCategoryBlock)
     from digitfast.data import DigitBlock
     df = digits()
     cols = list(df.columns[1:])
     df['y'],df['w'] = df.label/2, df.label.map(lambda o: f'a b{o}')
-    for block,col,n in (RegressionBlock(n_out=1),ColReader('y'),1),(MultiCategoryBlock(vocab=['a','b0','b1','b2']),ColReader('w', label_delim=' '),4):
-        dls = DataBlock((DigitBlock(cols), block), get_y=col, splitter=RandomSplitter(seed=1)).dataloaders(df, bs=16, device='cpu')
+    for block,col,n in (RegressionBlock(n_out=1),ColReader('y'),1),(MultiCategoryBlock(vocab=['a','b0','b1','b2']),
+                                                                    ColReader('w', label_delim=' '),4):
+        dls = DataBlock((DigitBlock(cols), block), get_y=col,
+                        splitter=RandomSplitter(seed=1)).dataloaders(df, bs=16, device='cpu')
         learn = _fit(learner(dls), 1)
         assert learn.model(dls.one_batch()[0]).shape[1]==n and type(learn.loss_func) is not CrossEntropyLossFlat
 

@@ -27,11 +27,13 @@ def test_article_net_is_1_4_16_32_64_10_without_batch_norm():
     m = create_model('stride2')
     convs = [o for o in m.modules() if isinstance(o, nn.Conv2d)]
     assert [(o.in_channels,o.out_channels) for o in convs]==[(1,4),(4,16),(16,32),(32,64),(64,10)]
-    assert all(o.stride==(2,2) and o.bias is not None for o in convs) and not any('Norm' in type(o).__name__ for o in m.modules())
+    assert (all(o.stride==(2,2) and o.bias is not None for o in convs)
+            and not any('Norm' in type(o).__name__ for o in m.modules()))
 
 def test_fastbook_net_has_batch_norm_and_a_first_kernel_of_5():
     convs = [o for o in create_model('fastbook').modules() if isinstance(o, nn.Conv2d)]
-    assert [(o.in_channels,o.out_channels) for o in convs]==[(1,8),(8,16),(16,32),(32,64),(64,10)] and convs[0].kernel_size==(5,5)
+    assert ([(o.in_channels,o.out_channels) for o in convs]==[(1,8),(8,16),(16,32),(32,64),(64,10)]
+            and convs[0].kernel_size==(5,5))
     assert sum(isinstance(o, nn.BatchNorm2d) for o in create_model('fastbook').modules())==5
 
 def test_each_call_is_a_fresh_net():
@@ -44,7 +46,8 @@ def test_each_call_is_a_fresh_net():
 def test_arguments_and_functions():
     m = create_model('stride2', 3, 12, chs=(2,3))
     assert m.config['arch_kwargs']==dict(chs=(2,3)) and m(torch.randn(1,1,12,12)).shape==(1,3)
-    def mine(n_out, side, width=4): return nn.Sequential(nn.Flatten(), nn.Linear(side*side, width), nn.Linear(width, n_out))
+    def mine(n_out, side, width=4):
+        return nn.Sequential(nn.Flatten(), nn.Linear(side*side, width), nn.Linear(width, n_out))
     assert create_model(mine, 3, 5, width=2)(torch.randn(1,1,5,5)).shape==(1,3)
 
 @pytest.mark.parametrize('o', ['resnet9000', '', None, 3])
@@ -70,5 +73,7 @@ def test_cost():
     assert macs==14*14*4*9 + 7*7*16*4*9 + 4*4*32*16*9 + 2*2*64*32*9 + 10*64*9
 
 def test_conv():
-    assert [type(o).__name__ for o in conv(1, 2, norm=True)]==['Conv2d','BatchNorm2d','ReLU'] and conv(1, 2, norm=True)[0].bias is None
-    assert len(conv(1, 2, act=False))==1 and conv(1, 2)(torch.randn(1,1,9,9)).shape==(1,2,5,5) and conv(1, 2, 5, 2, 0)(torch.randn(1,1,9,9)).shape==(1,2,3,3)
+    assert ([type(o).__name__ for o in conv(1, 2, norm=True)]==['Conv2d','BatchNorm2d','ReLU']
+            and conv(1, 2, norm=True)[0].bias is None)
+    assert (len(conv(1, 2, act=False))==1 and conv(1, 2)(torch.randn(1,1,9,9)).shape==(1,2,5,5)
+            and conv(1, 2, 5, 2, 0)(torch.randn(1,1,9,9)).shape==(1,2,3,3))

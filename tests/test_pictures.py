@@ -1,4 +1,5 @@
-"What a run makes of pictures: several digits on one, folders, bad ones among good, tables, names that are taken or too long"
+"""What a run makes of pictures: several digits on one, folders, bad ones among good, tables, names that are taken
+or too long"""
 import csv, io, json
 import numpy as np, pytest
 from PIL import Image
@@ -27,7 +28,8 @@ def sheet(*digits, size=(560,300), step=(100,120), side=90, **kw):
     return Image.fromarray(a)
 
 def photo(im):
-    a = np.asarray(im.convert('RGB'))*np.linspace(.6, .9, im.width)[:,None]+np.random.default_rng(0).normal(0, 4, (im.height,im.width,3))
+    a = (np.asarray(im.convert('RGB'))*np.linspace(.6, .9, im.width)[:,None]
+         +np.random.default_rng(0).normal(0, 4, (im.height,im.width,3)))
     return Image.fromarray(a.clip(0, 255).astype(np.uint8))
 
 def alike(a, b):
@@ -38,7 +40,8 @@ def alike(a, b):
 # several digits on one picture
 
 SHEETS = dict(line=('12345',), lines=('678','90','12345'), two=('47',), below=('3','8'))
-LOOKS = dict(dark=lambda im: im, bright=lambda im: Image.eval(im, lambda v: 255-v), photo=photo, large=lambda im: im.resize((1960,1470)))
+LOOKS = dict(dark=lambda im: im, bright=lambda im: Image.eval(im, lambda v: 255-v),
+             photo=photo, large=lambda im: im.resize((1960,1470)))
 
 @pytest.mark.parametrize('how', LOOKS)
 @pytest.mark.parametrize('name', SHEETS)
@@ -55,7 +58,8 @@ def test_several_in_reading_order(name, how):
             x0,y0,x1,y1 = boxes[k]; k += 1
             assert 20+100*c-3<=x0/f<x1/f<=20+100*c+93 and 20+120*r-3<=y0/f<y1/f<=20+120*r+106
 
-@pytest.mark.parametrize('gap,why', [(12, 'close above or below'), (1, 'several that touch'), (-8, 'several that touch')])
+@pytest.mark.parametrize('gap,why',
+                         [(12, 'close above or below'), (1, 'several that touch'), (-8, 'several that touch')])
 def test_stacked_ones_are_unsure(gap, why):
     "A 1 above an 8 is no 8 that one may be sure of"
     a = np.full((300,200), 255, np.uint8)
@@ -103,7 +107,8 @@ def test_no_polarity():
 def photos(here):
     d = here/'photos'
     (d/'b').mkdir(parents=True)
-    draw(strokes(7), 100).save(d/'a.png'); photo(sheet('47')).save(d/'c.JPG'); (d/'b.png').write_bytes(b'no picture'); (d/'notes.txt').write_text('x')
+    draw(strokes(7), 100).save(d/'a.png')
+    photo(sheet('47')).save(d/'c.JPG'); (d/'b.png').write_bytes(b'no picture'); (d/'notes.txt').write_text('x')
     draw(strokes(3), 100).save(d/'b'/'a.png')
     return d
 
@@ -111,7 +116,8 @@ def test_a_folder_with_a_bad_one(photos, net, here, capsys):
     code,out,err = cli(capsys, 'predict', net, photos, '--out', 'read.csv', '--probs')
     lines = out.splitlines()
     assert code==1 and 'Traceback' not in err
-    assert [o.split(':')[0].split(' at ')[0] for o in lines[:4]]==['note']+[str(photos/o) for o in ('a.png','c.JPG','c.JPG')]
+    assert ([o.split(':')[0].split(' at ')[0] for o in lines[:4]]==['note']
+            +[str(photos/o) for o in ('a.png','c.JPG','c.JPG')])
     assert ' at ' in lines[2] and err.count('error:')==1 and 'b.png: no picture' in err
     rows = list(csv.DictReader(io.StringIO((here/'read.csv').read_text())))
     assert [r['file'] for r in rows]==[str(photos/o) for o in ('a.png','b.png','c.JPG','c.JPG')]

@@ -20,7 +20,8 @@ def quiet(*a): pass
 def run(data, out, **kw): return train(data, out=out, **{'say':quiet, **TINY, **kw})
 def files(path): return {str(o.relative_to(path)):o.read_bytes() for o in sorted(path.rglob('*')) if o.is_file()}
 def names(path): return sorted(files(path))
-DONE = ['history.csv','metrics.json','model/model.json','model/model.safetensors','predictions.npz','report.html','submission.csv']
+DONE = ['history.csv','metrics.json','model/model.json','model/model.safetensors',
+        'predictions.npz','report.html','submission.csv']
 
 class Stop(Exception): "The interruption that a test makes"
 def stop_at(n, e=Stop):
@@ -40,49 +41,65 @@ def refused(*says, **kw):
 # ---- what a run leaves
 
 def test_files_of_format_1(tiny_run, sample_run):
-    for r,_ in tiny_run,sample_run: assert names(r)==DONE and sorted(o.name for o in r.iterdir())==sorted({o.split('/')[0] for o in DONE})
+    for r,_ in tiny_run,sample_run:
+        assert names(r)==DONE and sorted(o.name for o in r.iterdir())==sorted({o.split('/')[0] for o in DONE})
 
 def test_metrics(sample_run):
     r,_ = sample_run
     m = read_metrics(r)
-    need = ('accuracy','accuracy_low','accuracy_high','n_valid','score_low','score_high','recipe','arch','params','epochs','seed','device','precision','threads','seconds','canary_rows','data','versions','format')
+    need = ('accuracy','accuracy_low','accuracy_high','n_valid','score_low','score_high','recipe','arch',
+            'params','epochs','seed','device','precision','threads','seconds','canary_rows','data','versions','format')
     assert not [k for k in need if k not in m] and m['format']==1
-    assert m['accuracy_low']<m['accuracy']<m['accuracy_high'] and m['score_low']<m['accuracy_low'] and m['accuracy_high']<m['score_high'] and m['n_valid']==500
-    assert (m['recipe'],m['epochs'],m['seed'],m['threads'],m['device'].split(':')[0],m['precision'],m['canary_rows'])==('quick',1,42,1,m['device'].split(':')[0],best_precision('auto', torch.device(m['device']), 'bf16'),100)
-    assert m['seconds'].keys()>={'load','train','predict','total'} and all(v>=0 for v in m['seconds'].values()) and m['seconds']['total']>=m['seconds']['train']
-    assert m['data']['name']=='sample' and len(m['data']['sha256'])==64 and m['versions'].keys()>={'digitfast','torch','fastai','python'}
+    assert (m['accuracy_low']<m['accuracy']<m['accuracy_high'] and m['score_low']<m['accuracy_low']
+            and m['accuracy_high']<m['score_high'] and m['n_valid']==500)
+    assert (m['recipe'],m['epochs'],m['seed'],m['threads'],m['device'].split(':')[0],m['precision'],
+            m['canary_rows'])==('quick',1,42,1,m['device'].split(':')[0],
+                                best_precision('auto', torch.device(m['device']), 'bf16'),100)
+    assert (m['seconds'].keys()>={'load','train','predict','total'} and all(v>=0 for v in m['seconds'].values())
+            and m['seconds']['total']>=m['seconds']['train'])
+    assert (m['data']['name']=='sample' and len(m['data']['sha256'])==64
+            and m['versions'].keys()>={'digitfast','torch','fastai','python'})
     assert m['params']==sum(p.numel() for p in load_net(r, device='cpu').model.parameters())
 
 def test_predictions_bear_the_accuracy_out(sample_run, data):
     r,_ = sample_run
     m = read_metrics(r)
-    with np.load(r/'predictions.npz', allow_pickle=False) as z: rows,labels,probs,test = z['valid_rows'],z['valid_labels'],z['valid_probs'],z['test_probs']
-    assert len(rows)==len(set(rows))==500 and (labels==data.train.label.iloc[rows]).all() and (probs.argmax(1)==labels).mean()==m['accuracy']
+    with np.load(r/'predictions.npz', allow_pickle=False) as z:
+        rows,labels,probs,test = z['valid_rows'],z['valid_labels'],z['valid_probs'],z['test_probs']
+    assert (len(rows)==len(set(rows))==500 and (labels==data.train.label.iloc[rows]).all()
+            and (probs.argmax(1)==labels).mean()==m['accuracy'])
     assert test.shape==(1000,10) and np.allclose(test.sum(1), 1, atol=1e-4)
     sub = pd.read_csv(r/'submission.csv')
-    assert list(sub.columns)==['ImageId','Label'] and sub.ImageId.tolist()==list(range(1,1001)) and (sub.Label==test.argmax(1)).all()
+    assert (list(sub.columns)==['ImageId','Label'] and sub.ImageId.tolist()==list(range(1,1001))
+            and (sub.Label==test.argmax(1)).all())
     assert check_submission(r/'submission.csv', data)['rows']==1000
 
 def test_saved_model_is_the_one_that_was_measured(sample_run, data):
     r,_ = sample_run
     learn = load_net(r, device='cpu')
-    with np.load(r/'predictions.npz') as z: assert np.allclose(predict_rows(learn, data.train.iloc[z['valid_rows']]), z['valid_probs'], atol=1e-4)
+    with np.load(r/'predictions.npz') as z:
+        assert np.allclose(predict_rows(learn, data.train.iloc[z['valid_rows']]), z['valid_probs'], atol=1e-4)
     assert np.allclose(predict_rows(learn, data.test), np.load(r/'predictions.npz')['test_probs'], atol=1e-4)
 
 def test_history(tiny_run):
     h = pd.read_csv(tiny_run[0]/'history.csv')
-    assert h.epoch.tolist()==[0,1] and list(h.columns)==['epoch','train_loss','valid_loss','accuracy','lr','seconds'] and h.accuracy.iloc[-1]==pytest.approx(read_metrics(tiny_run[0])['accuracy'])
+    assert (h.epoch.tolist()==[0,1] and list(h.columns)==['epoch','train_loss','valid_loss','accuracy','lr','seconds']
+            and h.accuracy.iloc[-1]==pytest.approx(read_metrics(tiny_run[0])['accuracy']))
 
 def test_what_is_said(sample_run):
     r,lines = sample_run
     text = '\n'.join(lines)
-    assert '5,000 training and 1,000 test images' in lines[0] and 'recipe quick' in text and 'train_loss' in text and str(r/'submission.csv') in text and lines[-1].startswith(f'run: {r}')
+    assert ('5,000 training and 1,000 test images' in lines[0] and 'recipe quick' in text
+            and 'train_loss' in text and str(r/'submission.csv') in text and lines[-1].startswith(f'run: {r}'))
     m = read_metrics(r)
-    assert any(f"accuracy {100*m['accuracy']:.2f} %" in o for o in lines) and any(f"{m['score_low']:.4f} to {m['score_high']:.4f}" in o for o in lines) and not [o for o in lines if 'warn' in o.lower()]
+    assert (any(f"accuracy {100*m['accuracy']:.2f} %" in o for o in lines)
+            and any(f"{m['score_low']:.4f} to {m['score_high']:.4f}" in o for o in lines)
+            and not [o for o in lines if 'warn' in o.lower()])
 
 def test_default_directory_is_dated_under_runs(tiny, in_tmp):
     r = run(tiny, None)
-    assert r.parent==Path('runs') and r.name.startswith(time.strftime('%Y-')) and r.name.endswith('_quick') and names(r)==DONE
+    assert (r.parent==Path('runs') and r.name.startswith(time.strftime('%Y-')) and r.name.endswith('_quick')
+            and names(r)==DONE)
 
 def test_ticks_count_batches(tiny, tmp_path):
     seen = []
@@ -90,7 +107,8 @@ def test_ticks_count_batches(tiny, tmp_path):
     assert seen==[(i,6) for i in range(1,7)]
 
 def test_intervals():
-    assert wilson(50, 100)==pytest.approx((.4038,.5962), abs=1e-4) and wilson(0, 10)[0]==0 and wilson(10, 10)[1]==1 and wilson(10, 10)[0]==pytest.approx(.7225, abs=1e-3)
+    assert (wilson(50, 100)==pytest.approx((.4038,.5962), abs=1e-4) and wilson(0, 10)[0]==0
+            and wilson(10, 10)[1]==1 and wilson(10, 10)[0]==pytest.approx(.7225, abs=1e-3))
     low,high = score_interval(990, 1000, 1000)
     assert low<.99<high<=1 and score_interval(500, 500, 1000)[0]<1 and score_interval(990, 1000, 10**6)[0]>low
 
@@ -99,7 +117,8 @@ def test_score_interval_holds_the_score():
     rng,hits = np.random.default_rng(0),0
     for p in (.9,.97,.995):
         k,t = rng.binomial(500, p, 2000),rng.binomial(1000, p, 2000)/1000
-        hits = np.mean([low-1e-9<=s<=high+1e-9 for (low,high),s in ((score_interval(int(a), 500, 1000),b) for a,b in zip(k,t))])
+        hits = np.mean([low-1e-9<=s<=high+1e-9
+                        for (low,high),s in ((score_interval(int(a), 500, 1000),b) for a,b in zip(k,t))])
         assert hits>.93, (p, hits)
 
 # ---- layouts
@@ -115,30 +134,40 @@ def test_kannada_layout(tmp_path):
     csvs(tmp_path/'k', test=test, sample=pd.DataFrame(dict(id=range(20), label=0)))
     sub,_,r = submission_of(tmp_path/'k', tmp_path)
     assert list(sub.columns)==['id','label'] and sub.id.tolist()==[str(i) for i in range(20)]
-    with np.load(r/'predictions.npz') as z: assert sub.label.astype(int).tolist()==z['test_probs'].argmax(1)[::-1].tolist()
+    with np.load(r/'predictions.npz') as z:
+        assert sub.label.astype(int).tolist()==z['test_probs'].argmax(1)[::-1].tolist()
 
 def test_fashion_layout(tmp_path):
     (tmp_path/'f').mkdir()
     one = lambda df: df.rename(columns={f'pixel{i}':f'pixel{i+1}' for i in range(64)})
-    for k,seed,n in ('train',0,60),('test',1,20): one(digits(n, seed=seed)).to_csv(tmp_path/'f'/f'fashion-mnist_{k}.csv', index=False)
+    for k,seed,n in ('train',0,60),('test',1,20):
+        one(digits(n, seed=seed)).to_csv(tmp_path/'f'/f'fashion-mnist_{k}.csv', index=False)
     sub,lines,_ = submission_of(tmp_path/'f', tmp_path)
-    assert list(sub.columns)==['ImageId','Label'] and sub.ImageId.tolist()==[str(i) for i in range(1,21)] and any('20 labelled test rows' in o for o in lines)
+    assert (list(sub.columns)==['ImageId','Label'] and sub.ImageId.tolist()==[str(i) for i in range(1,21)]
+            and any('20 labelled test rows' in o for o in lines))
 
-@pytest.mark.parametrize('kw', [dict(side=40), dict(classes=['ka','ki','ku']), dict(classes=['<b>','a,b','"q"']), dict(prefix='p')], ids='40 text odd prefix'.split())
+@pytest.mark.parametrize('kw',
+                         [dict(side=40), dict(classes=['ka','ki','ku']), dict(classes=['<b>','a,b','"q"']),
+                          dict(prefix='p')], ids='40 text odd prefix'.split())
 def test_other_sides_and_classes(kw, tmp_path):
     sub,_,r = submission_of(csvs(tmp_path/'d', **kw), tmp_path)
-    assert set(sub.Label)<={str(o) for o in kw.get('classes', [0,1,2])} and len(sub)==20 and check_submission(r/'submission.csv', tmp_path/'d')['rows']==20
-    assert predict_csv(r, out=tmp_path/'again.csv', device='cpu', say=quiet).read_bytes()==(r/'submission.csv').read_bytes()
+    assert (set(sub.Label)<={str(o) for o in kw.get('classes', [0,1,2])} and len(sub)==20
+            and check_submission(r/'submission.csv', tmp_path/'d')['rows']==20)
+    assert predict_csv(r, out=tmp_path/'again.csv', device='cpu',
+                       say=quiet).read_bytes()==(r/'submission.csv').read_bytes()
 
 def test_zip_and_gz(tiny, tiny_run, tmp_path):
     with zipfile.ZipFile(tmp_path/'tiny.zip', 'w', zipfile.ZIP_DEFLATED) as z:
         for o in tiny.iterdir(): z.write(o, f'sub/{o.name}')
-    assert (run(tmp_path/'tiny.zip', tmp_path/'run')/'submission.csv').read_bytes()==(tiny_run[0]/'submission.csv').read_bytes()
+    assert (
+        (run(tmp_path/'tiny.zip',
+             tmp_path/'run')/'submission.csv').read_bytes()==(tiny_run[0]/'submission.csv').read_bytes())
 
 def test_no_test_set(tmp_path):
     lines = []
     r = run(csvs(tmp_path/'d', test=False), tmp_path/'run', say=lines.append)
-    assert names(r)==[o for o in DONE if o!='submission.csv'] and any('no test' in o and 'no submission' in o for o in lines) and read_metrics(r)['canary_rows']==0
+    assert (names(r)==[o for o in DONE if o!='submission.csv']
+            and any('no test' in o and 'no submission' in o for o in lines) and read_metrics(r)['canary_rows']==0)
     with np.load(r/'predictions.npz') as z: assert 'test_probs' not in z
     with pytest.raises(DataError, match='no test set'): predict_csv(r, out=tmp_path/'s.csv', say=quiet)
 
@@ -153,14 +182,19 @@ def test_identical_images_are_reported_and_left_out(tmp_path):
     df = digits(60)
     df = pd.concat([df, df[:20]], ignore_index=True)
     lines = []
-    r = run(csvs(tmp_path/'d', train=df), tmp_path/'run', say=lines.append, split='last', valid_pct=.5)   # rows 40 to 79: 60 to 79 are rows 0 to 19
+    # rows 40 to 79: 60 to 79 are rows 0 to 19
+    r = run(csvs(tmp_path/'d', train=df), tmp_path/'run', say=lines.append, split='last', valid_pct=.5)
     m = read_metrics(r)
-    assert m['same_valid']==20 and m['n_valid']==20 and any('20 validation images are in the training rows too' in o for o in lines)
-    with np.load(r/'predictions.npz') as z: assert m['accuracy']==pytest.approx((z['valid_probs'].argmax(1)==z['valid_labels'])[~z['valid_same']].mean()) and len(z['valid_rows'])==40
+    assert (m['same_valid']==20 and m['n_valid']==20
+            and any('20 validation images are in the training rows too' in o for o in lines))
+    with np.load(r/'predictions.npz') as z:
+        assert (m['accuracy']==pytest.approx((z['valid_probs'].argmax(1)==z['valid_labels'])[~z['valid_same']].mean())
+                and len(z['valid_rows'])==40)
 
 def test_only_identical_images_are_refused(tmp_path):
     df = digits(30)
-    refused('in the training rows too', data=csvs(tmp_path/'d', train=pd.concat([df, df], ignore_index=True)), out=tmp_path/'run', split='last', valid_pct=.5)
+    refused('in the training rows too', data=csvs(tmp_path/'d', train=pd.concat([df, df], ignore_index=True)),
+            out=tmp_path/'run', split='last', valid_pct=.5)
     assert not (tmp_path/'run'/'submission.csv').exists() and not (tmp_path/'run'/'metrics.json').exists()
 
 def test_test_images_seen_in_training_are_reported(tmp_path):
@@ -191,12 +225,17 @@ def test_what_ran_before_does_not_matter(tiny, tmp_path):
 
 # ---- resumption
 
-HARD = Recipe(arch='fastbook', bs=8, epochs=4, valid_pct=.2, affine=dict(rotate=10, shift=1, zoom=.1), ema=.8, smooth=.1, lr=.01, source='test')   # all that has a state
-KINDS = dict(adamw=HARD, adam=replace(HARD, opt='adam'), sgd=replace(HARD, opt='sgd', sched='flat'), sgd1cycle=replace(HARD, opt='sgd'), plain=replace(HARD, ema=0., affine={}), tta=replace(HARD, tta=1), lrauto=replace(HARD, lr='auto', epochs=3), bf16=replace(HARD, precision='bf16', ema=0.))
-def hard(data, out, kind='adamw', **kw): return train(data, KINDS[kind], out=out, **{**dict(say=quiet, precision='bf16' if kind=='bf16' else 'auto'), **kw})
+HARD = Recipe(arch='fastbook', bs=8, epochs=4, valid_pct=.2, affine=dict(rotate=10, shift=1, zoom=.1),
+              ema=.8, smooth=.1, lr=.01, source='test')   # all that has a state
+KINDS = dict(adamw=HARD, adam=replace(HARD, opt='adam'), sgd=replace(HARD, opt='sgd', sched='flat'),
+             sgd1cycle=replace(HARD, opt='sgd'), plain=replace(HARD, ema=0., affine={}), tta=replace(HARD, tta=1),
+             lrauto=replace(HARD, lr='auto', epochs=3), bf16=replace(HARD, precision='bf16', ema=0.))
+def hard(data, out, kind='adamw', **kw):
+    return train(data, KINDS[kind], out=out, **{**dict(say=quiet, precision='bf16' if kind=='bf16' else 'auto'), **kw})
 
 @pytest.fixture(scope='module')
-def big_tiny(tmp_path_factory): return csvs(tmp_path_factory.mktemp('h')/'data', n=60, side=20)   # in bf16, torch's gradient of a 3x3 kernel on one padded pixel is not repeatable
+# in bf16, torch's gradient of a 3x3 kernel on one padded pixel is not repeatable
+def big_tiny(tmp_path_factory): return csvs(tmp_path_factory.mktemp('h')/'data', n=60, side=20)
 
 @pytest.fixture(scope='module')
 def whole(big_tiny, tmp_path_factory):
@@ -212,8 +251,10 @@ def outcome(r):
     h = pd.read_csv(r/'history.csv').drop(columns='seconds')
     with np.load(r/'predictions.npz') as z: arrays = {k:z[k].tobytes() for k in z}
     m = read_metrics(r)
-    assert [o for o in names(r) if o!='lr_find.csv']==DONE and not [o for o in os.listdir(r) if o.startswith('.')]   # nothing is left over
-    return dict(sub=(r/'submission.csv').read_bytes(), model=(r/'model/model.safetensors').read_bytes(), history=h.to_csv(), arrays=arrays, acc=m['accuracy'], lr=m['lr'])
+    # nothing is left over
+    assert [o for o in names(r) if o!='lr_find.csv']==DONE and not [o for o in os.listdir(r) if o.startswith('.')]
+    return dict(sub=(r/'submission.csv').read_bytes(), model=(r/'model/model.safetensors').read_bytes(),
+                history=h.to_csv(), arrays=arrays, acc=m['accuracy'], lr=m['lr'])
 
 @pytest.mark.parametrize('kind', KINDS)
 def test_resumed_run_is_the_same_byte_for_byte(kind, big_tiny, whole, tmp_path):
@@ -240,7 +281,9 @@ def test_interrupted_again_and_again(big_tiny, whole, tmp_path):
     assert outcome(hard(big_tiny, tmp_path/'r', resume=True))==whole('adamw')
 
 def test_resume_with_nothing_there_starts(tiny, tiny_run, tmp_path):
-    assert (run(tiny, tmp_path/'r', resume=True)/'submission.csv').read_bytes()==(tiny_run[0]/'submission.csv').read_bytes()
+    assert (
+        (run(tiny, tmp_path/'r',
+             resume=True)/'submission.csv').read_bytes()==(tiny_run[0]/'submission.csv').read_bytes())
 
 def test_resume_takes_the_data_from_the_run(big_tiny, whole, tmp_path, here):
     with pytest.raises(Stop): hard(big_tiny, tmp_path/'r', tick=stop_at(9))
@@ -280,7 +323,8 @@ def test_resume_restores_the_random_states_of_python_and_numpy(big_tiny, tmp_pat
 def test_interrupted_after_training(big_tiny, whole, tmp_path, monkeypatch):
     "Everything after the last epoch can be done again from its checkpoint"
     from digitfast import job as J, rundir, train as R
-    for where,name in ((R,'predict_rows'), (J,'save_net'), (R,'predict_test'), (J,'save_submission'), (rundir.Run,'save_predictions'),
+    for where,name in ((R,'predict_rows'), (J,'save_net'), (R,'predict_test'), (J,'save_submission'),
+                       (rundir.Run,'save_predictions'),
                        (J,'versions')):
         out = tmp_path/name
         with monkeypatch.context() as m:
@@ -298,8 +342,11 @@ def test_resume_keeps_the_threads(big_tiny, tmp_path):
         assert read_metrics(tmp_path/'r')['threads']==1
     finally: torch.set_num_threads(1)
 
-OTHER = dict(seed=(dict(seed=7), 'seed'), lr=(dict(lr=.02), 'lr'), epochs=(dict(epochs=9), 'epochs'), bs=(dict(bs=16), 'bs'), arch=(dict(arch='stride2'), 'arch'), valid_pct=(dict(valid_pct=.3), 'valid_pct'), precision=(dict(precision='bf16'), 'precision'),
-             ema=(dict(ema=.5), 'ema'), affine=(dict(affine=dict(shift=2)), 'affine'), device=(dict(device='cpu'), 'device'))
+OTHER = dict(seed=(dict(seed=7), 'seed'), lr=(dict(lr=.02), 'lr'), epochs=(dict(epochs=9), 'epochs'),
+             bs=(dict(bs=16), 'bs'), arch=(dict(arch='stride2'), 'arch'), valid_pct=(dict(valid_pct=.3), 'valid_pct'),
+             precision=(dict(precision='bf16'), 'precision'),
+             ema=(dict(ema=.5), 'ema'), affine=(dict(affine=dict(shift=2)), 'affine'),
+             device=(dict(device='cpu'), 'device'))
 @pytest.fixture(scope='module')
 def unfinished(big_tiny, tmp_path_factory):
     out = tmp_path_factory.mktemp('u')/'run'
@@ -310,7 +357,8 @@ def unfinished(big_tiny, tmp_path_factory):
 def test_resume_with_other_options_is_refused_by_name(name, unfinished, big_tiny):
     kw,says = OTHER[name]
     was = files(unfinished)
-    with pytest.raises(RunError, match=f'with {says} .*same options') as e: hard(big_tiny, unfinished, resume=True, **kw)
+    with pytest.raises(RunError, match=f'with {says} .*same options') as e:
+        hard(big_tiny, unfinished, resume=True, **kw)
     assert files(unfinished)==was and '\n' not in str(e.value)
 
 def test_resume_with_other_data_is_refused(unfinished, tmp_path):
@@ -318,8 +366,12 @@ def test_resume_with_other_data_is_refused(unfinished, tmp_path):
     with pytest.raises(RunError, match='other data'): hard(csvs(tmp_path/'o', n=63, side=20), unfinished, resume=True)
     assert files(unfinished)==was
 
-DAMAGE = {'no json':('state.json', None), 'empty json':('state.json', b''), 'half json':('state.json', .5), 'list':('state.json', b'[]'), 'other':('state.json', b'{}'), 'binary':('state.json', b'\xff\xfe'), 'deep':('state.json', b'['*100_000),
-          'no weights':('state.safetensors', None), 'empty weights':('state.safetensors', b''), 'half weights':('state.safetensors', .5), 'pickle':('state.safetensors', b'\x80\x04\x95\x1f'), 'flipped':('state.safetensors', 'flip')}
+DAMAGE = {'no json':('state.json', None), 'empty json':('state.json', b''), 'half json':('state.json', .5),
+          'list':('state.json', b'[]'), 'other':('state.json', b'{}'), 'binary':('state.json', b'\xff\xfe'),
+          'deep':('state.json', b'['*100_000),
+          'no weights':('state.safetensors', None), 'empty weights':('state.safetensors', b''),
+          'half weights':('state.safetensors', .5), 'pickle':('state.safetensors', b'\x80\x04\x95\x1f'),
+          'flipped':('state.safetensors', 'flip')}
 @pytest.mark.parametrize('name', DAMAGE)
 def test_resume_from_a_damaged_checkpoint_is_refused(name, unfinished, big_tiny, tmp_path):
     out = shutil.copytree(unfinished, tmp_path/'r')
@@ -351,9 +403,12 @@ def die_at(n, sig=signal.SIGKILL):
         if i==n: os.kill(os.getpid(), sig); time.sleep(5)
     return tick
 
-moments = [(i, s) for i,s in zip(random.Random(0).sample(range(1, 25), 20), [signal.SIGKILL, signal.SIGTERM, signal.SIGINT]*7)]
+moments = [(i, s) for i,s in zip(random.Random(0).sample(range(1, 25), 20),
+                                 [signal.SIGKILL, signal.SIGTERM, signal.SIGINT]*7)]
 @pytest.mark.skipif(not hasattr(os, 'fork'), reason='needs fork')
-@pytest.mark.parametrize('i,sig', [pytest.param(i, s, id=f'{s.name}-{i}', marks=[] if k<3 else [pytest.mark.slow]) for k,(i,s) in enumerate(moments)])
+@pytest.mark.parametrize('i,sig',
+                         [pytest.param(i, s, id=f'{s.name}-{i}', marks=[] if k<3 else [pytest.mark.slow])
+                          for k,(i,s) in enumerate(moments)])
 def test_killed_run_resumes(i, sig, big_tiny, whole, tmp_path):
     want = whole('adamw')
     def child():
@@ -385,7 +440,9 @@ def test_empty_directory_is_taken(tiny, tmp_path):
     (tmp_path/'r').mkdir()
     assert names(run(tiny, tmp_path/'r'))==DONE
 
-@pytest.mark.parametrize('out,says', [('file','is a file'), ('file/below','can\'t write'), ('/proc/nothing/here','can\'t write'), ('x'*300,'can\'t write')])
+@pytest.mark.parametrize('out,says',
+                         [('file','is a file'), ('file/below','can\'t write'), ('/proc/nothing/here','can\'t write'),
+                          ('x'*300,'can\'t write')])
 def test_out_that_cannot_be(out, says, tiny, tmp_path):
     (tmp_path/'file').write_text('x')
     refused(says, data=tiny, out=tmp_path/out)
@@ -397,7 +454,10 @@ def test_read_only_parent(tiny, tmp_path):
     try: refused("can't write", data=tiny, out=tmp_path/'r')
     finally: tmp_path.chmod(0o700)
 
-@pytest.mark.parametrize('kw', [dict(data='/nowhere'), dict(arch='nope'), dict(recipe='nope'), dict(device='tpu'), dict(precision='fp8'), dict(valid_pct=2), dict(opt='nope'), dict(split='nope'), dict(recipe='quick', arch='small')], ids='data arch recipe device precision share opt split side'.split())
+@pytest.mark.parametrize('kw', [dict(data='/nowhere'), dict(arch='nope'), dict(recipe='nope'), dict(device='tpu'),
+                                dict(precision='fp8'), dict(valid_pct=2), dict(opt='nope'), dict(split='nope'),
+                                dict(recipe='quick', arch='small')],
+                                ids='data arch recipe device precision share opt split side'.split())
 def test_what_is_refused_leaves_nothing(kw, tiny, in_tmp):
     refused(**{**dict(data=tiny, out=in_tmp/'a'/'r'), **kw})
     refused(**{**dict(data=tiny, out=None), **kw})
@@ -406,7 +466,9 @@ def test_what_is_refused_leaves_nothing(kw, tiny, in_tmp):
 def test_two_at_once_are_refused_with_the_owner(tiny, tmp_path):
     out = tmp_path/'r'
     def second(i, n):
-        if i==2: refused('in use', f'process {os.getpid()} on ', data=tiny, out=out); refused('in use', data=tiny, out=out, resume=True)
+        if i==2:
+            refused('in use', f'process {os.getpid()} on ', data=tiny, out=out)
+            refused('in use', data=tiny, out=out, resume=True)
     run(tiny, out, tick=second)
     assert names(out)==DONE and sorted(os.listdir(out))==sorted({o.split('/')[0] for o in DONE})
 
@@ -426,7 +488,8 @@ def test_another_process_is_refused(tiny, tmp_path):
 # ---- training that goes wrong
 
 def test_loss_that_is_no_number(tiny, tmp_path):
-    lines = refused('lower lr', '1e+09', 'epoch 0', data=tiny, out=tmp_path/'r', lr=1e9, arch='fastbook', opt='sgd', sched='flat')
+    lines = refused('lower lr', '1e+09', 'epoch 0', data=tiny, out=tmp_path/'r',
+                    lr=1e9, arch='fastbook', opt='sgd', sched='flat')
     assert not (tmp_path/'r'/'submission.csv').exists()
 
 def test_loss_that_is_no_number_later_keeps_the_checkpoint(tiny, tmp_path, monkeypatch):
@@ -440,7 +503,9 @@ def test_loss_that_is_no_number_later_keeps_the_checkpoint(tiny, tmp_path, monke
     ck = read_checkpoint(tmp_path/'r'/'checkpoint')
     assert ck['epoch']==0 and names(run(tiny, tmp_path/'r', resume=True))==DONE
 
-WRONG = dict(transposed=lambda df: df.iloc[:, np.arange(64).reshape(8,8).T.ravel()].set_axis(df.columns, axis=1), shuffled=lambda df: df.iloc[np.random.default_rng(0).permutation(len(df))], scaled=lambda df: df//255, frame=lambda df: digits(len(df), seed=3).drop(columns='label'))
+WRONG = dict(transposed=lambda df: df.iloc[:, np.arange(64).reshape(8,8).T.ravel()].set_axis(df.columns, axis=1),
+             shuffled=lambda df: df.iloc[np.random.default_rng(0).permutation(len(df))],
+             scaled=lambda df: df//255, frame=lambda df: digits(len(df), seed=3).drop(columns='label'))
 @pytest.mark.parametrize('name', WRONG)
 def test_dead_canary_writes_no_submission_and_can_be_resumed(name, tiny, tmp_path, monkeypatch):
     out,old = tmp_path/'r',DigitDataLoaders.test_dl
@@ -481,7 +546,9 @@ def test_locate_data(here):
 
 # ---- reading a run
 
-@pytest.mark.parametrize('text', ['', '[]', '{}', '{"format": 2}', '{"format": "1"}', 'null', '{"format": 1', '['*100_000, '{"format": '+'9'*5000+'}'])
+@pytest.mark.parametrize('text',
+                         ['', '[]', '{}', '{"format": 2}', '{"format": "1"}', 'null',
+                          '{"format": 1', '['*100_000, '{"format": '+'9'*5000+'}'])
 def test_metrics_that_are_none(text, tmp_path):
     (tmp_path/'metrics.json').write_text(text)
     for f in read_metrics,(lambda p: predict_csv(p, 'sample', tmp_path/'s.csv', say=quiet)):
@@ -491,7 +558,9 @@ def test_metrics_that_are_none(text, tmp_path):
 
 def test_paths_that_are_no_run(tmp_path, unfinished, tiny_run):
     (tmp_path/'f').write_text('')
-    for p,says in (tmp_path,'metrics.json'),(tmp_path/'no','no such'),(tmp_path/'f','file'),(unfinished,'--resume'),(tiny_run[0]/'model','no metrics'):
+    for p,says in (tmp_path,'metrics.json'),(tmp_path/'no','no such'),(tmp_path/'f',
+                                                                       'file'),(unfinished,
+        '--resume'),(tiny_run[0]/'model','no metrics'):
         with pytest.raises(RunError, match=says): read_metrics(p)
 
 # ---- predict_csv
@@ -502,13 +571,15 @@ def copy(tiny_run, tmp_path): return shutil.copytree(tiny_run[0], tmp_path/'copy
 def test_predict_gives_the_runs_submission(tiny_run, tmp_path):
     lines = []
     f = predict_csv(tiny_run[0], out=tmp_path/'s.csv', device='cpu', say=lines.append)
-    assert f.read_bytes()==(tiny_run[0]/'submission.csv').read_bytes() and any('canary' in o for o in lines) and any(str(f) in o for o in lines)
+    assert (f.read_bytes()==(tiny_run[0]/'submission.csv').read_bytes() and any('canary' in o for o in lines)
+            and any(str(f) in o for o in lines))
 
 def test_predict_other_data_flies_the_canary_from_the_pictures_that_the_run_kept(tiny_run, tmp_path):
     lines = []
     csvs(tmp_path/'o', n=90, test=digits(30, seed=5).drop(columns='label'))
     f = predict_csv(tiny_run[0], tmp_path/'o', tmp_path/'s.csv', device='cpu', say=lines.append)
-    assert len(pd.read_csv(f))==30 and any('other CSVs' in o for o in lines) and any(o.startswith('canary: 12 ') for o in lines)
+    assert (len(pd.read_csv(f))==30 and any('other CSVs' in o for o in lines)
+            and any(o.startswith('canary: 12 ') for o in lines))
     labels = digits(30, seed=5).label
     want = predict_rows(load_net(tiny_run[0], device='cpu'), digits(30, seed=5)).argmax(1)
     assert pd.read_csv(f).Label.tolist()==want.tolist()
@@ -516,9 +587,12 @@ def test_predict_other_data_flies_the_canary_from_the_pictures_that_the_run_kept
 def test_predict_with_tta(tiny_run, tmp_path):
     assert check_submission(predict_csv(tiny_run[0], out=tmp_path/'s.csv', tta=1, device='cpu', say=quiet))['rows']==20
 
-@pytest.mark.parametrize('kw,error', [(dict(side=9),DataError), (dict(prefix='p'),DataError), (dict(classes=['a','b','c']),DataError)], ids='side names classes'.split())
+@pytest.mark.parametrize('kw,error',
+                         [(dict(side=9),DataError), (dict(prefix='p'),DataError),
+                          (dict(classes=['a','b','c']),DataError)], ids='side names classes'.split())
 def test_predict_data_that_does_not_fit(kw, error, tiny_run, tmp_path):
-    with pytest.raises(error) as e: predict_csv(tiny_run[0], csvs(tmp_path/'o', **kw), tmp_path/'s.csv', device='cpu', say=quiet)
+    with pytest.raises(error) as e:
+        predict_csv(tiny_run[0], csvs(tmp_path/'o', **kw), tmp_path/'s.csv', device='cpu', say=quiet)
     assert '\n' not in str(e.value) and not (tmp_path/'s.csv').exists()
 
 def test_predict_data_gone(copy, tmp_path):
@@ -545,8 +619,15 @@ def bomb():
     return f.getvalue()
 class Evil:
     def __reduce__(self): return os.system, ('touch '+os.environ['EVIL_MARK'],)
-PREDS = dict(missing=None, empty=b'', text=b'hello', zip=b'PK\x05\x06'+b'\0'*18, other=lambda: npz(x=np.arange(3)), objects=lambda: npz(valid_rows=np.array([Evil()], dtype=object), valid_probs=np.zeros((1,3))), pickle=lambda: __import__('pickle').dumps(Evil()), range=lambda: npz(valid_rows=np.array([10**9]), valid_probs=np.zeros((1,3))),
-    floats=lambda: npz(valid_rows=np.array([.5]), valid_probs=np.zeros((1,3))), shape=lambda: npz(valid_rows=np.arange(3), valid_probs=np.zeros(7)), norows=lambda: npz(valid_rows=np.arange(0), valid_probs=np.zeros((0,3))), bomb=bomb, text2=lambda: npz(valid_rows=np.array(['a']), valid_probs=np.zeros((1,3))), deep=lambda: npz(valid_rows=np.zeros((2,2,2), int), valid_probs=np.zeros((1,3))))
+PREDS = dict(missing=None, empty=b'', text=b'hello', zip=b'PK\x05\x06'+b'\0'*18, other=lambda: npz(x=np.arange(3)),
+             objects=lambda: npz(valid_rows=np.array([Evil()], dtype=object), valid_probs=np.zeros((1,3))),
+             pickle=lambda: __import__('pickle').dumps(Evil()),
+             range=lambda: npz(valid_rows=np.array([10**9]), valid_probs=np.zeros((1,3))),
+    floats=lambda: npz(valid_rows=np.array([.5]), valid_probs=np.zeros((1,3))),
+    shape=lambda: npz(valid_rows=np.arange(3), valid_probs=np.zeros(7)),
+    norows=lambda: npz(valid_rows=np.arange(0), valid_probs=np.zeros((0,3))), bomb=bomb,
+    text2=lambda: npz(valid_rows=np.array(['a']), valid_probs=np.zeros((1,3))),
+    deep=lambda: npz(valid_rows=np.zeros((2,2,2), int), valid_probs=np.zeros((1,3))))
 @pytest.mark.parametrize('name', PREDS)
 def test_predict_from_a_hostile_predictions_file(name, copy, tmp_path, monkeypatch):
     monkeypatch.setenv('EVIL_MARK', str(tmp_path/'executed'))
@@ -556,7 +637,11 @@ def test_predict_from_a_hostile_predictions_file(name, copy, tmp_path, monkeypat
     with pytest.raises(RunError) as e: predict_csv(copy, out=tmp_path/'s.csv', device='cpu', say=quiet)
     assert '\n' not in str(e.value) and not (tmp_path/'executed').exists() and not (tmp_path/'s.csv').exists()
 
-@pytest.mark.parametrize('change', [lambda m: m.pop('data'), lambda m: m.pop('settings'), lambda m: m.update(data=[]), lambda m: m.update(data={}), lambda m: m['data'].update(path=3), lambda m: m['settings'].update(tta='x'), lambda m: m['settings'].update(tta=10**6), lambda m: m['settings'].update(tta=-1), lambda m: m['data'].update(sha256=None, path=None)],
+@pytest.mark.parametrize('change', [lambda m: m.pop('data'), lambda m: m.pop('settings'), lambda m: m.update(data=[]),
+                                    lambda m: m.update(data={}), lambda m: m['data'].update(path=3),
+                                    lambda m: m['settings'].update(tta='x'), lambda m: m['settings'].update(tta=10**6),
+                                    lambda m: m['settings'].update(tta=-1),
+                                    lambda m: m['data'].update(sha256=None, path=None)],
                          ids='nodata nosettings list nopath path tta ttahuge ttaneg none'.split())
 def test_predict_from_hostile_metrics(change, copy, tmp_path):
     m = json.loads((copy/'metrics.json').read_text())
@@ -567,7 +652,8 @@ def test_predict_from_hostile_metrics(change, copy, tmp_path):
 
 def test_predict_where_it_cannot_write(tiny_run, tmp_path):
     (tmp_path/'d').mkdir()
-    with pytest.raises(RunError, match="can't write"): predict_csv(tiny_run[0], out=tmp_path/'d', device='cpu', say=quiet)
+    with pytest.raises(RunError, match="can't write"):
+        predict_csv(tiny_run[0], out=tmp_path/'d', device='cpu', say=quiet)
 
 # ---- the whole thing
 

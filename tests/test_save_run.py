@@ -1,4 +1,5 @@
-"`save_run`, what `train` takes beside a recipe, folds, `--config`, `--set`, `--import`, `--drop`, labelled test rows: what a practitioner does on the second day."
+"""`save_run`, what `train` takes beside a recipe, folds, `--config`, `--set`, `--import`, `--drop`, labelled test
+rows: what a practitioner does on the second day."""
 import json, os, shutil, sys
 from dataclasses import replace
 from pathlib import Path
@@ -63,7 +64,8 @@ def test_a_learner_becomes_a_run(mine, frames):
                                                                atol=1e-6) and np.allclose(p.test_probs,
                                                                        predict_rows(learn, frames[1]), atol=1e-4)
     assert m['accuracy']==p.hits.mean() and m['canary_rows']==12 and m['n_train']==48 and m['epochs']==2
-    assert (pd.read_csv(r/'submission.csv').Label==p.test_probs.argmax(1)).all() and check_submission(r/'submission.csv')['rows']==20
+    assert ((pd.read_csv(r/'submission.csv').Label==p.test_probs.argmax(1)).all()
+            and check_submission(r/'submission.csv')['rows']==20)
     h = r.history()
     assert h.accuracy.iloc[-1]==pytest.approx(learn.recorder.values[-1][2]) and len(h)==2 and (r/'report.html').exists()
     assert not (r/'checkpoint').exists() and sorted(o.name for o in r.iterdir() if o.name[0]=='.')==[]
@@ -72,7 +74,8 @@ def test_a_datablock_of_one_s_own(frames, tmp_path):
     block = DataBlock((DigitBlock(), CategoryBlock()), get_y=ColReader('label'), splitter=RandomSplitter(.3, seed=3))
     learn = fitted(block.dataloaders(frames[0], bs=16, device='cpu'), metrics=error_rate)
     r = save_run(learn, frames[0], tmp_path/'r', say=quiet)
-    assert set(r.predictions().rows.tolist())==set(learn.dls.valid_ds.items.index) and r.history().error_rate.notna().all()
+    assert (set(r.predictions().rows.tolist())==set(learn.dls.valid_ds.items.index)
+            and r.history().error_rate.notna().all())
     assert r.metrics['n_test'] is None and not (r/'submission.csv').exists()
 
 def test_rows_are_found_by_their_pixels_where_numbers_differ(frames, tmp_path):
@@ -161,7 +164,8 @@ def test_a_notebook_of_thirty_lines(frames, tmp_path):
     joined = ensemble(runs, tmp_path/'joined', data=(df, test), say=lines.append)
     recipe = train((df, test), 'quick', arch=net, epochs=2, bs=16, valid_pct=.2, out=tmp_path/'quick', say=quiet)
     p,m = joined.predictions(),joined.metrics
-    assert sorted(p.rows)==list(range(60)) and m['n_valid']==60 and 'did not see it' in m['measured_on'] and m['canary_rows']==12
+    assert (sorted(p.rows)==list(range(60)) and m['n_valid']==60 and 'did not see it' in m['measured_on']
+            and m['canary_rows']==12)
     assert m['accuracy']==m['oof_accuracy'] and any('folds: 5 nets' in o for o in lines)
     assert np.allclose(p.test_probs, np.mean([o.predictions().test_probs for o in runs], 0), atol=1e-6)
     assert check_submission(joined/'submission.csv')['rows']==20 and (joined/'report.html').exists()
@@ -220,8 +224,8 @@ def test_callbacks_with_a_state_refuse_to_resume(cb, ok, tiny, tmp_path):
     if not ok: return refused(lambda: train(tiny, cbs=cb(), out=tmp_path/'r', resume=True, metrics=error_rate, **kw),
                               cb.__name__)
     r = train(tiny, cbs=cb(), out=tmp_path/'r', resume=True, metrics=error_rate, **kw)
-    assert np.array_equal(r.predictions().probs,
-                          whole.predictions().probs) and (r/'submission.csv').read_bytes()==(whole/'submission.csv').read_bytes()
+    assert np.array_equal(r.predictions().probs, whole.predictions().probs)
+    assert (r/'submission.csv').read_bytes()==(whole/'submission.csv').read_bytes()
     assert r.history().error_rate.tolist()==whole.history().error_rate.tolist()
 
 ODD = dict(loss=(dict(loss_func=F.cross_entropy), 'probabilities'), cbs=(dict(cbs=[1]), 'callbacks'),
@@ -249,7 +253,8 @@ def test_folds_measure_each_row_by_the_net_that_did_not_see_it(tiny, tmp_path):
     lines = []
     r = train(tiny, folds=3, out=tmp_path/'r', say=lines.append, **TINY)
     m,p,d = r.metrics,r.predictions(),read_csvs(tiny)
-    assert m['members']==3 and m['n_valid']==60 and m['accuracy']==m['oof_accuracy'] and sorted(p.rows)==list(range(60)) and 'did not see it' in m['measured_on']
+    assert (m['members']==3 and m['n_valid']==60 and m['accuracy']==m['oof_accuracy']
+            and sorted(p.rows)==list(range(60)) and 'did not see it' in m['measured_on'])
     for k,o in enumerate(r.members()):
         q = o.predictions()
         assert q.rows.tolist()==Recipe(folds=3).unseen(d.train, k) and o.metrics['canary_rows']==20
@@ -269,7 +274,8 @@ def test_config_trains_again_byte_for_byte(tiny, tmp_path):
     b = train(config=a, out=tmp_path/'b', say=quiet)
     for f in 'model/model.safetensors','submission.csv': assert (a/f).read_bytes()==(b/f).read_bytes()
     c = train(config=a, out=tmp_path/'c', say=quiet, seed=8)
-    assert c.metrics['settings']==a.metrics['settings'] and c.metrics['seed']==8 and (c/'model/model.safetensors').read_bytes()!=(a/'model/model.safetensors').read_bytes()
+    assert (c.metrics['settings']==a.metrics['settings'] and c.metrics['seed']==8
+            and (c/'model/model.safetensors').read_bytes()!=(a/'model/model.safetensors').read_bytes())
 
 def test_config_of_what_was_not_trained_by_a_recipe_is_refused(mine, tiny_run, tmp_path):
     refused(lambda: train(config=mine[0], out=tmp_path/'r', say=quiet), 'Learner', left=tmp_path/'r')
@@ -284,7 +290,8 @@ def test_the_command_sets_fields_and_takes_a_run_s(tiny, tmp_path, capsys):
                        '--out',tmp_path/'a')
     assert not run_cli('train','--config',tmp_path/'a','--out',tmp_path/'b')
     a,b = (Run(tmp_path/o) for o in 'ab')
-    assert a.metrics['settings']==b.metrics['settings'] and a.metrics['settings']['smooth']==.2 and (a/'submission.csv').read_bytes()==(b/'submission.csv').read_bytes()
+    assert (a.metrics['settings']==b.metrics['settings'] and a.metrics['settings']['smooth']==.2
+            and (a/'submission.csv').read_bytes()==(b/'submission.csv').read_bytes())
     assert not run_cli(*base[:-4], '--epochs',1,'--bs',16,'--folds',2,'--out',
                        tmp_path/'f') and Run(tmp_path/'f').metrics['n_valid']==60
     for args,code,says in ((['--set','smoth=1'],1,'smooth'), (['--set','epochs=2'],2,'same thing'),
@@ -297,7 +304,8 @@ def test_the_command_sets_fields_and_takes_a_run_s(tiny, tmp_path, capsys):
 @pytest.fixture
 def my_py(tmp_path):
     f = tmp_path/'my_own_net.py'
-    f.write_text("from digitfast.models import arch, stride2\nfrom digitfast.recipe import recipes, Recipe\n@arch('mine', 'me')\ndef mine(n_out=10, side=28): return stride2(n_out, side, (2,4))\n"
+    f.write_text("from digitfast.models import arch, stride2\nfrom digitfast.recipe import recipes, "
+                 "Recipe\n@arch('mine', 'me')\ndef mine(n_out=10, side=28): return stride2(n_out, side, (2,4))\n"
                  "recipes['my-recipe'] = Recipe('mine', epochs=1, bs=16, valid_pct=.2)\n")
     yield f
     forget()
@@ -312,8 +320,9 @@ def test_import_registers_for_every_subcommand_and_is_needed_to_load(my_py, tiny
     assert not run_cli('predict', r, '--out', tmp_path/'s.csv', f'--import={my_py}')
     forget()
     capsys.readouterr()
-    assert run_cli('predict', r, '--out',
-                   tmp_path/'t.csv')==1 and 'my_own_net.py' in capsys.readouterr().err and not (tmp_path/'t.csv').exists()
+    assert run_cli('predict', r, '--out', tmp_path/'t.csv')==1
+    assert 'my_own_net.py' in capsys.readouterr().err
+    assert not (tmp_path/'t.csv').exists()
     my_py.write_text(my_py.read_text()+'\n# changed')
     assert run_cli('predict', r, '--out', tmp_path/'t.csv', '--import',
                    my_py)==1 and 'is not what it was' in capsys.readouterr().err
@@ -337,7 +346,8 @@ def test_rows_are_dropped_from_training_alone(tiny, tmp_path, capsys):
     a,b = train(tiny, out=tmp_path/'a', say=quiet, **TINY),train(tiny, drop=tmp_path/'drop.csv', out=tmp_path/'b',
                                                                  say=lines.append, **TINY)
     held = set(a.predictions().rows)&set(range(6))
-    assert a.predictions().rows.tolist()==b.predictions().rows.tolist() and b.metrics['n_train']==48-6+len(held) and any(o.startswith('drop:') for o in lines)
+    assert (a.predictions().rows.tolist()==b.predictions().rows.tolist() and b.metrics['n_train']==48-6+len(held)
+            and any(o.startswith('drop:') for o in lines))
     assert b.metrics['drop']['rows']==[0,1,2,3,4,5] and train(config=b, out=tmp_path/'c',
                                                               say=quiet).metrics['n_train']==b.metrics['n_train']
     for bad in 'row\n60\n','row\nx\n','row\n-1\n','a,b\n1,2\n','':
@@ -353,7 +363,8 @@ def test_a_labelled_test_file_is_scored_and_nothing_chosen_by_it(tmp_path):
     lines = []
     r = train(tmp_path/'d', out=tmp_path/'r', say=lines.append, **TINY)
     m,p = r.metrics,r.predictions()
-    assert m['test_score']==(p.test_probs.argmax(1)==test.label).mean() and m['test_low']<=m['test_score']<=m['test_high']
+    assert (m['test_score']==(p.test_probs.argmax(1)==test.label).mean()
+            and m['test_low']<=m['test_score']<=m['test_high'])
     assert any('30 labelled test rows' in o and 'nothing was chosen' in o for o in lines[-5:])
     test.label = (test.label+1)%3
     csvs(tmp_path/'e', test=test, sample=False)
@@ -387,7 +398,8 @@ def test_new_rows_are_predicted(name, probs, good, tmp_path):
                                                                                       atol=1e-5))
     assert any(o.startswith('canary:') for o in lines)
     score = [o for o in lines if o.startswith('score ')]
-    assert (len(score)==1 and f'{100*(want.argmax(1)==df.label).mean():.2f} %' in score[0]) if name=='labelled' else not score
+    assert ((len(score)==1 and f'{100*(want.argmax(1)==df.label).mean():.2f} %' in score[0])
+            if name=='labelled' else not score)
 
 def test_the_run_s_own_training_rows_are_known_for_what_they_are(good, tmp_path):
     lines = []
