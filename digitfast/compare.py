@@ -6,12 +6,11 @@
 __all__ = ['compare', 'summarise']
 
 # %% ../nbs/16a_compare.ipynb #2886252d
-from .core import DigitError
+from .core import DigitError, echo, write_file
 from .read import read_csvs
 from .data import digit_splitter
 from .recipe import get_recipe, recipes
 from .learner import seed_all
-from .core import write_file
 from .predict import predict_rows
 import gc, io, time, warnings
 import pandas as pd, torch
@@ -27,7 +26,7 @@ def compare(
     epochs=None, # Epochs, if not the systems' own
     device='auto', # As for `digit_device`
     out=None, # Folder for `compare.csv`, `runs.csv` and `compare.png`; none if None
-    say=print, # Called with each line for the user
+    say=echo, # Called with each line for the user
 )->pd.DataFrame: # A row a system: reported, mean, sd, seeds, parameters, seconds
     """Train `systems` over `seeds` and measure them on a fold of `data`'s training rows that none of them sees.
     Raises `DigitError` for an unknown system."""

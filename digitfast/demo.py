@@ -6,9 +6,8 @@
 __all__ = ['Reader', 'demo_page', 'launch_page', 'demo', 'export_space']
 
 # %% ../nbs/15_demo.ipynb #6d754d5c
-from .core import DataError, DigitError, RunError
+from .core import DataError, DigitError, RunError, echo, write_file
 from .export import PixelsToProbs, load_net
-from .core import write_file
 from .image import read_picture
 from .rundir import Run
 import base64, io, os, socket, sys, threading, time, warnings
@@ -127,7 +126,7 @@ def demo(
     run, # Directory of a run
     host='127.0.0.1', # Address to bind to
     port=None, # Port; the first free one from 7860 if None
-    say=print, # Called with the page's address
+    say=echo, # Called with the page's address
 ):
     "Serve the page of `run` until Ctrl-C, and open it where there is a desktop. Raises `DigitError` where it can't."
     page = demo_page(run)

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from fastcore.all import L, noop, patch
-from .core import DataError, DigitError, RunError, _show, write_file
+from .core import DataError, DigitError, RunError, _show, echo, write_file
 from .read import DigitData, as_data, find_data, near_copies
 from .device import versions
 from .data import read_mnist, same_images
@@ -148,7 +148,7 @@ class Job:
     name:str             # What the recipe is called
     out:Run              # The run's directory
     info:dict            # What the run is, for `resume` to compare
-    say:callable=print   # Called with each line for the user
+    say:callable=echo   # Called with each line for the user
     tick:callable=noop   # Called with (batches done, of how many)
     given:dict=field(default_factory=dict) # What `train` was given beside the recipe, under fastai's names
     drop:np.ndarray=()   # Positions of rows that are not trained on

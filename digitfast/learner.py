@@ -17,6 +17,7 @@ from copy import copy
 from functools import partial
 from fastcore.all import delegates, patch
 from fastai.torch_core import TensorImage, set_seed, to_float
+import fastai.callback.schedule, fastai.callback.progress # give a Learner `fit_one_cycle`, `lr_find`, `no_bar`
 from fastai.callback.core import Callback, CancelValidException
 from fastai.learner import Learner, AvgMetric
 from fastai.callback.tracker import TrackerCallback

@@ -9,7 +9,7 @@ __all__ = ['predict_csv']
 import numpy as np, pandas as pd
 from pathlib import Path
 from types import SimpleNamespace
-from .core import DataError, RunError, short_name, write_file
+from .core import DataError, RunError, echo, short_name, write_file
 from .read import DigitData, data_options, read_csvs, read_rows
 from .data import same_images
 from .predict import check_canary, predict_rows, unlike
@@ -107,7 +107,7 @@ def predict_csv(
     out='submission.csv', # File to write
     tta=None, # Pixels of shift in test-time augmentation; the recipe's if None
     device='auto', # As for `digit_device`
-    say=print, # Called with each line for the user
+    say=echo, # Called with each line for the user
     probs=False, # A column a class beside each label?
     label=None, # Name of the column with the labels of the rows, if they have any
     command=False, # Give advice for the command, rather than for Python?

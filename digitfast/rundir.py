@@ -8,7 +8,7 @@ __all__ = ['history_cols', 'Preds', 'read_arrays', 'Run', 'read_table', 'RunDir'
 
 # %% ../nbs/10_rundir.ipynb #92f3fbcb
 from .core import DigitError, RunError, read_plain, scrub, write_file
-from .read import DigitData, read_csvs
+from .read import DigitData, data_options, read_csvs
 from .data import read_mnist
 from .export import PixelsToProbs, load_net
 import hashlib, html, io, json, math, os, random, shutil, signal, socket, stat, threading, time, warnings, zipfile
@@ -455,21 +455,23 @@ def learner(self:Run,
         raise RunError(f"{self.path}: its model can't be run ({_why(e)}): take a whole copy of the run") from None
 
 # %% ../nbs/10_rundir.ipynb #09e34cef
-def _read_data(path):
+def _read_data(path, **options):
     "The data at `path`, a folder with torchvision's MNIST too"
     try:
         there = path=='sample' or Path(path).exists()
         mnist = there and path!='sample' and (Path(path)/'MNIST').is_dir()
     except (OSError, ValueError): there = False
-    if there: return read_mnist(path)[0] if mnist else read_csvs(path)
+    if there: return read_mnist(path)[0] if mnist else read_csvs(path, **options)
 
 @patch
 def data(self:Run,
     path=None, # Where the data are now; where they were if None
 )->DigitData:
     "The data that it was trained on. Raises `RunError` where they are gone or changed."
-    was,sha256 = self.need('data.path', 'data.sha256')
-    d = _read_data(was if path is None else path)
+    (sha256,),was = self.need('data.sha256'),self.metrics['data'].get('path')
+    if path is None and was is None:
+        raise RunError(f"the data of {self} were frames in memory: say where they are now")
+    d = _read_data(was if path is None else path, **data_options(self.metrics.get('options')))
     at = path or was
     if d is None: raise RunError(f"the data of {self} is no longer at {at}: put it there again, or say where it is")
     if d.sha256!=sha256: raise RunError(f"{at} has changed since {self} was trained on it")

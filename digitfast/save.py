@@ -13,7 +13,7 @@ from fastcore.all import L, first
 from fastai.callback.fp16 import MixedPrecision
 from fastai.learner import Learner
 from types import SimpleNamespace
-from .core import DataError, DigitError, RunError, _few, _show
+from .core import DataError, DigitError, RunError, _few, _show, echo
 from .data import DigitDataLoaders, DigitDL, RowToImage
 from .models import archs
 from .predict import check_canary, predict_rows
@@ -133,7 +133,8 @@ def _save_net(job, learn, val, probs, tta):
     dls,net = DigitDataLoaders(*learn.dls.loaders[:2], path=learn.dls.path, device=learn.dls.device),learn.model
     had,c = getattr(net, 'config', None),len(dls.vocab)
     net.config = dict(copy(had or dict(arch=fn_name(type(net)), arch_kwargs={})), loss=loss_name(learn.loss_func, c))
-    parts = dict(vocab=_plain(dls.vocab), side=dls.side, stats=dls.stats, row2im=dls.row2im)
+    parts = dict(vocab=_plain(dls.vocab), side=dls.side, stats=dls.stats, row2im=dls.row2im,
+                 polarity=job.data.polarity, transposed=False)
     said,shim = [],SimpleNamespace(dls=SimpleNamespace(**parts), model=net)
     try:
         if dls.stats is None: return _no_net(job, "its batch transforms are not those of a DigitBlock")
@@ -161,7 +162,7 @@ def save_run(
     out=None, # Directory of the run; a dated one under `runs/` if None
     name='own', # What to call it, where a recipe's run has the recipe's name
     tta=0, # Pixels of shift in test-time augmentation
-    say=print, # Called with each line for the user
+    say=echo, # Called with each line for the user
 )->Run:
     "Make a run of `learn`. Raises `DigitError`, and leaves nothing, where it can't be known what it was trained on."
     t0,out = time.perf_counter(),Run(out or f"runs/{time.strftime('%Y-%m-%d_%H%M%S')}_{name}")

@@ -20,7 +20,7 @@ from fastai.callback.training import GradientClip
 from functools import reduce
 from importlib.util import find_spec
 from pathlib import Path
-from .core import DataError, DigitError, RunError, _few, _show, write_file
+from .core import DataError, DigitError, RunError, _few, _show, echo, write_file
 from .models import archs
 from .learner import LossAccuracy, losses, seed_all
 from .recipe import HandRecipe, Recipe, find_lr, fn_name, get_recipe, recipes
@@ -111,6 +111,7 @@ def make(self:Job,
     tfms = {k:given.pop(k) for k in ('batch_tfms',) if k in given}
     drop = dict(drop=self.drop) if len(self.drop) else {}
     dls = recipe.dls(self.data.train, k, device=self.info['device'], path=self.out, **tfms, **drop)
+    dls.polarity = self.data.polarity # so that a picture is read as the rows are
     seed_all((self.info['seed']+1000*(k or 0))%2**32, dls)
     if k is not None: given['cbs'] = deepcopy(given.get('cbs'))
     if 'metrics' in given:
@@ -394,7 +395,7 @@ def train(
     resume=False, # Go on with an unfinished run in `out`?
     member=None, # Train this member of an ensemble only, from 0
     scheduler=None, # 'host:port' of a Dask cluster to whose workers the members go
-    say=print, # Called with each line for the user
+    say=echo, # Called with each line for the user
     tick=noop, # Called with (batches done, of how many)
     test=None, # The test CSV, where it is another than the one in `data`
     label=None, # Name of the column with the labels
@@ -478,7 +479,7 @@ def _check_alike(runs):
 def ensemble(
     runs, # Finished runs on the same data
     out=None, # Directory of the ensemble; a dated one under `runs/` if None
-    say=print, # Called with each line for the user
+    say=echo, # Called with each line for the user
     data=None, # The data, where they are not at the path that the runs know
     command=False, # Give advice for the command, rather than for Python?
 )->Run:

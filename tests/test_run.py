@@ -672,3 +672,12 @@ def test_train_on_the_gpu(tiny, tmp_path, precision):
     with pytest.raises(Stop): train('sample', out=tmp_path/'s', epochs=2, device='cuda', say=quiet, tick=stop_at(30))
     assert names(train('sample', out=tmp_path/'s', epochs=2, device='cuda', say=quiet, resume=True))==DONE
     assert predict_csv(r, out=tmp_path/'p.csv', device='cpu', say=quiet).exists()
+
+def test_dark_ink_is_remembered(data, tmp_path):
+    "A net of dark-on-light rows knows it, so that a picture is turned into such a row; one of bright ink says nothing"
+    x = data.train.iloc[:400]
+    dark = x.assign(**{k:255-x[k] for k in data.pixels})
+    for df,want in ((x,'bright'), (dark,'dark')):
+        run = train(df, epochs=1, out=tmp_path/want, say=noop)
+        assert json.loads((run/'model'/'model.json').read_text()).get('polarity', 'bright')==want
+        assert run.learner('cpu').dls.polarity==want
