@@ -624,6 +624,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                 'digitfast.read._one': ('read.html#_one', 'digitfast/read.py'),
                                 'digitfast.read._only': ('read.html#_only', 'digitfast/read.py'),
                                 'digitfast.read._packed': ('read.html#_packed', 'digitfast/read.py'),
+                                'digitfast.read._pictured': ('read.html#_pictured', 'digitfast/read.py'),
                                 'digitfast.read._read': ('read.html#_read', 'digitfast/read.py'),
                                 'digitfast.read._role': ('read.html#_role', 'digitfast/read.py'),
                                 'digitfast.read._sample': ('read.html#_sample', 'digitfast/read.py'),

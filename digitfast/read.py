@@ -82,7 +82,7 @@ def _wide(t, n=64):
 
 def _one(found, role, path, tip):
     "The one table among those of a role; `DataError` where several are tables of pictures"
-    if len(found)>1 and role!='sample': found = {k:t for k,t in found.items() if _wide(t, 3)} or found
+    if 1<len(found)<=64 and role!='sample': found = {k:t for k,t in found.items() if _wide(t, 3)} or found
     if len(found)>1 and role=='sample': found = {k:t for k,t in found.items() if 'sample' in _base(k).lower()} or found
     if len(found)>1: raise DataError(f'{path}: {_few(sorted(found))} could each be the {role} CSV; expected one: {tip}')
     return next(iter(found.items()), (None, None))
@@ -155,9 +155,15 @@ def _beside(p):
     said = f'{t} lies beside it and is not read: give the folder, or --test FILE, to predict it.'
     return [said] if t and _role(p.name)=='train' else []
 
+def _pictured(tables, path, most=256):
+    "Those of `tables` that hold pictures; `DataError` where there are too many to look into"
+    if len(tables)>most:
+        raise DataError(f'{path}: {len(tables):,} tables, such as {_few(sorted(tables))}; give the file by name')
+    return {k:t for k,t in tables.items() if _wide(t)}
+
 def _only(res, p, files):
     "`res`, with the only table of pictures for a training set"
-    wide = {k:t for k,t in res.other.items() if _wide(t)}
+    wide = _pictured(res.other, p)
     if len(wide)>1:
         raise DataError(f'{p}: {_few(sorted(wide))} could each be the training set; give the file by name, as in '
                         f'DATA/{sorted(wide)[0]}')
@@ -175,7 +181,7 @@ def _test_file(test, p):
     if t := _named_file(f) or (_named_file(p/test) if not f.is_absolute() else None): return t
     if not f.exists(): raise DataError(f'{test}: no such file, nor is it in {p}; expected the test CSV')
     roles,other = _by_role(_on_disk(f), f)
-    one = [*(o for o in (roles.get('test'), roles.get('train')) if o), *((k,t) for k,t in other.items() if _wide(t))]
+    one = [*(o for o in (roles.get('test'), roles.get('train')) if o), *_pictured(other, f).items()]
     if not one: raise DataError(f'{test}: no CSV in it; expected the test CSV')
     return one[0][1]
 

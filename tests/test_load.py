@@ -47,9 +47,11 @@ def zipped(how, *parts):
             for b,n in parts: [f.write(b) for _ in range(n)]
         return folder/'a.zip'
     return _put
-def entries(folder):
-    with zipfile.ZipFile(folder/'a.zip', 'w') as z: [z.writestr(f'd{i}/train.txt', '') for i in range(30_000)]
-    return folder/'a.zip'
+def entries(name):
+    def _put(folder):
+        with zipfile.ZipFile(folder/'a.zip', 'w') as z: [z.writestr(f'd{i}/{name}', '') for i in range(30_000)]
+        return folder/'a.zip'
+    return _put
 def names(n): return b'label,'+','.join(f'p{i}' for i in range(n)).encode()+b'\n'
 
 K,M = b'0'*2**10,b'0'*2**20
@@ -61,21 +63,16 @@ HOSTILE = {
     'gzip bomb': (stream('train.csv.gz', (BASE,1), (ROW*8000,200)), 'zip bomb'),
     'gzip bomb of one line': (stream('train.csv.gz', (BASE,1), (M,200)), 'line 32: over'),
     'million columns': (stream('train.csv', (names(10**6),1), (b'0,'*10**6+b'0\n',2)), 'line 1: over'),
-    '400,000 '
-        'columns': (stream('train.csv', (names(400_000),1), (b'0,'*400_000+b'0\n',2)), 'no square picture'),
-    'million '
-            'columns of one name': (stream('train.csv', (b'label'+b',p'*10**6+b'\n',1)), 'two columns'),
+    '400,000 columns': (stream('train.csv', (names(400_000),1), (b'0,'*400_000+b'0\n',2)), 'no square picture'),
+    'million columns of one name': (stream('train.csv', (b'label'+b',p'*10**6+b'\n',1)), 'two columns'),
     'a row of a million': (stream('train.csv', (BASE,1), (b'0,'*10**6+b'0\n',1)), 'line 32: 1,000,001 fields'),
     'huge line': (stream('train.csv', (BASE,1), (M,200)), 'line 32: over'),
     'huge first line': (stream('train.csv', (M,200)), 'line 1: over'),
-    'quote that never closes': (stream('train.csv', (BASE,1), (b'"',1), (ROW*8000,200)), 'line 32: a quoted '
-        'field'),
-    'quote in the header': (stream('train.csv', (b'"'+HEAD,1), (ROW*8000,200)), 'line 1: a quoted '
-            'field'),
+    'quote that never closes': (stream('train.csv', (BASE,1), (b'"',1), (ROW*8000,200)), 'line 32: a quoted field'),
+    'quote in the header': (stream('train.csv', (b'"'+HEAD,1), (ROW*8000,200)), 'line 1: a quoted field'),
     'only quotes': (stream('train.csv', (b'"'*2**20,200)), 'line 1: over'),
     'quotes in a field': (stream('train.csv', (BASE,1), (b'0,'+b'"'*3*2**20+b',0'*63+b'\n',1)), 'line 32'),
-    'only line '
-        'ends': (stream('train.csv', (b'\n'*2**20,200)), 'line 1: over'),
+    'only line ends': (stream('train.csv', (b'\n'*2**20,200)), 'line 1: over'),
     'line ends to the end': (stream('train.csv', (BASE,1), (b'\n'*2**20,200)), 'line 31: over'),
     'only commas': (stream('train.csv', (b','*2**20,200)), 'line 1: over'),
     'long label of digits': (stream('train.csv', (BASE,1), (b'9'*3*2**20+b',0'*64+b'\n',1)),
@@ -83,7 +80,9 @@ HOSTILE = {
     'long pixel': (stream('train.csv', (BASE,1), (b'0,'+b'0'*3*2**20+b',0'*63+b'\n',1)), 'line 32'),
     'spaces': (stream('train.csv', (BASE,1), (b'0,1'+b' '*3*2**20+b'x'+b',0'*63+b'\n',1)), 'line 32'),
     'long name': (stream('train.csv', (b'label,p'+b'0'*3*2**20+b'\n',1)), 'line 1'),
-    '30,000 files in a zip': (entries, 'could each be'),
+    '30,000 files in a zip': (entries('train.txt'), 'could each be'),
+    '30,000 tables of other names': (entries('a.csv'), 'give the file by name'),
+    '30,000 test sets': (entries('test.csv'), 'could each be'),
 }
 @pytest.mark.parametrize('name',
                          [pytest.param(o, marks=pytest.mark.slow) if 'bzip2' in o else o

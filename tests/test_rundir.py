@@ -228,7 +228,7 @@ def test_what_is_written_can_be_read(tmp_path):
 
 @pytest.mark.parametrize('change',
                          [dict(accuracy=float('nan')), dict(lr=float('inf')), dict(recipe=None), dict(n_valid=-1),
-                          dict(x=object())], ids=str)
+                          dict(x=print)], ids=str)
 def test_what_could_not_be_read_is_not_written(change, tmp_path):
     with pytest.raises(RunError,
                        match='metrics.json'): Run(tmp_path/'r').save_metrics({**Run(OLD/'one').metrics, **change})
