@@ -80,13 +80,19 @@ def fastbook(n_out=10, side=28, chs=(8,16,32,64)):
                          conv(chs[-1], n_out, act=False, norm=True), nn.AdaptiveAvgPool2d(1), nn.Flatten())
 
 # %% ../nbs/04_models.ipynb #e604f6c7
+def _enlarged(net, n_out, side, **kwargs):
+    "`net` for images of 28x28, to which those of a smaller `side` are enlarged first"
+    if side>=28:
+        raise DigitError(f"{kwargs} leave nothing of images of {side}x{side} pixels: use fewer layers, or 'stride2'")
+    return nn.Sequential(nn.Upsample(size=28, mode='bilinear', align_corners=False), *net(n_out, 28, **kwargs))
+
 @arch('small', 'digitfast: a 5x5 stem of stride 2, three 3x3 convs without padding, batch norm')
 def small(n_out=10, side=28, chs=(16,32,32,64), ks=(5,3,3,3), strides=(2,1,2,1), ps=0.):
     """Convs of `chs` channels, without padding, each with batch norm and ReLU; dropout `ps` and one linear layer on
-    all that is left of the image"""
+    all that is left of the image; too small an image is enlarged"""
     n = side
     for k,s in zip(ks, strides): n = (n-k)//s + 1
-    if n<1: raise DigitError(f"images of {side}x{side} pixels are too small for this architecture: use 'stride2'")
+    if n<1: return _enlarged(small, n_out, side, chs=chs, ks=ks, strides=strides, ps=ps)
     body = nn.Sequential(*[conv(a, b, k, s, 0, norm=True)
                            for a,b,k,s in zip((1,*chs[:-1]), chs, ks, strides, strict=True)])
     return nn.Sequential(body, nn.Flatten(), nn.Dropout(ps), nn.Linear(chs[-1]*n*n, n_out))
@@ -95,10 +101,10 @@ def small(n_out=10, side=28, chs=(16,32,32,64), ks=(5,3,3,3), strides=(2,1,2,1),
 @arch('residual', 'digitfast: a 5x5 stem of stride 2, three residual blocks between convs without padding')
 def residual(n_out=10, side=28, chs=(32,48,96), ks=(3,3,3), ps=0.4):
     """Residual blocks of `chs` channels and kernels of `ks`; dropout `ps` and one linear layer on all that is left
-    of the image; a side of 17 pixels or more"""
+    of the image; one of fewer than 17 pixels a side is enlarged"""
     from fastai.layers import ResBlock
     (a,b,c),n = chs,((side-1)//2-4)//2-1
-    if n<1: raise DigitError(f"images of {side}x{side} pixels are too small for this architecture: use 'stride2'")
+    if n<1: return _enlarged(residual, n_out, side, chs=chs, ks=ks, ps=ps)
     a_,b_,c_ = (ResBlock(1, o, o, ks=k) for o,k in zip(chs, ks, strict=True))
     return nn.Sequential(conv(1, a, 5, 2, norm=True), a_, conv(a, b, 3, 1, 0, norm=True),
                          b_, conv(b, c, 3, 2, 0, norm=True), c_, conv(c, c, 3, 1, 0, norm=True),

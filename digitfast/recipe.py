@@ -290,12 +290,19 @@ def dls(self:Recipe,
         val = self.held_out(df) if member is None else self.unseen(df, member)
     keep = _kept(len(df), val, drop) if len(drop) else np.arange(len(df))
     if len(drop): val = np.searchsorted(keep, val)
-    if self.affine: kwargs.setdefault('batch_tfms', [RandAffine(**self.affine)])
+    if self.affine: kwargs.setdefault('batch_tfms', [RandAffine(**self.affine_at(math.isqrt(len(df.columns)-1)))])
     if not self.normalize: kwargs.update(mean=0., std=1.)
     if not isinstance(val, str): val = list(map(int, val))
     own = dict(valid=val, valid_pct=self.valid_pct, seed=self.split_seed, bs=self.bs, shuffle=self.shuffle)
     res = DigitDataLoaders.from_df(df.iloc[keep] if len(drop) else df, **{**own, **kwargs})
     return _renumber(res, keep) if len(drop) else res
+
+@patch
+def affine_at(self:Recipe,
+    side, # Height and width of an image in pixels
+)->dict:
+    "`affine` for images of this side: small ones are shifted by as small a share of their width as those of 28x28"
+    return self.affine if side>=20 else {**self.affine, 'shift':self.affine.get('shift', 0)*side/28}
 
 def _kept(n, val, drop):
     "Positions of `n` rows without `drop`, but for those of them that are in `val`"

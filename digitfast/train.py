@@ -142,6 +142,8 @@ def say_net(self:Job, recipe, learn, k):
         gone = len(self.data.train)-n-len(dls.valid_ds)
         self.say(f"drop: {gone:,} rows are not trained on; {len(self.drop)-gone:,} more are held out, and stay, so "
                  f"that the accuracy is of data as they come")
+    if isinstance(learn.model[0] if isinstance(learn.model, torch.nn.Sequential) else None, torch.nn.Upsample):
+        self.say(f"note: images of {dls.side}x{dls.side} pixels are enlarged to 28x28 in the net")
     if hasattr(learn.model, 'pretrained'):
         self.say("note: it starts from ImageNet's weights" if learn.model.pretrained else
                  "note: ImageNet's weights are not on this machine, so it starts from scratch")

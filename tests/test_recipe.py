@@ -150,3 +150,15 @@ def test_nets_that_do_not_fit_their_arguments(tiny, tmp_path):
     def breaks(n, side): raise ValueError('two\nlines')
     for arch in odd,breaks: refused(lambda: train(tiny, arch=arch, out=tmp_path/'r'), arch.__name__)
     assert not (tmp_path/'r').exists()
+
+@pytest.mark.parametrize('side', [8,10,12,16,20,24,28,32,48,64])
+@pytest.mark.parametrize('name,member', [('quick',None), ('single',None), ('ensemble',0), ('ensemble',1)])
+def test_any_side(name, member, side):
+    "The recipes have a net for images of each side; small images are shifted less"
+    df,recipe = digits(60, side=side),get_recipe(name)
+    if member is not None: recipe = recipe.member(member)
+    dls = recipe.dls(df, bs=8)
+    learn = recipe.learner(dls)
+    x,y = dls.one_batch()
+    assert learn.model(x).shape==(8,3) and x.shape[-1]==side
+    assert recipe.affine_at(side)['shift']==recipe.affine['shift']*(side/28 if side<20 else 1)
