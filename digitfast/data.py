@@ -10,7 +10,7 @@ __all__ = ['RowToImage', 'pixel_stats', 'DigitDL', 'NormalizePixels', 'DigitBloc
 from .core import DataError, DigitError
 from .read import check_frame, pixel_cols, read_csvs, read_mnist
 from .device import digit_device, predict_bs
-import math, warnings, zlib
+import math, random, warnings, zlib
 import numpy as np, pandas as pd, torch
 from collections import Counter
 from pathlib import Path
@@ -180,7 +180,9 @@ def _labels(self:_Column, df):
 
 def _collate(items):
     "What fastai's `TfmdDL` makes of a batch of `items`"
-    return TfmdDL(items, bs=max(1, len(items)), num_workers=0, do_setup=False).do_batch(items)
+    state = random.getstate() # a DataLoader draws from it when it is made, and a resumed run makes it at another time
+    try: return TfmdDL(items, bs=max(1, len(items)), num_workers=0, do_setup=False).do_batch(items)
+    finally: random.setstate(state)
 
 # %% ../nbs/02_data.ipynb #6a33d4b4
 class DigitDL(TfmdDL):

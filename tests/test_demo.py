@@ -153,7 +153,7 @@ def test_space_runs_without_digitfast_installed(net, tmp_path):
 
 def test_space_of_an_ensemble(net, tmp_path):
     pytest.importorskip('gradio')
-    for i in '01': shutil.copytree(net/'model', tmp_path/'run'/'members'/i)
+    for i in '01': shutil.copytree(net/'model', tmp_path/'run'/'members'/i/'model')
     path = export_space(tmp_path/'run', tmp_path/'space')
     assert len(load_net(path/'model', 'cpu').model.models)==2
 

@@ -299,7 +299,7 @@ def test_resume_between_the_renames(state, big_tiny, whole, tmp_path):
     elif state=='new half': new.mkdir(); (new/'state.safetensors').write_bytes(b'half')
     elif state=='checkpoint+old': shutil.copytree(ck, old)
     elif state=='checkpoint+new': shutil.copytree(ck, new)
-    with pytest.raises(RunError, match='unfinished.*--resume'): hard(big_tiny, out)
+    with pytest.raises(RunError, match='unfinished.*resume=True'): hard(big_tiny, out)
     seen = []
     assert outcome(hard(big_tiny, out, resume=True, tick=lambda i,n: seen.append(i)))==whole('adamw')
     assert seen[0]==13   # it went on, and did not start again

@@ -1,6 +1,7 @@
 "`unlike`: no alarm for real test sets of any size and mixture of classes, and the right word for each that is wrong."
 import re, shutil
 import numpy as np, pandas as pd, pytest
+from digitfast.core import RunError
 from digitfast.read import read_csvs
 from digitfast.train import predict_csv, train
 from digitfast.submit import check_submission
@@ -135,7 +136,8 @@ def test_predict_says_so_of_the_runs_own_training_set(tiny_run, tmp_path):
     assert len(said)==1 and 'inverted' in said[0]
     assert not warned(tiny_run[0], csvs(tmp_path/'e', n=90), tmp_path/'s.csv')
 
-DAMAGE = dict(gone=lambda a: a.pop('look'), side=lambda a: a.update(look=a['look'][:,:4]),
+DAMAGE = dict(both=lambda a: (a.pop('look'), a.pop('likeness')), gone=lambda a: a.pop('look'),
+              side=lambda a: a.update(look=a['look'][:,:4]),
     floats=lambda a: a.update(look=a['look'].astype('f8')), nan=lambda a: a.update(look=a['look']*np.nan),
     huge=lambda a: a.update(look=a['look']*1e30), flat=lambda a: a.update(look=a['look'].ravel()),
               text=lambda a: a.update(look=np.array(['x'])), none=lambda a: a.update(look=a['look'][:0],
@@ -147,4 +149,8 @@ def test_predict_without_or_with_a_damaged_look(name, tiny_run, tiny, tmp_path):
     with np.load(r/'predictions.npz') as z: a = dict(z)
     DAMAGE[name](a)
     np.savez_compressed(r/'predictions.npz', **a)
-    assert warned(r, None, tmp_path/'s.csv')==[] and (tmp_path/'s.csv').read_bytes()==(r/'submission.csv').read_bytes()
+    if name not in ('floats','huge','zero','both'):
+        with pytest.raises(RunError, match='predictions.npz is damaged'): warned(r, None, tmp_path/'s.csv')
+        return
+    assert warned(r, None, tmp_path/'s.csv')==[]
+    assert (tmp_path/'s.csv').read_bytes()==(r/'submission.csv').read_bytes()
