@@ -22,7 +22,7 @@ bounds = dict(loading=4., overhead=1.9)
 
 @pytest.mark.parametrize('what', bounds)
 def test_no_slower_than_a_bare_loop(measured, what):
-    "Loading is 2.5 to 3 times bare indexing of 5,000 rows, of which an epoch begins; a second go if speed changes"
+    "Loading takes 2.5 to 3 times bare indexing of 5,000 rows; a second go if the speed changes just then"
     first = measured[what]()
     most = bounds[what]
     assert first<most or measured[what]()<most, f'{first:.2f} times a bare loop, expected under {most}'
