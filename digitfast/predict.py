@@ -20,9 +20,7 @@ class ShiftTTA(Callback):
     order = 11
     def __init__(self, px=1): self.px = px
     def after_pred(self):
-        w = self.xb[0].shape[-1]
-        px = self.px if w>=20 else round(self.px*w/28) # as small a share of a small image as of 28x28
-        moved = shifts(self.xb[0], px)[1:] # the first is the image itself
+        moved = shifts(self.xb[0], self.px)[1:] # the first is the image itself
         preds = self.pred,*map(self.model, moved) # one view at a time: larger batches leave the processor's cache
         self.learn.pred = torch.stack([o.softmax(-1) for o in preds]).mean(0).log()
 

@@ -456,7 +456,7 @@ def test_read_only_parent(tiny, tmp_path):
 
 @pytest.mark.parametrize('kw', [dict(data='/nowhere'), dict(arch='nope'), dict(recipe='nope'), dict(device='tpu'),
                                 dict(precision='fp8'), dict(valid_pct=2), dict(opt='nope'), dict(split='nope'),
-                                dict(recipe='quick', arch='small')],
+                                dict(arch='small', arch_kwargs=dict(ks=(9,9,9,9)))],
                                 ids='data arch recipe device precision share opt split side'.split())
 def test_what_is_refused_leaves_nothing(kw, tiny, in_tmp):
     refused(**{**dict(data=tiny, out=in_tmp/'a'/'r'), **kw})
