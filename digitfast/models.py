@@ -79,13 +79,14 @@ def fastbook(n_out=10, side=28, chs=(8,16,32,64)):
     return nn.Sequential(conv(1, chs[0], 5, norm=True), *[conv(a, b, norm=True) for a,b in zip(chs, chs[1:])],
                          conv(chs[-1], n_out, act=False, norm=True), nn.AdaptiveAvgPool2d(1), nn.Flatten())
 
-# %% ../nbs/04_models.ipynb #e604f6c7
+# %% ../nbs/04_models.ipynb #b7e1a002
 def _enlarged(net, n_out, side, **kwargs):
     "`net` for images of 28x28, to which those of a smaller `side` are enlarged first"
     if side>=28:
         raise DigitError(f"{kwargs} leave nothing of images of {side}x{side} pixels: use fewer layers, or 'stride2'")
     return nn.Sequential(nn.Upsample(size=28, mode='bilinear', align_corners=False), *net(n_out, 28, **kwargs))
 
+# %% ../nbs/04_models.ipynb #e604f6c7
 @arch('small', 'digitfast: a 5x5 stem of stride 2, three 3x3 convs without padding, batch norm')
 def small(n_out=10, side=28, chs=(16,32,32,64), ks=(5,3,3,3), strides=(2,1,2,1), ps=0.):
     """Convs of `chs` channels, without padding, each with batch norm and ReLU; dropout `ps` and one linear layer on
