@@ -12,9 +12,8 @@ from PIL import Image
 
 images = here.parent/'nbs'/'images'
 
-def small(name):
-    "Save as a PNG of at most 64 colours"
-    f = images/name
+def small(f):
+    "Save the picture `f` as a PNG of at most 64 colours"
     Image.open(f).convert('RGB').quantize(64, dither=Image.Dither.NONE).save(f, optimize=True)
 
 def terminal(data, path):
@@ -38,7 +37,7 @@ def report(run):
         b.wait("document.readyState=='complete' && !!document.querySelector('svg')", 60)
         b.shot(images/'report.png', full=False)
     finally: b.close()
-    small('report.png')
+    small(images/'report.png')
 
 def demo(run):
     from browser import Browser
@@ -55,7 +54,7 @@ def demo(run):
         b.js("new Promise(f => setTimeout(f, 3000))")           # the answer to the last stroke
         b.shot(images/'demo.png', full=False)
     finally: b.close(); page.close(verbose=False)
-    small('demo.png')
+    small(images/'demo.png')
 
 def mistakes(run, n=20):
     "The `n` images whose label is least likely, as label and prediction"
@@ -67,8 +66,9 @@ def mistakes(run, n=20):
     code = np.searchsorted(a['classes'], label)
     worst = np.argsort(probs[np.arange(len(at)),code])[:n]
     fig = show_digits(a['images'][worst], [f"{label[i]}, read as {a['classes'][probs[i].argmax()]}" for i in worst])
-    fig.savefig(images/'last-mistakes.png', dpi=72, bbox_inches='tight')
-    small('last-mistakes.png')
+    f = images.parent/'tutorials'/'last-mistakes.png' # beside its notebook, to be published with it
+    fig.savefig(f, dpi=72, bbox_inches='tight')
+    small(f)
 
 if __name__=='__main__':
     if sys.argv[1:2]==['--mistakes']: mistakes(sys.argv[2]); sys.exit()

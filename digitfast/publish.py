@@ -33,7 +33,7 @@ def _metadata(ver):
     "What the installed distribution says of itself, or the least that a wheel needs where it is another one or none"
     try: d = metadata.distribution('digitfast')
     except metadata.PackageNotFoundError: d = None
-    text = d and d.version==ver and d.read_text('METADATA')
+    text = d and d.version==ver and (d.read_text('METADATA') or d.read_text('PKG-INFO')) # an egg's has the other name
     least = f'Metadata-Version: 2.1\nName: digitfast\nVersion: {ver}\nRequires-Python: >=3.11\n'
     if not text: return {'METADATA': least, 'entry_points.txt': '[console_scripts]\ndigitfast = digitfast.cli:main\n'}
     lic = next((p for p in d.files or [] if p.name=='LICENSE'), None)

@@ -695,16 +695,22 @@ def test_wheel_installs(tmp_path):
                            capture_output=True, text=True, check=True).stdout.strip()
     assert (tmp_path/again).name==whl.name  # made from the installed copy, it is the same
 
-def test_wheel_has_the_installed_distributions_metadata(tmp_path):
-    from importlib import metadata
-    d = metadata.distribution('digitfast')
-    if d.version!=digitfast.__version__: pytest.skip('another version is installed')
+@pytest.mark.parametrize('kind,text', [('dist-info', 'METADATA'), ('egg-info', 'PKG-INFO')])
+def test_wheel_has_the_installed_distributions_metadata(tmp_path, monkeypatch, kind, text):
+    "As pip leaves it in site-packages, and as it leaves it beside the sources of an editable installation"
+    info = tmp_path/f'digitfast-{digitfast.__version__}.{kind}'
+    info.mkdir()
+    said = dict(zip((text, 'entry_points.txt', 'LICENSE'), (
+        f'Metadata-Version: 2.1\nName: digitfast\nVersion: {digitfast.__version__}\nRequires-Dist: fastai>=2.8.7\n',
+        '[console_scripts]\ndigitfast = digitfast.cli:main\n', 'Apache License')))
+    for n,s in said.items(): (info/n).write_text(s)
+    files = ''.join(f'{info.name}/{n}'+(',,' if kind=='dist-info' else '')+'\n' for n in said)
+    (info/('RECORD' if kind=='dist-info' else 'SOURCES.txt')).write_text(files)
+    monkeypatch.syspath_prepend(str(tmp_path))
     with zipfile.ZipFile(pb.mk_wheel(tmp_path)) as z:
-        info = f'digitfast-{digitfast.__version__}.dist-info/'
-        assert z.read(info+'METADATA').decode()==d.read_text('METADATA')
-        assert b'Requires-Dist: fastai' in z.read(info+'METADATA')
-        assert z.read(info+'entry_points.txt').decode()==d.read_text('entry_points.txt')
-        assert b'Apache License' in z.read(info+'licenses/LICENSE')
+        made = f'digitfast-{digitfast.__version__}.dist-info/'
+        got = [z.read(made+n).decode() for n in ('METADATA', 'entry_points.txt', 'licenses/LICENSE')]
+    assert got==list(said.values())
 
 def test_import_needs_no_client():
     "A kernel has no fastkaggle: importing the module, and making a kernel of a notebook there, do without"
