@@ -1,7 +1,7 @@
 """Recipes on the same folds, paired over the rows: `python benchmarks/folds.py DATA [--arm NAME …]`
 
-Each arm is a recipe, trained once on the other rows of each of `--folds` stratified folds, with a seed for each fold, and
-measured on the fold, so that every row of train.csv is predicted by a net that has not seen it. What a recipe would
+Each arm is a recipe, trained once on the other rows of each of `--folds` stratified folds, with a seed for each fold,
+and measured on the fold, so that every row of train.csv is predicted by a net that has not seen it. What a recipe would
 hold out is trained on. Of two arms the rows count that only one of them has wrong. Probabilities are kept in `--keep`,
 where a training that is there is not done again: the command can be stopped and go on, and two can share the work."""
 import time, warnings
@@ -15,10 +15,11 @@ from digitfast.core import write_file
 def arms():
     "{name: recipe}; the first is what the others are compared with"
     from digitfast.recipe import recipes
-    today = replace(recipes['single'], arch='residual', arch_kwargs={}, images=1_050_000, bs=128, lr=5e-3, valid_every=99)
-    deep = replace(today, arch='small', arch_kwargs=dict(chs=(32,48,64,96,128), ks=(5,3,3,3,3), strides=(2,1,1,2,1), ps=.3))
-    wide = replace(today, arch='small', arch_kwargs=dict(chs=(64,64,96,128,160,192), ks=(5,3,3,3,3,3),
-                                                         strides=(2,1,1,1,1,1), ps=.4))
+    today = replace(recipes['single'], arch='residual', arch_kwargs={}, images=1_050_000, bs=128, lr=5e-3)
+    today = replace(today, valid_every=99)
+    deep = dict(chs=(32,48,64,96,128), ks=(5,3,3,3,3), strides=(2,1,1,2,1), ps=.3)
+    wide = dict(chs=(64,64,96,128,160,192), ks=(5,3,3,3,3,3), strides=(2,1,1,1,1,1), ps=.4)
+    deep,wide = (replace(today, arch='small', arch_kwargs=o) for o in (deep, wide))
     return {'residual, 26 epochs':replace(today, epochs=26),
             **{f'residual, {n} epochs':replace(today, epochs=n) for n in (8,10)},
             **{f'deep, {n} epochs':replace(deep, epochs=n) for n in (8,12,16,24)},
@@ -48,7 +49,8 @@ def run(name, recipe, df, folds, args):
         with open(f.with_suffix('.tmp'), 'wb') as o: np.savez(o, p=p, q=q, t=t)
         f.with_suffix('.tmp').rename(f)
         y = df.label.to_numpy()[val]
-        print(f'{name}, fold {k}: {(p.argmax(1)!=y).sum()} and {(q.argmax(1)!=y).sum()} of {len(y)} wrong, {t:.0f} s', flush=True)
+        wrong = ' and '.join(str((o.argmax(1)!=y).sum()) for o in (p, q))
+        print(f'{name}, fold {k}: {wrong} of {len(y)} wrong, {t:.0f} s', flush=True)
 
 def joined(name, df, folds, args, what='q'):
     "Probabilities of all rows, each by the net that has not seen it"
@@ -64,11 +66,12 @@ def table(names, df, folds, args):
         bad = q.argmax(1)!=y
         if first is None: first = bad
         worse,better = int((bad&~first).sum()),int((first&~bad).sum())
-        each = np.array([bad[val].mean() for val in folds])
-        t = np.mean([np.load(kept(args.keep, name, k))['t'] for k in range(len(folds))])
-        rows.append(dict(arm=name, accuracy=1-bad.mean(), sd=each.std(ddof=1), accuracy_unshifted=(p.argmax(1)==y).mean(),
+        seconds = np.mean([np.load(kept(args.keep, name, k))['t'] for k in range(len(folds))])
+        rows.append(dict(arm=name, accuracy=1-bad.mean(), sd=np.std([bad[o].mean() for o in folds], ddof=1),
+                         accuracy_unshifted=(p.argmax(1)==y).mean(),
                          nll=-np.log(q[np.arange(len(y)),y].clip(1e-6)).mean(), only_this_wrong=worse,
-                         only_first_wrong=better, difference_se=sqrt(worse+better)/len(y), trainings=len(folds), cpu_seconds=t))
+                         only_first_wrong=better, difference_se=sqrt(worse+better)/len(y), trainings=len(folds),
+                         cpu_seconds=seconds))
     return rows
 
 def main():
