@@ -232,7 +232,7 @@ def test_a_worker_that_dies_has_its_member_done_again(cluster, tiny, tmp_path):
         for _ in range(1200):
             if list(tmp.rglob('checkpoint/state.json')): return b.kill()    # it is in the midst of its member
             time.sleep(.05)
-    killer,lines,opts = threading.Thread(target=kill),[],dict(TINY, epochs=100)
+    killer,lines,opts = threading.Thread(target=kill),[],dict(TINY, epochs=30)
     killer.start()
     p = train(tiny, out=tmp_path/'run', say=lines.append, scheduler=addr, members=N, **opts)
     killer.join()
