@@ -159,8 +159,7 @@ def _largest(cols, label):
     but = {i for i,c in enumerate(cols) if str(c) in (str(label), 'label') or str(c).lower() in _ids}
     groups = _groups(cols, but)
     if not groups:
-        raise DataError(f'no pixel columns among {_few(cols)}; expected names with a number, such as pixel0, '
-                        f'pixel1')
+        raise DataError(f'no pixel columns among {_few(cols)}; expected names with a number, such as pixel0, pixel1')
     if said := _colour(0, groups.values()): raise DataError(said+_neither(cols))
     return next(iter(groups.items()))
 
@@ -260,14 +259,14 @@ def placed(table, # a `Table` without names, or whose names leave the label open
     first,second,last = table.column(0, 1, -1)
     index = [0] if k==2 and _rises(first) else []
     if k==2 and not index:
-        raise DataError(f'{table}: no names of columns, and two more than a picture has; give them a header, with the '
-                        f'name label')
+        raise DataError(f'{table}: no names of columns, and two more than a picture has; '
+                        'give them a header, with the name label')
     if (side := label_side(second if index else first, last)) is None:
         raise DataError(f'{table}: no names of columns, and the label could be column {len(index)+1} or column {n}; '
                         f'say which with --label {len(index)+1} or --label {n}')
     at = side%n if side else len(index)
-    return _layout(n, at, index, f'label: column {at+1:,} of {n:,}, which have no names: its numbers are those of '
-                                 f'classes')
+    return _layout(n, at, index, f'label: column {at+1:,} of {n:,}, which have no names: '
+                                 'its numbers are those of classes')
 
 # %% ../nbs/00c_columns.ipynb #2d463e8c
 def _layout(n, at, index, said):
@@ -294,8 +293,8 @@ def _told(table, n, k, label):
     "The label where the user says that it is: a place, 'first' or 'last'"
     at = {'first':0, 'last':n-1}.get(str(label), int(label)-1 if re.fullmatch('[0-9]{1,6}', str(label)) else -1)
     if not 0<=at<n:
-        raise DataError(f"{table}: no names of columns, so none is '{label}'; give the label's place with --label, "
-                        f"from 1 to {n}")
+        raise DataError(f"{table}: no names of columns, so none is '{label}'; "
+                        f"give the label's place with --label, from 1 to {n}")
     index = [i for i in (0, n-1) if i!=at][:k-1]
     return _layout(n, at, index, f'label: column {at+1:,}, as told')
 
@@ -389,6 +388,6 @@ def check_shape(x, # uint8 images, a row each
         raise DataError(f'{name}: {n:,} pixels are 4 x {side//2}x{side//2}: pictures in colour with opacity (RGBA); '
                         f'expected one number a pixel: turn them into grey')
     if w := _width(x, side):
-        raise DataError(f'{name}: {n:,} pixels look like rectangles of {n//w}x{w}, not {side}x{side}; expected '
-                        f'squares: pad or scale them '
-                        f'(where they are {side}x{side}, name the columns 1x1, 1x2, … {side}x{side})')
+        raise DataError(f'{name}: {n:,} pixels look like rectangles of {n//w}x{w}, not {side}x{side}; '
+                        f'expected squares: pad or scale them (where they are {side}x{side}, '
+                        f'name the columns 1x1, 1x2, … {side}x{side})')

@@ -360,8 +360,8 @@ def _classes(p):
     if len(at)==1: return p.txt[at[0]]
     hot = np.array([[bool(re.fullmatch(r'1(\.0*)?', o)) for o in p.txt[i]] for i in at])
     if (bad := np.flatnonzero(hot.sum(0)!=1)).size:
-        raise DataError(f'{p.table}, line {bad[0]+2}: {hot[:,bad[0]].sum()} of the {len(at)} label columns are 1, '
-                        f'expected one')
+        raise DataError(f'{p.table}, line {bad[0]+2}: '
+                        f'{hot[:,bad[0]].sum()} of the {len(at)} label columns are 1, expected one')
     names = list(map(str, range(len(at)))) if p.layout.positions else class_names([p.cols[i] for i in at])
     return np.array(names)[hot.argmax(0)].tolist()
 
@@ -539,8 +539,8 @@ def _answer(found, h, n):
                       f'so it is not taken for a sample submission.']
 
 # %% ../nbs/01_read.ipynb #90e41529
-_emnist = ('EMNIST keeps its images turned about their diagonal; to have them upright, and to read pictures of your '
-           'own, add --transpose.')
+_emnist = ('EMNIST keeps its images turned about their diagonal; '
+           'to have them upright, and to read pictures of your own, add --transpose.')
 
 def read_csvs(path, # a folder with the CSVs, a zip of them, one table, or the word 'sample'
     test=None, # the test CSV, where it is another than the one in `path`
@@ -735,8 +735,8 @@ def _check_mnist(raw, x, y):
     "`DataError` unless the images `x` have labels `y`, training and test set alike"
     for part,a,b in zip(('train','t10k'), x, y):
         if len(a)!=len(b):
-            raise DataError(f"{raw}: {part} has {len(a):,} images and {len(b):,} labels, expected as many of one as "
-                            f"of the other")
+            raise DataError(f"{raw}: {part} has {len(a):,} images and {len(b):,} labels, "
+                            "expected as many of one as of the other")
     if x[0].shape[1:]!=x[1].shape[1:] or x[0].shape[1]!=x[0].shape[2]:
         raise DataError(f"{raw}: images of {x[0].shape[1:]} and {x[1].shape[1:]} pixels, expected squares of one size")
 

@@ -434,7 +434,7 @@ def _stretched(x, txt, way, name):
     way = way or _scale(x)
     if x.max()>way[1]:
         i,j = np.argwhere(x>way[1])[0]
-        raise DataError(f'{name}, row {i+1:,}, pixel {j+1:,}: found {x[i,j]}, expected {_range(way)} as in the '
-                        f'training set')
+        raise DataError(f'{name}, row {i+1:,}, pixel {j+1:,}: '
+                        f'found {x[i,j]}, expected {_range(way)} as in the training set')
     if way!=(0,255): np.take(_to_bytes(np.arange(256).clip(*way), way), x, out=x)
     return x,txt,way

@@ -39,8 +39,8 @@ def _check_given(given, recipe, changes):
     for o in given.get('cbs', []):
         if not isinstance(o, Callback): raise DigitError(f"cbs holds {_show(o)}: expected fastai's callbacks")
     if given and isinstance(recipe, HandRecipe):
-        raise DigitError(f"{next(iter(given))} has no meaning for '{recipe.arch}', which was written by hand: "
-                         f"leave it out")
+        raise DigitError(f"{next(iter(given))} has no meaning for '{recipe.arch}', "
+                         "which was written by hand: leave it out")
     if twice := [(k,f) for k,f in _one_of.items() if k in given and f in changes]:
         raise DigitError("{} and {} say the same thing twice: give one of them".format(*twice[0]))
     if 'loss_func' in given: loss_name(given['loss_func'], 3)
@@ -140,8 +140,8 @@ def say_net(self:Job, recipe, learn, k):
     n,threads,dls = len(learn.dls.train_ds),torch.get_num_threads(),learn.dls
     what = '' if k is None else f", {'fold' if recipe.folds else 'member'} {k} of {recipe.n_members}"
     self.say(f"recipe {self.name}{what}: {fn_name(recipe.arch)}, {n_params(learn.model):,} parameters, "
-             f"{recipe.n_epoch(n)} epochs of {n:,} images on {dls.device} "
-             f"({threads} thread{'s'*(threads!=1)}, {learn.precision}), {len(dls.valid_ds):,} held out")
+             f"{recipe.n_epoch(n)} epochs of {n:,} images on {dls.device} ({threads} thread{'s'*(threads!=1)}, "
+             f"{learn.precision}), {len(dls.valid_ds):,} held out")
     if self.given:
         over = ", in place of the recipe's affine" if 'batch_tfms' in self.given and recipe.affine else ''
         self.say('; '.join(f'{k}: {_few(v)}' for k,v in _names(self.given).items())+over)
@@ -228,8 +228,8 @@ def keep(self:Job, k, files):
     for o in (path,tmp): shutil.rmtree(o, ignore_errors=True)
     for f,b in files.items(): write_file(tmp/f, b)
     tmp.rename(path)
-    self.say(f"member {k} of {self.recipe.n_members}: accuracy {_pct(Run(path).metrics['accuracy'])} on the rows "
-             f"that it did not see")
+    self.say(f"member {k} of {self.recipe.n_members}: "
+             f"accuracy {_pct(Run(path).metrics['accuracy'])} on the rows that it did not see")
 
 # %% ../nbs/16_train.ipynb #f6a87157
 @patch
@@ -245,8 +245,8 @@ def train_members(self:Job,
     if len(todo)<n: self.say(f"{n-len(todo)} of {n} members are finished already")
     apart = gpus(self.info['device'])>1 and len(todo)>1
     if apart and not find_spec('distributed'):
-        self.say("note: pip install 'digitfast[distributed]' would give each GPU its members; without it they take "
-                 "turns on one")
+        self.say("note: pip install 'digitfast[distributed]' would give each GPU its members; "
+                 "without it they take turns on one")
     if scheduler or apart and find_spec('distributed'):
         sent = replace(self, say=noop, tick=noop, info={**self.info, 'sources':dict(_sources)})
         spread(_remote, todo, sent, self.keep, scheduler, self.say)
@@ -285,9 +285,9 @@ def joined(self:Job, ps)->tuple: # (`Preds` of the mean, out of fold, what the a
     rows,oof = reduce(np.intersect1d, [p.rows for p in ps]),_first(ps)
     if len(rows): return _mean(ps, rows),oof,None
     if len(oof)!=len(self.data.train):
-        raise RunError("there is no row that none of the members was trained on, so nothing could be said of their "
-                       "mean: train them with the same split, as members of one ensemble, or as folds that together "
-                       "hold out every row")
+        raise RunError("there is no row that none of the members was trained on, "
+                       "so nothing could be said of their mean: train them with the same split, "
+                       "as members of one ensemble, or as folds that together hold out every row")
     return _mean(ps, oof.rows),oof,'rows, each by the net that did not see it'
 
 def _summed(ms, load):
