@@ -179,7 +179,8 @@ def accuracy():
     return '\n\n'.join([
         _table(['', 'accuracy', 'of what'], rows, ' r '),
         f"± is the standard deviation over seeds. {max(runs.date.max(), m['date'])}, {runs.machine.iloc[0]}; "
-        f"`ensemble` on {m['threads']} threads, beside other work, the others on {runs.threads.iloc[0]}. `python benchmarks/accuracy.py digit-recognizer.zip`, "
+        f"`ensemble` on {m['threads']} threads, beside other work, the others on {runs.threads.iloc[0]}. "
+        "`python benchmarks/accuracy.py digit-recognizer.zip`, "
         "`digitfast train digit-recognizer.zip --recipe ensemble`. "
         "What each ingredient is worth is [in the tutorial](tutorials/06_the_ascent.ipynb)."])
 
