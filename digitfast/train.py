@@ -27,7 +27,7 @@ from .recipe import HandRecipe, Recipe, find_lr, fn_name, get_recipe, recipes
 from .predict import predict_rows, predict_test
 from .rundir import Preds, Run, RunDir, RunLog, read_checkpoint, read_metrics, resumable
 from .job import (Job, _pct, _sources, check_imports, import_source, imported, in_python, load_data,
-    locate_data, loss_name, spoken)
+    locate_data, loss_name, read_options, spoken)
 from .spread import check_address, gpus, spread
 from .rows import predict_csv
 
@@ -351,7 +351,7 @@ def _again(run)->dict:
     run = Run(run)
     m,(settings,path) = run.metrics,run.need('settings', 'data.name')
     why = ("was saved from a Learner, so how it was trained is not known" if m.get('learner') else
-           "joins runs that were trained apart: take one of them" if m.get('joined') else
+           f"joins runs that were trained apart: take one of them, such as {run/'members'/'0'}" if m.get('joined') else
            f"was trained with {_few(sum(m['given'].values(), []))}, which a run doesn't hold: give them to train "
            f"yourself" if m.get('given') else '')
     if why: raise RunError(f"{run} {why}")
@@ -399,9 +399,9 @@ def train(
     scheduler=None, # 'host:port' of a Dask cluster to whose workers the members go
     say=echo, # Called with each line for the user
     tick=noop, # Called with (batches done, of how many)
-    test=None, # The test CSV, where it is another than the one in `data`
+    test=None, # The test CSV, where it is another than the one in `data`, or a frame beside a frame
     label=None, # Name of the column with the labels
-    transpose=False, # Turn each image about its diagonal?
+    transpose=None, # Turn each image about its diagonal? As `config`'s were, else not, if None
     config=None, # A finished run, to train again as it was
     drop=None, # Rows that are not trained on: their numbers, or a CSV with a column `row`
     cbs=None, # fastai callbacks
@@ -423,8 +423,8 @@ def train(
         if member is None: member = base.get('member')
         _check_members(recipe, member, scheduler)
         out = Run(out or Path('runs')/f"{time.strftime('%Y-%m-%d_%H%M%S')}_{name}")
-        options = {k:v for k,v in dict(test=test and str(test), label=label, transpose=transpose).items()
-                   if v} or base.get('options', {})
+        if isinstance(test, pd.DataFrame): data,test = (data, test),None
+        options = read_options(base.get('options'), data, test=test and str(test), label=label, transpose=transpose)
         own = dict(seed=seed, precision=precision, device=device, member=member, graph=graph)
         own = {k:base.get(k) if v is None else v for k,v in own.items()}
         if base.get('threads') and base['threads']!=torch.get_num_threads(): torch.set_num_threads(base['threads'])
@@ -496,7 +496,7 @@ def ensemble(
         tell(f"data: {d!r}")
         info = {k:m.get(k) for k in ('options','imports')}
         info |= dict(path=m['data'].get('path'), data=dict(name=d.name, sha256=d.sha256),
-                     recipe={**m['settings'], 'members':len(runs)}, seed=m.get('seed'))
+                     recipe={**m['settings'], 'members':len(runs)}, seed=m.get('seed'), joined=[o.name for o in runs])
         with resumable(out), RunDir(out):
             for k,o in enumerate(runs): o.copy_to(out/'members'/str(k))
             return Job(d, None, 'ensemble', out, info, tell, t0=t0).join('ensemble')
