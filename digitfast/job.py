@@ -199,9 +199,8 @@ def preds(self:Job,
               same_images(seen, x), test_probs)
     self.near = near_copies(seen.cpu().numpy(), x.numpy(), n=(5_000,500))
     if self.near>.25:
-        self.say(f"warning: {100*self.near:.0f} % of the held-out images have a near copy in the training rows, such "
-                 "as the same "
-                 "picture with other noise: the accuracy will be too high for other pictures")
+        self.say(f"warning: {100*self.near:.0f} % of the held-out images have a near copy in the training rows, "
+                 "such as the same picture with other noise: the accuracy will be too high for other pictures")
     if len(set(probs.argmax(1)))==1:
         self.say(f"note: the net predicts class {vocab[int(probs[0].argmax())]} for every row: it has learnt nothing. "
                  "Try a lower --lr or more --epochs")
@@ -224,8 +223,8 @@ def measure(self:Job,
     n = int(p.same.sum())
     if n: self.say(f"note: {n:,} validation images are in the training rows too: they are left out of the accuracy")
     if n==len(p):
-        raise DataError("each validation image is in the training rows too: an accuracy would mean nothing. Remove "
-                        "repeated rows")
+        raise DataError("each validation image is in the training rows too: "
+                        "an accuracy would mean nothing. Remove repeated rows")
     res = dict(measured(p, self.n_test if whole else None, self.test_hits(p) if whole else None), same_valid=n)
     if self.near is not None: res['near_valid'] = self.near
     if not whole or not self.n_test: return res
@@ -293,8 +292,7 @@ def tell(self:Job, m, whole=True):
         self.say(f"expect a score of {m['score_low']:.4f} to {m['score_high']:.4f} on {m['n_test']:,} test rows")
     if m.get('test_score') is not None:
         self.say(f"score {_pct(m['test_score'])} on the {m['n_test']:,} labelled test rows (95 %: "
-                 f"{_pct(m['test_low'])} to {_pct(m['test_high'])}); "
-                 "nothing was chosen by them")
+                 f"{_pct(m['test_low'])} to {_pct(m['test_high'])}); nothing was chosen by them")
     if m['n_test']: self.say(f"submission: {self.out/'submission.csv'} ({m['n_test']:,} rows, checked; "
                              f"{m['canary_rows']} canary rows lived)")
     self.say(f"report: {self.out/'report.html'}")
@@ -311,8 +309,7 @@ def loss_name(
     except AttributeError: p = top = None
     if p is None or p.shape!=x.shape or p.min()<0 or ((p.sum(1)-1).abs()>1e-3).any():
         raise DigitError(f"the loss {fn_name(loss_func)} makes no probabilities: expected one of fastai's kind, "
-                         f"with `activation` and `decodes`, "
-                         "such as CrossEntropyLossFlat()")
+                         "with `activation` and `decodes`, such as CrossEntropyLossFlat()")
     plain = torch.allclose(p, x.softmax(1), atol=1e-6) and (top==x.argmax(1)).all()
     return 'cross_entropy' if plain else fn_name(loss_func)
 

@@ -71,8 +71,8 @@ def _canary(run, learn, d, path, tta, say, n=100):
     else:
         at = [i for i,r in enumerate(p.rows.tolist()) if r in p.images]
         if not at or p.images[int(p.rows[at[0]])].size!=len(cols):
-            return say("note: these are other CSVs than the run's, so no canary can fly; compare the training rows' "
-                       "format yourself")
+            return say("note: these are other CSVs than the run's, so no canary can fly; "
+                       "compare the training rows' format yourself")
         want,df = p.probs[at],pd.DataFrame(np.stack([p.images[int(r)].ravel() for r in p.rows[at]]), columns=cols)
         say("note: these are other CSVs than the run's; compare the training rows' format yourself")
     check_canary(predict_rows(learn, df, tta=tta), want)

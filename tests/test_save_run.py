@@ -305,6 +305,13 @@ def test_config_of_runs_that_were_joined_is_refused(tiny, tmp_path):
     one = train(config=both/'members'/'0', out=tmp_path/'one', say=quiet)
     assert (one/'submission.csv').read_bytes()==(runs[0]/'submission.csv').read_bytes()
 
+def test_config_of_frames_in_memory_needs_them(frames, in_tmp):
+    csvs(in_tmp) # other data, on disk
+    a = train(frames, out=in_tmp/'a', say=quiet, **TINY)
+    refused(lambda: train(config=a, out=in_tmp/'b', say=quiet), 'frames in memory', left=in_tmp/'b')
+    b = train(frames, config=a, out=in_tmp/'b', say=quiet)
+    assert (a/'submission.csv').read_bytes()==(b/'submission.csv').read_bytes()
+
 def run_cli(*args):
     with pytest.raises(SystemExit) as e: cli.main([*map(str, args), '--quiet'])
     return e.value.code or 0
