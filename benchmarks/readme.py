@@ -103,11 +103,10 @@ def planning():
     us = {k:1e6*big[k]/big.rows for k in ('read', 'split', 'epoch', 'predict')}
     px,base = big.csv_pixels_mb*2**20/big.rows, big.base_mb/1024
     first = (
-        f"A row costs {us['read']:.0f} µs to read, {us['split']:.0f} to split and turn into tensors, {us['epoch']:.0f} "
-        f"in an epoch of `quick`'s net and {us['predict']:.0f} to predict, at {big.rows:,.0f} rows on "
-        f"{big.threads:.0f} "
-        f"threads; at {small.rows:,.0f} rows the sum is {small.us_per_row:.0f} µs, at {big.rows:,.0f} it is "
-        f"{big.us_per_row:.0f}. "
+        f"A row costs {us['read']:.0f} µs to read, {us['split']:.0f} to split and turn into tensors, "
+        f"{us['epoch']:.0f} in an epoch of `quick`'s net and {us['predict']:.0f} to predict, "
+        f"at {big.rows:,.0f} rows on {big.threads:.0f} threads; at {small.rows:,.0f} rows the "
+        f"sum is {small.us_per_row:.0f} µs, at {big.rows:,.0f} it is {big.us_per_row:.0f}. "
         f"Memory peaks at {big.times_pixels:.1f} times the pixels, beside {base:.1f} GB of torch.")
     if most.rows!=big.rows:
         first += (f" {most.rows:,} rows were put through it once, on {_threads(most.threads)} beside other work: "
@@ -130,11 +129,10 @@ def planning():
         "milliseconds or less; to exchange gradients at each would cost as much again, and the larger batch that hides "
             "it needs more images to the same accuracy.")
     stops = (
-        f"**Where it stops**: all pixels are one uint8 tensor on the device that trains, {px:.0f} bytes a row, so a 16 "
-        "GB "
-        f"card holds some {14*2**30/px/1e6:.0f} million; and the CSV is read by one thread, {us['read']*1e7/6e7:.0f} "
-        f"minutes for ten million rows, into {big.times_pixels:.1f} times the pixels of main memory. Beyond that the "
-        "rows want to be a memory-mapped array, written once.")
+        f"**Where it stops**: all pixels are one uint8 tensor on the device that trains, {px:.0f} bytes a row, "
+        f"so a 16 GB card holds some {14*2**30/px/1e6:.0f} million; and the CSV is read by one thread, "
+        f"{us['read']*1e7/6e7:.0f} minutes for ten million rows, into {big.times_pixels:.1f} times the "
+        "pixels of main memory. Beyond that the rows want to be a memory-mapped array, written once.")
     return '\n\n'.join([first, '\n'.join(f'- {o}' for o in (million, hundred, gpus, stops)), _how('scale')])
 
 def ascent():
@@ -155,12 +153,10 @@ def ascent():
     heads = ['', 'one net, %', 'with shifts at test time', 'their mean', 'seeds', 'parameters', 'seconds of CPU']
     return '\n\n'.join([
         _table(heads, [row(k) for k in t.index if ', mean of' not in k], ' rrrrrr'),
-        f"Accuracy on {o.test:,} rows on which nothing was chosen, after training on {o.train:,} others, for "
-        f"{o.epochs} "
-        "epochs where nothing else is said: mean and standard deviation over the seeds, and that of the mean of "
-        "their probabilities. "
-        f"{o.machine}, {o.threads} thread, {runs.date.max()}, torch {o.torch}. "
-        "`python benchmarks/accuracy.py digit-recognizer.zip`."])
+        f"Accuracy on {o.test:,} rows on which nothing was chosen, after training on {o.train:,} others, "
+        f"for {o.epochs} epochs where nothing else is said: mean and standard deviation over the seeds, "
+        f"and that of the mean of their probabilities. {o.machine}, {o.threads} thread, "
+        f"{runs.date.max()}, torch {o.torch}. `python benchmarks/accuracy.py digit-recognizer.zip`."])
 
 def accuracy():
     "How right the recipes are, from accuracy-runs.csv and the metrics of one whole run of `ensemble`"

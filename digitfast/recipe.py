@@ -172,8 +172,8 @@ def _check_members(self:Recipe):
             raise DigitError(f"vary changes {k}, in which members can't differ: take it out")
         replace(self, **{'vary':(), **o})
     if self.n_members>1 and self.loss=='value':
-        raise DigitError("members of an ensemble are averaged as probabilities, which the loss 'value' has none of: "
-                         "use another recipe")
+        raise DigitError("members of an ensemble are averaged as probabilities, "
+                         "which the loss 'value' has none of: use another recipe")
 
 # %% ../nbs/06_recipe.ipynb #a632606c
 @patch(as_prop=True)
@@ -208,9 +208,8 @@ def _check_rare(df):
     "`DataError` where a class has a single row"
     few = (df.label.value_counts()<2).sum()
     if few:
-        raise DataError(f"{few:,} of {df.label.nunique():,} classes have a single row, and each needs two, one to "
-                        "train "
-                        "on and one to hold out: leave such classes out")
+        raise DataError(f"{few:,} of {df.label.nunique():,} classes have a single row, "
+                        "and each needs two, one to train on and one to hold out: leave such classes out")
 
 @patch
 def held_out(self:Recipe,
@@ -243,8 +242,8 @@ def unseen(self:Recipe,
     y = df.label.iloc[trn]
     few = y.value_counts()
     if few.min()<n:
-        raise DataError(f"class {few.idxmin()!r} has {few.min()} training rows, expected one for each of {n} {what} "
-                        f"at least: use fewer")
+        raise DataError(f"class {few.idxmin()!r} has {few.min()} training rows, "
+                        f"expected one for each of {n} {what} at least: use fewer")
     folds = list(StratifiedKFold(n, shuffle=True, random_state=self.split_seed).split(trn, y))
     return sorted([*val.tolist(), *trn[folds[k][1]].tolist()])
 
