@@ -455,7 +455,7 @@ recipes |= {
     'two-layer-1cycle': _article('mlp-30', 5, 1e-2, opt='adam', sched='one_cycle',
                                  source='two layers in a Learner, cross entropy and 1cycle'),
     'stride2': _article('stride2', 10, 0.2, reported='0.9736', source='an article: SGD at one rate'),
-    'stride2-1cycle': _article('stride2', 10, 0.2, sched='one_cycle', source='SGD under 1cycle, which an article tries for one epoch'),
+    'stride2-1cycle': _article('stride2', 10, 0.2, sched='one_cycle', source='SGD under 1cycle from the start'),
     'mlp-100': _article('mlp-100', 100, 0.1, bs=32, valid_pct=1/3, reported='0.9622',
                         source='an article: softmax into cross entropy'),
     'mlp-25-25': _article('mlp-25-25', 100, 0.02, bs=1028, opt='adam', split='stratified', reported='0.95',
