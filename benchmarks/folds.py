@@ -15,16 +15,13 @@ from digitfast.core import write_file
 def arms():
     "{name: recipe}; the first is what the others are compared with"
     from digitfast.recipe import recipes
-    today = replace(recipes['single'], arch='residual', arch_kwargs={}, images=1_050_000, bs=128, lr=5e-3)
-    today = replace(today, valid_every=99)
-    deep = dict(chs=(32,48,64,96,128), ks=(5,3,3,3,3), strides=(2,1,1,2,1), ps=.3)
+    single = replace(recipes['single'], epochs=8, valid_every=99)
+    deep = recipes['ensemble'].vary[1]['arch_kwargs']
     wide = dict(chs=(64,64,96,128,160,192), ks=(5,3,3,3,3,3), strides=(2,1,1,1,1,1), ps=.4)
-    deep,wide = (replace(today, arch='small', arch_kwargs=o) for o in (deep, wide))
-    return {'residual, 26 epochs':replace(today, epochs=26),
-            **{f'residual, {n} epochs':replace(today, epochs=n) for n in (8,10)},
-            **{f'deep, {n} epochs':replace(deep, epochs=n) for n in (8,12,16,24)},
-            **{f'wide, {n} epochs':replace(wide, epochs=n) for n in (6,8)},
-            **{f'residual, {n} epochs, bs 256':replace(today, epochs=n, bs=256, lr=7e-3) for n in (8,)}}
+    deep,wide = (replace(single, arch='small', arch_kwargs=o) for o in (deep, wide))
+    return {'single':single, 'quick':replace(recipes['quick'], epochs=3),
+            'single, 26 epochs':replace(single, epochs=26),
+            **{f'deep, {n} epochs':replace(deep, epochs=n) for n in (8,16)}, 'wide, 8 epochs':wide}
 
 def trained(recipe, df, val, seed):
     "(probabilities of the rows `val` without and with shifts, seconds of processor time of training)"
