@@ -172,8 +172,8 @@ def _check_members(self:Recipe):
             raise DigitError(f"vary changes {k}, in which members can't differ: take it out")
         replace(self, **{'vary':(), **o})
     if self.n_members>1 and self.loss=='value':
-        raise DigitError("members of an ensemble are averaged as probabilities, which the loss 'value' has none of: "
-                         "use another recipe")
+        raise DigitError("members of an ensemble are averaged as probabilities, "
+                         "which the loss 'value' has none of: use another recipe")
 
 # %% ../nbs/06_recipe.ipynb #a632606c
 @patch(as_prop=True)
@@ -208,9 +208,8 @@ def _check_rare(df):
     "`DataError` where a class has a single row"
     few = (df.label.value_counts()<2).sum()
     if few:
-        raise DataError(f"{few:,} of {df.label.nunique():,} classes have a single row, and each needs two, one to "
-                        "train "
-                        "on and one to hold out: leave such classes out")
+        raise DataError(f"{few:,} of {df.label.nunique():,} classes have a single row, "
+                        "and each needs two, one to train on and one to hold out: leave such classes out")
 
 @patch
 def held_out(self:Recipe,
@@ -243,8 +242,8 @@ def unseen(self:Recipe,
     y = df.label.iloc[trn]
     few = y.value_counts()
     if few.min()<n:
-        raise DataError(f"class {few.idxmin()!r} has {few.min()} training rows, expected one for each of {n} {what} "
-                        f"at least: use fewer")
+        raise DataError(f"class {few.idxmin()!r} has {few.min()} training rows, "
+                        f"expected one for each of {n} {what} at least: use fewer")
     folds = list(StratifiedKFold(n, shuffle=True, random_state=self.split_seed).split(trn, y))
     return sorted([*val.tolist(), *trn[folds[k][1]].tolist()])
 
@@ -427,7 +426,7 @@ def fit(self:HandRecipe, learn, cbs=None):
 def _hand(k, reported):
     o = by_hand[k]
     narrow = ', but from narrower weights: see the baseline notebook'*(o.init.__name__=='he_params')
-    source = f'an article, by hand{narrow}'
+    source = f"{'an article, ' if reported else ''}by hand{narrow}"
     return HandRecipe(k, bs=o.bs or 256, lr=o.lr or 0., epochs=o.epochs, source=source, reported=reported)
 
 def _article(arch, epochs, lr, **kwargs):
@@ -457,7 +456,7 @@ recipes |= {
     'two-layer-1cycle': _article('mlp-30', 5, 1e-2, opt='adam', sched='one_cycle',
                                  source='two layers in a Learner, cross entropy and 1cycle'),
     'stride2': _article('stride2', 10, 0.2, reported='0.9736', source='an article: SGD at one rate'),
-    'stride2-1cycle': _article('stride2', 10, 0.2, sched='one_cycle', source='an article: SGD under 1cycle'),
+    'stride2-1cycle': _article('stride2', 10, 0.2, sched='one_cycle', source='SGD under 1cycle from the start'),
     'mlp-100': _article('mlp-100', 100, 0.1, bs=32, valid_pct=1/3, reported='0.9622',
                         source='an article: softmax into cross entropy'),
     'mlp-25-25': _article('mlp-25-25', 100, 0.02, bs=1028, opt='adam', split='stratified', reported='0.95',

@@ -2,9 +2,9 @@
 import base64, json, shutil, subprocess, tempfile, time, urllib.request
 from pathlib import Path
 
-FLAGS = ('--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking '
-         '--disable-component-update --disable-sync --hide-scrollbars '
-         '--remote-debugging-port=0 --remote-allow-origins=*').split()
+FLAGS = ('--headless --no-sandbox --disable-gpu --disable-quic --no-first-run '
+         '--disable-background-networking --disable-component-update --disable-sync '
+         '--hide-scrollbars --remote-debugging-port=0 --remote-allow-origins=*').split()
 
 class Browser:
     def __init__(self, width=1100, height=800, scale=1, mobile=False):

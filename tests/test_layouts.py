@@ -240,8 +240,8 @@ def test_label_decides(files, options, classes, tmp_path):
 
 def test_label_that_is_not_there(tmp_path):
     put(tmp_path, {'train.csv':TRAIN})
-    with pytest.raises(DataError, match="no column 'nil' for the labels, found label; name one of them with "
-                                        "--label"): read_csvs(tmp_path, label='nil')
+    with pytest.raises(DataError, match="no column 'nil' for the labels, found label; "
+                                        "name one of them with --label"): read_csvs(tmp_path, label='nil')
     put(tmp_path, {'train.csv':bare(lab(X, Y))})
     with pytest.raises(DataError, match="give the label's place with --label, from 1 to 785"): read_csvs(tmp_path,
         label='nil')

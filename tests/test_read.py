@@ -493,8 +493,8 @@ def test_frame_is_a_copy():
 def test_bad_frame(v):
     df = FRAME.astype(object)
     df.at[1,'pixel3'] = v
-    with pytest.raises(DataError, match='mine, row 1, column pixel3: found .*expected a whole number from 0 to '
-                                        '255'): check_frame(df, 'mine')
+    with pytest.raises(DataError, match='mine, row 1, column pixel3: '
+                                        'found .*expected a whole number from 0 to 255'): check_frame(df, 'mine')
     if isinstance(v, (int,float)) and not isinstance(v, bool) and abs(v)!=2**70:
         with pytest.raises(DataError, match='row 1, column pixel3'): check_frame(df.astype(float), 'mine')
 
