@@ -147,7 +147,7 @@ def ascent():
         return f"{100*t.at[k,('mean',tta)]:.2f}{sd}"
     def row(k):
         several = next((f"{100*t.at[o,('mean',1)]:.2f}" for o in t.index if o.startswith(f'{k}, mean of')), '–')
-        name = f'recipe `{k}`, {epochs[k]} epochs' if k in ('quick','single') else k
+        name = f'recipe `{k}`, {epochs[k]} epochs' if k=='quick' else k
         seeds,n,secs = (t.at[k,(c,0)] for c in ('seeds', 'parameters', 'cpu_seconds'))
         return name, acc(k, 0), acc(k, 1), several, f'{seeds:.0f}', f'{n:,.0f}', f'{secs:.0f}'
     heads = ['', 'one net, %', 'with shifts at test time', 'their mean', 'seeds', 'parameters', 'seconds of CPU']
@@ -162,8 +162,8 @@ def accuracy():
     "How right the recipes are, from accuracy-runs.csv and the metrics of one whole run of `ensemble`"
     runs,m = _csv('accuracy-runs'),json.loads((results/'ensemble.json').read_text())
     rows = []
-    for k,tta in (('quick',0), ('single',1)): # as each makes its submission
-        t = runs[(runs.system==k)&(runs.tta==tta)]
+    for k,name,tta in (('quick','quick',0), ('single','+ residual blocks',1)): # as each makes its submission
+        t = runs[(runs.system==name)&(runs.tta==tta)]
         acc = 100*(1-t.wrong/t.test)
         rows.append((f'`{k}`', f'{acc.mean():.2f} ± {acc.std():.2f} %',
         f'{len(t)} seeds, on {t.test.iloc[0]:,} rows on which nothing was chosen'))
