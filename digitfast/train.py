@@ -27,7 +27,7 @@ from .recipe import HandRecipe, Recipe, find_lr, fn_name, get_recipe, recipes
 from .predict import predict_rows, predict_test
 from .rundir import Preds, Run, RunDir, RunLog, read_checkpoint, read_metrics, resumable
 from .job import (Job, _pct, _sources, check_imports, import_source, imported, in_python, load_data,
-    locate_data, loss_name, spoken)
+    locate_data, loss_name, read_options, spoken)
 from .spread import check_address, gpus, spread
 from .rows import predict_csv
 
@@ -350,10 +350,10 @@ def read_drop(
     return np.unique(np.array([int(o) for o in rows], int))
 
 # %% ../nbs/16_train.ipynb #d61790c4
-def _untold(m):
-    "Why a run with the metrics `m` can't be trained again; '' where it can"
+def _untold(run, m):
+    "Why `run`, with the metrics `m`, can't be trained again; '' where it can"
     if m.get('learner'): return "was saved from a Learner, so how it was trained is not known"
-    if m.get('joined'): return "joins runs that were trained apart: take one of them"
+    if m.get('joined'): return f"joins runs that were trained apart: take one of them, such as {run/'members'/'0'}"
     if not m.get('given'): return ''
     given = _few(sum(m['given'].values(), []))
     return f"was trained with {given}, which a run doesn't hold: give them to train yourself"
@@ -367,7 +367,7 @@ def _again(run)->dict:
     "What `train` needs to train again as `run` was"
     run = Run(run)
     m,(settings,path) = run.metrics,run.need('settings', 'data.name')
-    if why := _untold(m): raise RunError(f"{run} {why}")
+    if why := _untold(run, m): raise RunError(f"{run} {why}")
     check_imports(run)
     settings = {k:tuple(v) if k=='vary' else v for k,v in settings.items()}
     if settings.get('opt')=='by_hand': settings['opt'] = 'sgd' # version 0.1
@@ -418,9 +418,9 @@ def train(
     scheduler=None, # 'host:port' of a Dask cluster to whose workers the members go
     say=echo, # Called with each line for the user
     tick=noop, # Called with (batches done, of how many)
-    test=None, # The test CSV, where it is another than the one in `data`
+    test=None, # The test CSV, where it is another than the one in `data`; a frame beside a frame
     label=None, # Name of the column with the labels
-    transpose=False, # Turn each image about its diagonal?
+    transpose=None, # Turn each image about its diagonal? As `config`'s were, else not, if None
     config=None, # A finished run, to train again as it was
     drop=None, # Rows that are not trained on: their numbers, or a CSV with a column `row`
     cbs=None, # fastai callbacks
@@ -436,6 +436,8 @@ def train(
     t0,tell = time.perf_counter(),_teller(say, command)
     with spoken(command):
         base = _again(config) if config is not None else {}
+        if isinstance(test, pd.DataFrame): data,test = (data, test),None
+        told = data
         recipe,name = _recipe(recipe, changes, base)
         given = _given(recipe, changes, cbs=cbs, batch_tfms=batch_tfms, loss_func=loss_func, opt_func=opt_func,
                        metrics=metrics)
@@ -444,12 +446,14 @@ def train(
         data,drop,member = own.pop('data'),own.pop('drop'),own['member']
         _check_members(recipe, member, scheduler)
         out = Run(out or _new_dir(name))
-        options = {k:v for k,v in dict(test=test and str(test), label=label, transpose=transpose).items() if v}
+        if base and data is None: raise RunError(f"the data of {config} were frames in memory: give them, as data=…")
+        options = read_options(base.get('options'), told, test=test and str(test), label=label,
+                               transpose=transpose)
         if base.get('threads'): torch.set_num_threads(base['threads'])
         job = Job(None, recipe, name, out, own, tell, tick, given, drop, t0)
         with resumable(out), RunDir(out, resume), warnings.catch_warnings():
             warnings.showwarning = lambda m,*a,**k: tell(f"note: {m}")
-            job.open(data, options or base.get('options', {}), resume)
+            job.open(data, options, resume)
             return job.train_one(member) if recipe.n_members==1 or member is not None else job.train_members(scheduler)
 
 # %% ../nbs/16_train.ipynb #cf907916
@@ -518,7 +522,7 @@ def ensemble(
         tell(f"data: {d!r}")
         info = {k:m.get(k) for k in ('options','imports')}
         info |= dict(path=m['data'].get('path'), data=dict(name=d.name, sha256=d.sha256),
-                     recipe={**m['settings'], 'members':len(runs)}, seed=m.get('seed'))
+                     recipe={**m['settings'], 'members':len(runs)}, seed=m.get('seed'), joined=[o.name for o in runs])
         with resumable(out), RunDir(out):
             for k,o in enumerate(runs): o.copy_to(out/'members'/str(k))
             return Job(d, None, 'ensemble', out, info, tell, t0=t0).join('ensemble')

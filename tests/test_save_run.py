@@ -7,8 +7,8 @@ import numpy as np, pandas as pd, pytest, torch
 from torch import nn
 from fastai.vision.all import (Adam, Callback, CategoryBlock, ColReader, CrossEntropyLossFlat, CSVLogger, DataBlock,
                                DataLoaders,
-    EarlyStoppingCallback, FocalLossFlat, Learner, MixUp, RandomSplitter, SaveModelCallback, TensorImage, Transform,
-    accuracy, error_rate, F)
+    EarlyStoppingCallback, FocalLossFlat, Learner, MixUp, RandomSplitter, SaveModelCallback, SGD, TensorImage,
+    Transform, accuracy, error_rate, F)
 from digitfast import cli, job
 from digitfast.core import DataError, DigitError, RunError
 from digitfast.data import DigitBlock, DigitDataLoaders
@@ -135,6 +135,23 @@ def test_what_cannot_be_a_run_is_refused_and_leaves_nothing(name, frames, tmp_pa
     try: learn = f()
     except DigitError: pytest.skip('refused before')
     refused(lambda: save_run(learn, frames, tmp_path/'r', say=quiet), says, left=tmp_path/'r')
+
+def twice(make, **kw):
+    "A Learner that plain SGD, which counts nothing, trained on two splits, one after the other"
+    learn = make(loaders(), opt_func=SGD, **kw)
+    for dls in learn.dls,loaders(seed=1):
+        learn.dls = dls
+        with learn.no_bar(), learn.no_logging(): learn.fit(4, .02)
+    return learn
+
+def test_a_net_that_learnt_from_other_rows_before_is_told_by_its_batch_norms(frames, tmp_path):
+    refused(lambda: save_run(twice(digit_learner, arch='fastbook'), frames, tmp_path/'r', say=quiet), 'trained before',
+            left=tmp_path/'r')
+    lines = []
+    own = nn.Sequential(nn.Conv2d(1, 8, 3, 2), nn.BatchNorm2d(8), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8,3))
+    save_run(twice(Learner, model=own, loss_func=CrossEntropyLossFlat()), frames, tmp_path/'r', say=lines.append)
+    assert any('held out now' in o for o in lines)
+    assert 'SGD' in save_run.__doc__
 
 def test_rows_on_both_sides_are_refused(frames, tmp_path):
     learn = fitted(loaders())
@@ -279,6 +296,21 @@ def test_config_trains_again_byte_for_byte(tiny, tmp_path):
 
 def test_config_of_what_was_not_trained_by_a_recipe_is_refused(mine, tiny_run, tmp_path):
     refused(lambda: train(config=mine[0], out=tmp_path/'r', say=quiet), 'Learner', left=tmp_path/'r')
+
+def test_config_of_runs_that_were_joined_is_refused(tiny, tmp_path):
+    runs = [train(tiny, out=tmp_path/str(k), say=quiet, seed=k, **{**TINY, 'epochs':1}) for k in range(2)]
+    both = ensemble(runs, tmp_path/'both', say=quiet)
+    refused(lambda: train(config=both, out=tmp_path/'r', say=quiet), 'joins runs that were trained apart', 'members/0',
+            left=tmp_path/'r')
+    one = train(config=both/'members'/'0', out=tmp_path/'one', say=quiet)
+    assert (one/'submission.csv').read_bytes()==(runs[0]/'submission.csv').read_bytes()
+
+def test_config_of_frames_in_memory_needs_them(frames, in_tmp):
+    csvs(in_tmp) # other data, on disk
+    a = train(frames, out=in_tmp/'a', say=quiet, **TINY)
+    refused(lambda: train(config=a, out=in_tmp/'b', say=quiet), 'frames in memory', left=in_tmp/'b')
+    b = train(frames, config=a, out=in_tmp/'b', say=quiet)
+    assert (a/'submission.csv').read_bytes()==(b/'submission.csv').read_bytes()
 
 def run_cli(*args):
     with pytest.raises(SystemExit) as e: cli.main([*map(str, args), '--quiet'])
@@ -427,3 +459,13 @@ def test_near_copies_are_warned_of(tmp_path):
         lines = []
         r = train(frame, out=tmp_path/str(warned), say=lines.append, **TINY)
         assert any('near copy' in o for o in lines)==warned and (r.metrics['near_valid']>.9)==warned
+
+def test_a_test_frame_beside_a_frame(frames, tmp_path):
+    a,b = (train(*o, out=tmp_path/str(i), say=quiet, test=t, **TINY)
+           for i,(o,t) in enumerate((([frames[0]],frames[1]), ([frames],None))))
+    assert (a/'submission.csv').read_bytes()==(b/'submission.csv').read_bytes()
+
+@pytest.mark.parametrize('options', [dict(label='kind'), dict(transpose=True), dict(test='x.csv')])
+def test_data_that_were_read_already_are_not_read_in_another_way(options, tiny, tmp_path):
+    refused(lambda: train(read_csvs(tiny), out=tmp_path/'r', say=quiet, **options, **TINY), 'read already',
+            left=tmp_path/'r')
