@@ -366,8 +366,8 @@ class NormalizePixels(Normalize):
     def setups(self, dl:DataLoader):
         others = [f for o in vars(dl.after_batch).values() for f in L(o) if isinstance(f, Normalize) and f is not self]
         if others and (self.mean, self.std) not in ((None,None), (0.,1.)):
-            raise DigitError(f"the pixels would be normalised twice, by {self} and {type(others[0]).__name__}: give "
-                             "only one")
+            raise DigitError("the pixels would be normalised twice, "
+                             f"by {self} and {type(others[0]).__name__}: give only one")
         if others: self.mean,self.std = 0.,1.
         elif self.mean is None or self.std is None: self.mean,self.std = _stats(dl)
     def encodes(self, x:TensorImage): return _as(x, x.as_subclass(Tensor).sub(self.mean).div_(self.std))
@@ -389,8 +389,8 @@ def _stats(dl):
         if (item := dl.do_item(i)) is None: continue # a hook skips it
         ims = [o for o in (item if isinstance(item, (tuple,list)) else [item]) if isinstance(o, TensorImage)]
         if not ims:
-            raise DigitError('there are no images to take the mean and the standard deviation of: give NormalizePixels '
-                             'both')
+            raise DigitError('there are no images to take the mean and the standard deviation of: '
+                             'give NormalizePixels both')
         v = ims[0].as_subclass(Tensor).double()/255
         n,mean,sq = n+v.numel(),mean+v.sum().item(),sq+(v*v).sum().item()
     mean = mean/max(n, 1)
