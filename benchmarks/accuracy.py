@@ -80,8 +80,8 @@ def main():
     p.add_argument('--seeds', type=int, default=5)
     p.add_argument('--epochs', type=int, default=8, help='the budget, a reduced one')
     p.add_argument('--system', action='append', help='only this system; repeat it for more')
-    p.add_argument('--ensemble', metavar='RUN', help='train nothing, but keep in ensemble.json what this finished run '
-                                                     'of the recipe ensemble on DATA says of itself')
+    p.add_argument('--ensemble', metavar='RUN', help='train nothing, but keep in ensemble.json what this finished '
+                   'run of the recipe ensemble on DATA says of itself')
     args = parse(p)
     if args.ensemble:
         m = read_metrics(args.ensemble)
