@@ -85,8 +85,9 @@ def speed(short=False):
     rows = [(f'an epoch of batches of {load.bs[0]}, {load.rows[0]:,} images', _seconds(l['digitfast']),
              _list(others, lambda k,v: f'{k} {_seconds(v)}'))]
     rows += filter(None, (_race(acc, goal) for goal in ('99.0%', '99.5%', '99.6%')[:1 if short else 3]))
-    rows.append(('`Learner` with all callbacks, to a bare loop of the same',
-                 _list(o, lambda k,v: f'`{k}` {v:.2f}'), '1'))
+    if not short:
+        rows.append(('`Learner` with all callbacks, to a bare loop of the same',
+                     _list(o, lambda k,v: f'`{k}` {v:.2f}'), '1'))
     imports = f"{_seconds(c['import of all that train needs'])} of it the import"
     shown = c[c.index.str.startswith(('digitfast train sample', 'digitfast predict SINGLE')[:1 if short else 2])]
     rows += [(f'`{k}`', _seconds(v), imports) for k,v in shown.items()]
