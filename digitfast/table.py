@@ -129,6 +129,7 @@ class _Plain:
         "Read the lines `b`, and return their columns `oth`"
         x,txt = _fast(b, len(cols), pix, oth, sep) or _slow(b, line, cols, pix, oth, name, sep)
         self.buf += x
+        self.last = x   # until the next piece is there: freed now, its memory would be fetched from the system again
         return txt
     @property
     def best(self): return self.way, self.buf
