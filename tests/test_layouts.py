@@ -77,6 +77,7 @@ def rows(x, y=None, sep=',', form='%d'):
     return o.getvalue()
 def hot(y, names=None): return pd.DataFrame(np.eye(10, dtype=int)[y],
                                             columns=names or [f'label_{i}' for i in range(10)])
+WORDS = np.array('zero one two three four five six seven eight nine'.split())
 LETTERS,KANA = np.array(list('ABCDEFGHIJ')),np.array('あ い う え お か き く け こ'.split())
 X8,X16 = sized(X, 8)//16,sized(X, 16)
 TRAIN,TEST,TESTED = csv(lab(X, Y)),csv(frame(XT)),csv(lab(XT, YT))
@@ -200,6 +201,35 @@ OTHERS = {
                       no('14x56')),
     '20x30':({'train.csv':csv(lab(sized(X, 20, 30), Y))}, no('20x30')),
     'no pictures':({'train.csv':'id,age,label\n1,2,3\n4,5,6\n'}, no('pixel')),
+    # more of the same kinds
+    'semicolons, Label, an index':({'train.csv':csv(lab(X, Y, name='Label').reset_index(), sep=';'),
+                                    'test.csv':csv(frame(XT).reset_index(), sep=';')}, T),
+    'gz, y last, 0 to 1':({'train.csv.gz':gzip.compress(csv(lab((X/255).round(5), Y, name='y', at=-1)).encode()),
+                           'test.csv.gz':gzip.compress(csv(frame((XT/255).round(5))).encode())}, T),
+    'folders train and test':({'train/data.csv':TRAIN, 'test/data.csv':TEST}, T),
+    'folders in a zip':({'digits.zip':zipped(**{'digits/train/part.csv':TRAIN, 'digits/test/part.csv':TEST})}, T),
+    'train.csv, and a folder train':({'train.csv':TRAIN, 'train/more.csv':TRAIN, 'test.csv':TEST}, T),
+    'a folder train with two':({'train/a.csv':TRAIN, 'train/b.csv':TRAIN}, no('by name')),
+    'folders called as files':({'train.csv/train.csv':TRAIN, 'test.csv/test.csv':TEST}, T),
+    'three columns of ids':({'train.csv':csv(lab(X, Y).assign(id=range(N), image_id=[f'i{i}' for i in range(N)],
+                                                              filename='a.png'))}, E),
+    'words for digits':({'train.csv':csv(lab(X, WORDS[Y], name='Digit'))}, E),
+    'one-hot, 0 to 9':({'train.csv':csv(pd.concat([frame(X), hot(Y, list('0123456789'))], axis=1))}, E),
+    'one-hot, true and false':({'train.csv':csv(pd.concat([frame(X), hot(Y).astype(bool)], axis=1))}, E),
+    'one-hot, floats':({'train.csv':csv(pd.concat([frame(X), hot(Y).astype(float)], axis=1))}, E),
+    'packed, brackets':({'train.csv':csv(pd.DataFrame(dict(label=Y, image=[str(o.tolist()) for o in X])))}, E),
+    'packed, commas, semicolons':({'train.csv':'label;pixels\n'+''.join(
+        f'{y};{",".join(map(str, x))}\n' for x,y in zip(X, Y))}, E),
+    'an archive of three sets':({'archive.zip':zipped(**{f'mnist/mnist_{k}.csv':TESTED if k!='train' else TRAIN
+                                                         for k in ('train','test','validation')})}, T),
+    'input1 to input64':({'optdigits.csv':csv(lab(X8, Y, px(64, 1, 'input'), 'class', -1))}, dict(E, side=8)),
+    'V1 to V257':({'train.csv':csv(lab(X16, Y, px(256, 1, 'V'), 'V257', -1))}, dict(E, side=16)),
+    'R, with row names':({'train.csv':csv(lab(X, Y), index=True, quoting=2)}, E),
+    'names in alphabetical order':({'train.csv':csv(lab(X, Y)[['label', *sorted(px())]])}, E),
+    'a test set with no labels in its label':({'train.csv':TRAIN, 'test.csv':csv(lab(XT, '?'))}, T),
+    'a pixel less in the test set':({'train.csv':TRAIN, 'test.csv':csv(frame(XT).drop(columns='pixel0'))},
+                                    no('without pixel0')),
+    'utf-16':({'train.csv':csv(lab(X, Y), sep='\t').encode('utf-16')}, no('UTF-16')),
     # ids
     'padded ids':({'train.csv':TRAIN, 'test.csv':csv(lab(XT, [f'{i:05d}' for i in range(M)], name='id')),
                    'right.csv':'id,label\n'+''.join(f'{i:05d},1\n' for i in range(M))}, dict(T, right='right.csv')),
