@@ -37,9 +37,12 @@ def _table(heads, rows, align=''):
 
 def _how(*names):
     "Date, machine, versions and commands of results"
-    ts = [_csv(o) for o in names]
-    o,commands = ts[0].iloc[0],'; '.join(f'`{t.command.iloc[0]}`' for t in ts)
-    return f"{max(t.date.max() for t in ts)}, {o.machine}, {_threads(o.threads)}, {o.versions}. {commands}."
+    return f"{_when(*names)}. {'; '.join(f'`{_csv(o).command.iloc[0]}`' for o in names)}."
+
+def _when(*names):
+    "Date, machine and versions of results"
+    o = _csv(names[0]).iloc[0]
+    return f"{max(_csv(k).date.max() for k in names)}, {o.machine}, {_threads(o.threads)}, {o.versions}"
 
 def systems():
     "What `digitfast compare` measured, a row a system"
@@ -73,21 +76,26 @@ def _race(acc, goal):
     return (f'training to {goal[:-1]} % of held-out rows', _list(ours, lambda k,v: f'`{k.split()[1]}` {_seconds(v)}'),
             ', '.join(filter(None, beside)))
 
-def speed():
+def speed(short=False):
     "digitfast and what stands beside it, from loading.csv, time_to_accuracy.csv, overhead.csv and command.csv"
     load,acc,over,cmd = map(_csv, ('loading', 'time_to_accuracy', 'overhead', 'command'))
     l,o,c = load.set_index('loader').seconds,over.set_index('recipe').ratio,cmd.set_index('what').seconds
+    others = l.drop('digitfast')
+    if short: others = others[others.index.str.contains('bare|workers|from rows')]
     rows = [(f'an epoch of batches of {load.bs[0]}, {load.rows[0]:,} images', _seconds(l['digitfast']),
-             _list(l.drop('digitfast'), lambda k,v: f'{k} {_seconds(v)}'))]
-    rows += filter(None, (_race(acc, goal) for goal in ('99.0%', '99.5%', '99.6%')))
-    rows.append(('`Learner` with all callbacks, to a bare loop of the same',
-                 _list(o, lambda k,v: f'`{k}` {v:.2f}'), '1'))
+             _list(others, lambda k,v: f'{k} {_seconds(v)}'))]
+    rows += filter(None, (_race(acc, goal) for goal in ('99.0%', '99.5%', '99.6%')[:1 if short else 3]))
+    if not short:
+        rows.append(('`Learner` with all callbacks, to a bare loop of the same',
+                     _list(o, lambda k,v: f'`{k}` {v:.2f}'), '1'))
     imports = f"{_seconds(c['import of all that train needs'])} of it the import"
-    shown = c[c.index.str.startswith(('digitfast train sample', 'digitfast predict SINGLE'))]
+    shown = c[c.index.str.startswith(('digitfast train sample', 'digitfast predict SINGLE')[:1 if short else 2])]
     rows += [(f'`{k}`', _seconds(v), imports) for k,v in shown.items()]
+    names = 'loading', 'time_to_accuracy', 'overhead', 'command'
+    how = f'{_when(*names)}. [More of it, and how to repeat it](../docs/benchmarks.md).' if short else _how(*names)
+    rest = '' if short else '; slow systems trained once, the others three times'
     return '\n\n'.join([_table(['', 'digitfast', 'beside it'], rows),
-        _how('loading', 'time_to_accuracy', 'overhead', 'command') + '\nRivals are written as they were published and '
-        'cut off after five minutes; slow systems trained once, the others three times.'])
+        f'{how}\nRivals are written as they were published and cut off after five minutes{rest}.'])
 
 def planning():
     "What more rows and more nets cost, from scale.csv and time_to_accuracy.csv"
@@ -140,7 +148,7 @@ def ascent():
         return f"{100*t.at[k,('mean',tta)]:.2f}{sd}"
     def row(k):
         several = next((f"{100*t.at[o,('mean',1)]:.2f}" for o in t.index if o.startswith(f'{k}, mean of')), '–')
-        name = f'recipe `{k}`, {epochs[k]} epochs' if k in ('quick','single') else k
+        name = f'recipe `{k}`, {epochs[k]} epochs' if k=='quick' else k
         seeds,n,secs = (t.at[k,(c,0)] for c in ('seeds', 'parameters', 'cpu_seconds'))
         return name, acc(k, 0), acc(k, 1), several, f'{seeds:.0f}', f'{n:,.0f}', f'{secs:.0f}'
     heads = ['', 'one net, %', 'with shifts at test time', 'their mean', 'seeds', 'parameters', 'seconds of CPU']
@@ -155,23 +163,23 @@ def accuracy():
     "How right the recipes are, from accuracy-runs.csv and the metrics of one whole run of `ensemble`"
     runs,m = _csv('accuracy-runs'),json.loads((results/'ensemble.json').read_text())
     rows = []
-    for k,tta in (('quick',0), ('single',1)): # as each makes its submission
-        t = runs[(runs.system==k)&(runs.tta==tta)]
+    for k,name,tta in (('quick','quick',0), ('single','+ residual blocks',1)): # as each makes its submission
+        t = runs[(runs.system==name)&(runs.tta==tta)]
         acc = 100*(1-t.wrong/t.test)
         rows.append((f'`{k}`', f'{acc.mean():.2f} ± {acc.std():.2f} %',
-        f'mean and standard deviation over {len(t)} seeds, on {t.test.iloc[0]:,} rows on which nothing was '
-        f'chosen, trained on {t.train.iloc[0]:,} others'))
+        f'{len(t)} seeds, on {t.test.iloc[0]:,} rows on which nothing was chosen'))
     rows += [('a net of `ensemble`', f"{100*m['oof_accuracy']:.2f} %",
         f"each of {m['n_oof']:,} rows by a net that did not see it"),
              ('`ensemble`', f"{100*m['accuracy']:.2f} %",
         f"one run, {m['seconds']['train']/60:.0f} minutes; the {m['n_valid']:,} rows that no net saw, too few to tell "
-        f"it from `single`: it expects {m['score_low']:.4f} to {m['score_high']:.4f} of the test set")]
+        f"it from `single`; expects a score of {m['score_low']:.4f} to {m['score_high']:.4f}")]
     return '\n\n'.join([
         _table(['', 'accuracy', 'of what'], rows, ' r '),
-        f"{max(runs.date.max(), m['date'])}, {runs.machine.iloc[0]}; "
+        f"± is the standard deviation over seeds. {max(runs.date.max(), m['date'])}, {runs.machine.iloc[0]}; "
         f"`ensemble` on {m['threads']} threads, beside other work, the others on {runs.threads.iloc[0]}. "
-        "`python benchmarks/accuracy.py digit-recognizer.zip`, `digitfast train digit-recognizer.zip --recipe "
-        "ensemble`. What each ingredient is worth is [in the tutorial](tutorials/06_the_ascent.ipynb)."])
+        "`python benchmarks/accuracy.py digit-recognizer.zip`, "
+        "`digitfast train digit-recognizer.zip --recipe ensemble`. "
+        "What each ingredient is worth is [in the tutorial](tutorials/06_the_ascent.ipynb)."])
 
 def promises():
     "What is promised, and how often it was put to the test, from promises.csv"
@@ -182,7 +190,8 @@ def promises():
     heads = ['promise', 'proven by, in `tests/`', 'cases', 'failures']
     return '\n\n'.join([_table(heads, rows, '  rr'), f"Quick tests and slow ones, {_how('promises')}{skipped}"])
 
-tables = dict(accuracy=accuracy, promises=promises, systems=systems, speed=speed, planning=planning, ascent=ascent)
+tables = dict(accuracy=accuracy, promises=promises, systems=systems, speed=speed, fast=lambda: speed(short=True),
+              planning=planning, ascent=ascent)
 
 def _fill(text): return re.sub(r'<!-- table: (\w+) -->', lambda m: tables[m[1]](), text)
 

@@ -186,8 +186,8 @@ class HandModel:
         return self.system.probs(self.system.net(x, *self.params.values()), self.n_classes)
     def state(self): # tensors by name, ready for safetensors; `shape` is (pixels, classes)
         "All that `ByHand.load` needs to build it again"
-        return {k:v.detach().clone() for k,
-                v in self.params.items()} | dict(shape=torch.tensor([self.n_pixels,self.n_classes]))
+        params = {k:v.detach().clone() for k,v in self.params.items()}
+        return params | dict(shape=torch.tensor([self.n_pixels,self.n_classes]))
 
 # %% ../nbs/03_baseline.ipynb #e2ca81e5
 @dataclass(frozen=True)
@@ -240,8 +240,8 @@ class ByHand:
         if got!=want:
             raise RunError(f'{self.name}: the saved parameters are {got}; '
                            f'expected {want}: were they saved by another system?')
-        return HandModel(self, {k:state[k].clone() for k in want}, p,
-                         c)   # a copy is aligned in memory, so sums round as they did
+        params = {k:state[k].clone() for k in want}   # a copy is aligned in memory, so sums round as they did
+        return HandModel(self, params, p, c)
 
 # %% ../nbs/03_baseline.ipynb #7d1d099c
 def minus_rms(xb, means):

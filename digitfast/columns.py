@@ -141,8 +141,8 @@ def class_names(names):
     "The classes that columns `label_0`, `label_1`, … stand for: what follows the words that all share"
     names = list(map(str, names))
     k = next((i for i,o in enumerate(zip(*names)) if len(set(o))>1), 0)
-    while k and names[0][k-1].isalnum() and not (names[0][k-1].isalpha()
-                                                 and all(o[k:].isdecimal() for o in names)): k -= 1
+    def within(c): return c.isalnum() and not (c.isalpha() and all(o[k:].isdecimal() for o in names))
+    while k and within(names[0][k-1]): k -= 1   # not in the midst of a word or a number
     return [o[k:] for o in names]
 
 # %% ../nbs/00c_columns.ipynb #cb826398

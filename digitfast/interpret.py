@@ -117,8 +117,8 @@ def plot_history(
     df = read_history(history)
     if axs is None: axs = plt.subplots(1, 3, figsize=(9.6,2.6), layout='constrained')[1]
     dot = dict(marker='o', ms=3.5) if len(df)<=20 else {}
-    for k,c,name in (('train','C1','training'), ('valid','C0','validation')):
-        axs[0].plot(df.epoch, df[f'{k}_loss'], color=c, label=name, **dot)
+    for k,c,ls,name in (('train','C1','--','training'), ('valid','C0','-','validation')):
+        axs[0].plot(df.epoch, df[f'{k}_loss'], color=c, ls=ls, label=name, **dot)
     axs[0].legend(frameon=False)
     axs[1].plot(df.epoch, 100*df.accuracy, color='C0', **dot)
     if 'lr' in df: axs[2].plot(df.epoch, df.lr, color='C0', **dot)

@@ -43,9 +43,9 @@ def create_model(
     if not callable(arch) and arch not in archs:
         raise DigitError(f"unknown architecture '{arch}': use one of {', '.join(archs)}")
     model = (arch if callable(arch) else archs[arch])(n_out, side, **kwargs)
-    model.config = dict(arch=arch if isinstance(arch, str)
-                        else getattr(getattr(arch, 'func', arch), '__name__', type(arch).__name__), arch_kwargs=kwargs,
-                        n_out=n_out, side=side)
+    func = getattr(arch, 'func', arch) # of a `partial`
+    name = arch if isinstance(arch, str) else getattr(func, '__name__', type(arch).__name__)
+    model.config = dict(arch=name, arch_kwargs=kwargs, n_out=n_out, side=side)
     return model
 
 # %% ../nbs/04_models.ipynb #ba6fc68b

@@ -49,12 +49,12 @@ def _check_trained(learn, say=noop):
     if not n: raise DigitError("this Learner was not trained, or its recorder is gone: nothing is known of it")
     changed = "its dls changed after training, so it can't be told what it was trained on: give it those that it had"
     if done<n:
-        raise DigitError(f"the last fit of this Learner has {n} epochs, and its DataLoader went through {done}: "
-                         f"{changed}")
+        raise DigitError(f"the last fit of this Learner has {n} epochs, "
+                         f"and its DataLoader went through {done}: {changed}")
     steps = _steps(learn)
     if steps is not None and steps>(done+1)*len(dl):
-        raise DigitError(f"this Learner took {steps:,} steps, and its DataLoader gave {done*len(dl):,} batches: "
-                         f"{changed}")
+        raise DigitError(f"this Learner took {steps:,} steps, "
+                         f"and its DataLoader gave {done*len(dl):,} batches: {changed}")
     n,net = _normed(learn.model),learn.model
     if n is None or n<=(done+1)*len(dl): return
     saw = f"its net has seen {n:,} batches, and its DataLoader gave {done*len(dl):,}"

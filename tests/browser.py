@@ -54,8 +54,8 @@ class Browser:
         if touch: self('Input.dispatchTouchEvent', type='touchEnd', touchPoints=[])
         else: self('Input.dispatchMouseEvent', type='mouseReleased', x=x, y=y, button='left', buttons=0, clickCount=1)
     def shot(self, path, full=True):
-        Path(path).write_bytes(base64.b64decode(self('Page.captureScreenshot', format='png',
-                                                     captureBeyondViewport=full)['data']))
+        shot = self('Page.captureScreenshot', format='png', captureBeyondViewport=full)
+        Path(path).write_bytes(base64.b64decode(shot['data']))
     def urls(self):
         return [o['params']['request']['url'] for o in self.events if o['method']=='Network.requestWillBeSent']
     def close(self):

@@ -75,9 +75,10 @@ def rows(x, y=None, sep=',', form='%d'):
     o = io.StringIO()
     np.savetxt(o, x if y is None else np.column_stack([y, x]), fmt=form, delimiter=sep)
     return o.getvalue()
-def hot(y, names=None): return pd.DataFrame(np.eye(10, dtype=int)[y],
-                                            columns=names or [f'label_{i}' for i in range(10)])
-WORDS = np.array('zero one two three four five six seven eight nine'.split())
+def hot(y, names=None):
+    return pd.DataFrame(np.eye(10, dtype=int)[y], columns=names or [f'label_{i}' for i in range(10)])
+GRID8 = [f'pixel_{i}_{j}' for i in range(8) for j in range(8)]
+WORDS = 'zero one two three four five six seven eight nine'.split()
 LETTERS,KANA = np.array(list('ABCDEFGHIJ')),np.array('あ い う え お か き く け こ'.split())
 X8,X16 = sized(X, 8)//16,sized(X, 16)
 TRAIN,TEST,TESTED = csv(lab(X, Y)),csv(frame(XT)),csv(lab(XT, YT))
@@ -101,25 +102,23 @@ OTHERS = {
              'zip.test.gz':gzip.compress(rows(sized(XT, 16)/127.5-1, YT, ' ', '%.4f').encode())}, dict(T, side=16)),
     'optdigits':({'optdigits.tra':bare(lab(X8, Y, at=-1)), 'optdigits.tes':bare(lab(sized(XT, 8)//16, YT, at=-1)),
                   'optdigits.names':'1. Title'}, dict(T, side=8)),
-    'sklearn digits':({'digits.csv':csv(lab(X8.astype(float), Y, [f'pixel_{i}_{j}' for i in range(8) for j in range(8)],
-                                            'target', -1))}, dict(E, side=8)),
+    'sklearn digits':({'digits.csv':csv(lab(X8.astype(float), Y, GRID8, 'target', -1))}, dict(E, side=8)),
     'semeion':({'semeion.data':rows(np.column_stack([X16>99, hot(Y)]), None, ' ', '%.4f')}, dict(E, side=16)),
     'a-z':({'A_Z Handwritten Data.csv':csv(pd.DataFrame(np.column_stack([np.sort(Y), X]),
         columns=['0']+[f'0.{i}' for i in range(1, 785)]))}, E),
-    'dacon':({'train.csv':csv(lab(X, LETTERS[Y], range(784),
-                                  'letter').pipe(lambda f: (f.insert(0, 'digit', Y), f.insert(0, 'id', range(1, N+1)),
-                                      f)[2])),
+    'dacon':({'train.csv':csv(pd.concat([pd.DataFrame(dict(id=range(1, N+1), digit=Y)),
+                                         lab(X, LETTERS[Y], range(784), 'letter')], axis=1)),
               'test.csv':csv(lab(XT, LETTERS[YT], range(784), 'letter').assign(id=range(N, N+M))),
               'submission.csv':csv(pd.DataFrame(dict(id=range(N, N+M), digit=0)))}, T),
     'emnist balanced':({'emnist-balanced-train.csv':bare(lab(X, Y)), 'emnist-balanced-test.csv':bare(lab(XT, YT)),
                         'emnist-balanced-mapping.txt':'0 48\n1 49\n'}, T),
-    'emnist, zipped one by one':({f'emnist-digits-{k}.csv.zip':zipped(**{f'emnist-digits-{k}.csv':v}) for k,
-                                  v in dict(train=bare(lab(X, Y)), test=bare(lab(XT, YT))).items()}, T),
+    'emnist, zipped one by one':({f'emnist-digits-{k}.csv.zip':zipped(**{f'emnist-digits-{k}.csv':bare(v)})
+                                  for k,v in (('train',lab(X, Y)), ('test',lab(XT, YT)))}, T),
     'hasy':({'hasy-data-labels.csv':'path,symbol_id,latex,user_id\na.png,1,A,2\n'}, no('no training CSV')),
     'kmnist':({'kmnist_train.csv':csv(lab(X, Y)), 'kmnist_test.csv':TESTED,
                'kmnist_classmap.csv':'index,codepoint,char\n0,U+304A,お\n'}, T),
-    'mnist 784, arff beside':({'mnist_784.csv':csv(lab(X, Y, px(first=1), 'class', -1)), 'mnist_784.arff':'@RELATION '
-        'mnist'}, E),
+    'mnist 784, arff beside':({'mnist_784.csv':csv(lab(X, Y, px(first=1), 'class', -1)),
+                               'mnist_784.arff':'@RELATION mnist'}, E),
     'r':({'train.csv':csv(pd.DataFrame(np.column_stack([Y, X]), columns=px(785, 1, 'V')))}, E),
     'fer2013':({'fer2013.csv':csv(pd.DataFrame(dict(emotion=Y, pixels=[' '.join(map(str, o)) for o in sized(X, 48)],
         Usage='Training')))}, dict(E, side=48)),
@@ -144,8 +143,7 @@ OTHERS = {
     'bare, both ends alike':({'train.csv':bare(lab(np.column_stack([X[:,:-1], Y]), Y))}, no('--label')),
     'numbered from 0':({'train.csv':csv(pd.DataFrame(np.column_stack([Y, X])))}, E),
     'numbered, target last':({'train.csv':csv(lab(X, Y, range(784), 'target', -1))}, E),
-    'one-hot, words':({'train.csv':csv(pd.concat([frame(X), hot(Y, 'zero one two three four five six seven eight '
-                                                                   'nine'.split())], axis=1))}, E),
+    'one-hot, words':({'train.csv':csv(pd.concat([frame(X), hot(Y, WORDS)], axis=1))}, E),
     'one-hot first':({'train.csv':csv(pd.concat([hot(Y, [f'class_{i}' for i in range(10)]), frame(X)], axis=1))}, E),
     'one-hot, both sets':({'train.csv':csv(pd.concat([hot(Y), frame(X)], axis=1)),
                            'test.csv':csv(pd.concat([hot(YT), frame(XT)], axis=1))}, T),
@@ -213,7 +211,7 @@ OTHERS = {
     'folders called as files':({'train.csv/train.csv':TRAIN, 'test.csv/test.csv':TEST}, T),
     'three columns of ids':({'train.csv':csv(lab(X, Y).assign(id=range(N), image_id=[f'i{i}' for i in range(N)],
                                                               filename='a.png'))}, E),
-    'words for digits':({'train.csv':csv(lab(X, WORDS[Y], name='Digit'))}, E),
+    'words for digits':({'train.csv':csv(lab(X, np.array(WORDS)[Y], name='Digit'))}, E),
     'one-hot, 0 to 9':({'train.csv':csv(pd.concat([frame(X), hot(Y, list('0123456789'))], axis=1))}, E),
     'one-hot, true and false':({'train.csv':csv(pd.concat([frame(X), hot(Y).astype(bool)], axis=1))}, E),
     'one-hot, floats':({'train.csv':csv(pd.concat([frame(X), hot(Y).astype(float)], axis=1))}, E),

@@ -46,6 +46,21 @@ def test_it_proposes_three_things_with_what_to_expect(nb):
 def test_it_says_where_to_read_on(nb): assert section(nb, 'Where to read on').count('](http')>=2
 
 @each
+def test_its_sections_are_numbered_without_a_gap(nb):
+    n = [int(o) for o in re.findall(r'^## (\d+)\. ', source(cells(nb, 'markdown')), re.M)]
+    assert n and n==list(range(1, len(n)+1))
+
+@each
+def test_prose_stands_above_each_figure(nb):
+    bare,said = [],True
+    for c in cells(nb):
+        if c['cell_type']=='markdown': said = True
+        elif any('image/png' in o.get('data', {}) for o in c['outputs']):
+            if not said: bare.append(c['id'])
+            said = False
+    assert not bare
+
+@each
 def test_it_works_in_its_own_folder(nb):
     code = source(cells(nb, 'code'))
     assert 'chdir' not in code and 'find_data()' in code
@@ -75,6 +90,22 @@ def test_the_glossary_is_in_order():
     for to in {m for r in rows for m in re.findall(r'\]\(([^)]+)\)', r[3])}: assert (FOLDER/to).exists(), to
     names = [r[1].strip().lower().strip('`').split(',')[0].replace('1cycle', 'one') for r in rows]
     assert names==sorted(names), 'rows are in alphabetical order'
+
+def _names(row): return [o.strip(' `*') for o in row[1].split(',')]
+
+def test_the_glossary_leads_to_notebooks_that_use_the_word():
+    lines = (FOLDER/'glossary.md').read_text(encoding='utf-8').splitlines()
+    text = {p.name:source(cells(p, 'markdown')).lower() for p in TUTORIALS}
+    for row in [l.split('|') for l in lines if l.startswith('| ')][1:]:
+        for to in re.findall(r'\]\(([^)]+)\)', row[3]):
+            assert any(o.lower()[:5].rstrip('e') in text[to] for o in _names(row)), (row[1], to)
+
+def test_the_readme_is_short():
+    "900 words, tables and all, but code"
+    text = (FOLDER.parents[1]/'README.md').read_text(encoding='utf-8')
+    for a,b in ((r'```.*?```', ''), (r'<div>.*?</div>', ''), (r'!?\[([^\]]*)\]\([^)]*\)', r'\1'), (r'<[^>]+>', '')):
+        text = re.sub(a, b, text, flags=re.S)
+    assert len([o for o in text.split() if re.search(r'\w', o)])<=900
 
 def code_of(nb, *titles):
     "Code cells below these headings, without hidden ones"
