@@ -132,7 +132,8 @@ def _pick(cols, oth, label, name):
 # %% ../nbs/00c_columns.ipynb #298c8cf5
 def one_hot(cols, at, rows):
     "Are the columns `at` a column a class, one 1 in each of the `rows`?"
-    try: x = np.array([[float(r[i]) for i in at] for r in rows if len(r)==len(cols)])
+    def bit(o): return float({'true':1,'false':0}.get(str(o).lower(), o))
+    try: x = np.array([[bit(r[i]) for i in at] for r in rows if len(r)==len(cols)])
     except ValueError: return False
     return len(at)>1 and len(x)>0 and bool(np.isin(x, (0,1)).all() and (x.sum(1)==1).all())
 
@@ -181,6 +182,7 @@ def named(cols, # names of the columns
     except DataError as e: raise DataError(f'{name}: {e}{_neither(cols)}') from None
     o = Layout(pix, [], oth, placed=len(words)==3)
     if at is not None: return _with_label(o, [at], why)
+    why = why or [i for i in oth if str(cols[i]).isdecimal()] # classes 0 to 9, by their number alone
     if one_hot(cols, why, rows):
         said = f'label: the {len(why)} columns {cols[why[0]]} to {cols[why[-1]]}, one 1 in each row'
         return _with_label(o, why, said)

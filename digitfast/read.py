@@ -41,7 +41,9 @@ def _role(name):
     roles = {_roles.get(o) for o in words}-{None}
     if 'sample' in roles or words==['sample']: return 'sample'
     if len(roles)==1: return roles.pop()
-    return _role('/'.join(dirs)) if dirs and _is_zip(dirs[-1]) and not roles else 'other'
+    if roles or not dirs: return 'other'
+    of_folder = _role('/'.join(dirs)+'.csv'*(not _is_zip(dirs[-1])))
+    return of_folder if _is_zip(dirs[-1]) or of_folder!='sample' else 'other'
 
 # %% ../nbs/01_read.ipynb #10c35223
 def _in_folder(p):
@@ -83,6 +85,7 @@ def _wide(t, n=64):
 
 def _one(found, role, path, tip):
     "The one table among those of a role; `DataError` where several are tables of pictures"
+    if len(found)>1: found = {k:t for k,t in found.items() if _role(_base(k))==role} or found # before its folder's name
     if 1<len(found)<=64 and role!='sample': found = {k:t for k,t in found.items() if _wide(t, 3)} or found
     if len(found)>1 and role=='sample': found = {k:t for k,t in found.items() if 'sample' in _base(k).lower()} or found
     if len(found)>1: raise DataError(f'{path}: {_few(sorted(found))} could each be the {role} CSV; expected one: {tip}')
@@ -358,7 +361,7 @@ def _classes(p):
     "Labels of the part `p` as text, a row each"
     at = p.layout.label
     if len(at)==1: return p.txt[at[0]]
-    hot = np.array([[bool(re.fullmatch(r'1(\.0*)?', o)) for o in p.txt[i]] for i in at])
+    hot = np.array([[bool(re.fullmatch(r'1(\.0*)?|true', o, re.I)) for o in p.txt[i]] for i in at])
     if (bad := np.flatnonzero(hot.sum(0)!=1)).size:
         raise DataError(f'{p.table}, line {bad[0]+2}: '
                         f'{hot[:,bad[0]].sum()} of the {len(at)} label columns are 1, expected one')

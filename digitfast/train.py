@@ -22,6 +22,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from .core import DataError, DigitError, RunError, _few, _show, echo, write_file
 from .models import archs
+from .read import DigitData
 from .learner import LossAccuracy, losses, seed_all
 from .recipe import HandRecipe, Recipe, find_lr, fn_name, get_recipe, recipes
 from .predict import predict_rows, predict_test
@@ -536,7 +537,8 @@ def _data_of(run, data=None):
         raise RunError(f"the data of {run} were frames in memory: give them, as data=(train, test)")
     if data is None and path!='sample' and not Path(path).exists():
         raise RunError(f"the runs' data is no longer at {path}: put it there again")
-    d = load_data(path if data is None else data, **(options if isinstance(options, dict) else {}))[0]
+    if isinstance(data, DigitData) or not isinstance(options, dict): options = {}
+    d = load_data(path if data is None else data, **options)[0]
     if d.sha256!=m['data'].get('sha256'):
         raise RunError(f"{path if data is None else 'the data'} has changed since the runs were trained on it")
     return d

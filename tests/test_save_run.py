@@ -468,3 +468,10 @@ def test_a_test_frame_beside_a_frame(frames, tmp_path):
 def test_data_that_were_read_already_are_not_read_in_another_way(options, tiny, tmp_path):
     refused(lambda: train(read_csvs(tiny), out=tmp_path/'r', say=quiet, **options, **TINY), 'read already',
             left=tmp_path/'r')
+
+def test_runs_of_a_labelled_column_are_joined_with_the_data_as_read(tmp_path):
+    csvs(tmp_path/'d', train=digits().rename(columns=dict(label='kind')).assign(batch=1), sample=False)
+    d = read_csvs(tmp_path/'d', label='kind')
+    runs = [train(tmp_path/'d', label='kind', seed=k, out=tmp_path/str(k), say=quiet, **TINY) for k in range(2)]
+    a,b = (ensemble(runs, tmp_path/o, data=x, say=quiet) for o,x in dict(path=None, read=d).items())
+    assert (a/'submission.csv').read_bytes()==(b/'submission.csv').read_bytes()

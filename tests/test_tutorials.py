@@ -106,3 +106,35 @@ def test_the_readme_is_short():
     for a,b in ((r'```.*?```', ''), (r'<div>.*?</div>', ''), (r'!?\[([^\]]*)\]\([^)]*\)', r'\1'), (r'<[^>]+>', '')):
         text = re.sub(a, b, text, flags=re.S)
     assert len([o for o in text.split() if re.search(r'\w', o)])<=900
+
+def code_of(nb, *titles):
+    "Code cells below these headings, without hidden ones"
+    res,on = [],False
+    for c in cells(nb):
+        s = ''.join(c['source'])
+        if c['cell_type']=='markdown' and (m := re.search(r'^## (?:\d\. )?(.*)', s, re.M)): on = m[1] in titles
+        if on and c['cell_type']=='code' and not s.startswith('#| hide'): res.append(s)
+    return res
+
+def test_thirty_lines_from_a_net_of_ones_own_to_a_submission(tmp_path, capsys):
+    "What the tutorial's middle shows is run as it stands there, on other digits; it needs no private name"
+    nb = FOLDER/'09_your_own.ipynb'
+    own = [o for o in code_of(nb, 'An architecture', 'An *augmentation*') if o.startswith(('class', '@arch'))]
+    middle = code_of(nb, 'All of it, in thirty lines')
+    code = '\n'.join(own+middle)
+    assert len([o for o in code.splitlines() if o.strip()])<=40
+    assert not re.search(r'(?<![\w])_[a-z]|\._[a-z]', code), 'a private name'
+    import digitfast.all as everything
+    from digitfast.models import archs
+    from conftest import csvs
+    ns = dict(vars(everything))
+    ns.update(data=everything.read_csvs(csvs(tmp_path/'d', n=60)), work=tmp_path)
+    try:
+        for o in own+middle: exec(compile(o, nb.name, 'exec'), ns)
+    finally: archs.pop('two-views', None)
+    joined,shelf = ns['joined'],ns['shelf']
+    assert sorted(joined.predictions().rows)==list(range(60)) and joined.metrics['members']==5
+    checked = everything.check_submission(joined/'submission.csv', ns['data'])
+    assert checked['rows']==20 and (joined/'report.html').exists()
+    v = everything.versus(shelf, joined)
+    assert set(v.a.rows)==set(shelf.predictions().rows) and 'MixUp' in code and 'Pen' in code
