@@ -230,7 +230,7 @@ def test_a_worker_that_dies_has_its_member_done_again(cluster, tiny, tmp_path):
     addr,start = cluster
     (a,_),(b,tmp) = start('a'),start('b')
     def kill():
-        for _ in range(1200):
+        for _ in range(6000):
             if list(tmp.rglob('checkpoint/state.json')): return b.kill()    # it is in the midst of its member
             time.sleep(.05)
     killer,lines,opts = threading.Thread(target=kill),[],dict(TINY, epochs=30)
