@@ -31,7 +31,8 @@ from fasttransform import Pipeline, Transform
 def _no_pixel(v, row, col):
     "The error for a value `v` that is no pixel"
     at = f"row {row}, column '{col}'" if row!='' else f"column '{col}'"
-    tip = ': pixels of 0 to 1 want multiplying by 255' if isinstance(v, (float,np.floating)) and 0<v<1 else ''
+    v = v.item() if isinstance(v, np.generic) else v
+    tip = ': pixels of 0 to 1 want multiplying by 255' if isinstance(v, float) and 0<v<1 else ''
     return DataError(f"{at}: found {v!r:.30}, expected a whole number from 0 to 255{tip}")
 
 def _as_uint8(a, cols, rows=None):
@@ -62,13 +63,13 @@ class RowToImage(Transform):
                 raise DataError(f"DigitBlock takes rows of a frame, found a {type(o).__name__}")
             self.cols = pixel_cols(o.to_frame().T)
         df = getattr(items, 'items', None)
-        if isinstance(df, pd.DataFrame) and set(self.cols)<=set(df.columns): _check_scale(df, self.cols)
+        if isinstance(df, pd.DataFrame): _check_scale(df, self.cols)
 
     def encodes(self, o:pd.Series):
         lost = [c for c in self.cols if c not in o.index]
         if lost:
             raise DataError(f"the row has no column '{lost[0]}' ({len(lost)} of {len(self.cols)} pixels are missing)")
-        return self.images(o[self.cols].to_numpy(), [o.name])[0]
+        return self.images(o[self.cols].to_numpy()[None], [o.name])[0]
 
     @property
     def side(self): return round(len(self.cols)**0.5)
@@ -84,8 +85,8 @@ def _pixels(df, cols):
 
 def _check_scale(df, cols):
     "Raise `DataError` where a frame's pixels look like numbers of 0 to 1"
-    a = _pixels(df, cols)
-    if a.dtype.kind=='f' and 0<a.max()<=1:
+    a = _pixels(df, cols) if set(cols)<=set(df.columns) else np.empty(0)
+    if a.dtype.kind=='f' and a.size and 0<a.max()<=1:
         raise DataError(f"the frame's pixels are {a.dtype} numbers of 0 to 1, expected whole ones of 0 to 255: "
                         "multiply them by 255, or turn them into integers if 1 is meant to be nearly black")
 
@@ -259,6 +260,9 @@ def _column(self:DigitDL, tl):
 @patch
 def _plan(self:DigitDL):
     "A tensor for each pipeline that is known, None for the others; None alone where none is, or all goes fastai's way"
+    for tl in self._lists():
+        f = first(_working(tl))
+        if type(f) is RowToImage and f.cols and isinstance(tl.items, pd.DataFrame): _check_scale(tl.items, f.cols)
     if self._why_slow(): return self._say_slow()
     cols = [c.x if c is not None else None for c in map(self._column, self._lists())]
     some = tuple(o[0] for o in cols if o is not None and len(o))
@@ -342,6 +346,7 @@ def __repr__(self:DigitDL):
     n = '' if self.n is None else f'{self.n:,} rows, '
     head = (f"{type(self).__name__}: {n}batches of {self.bs}{', shuffled' if self.shuffle else ''}, on "
             f"{self.device or 'cpu'}")
+    if self.n==0: return head
     if why := self._why_slow(): return f'{head}; item by item, for {why}'
     return head + '; ' + ', '.join(f"{_known(tl) or 'a function of the row'} "
                                    f"{'whole' if _known(tl) else 'item by item'}" for tl in self._lists())
@@ -491,6 +496,7 @@ def rows_frame(
     if len(pix := pixel_cols(items, 'the rows'))!=len(cols):
         raise DataError(f"the rows have {len(pix):,} pixel columns, up to '{pix[-1]}', expected {len(cols):,}, up to "
                         f"'{cols[-1]}'")
+    _check_scale(items, cols)
     df = check_frame(items[cols], 'the rows', labels=False)
     if 'label' in items.columns: df.insert(0, 'label', items['label'].to_numpy())
     return df
@@ -553,12 +559,23 @@ class DigitDataLoaders(DataLoaders):
     @property
     def side(self): return self.row2im.side
     @property
-    def stats(self): return first((f.mean,f.std) for f in self.train.after_batch.fs if isinstance(f, NormalizePixels))
+    def stats(self):
+        dl = getattr(self.train, 'dl', self.train) # fastai's `DistributedDL` wraps it
+        return first((f.mean,f.std) for f in dl.after_batch.fs if isinstance(f, NormalizePixels))
+
+    def __repr__(self):
+        sides = [f'  {k}: {dl!r}' for k,dl in zip(('train','valid','test'), self.loaders)]
+        classes = f', {len(self.vocab)} classes' if hasattr(self, 'vocab') else ''
+        return '\n'.join([f'{type(self).__name__}: images of {self.side}x{self.side}{classes}', *sides])
 
     @delegates(DataLoaders.test_dl)
     def test_dl(self, test_items, **kwargs):
         "A DataLoader for `test_items`: a frame, rows of one, or arrays of pixels 0 to 255"
-        return super().test_dl(rows_frame(test_items, self.row2im.cols, self.polarity, self.transposed), **kwargs)
+        df = rows_frame(test_items, self.row2im.cols, self.polarity, self.transposed)
+        if kwargs.get('with_labels') and 'label' not in df.columns:
+            raise DataError("the rows have no column 'label', expected one for with_labels=True: leave it out for rows "
+                            "whose labels are not known")
+        return super().test_dl(df, **kwargs)
 
 # %% ../nbs/02_data.ipynb #6200e270
 @patch(cls_method=True)
