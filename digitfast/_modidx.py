@@ -192,6 +192,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                 'digitfast.data._collate': ('data.html#_collate', 'digitfast/data.py'),
                                 'digitfast.data._is_noop': ('data.html#_is_noop', 'digitfast/data.py'),
                                 'digitfast.data._known': ('data.html#_known', 'digitfast/data.py'),
+                                'digitfast.data._lumps': ('data.html#_lumps', 'digitfast/data.py'),
                                 'digitfast.data._no_pixel': ('data.html#_no_pixel', 'digitfast/data.py'),
                                 'digitfast.data._pixels': ('data.html#_pixels', 'digitfast/data.py'),
                                 'digitfast.data._stats': ('data.html#_stats', 'digitfast/data.py'),

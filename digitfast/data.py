@@ -13,6 +13,7 @@ from .device import digit_device, predict_bs
 import math, random, warnings, zlib
 import numpy as np, pandas as pd, torch
 from collections import Counter
+from itertools import islice
 from pathlib import Path
 from fastcore.all import L, chunked, delegates, first, noop, patch
 from torch import Tensor
@@ -201,7 +202,7 @@ class DigitDL(TfmdDL):
 
     def shuffle_fn(self, idxs):
         perm = torch.randperm(len(idxs), generator=torch.Generator().manual_seed(self.rng.getrandbits(63)))
-        return [idxs[i] for i in perm.tolist()]
+        return list(map(idxs.__getitem__, perm.tolist()))
 
     def sample(self):
         idxs = self._DataLoader__idxs
@@ -284,11 +285,17 @@ def _rows(self:DigitDL, b):
     if len(b) and b.min()<0: b = torch.where(b<0, b+len(self.dataset), b)
     return b if self.device is None else b.to(self.device)
 
+def _lumps(samps, n):
+    "Single positions, such as those of a rank under `distrib_ctx`, as arrays of up to `n`"
+    samps = iter(samps)
+    while len(o := np.fromiter(islice(samps, n), np.int64)): yield o
+
 @patch
 def _chunks(self:DigitDL, samps):
     "The positions `samps` batch by batch"
-    if not isinstance(samps, Tensor): return map(self._rows, chunked(samps, self.bs or 1, self.drop_last))
-    return (b for b in self._rows(samps).split(self.bs or 1) if len(b)==self.bs or not self.drop_last)
+    bs = self.bs or 1
+    lumps = [samps] if isinstance(samps, Tensor) else _lumps(samps, 64*bs)
+    return (b for o in lumps for b in self._rows(o).split(bs) if len(b)==bs or not self.drop_last)
 
 @patch
 def _pack(self:DigitDL, cols, b, rest=()):
@@ -348,8 +355,9 @@ def __repr__(self:DigitDL):
             f"{self.device or 'cpu'}")
     if self.n==0: return head
     if why := self._why_slow(): return f'{head}; item by item, for {why}'
-    return head + '; ' + ', '.join(f"{_known(tl) or 'a function of the row'} "
-                                   f"{'whole' if _known(tl) else 'item by item'}" for tl in self._lists())
+    def names(tl): return ' -> '.join(f.name.split(' -- ')[0].rpartition('.')[2] for f in _working(tl))
+    ways = (f'{_known(tl)} whole' if _known(tl) else f'{names(tl)} item by item' for tl in self._lists())
+    return f"{head}; {', '.join(ways)}"
 
 @patch
 def _pre_show_batch(self:DigitDL, b, max_n=9):

@@ -76,7 +76,7 @@ def digit_learner(
     model = model.to(dls.device, memory_format=torch.channels_last)
     return DigitLearner(dls, model, loss_func=loss_func, metrics=metrics, **kwargs)
 
-# %% ../nbs/05_learner.ipynb #4ff27697
+# %% ../nbs/05_learner.ipynb #75d71a5b
 def _called(o):
     "The name of a function, a class's object, or what a partial of either makes"
     while isinstance(o, partial): o = o.keywords.get('opt', o.func)

@@ -145,6 +145,11 @@ def test_it_says_what_it_is():
     assert repr(NormalizePixels())=='NormalizePixels'
     assert repr(NormalizePixels(.1, .25))=='NormalizePixels(mean=0.1000, std=0.2500)'
     assert repr(dls.train_ds.tls[0].tfms)=='Pipeline: RowToImage(8x8)'
+    images = DigitBlock()
+    def invert(x:TensorImageBW): return 255-x
+    images.type_tfms.append(invert)
+    own = DataBlock((images, CategoryBlock), get_y=ColReader('label')).dataloaders(digits(), bs=9, device='cpu')
+    assert repr(own.train).endswith('; RowToImage(8x8) -> invert item by item, targets whole')
 
 def test_validation_order_is_the_frames():
     df = digits()
