@@ -6,8 +6,8 @@ import json, os, subprocess, sys, tempfile, time
 from pathlib import Path
 
 # this process's own: an exec keeps its parent's in rusage
-peak = ("import atexit; atexit.register(lambda: print(next(l for l in open('/proc/self/status') if 'VmHWM' in l)"
-        ".split()[1])); ")
+peak = ("import atexit; atexit.register(lambda: "
+        "print(next(l for l in open('/proc/self/status') if 'VmHWM' in l).split()[1])); ")
 
 def run(code, *words, cwd=None):
     "(seconds, peak MB) of a Python process. It must end well."

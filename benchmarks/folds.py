@@ -6,51 +6,70 @@ hold out is trained on. Of two arms the rows count that only one of them has wro
 where a training that is there is not done again: the command can be stopped and go on, and two can share the work."""
 import time, warnings
 import numpy as np, pandas as pd
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from math import sqrt
 from pathlib import Path
 from _common import parse, parser, save
-from digitfast.core import write_file
+
+@dataclass(frozen=True)
+class Arm:
+    recipe:object
+    seed:int=0              # Added to the number of the fold
+    prepare:object=None     # A function of the frame, before it is trained on and measured
+
+def upright(df):
+    "The images, each sheared until its rows and columns are uncorrelated: a way of the committees of 2012"
+    from scipy.ndimage import affine_transform
+    x,(i,j) = df.drop(columns='label').to_numpy(np.float32),np.mgrid[:28,:28].reshape(2, -1)
+    res = np.empty((len(x),784), np.uint8)
+    for k,row in enumerate(x):
+        m = row/row.sum()
+        ci,cj = m@i,m@j
+        slant = (m@((i-ci)*(j-cj)))/(m@(i-ci)**2)
+        a = np.array([[1,0],[slant,1]])
+        out = affine_transform(row.reshape(28, 28), a, offset=np.array([ci,cj])-a@np.array([ci,cj]), order=1)
+        res[k] = out.clip(0, 255).round().ravel()
+    return df[['label']].join(pd.DataFrame(res, columns=df.columns.drop('label'), index=df.index))
 
 def arms():
-    "{name: recipe}; the first is what the others are compared with"
+    "{name: Arm}; the first is what the others are compared with"
     from digitfast.recipe import recipes
-    today = replace(recipes['single'], arch='residual', arch_kwargs={}, images=1_050_000, bs=128, lr=5e-3)
-    today = replace(today, valid_every=99)
-    deep = dict(chs=(32,48,64,96,128), ks=(5,3,3,3,3), strides=(2,1,1,2,1), ps=.3)
+    single,quick = replace(recipes['single'], epochs=8, valid_every=99),replace(recipes['quick'], epochs=3)
+    deep = recipes['ensemble'].vary[1]['arch_kwargs']
     wide = dict(chs=(64,64,96,128,160,192), ks=(5,3,3,3,3,3), strides=(2,1,1,1,1,1), ps=.4)
-    deep,wide = (replace(today, arch='small', arch_kwargs=o) for o in (deep, wide))
-    return {'residual, 26 epochs':replace(today, epochs=26),
-            **{f'residual, {n} epochs':replace(today, epochs=n) for n in (8,10)},
-            **{f'deep, {n} epochs':replace(deep, epochs=n) for n in (8,12,16,24)},
-            **{f'wide, {n} epochs':replace(wide, epochs=n) for n in (6,8)},
-            **{f'residual, {n} epochs, bs 256':replace(today, epochs=n, bs=256, lr=7e-3) for n in (8,)}}
+    deep,wide = (replace(single, arch='small', arch_kwargs=o) for o in (deep, wide))
+    return {'single':Arm(single), 'quick':Arm(quick), 'single, 26 epochs':Arm(replace(single, epochs=26)),
+            'deep, 8 epochs':Arm(deep), 'deep, 16 epochs':Arm(replace(deep, epochs=16)), 'wide, 8 epochs':Arm(wide),
+            'quick, other seeds':Arm(quick, 100), 'quick, slant removed':Arm(quick, 200, upright)}
 
-def trained(recipe, df, val, seed):
+means = [('quick','quick, other seeds'), ('quick','quick, slant removed'), ('single','deep, 8 epochs')]
+
+def trained(arm, df, val, seed):
     "(probabilities of the rows `val` without and with shifts, seconds of processor time of training)"
     from digitfast.learner import seed_all
     from digitfast.predict import predict_rows
-    dls = recipe.dls(df, valid=val.tolist())
-    seed_all(seed, dls)
-    learn = recipe.learner(dls)
+    dls = arm.recipe.dls(df, valid=val.tolist())
+    seed_all(arm.seed+seed, dls)
+    learn = arm.recipe.learner(dls)
     t = time.process_time()
-    with learn.no_bar(), learn.no_logging(): recipe.fit(learn)
+    with learn.no_bar(), learn.no_logging(): arm.recipe.fit(learn)
     t = time.process_time()-t
     return [predict_rows(learn, tta=o).astype(np.float16) for o in (0,1)],t
 
 def kept(keep, name, k): return Path(keep)/f'{name}-{k}.npz'.replace(' ', '_').replace(',', '')
 
-def run(name, recipe, df, folds, args):
-    for k,val in enumerate(folds):
+def run(name, arm, df, folds, args):
+    y = df.label.to_numpy()
+    todo = [k for k in range(len(folds)) if (not args.fold or k in args.fold) and not kept(args.keep, name, k).exists()]
+    if todo and arm.prepare: df = arm.prepare(df)
+    for k in todo:
         f = kept(args.keep, name, k)
-        if f.exists() or (args.fold and k not in args.fold): continue
         f.parent.mkdir(parents=True, exist_ok=True)
-        (p,q),t = trained(recipe, df, val, k)
+        (p,q),t = trained(arm, df, folds[k], k)
         with open(f.with_suffix('.tmp'), 'wb') as o: np.savez(o, p=p, q=q, t=t)
         f.with_suffix('.tmp').rename(f)
-        y = df.label.to_numpy()[val]
-        wrong = ' and '.join(str((o.argmax(1)!=y).sum()) for o in (p, q))
-        print(f'{name}, fold {k}: {wrong} of {len(y)} wrong, {t:.0f} s', flush=True)
+        wrong = ' and '.join(str((o.argmax(1)!=y[folds[k]]).sum()) for o in (p, q))
+        print(f'{name}, fold {k}: {wrong} of {len(folds[k])} wrong, {t:.0f} s', flush=True)
 
 def joined(name, df, folds, args, what='q'):
     "Probabilities of all rows, each by the net that has not seen it"
@@ -58,20 +77,29 @@ def joined(name, df, folds, args, what='q'):
     for k,val in enumerate(folds): res[val] = np.load(kept(args.keep, name, k))[what]
     return res
 
+def done(name, folds, args): return all(kept(args.keep, name, k).exists() for k in range(len(folds)))
+
+def row(name, p, q, first, y, folds):
+    "A row of the table: probabilities `p` without shifts and `q` with them, beside the rows that the `first` has wrong"
+    bad = q.argmax(1)!=y
+    worse,better = int((bad&~first).sum()),int((first&~bad).sum())
+    return dict(arm=name, accuracy=1-bad.mean(), sd=np.std([bad[o].mean() for o in folds], ddof=1),
+                accuracy_unshifted=(p.argmax(1)==y).mean(), nll=-np.log(q[np.arange(len(y)),y].clip(1e-6)).mean(),
+                only_this_wrong=worse, only_first_wrong=better, difference_se=sqrt(worse+better)/len(y),
+                trainings=len(folds))
+
 def table(names, df, folds, args):
+    "A row for each arm that is finished, and for each mean of two"
     y,rows,first = df.label.to_numpy(),[],None
-    for name in names:
-        if not all(kept(args.keep, name, k).exists() for k in range(len(folds))): continue
+    for name in filter(lambda o: done(o, folds, args), names):
         p,q = (joined(name, df, folds, args, o) for o in 'pq')
-        bad = q.argmax(1)!=y
-        if first is None: first = bad
-        worse,better = int((bad&~first).sum()),int((first&~bad).sum())
+        if first is None: first = q.argmax(1)!=y
         seconds = np.mean([np.load(kept(args.keep, name, k))['t'] for k in range(len(folds))])
-        rows.append(dict(arm=name, accuracy=1-bad.mean(), sd=np.std([bad[o].mean() for o in folds], ddof=1),
-                         accuracy_unshifted=(p.argmax(1)==y).mean(),
-                         nll=-np.log(q[np.arange(len(y)),y].clip(1e-6)).mean(), only_this_wrong=worse,
-                         only_first_wrong=better, difference_se=sqrt(worse+better)/len(y), trainings=len(folds),
-                         cpu_seconds=seconds))
+        rows.append(dict(row(name, p, q, first, y, folds), cpu_seconds=seconds))
+    for pair in means:
+        if not all(done(o, folds, args) for o in pair): continue
+        p,q = (np.mean([joined(k, df, folds, args, o) for k in pair], 0) for o in 'pq')
+        rows.append(row(f'mean of {" and ".join(pair)}', p, q, first, y, folds))
     return rows
 
 def main():
@@ -86,8 +114,8 @@ def main():
     warnings.simplefilter('ignore')
     df = read_csvs(args.data).train
     folds = [o[1] for o in StratifiedKFold(args.folds, shuffle=True, random_state=0).split(df, df.label)]
-    for name,recipe in arms().items():
-        if not args.arm or name in args.arm: run(name, recipe, df, folds, args)
+    for name,arm in arms().items():
+        if not args.arm or name in args.arm: run(name, arm, df, folds, args)
     if not args.fold: save('folds', table(arms(), df, folds, args), args)
 
 if __name__=='__main__': main()

@@ -10,8 +10,10 @@ from pathlib import Path
 
 REPO = Path(__file__).resolve().parent.parent
 TESTS = dict(
-    read='test_read.py test_mnist.py test_load.py', submit='test_submit.py',
-    rundir='test_run.py test_faults.py test_ensemble.py', predict='test_submit.py test_unlike.py')
+    read='test_read.py test_layouts.py test_mnist.py', table='test_read.py test_layouts.py',
+    columns='test_read.py test_layouts.py', submit='test_submit.py',
+    rundir='test_rundir.py test_run.py test_faults.py test_ensemble.py',
+    predict='test_submit.py test_unlike.py test_traps.py')
 SWAPS = {ast.Lt:ast.LtE, ast.LtE:ast.Lt, ast.Gt:ast.GtE, ast.GtE:ast.Gt, ast.Eq:ast.NotEq, ast.NotEq:ast.Eq,
          ast.In:ast.NotIn, ast.NotIn:ast.In, ast.Is:ast.IsNot, ast.IsNot:ast.Is,
          ast.Add:ast.Sub, ast.Sub:ast.Add, ast.Mult:ast.FloorDiv,
@@ -54,7 +56,7 @@ def survives(root, module, src, secs):
     (root/f'digitfast/{module}.py').write_text(src)
     env = os.environ|dict(PYTHONPATH=str(root), PYTHONDONTWRITEBYTECODE='1', OMP_NUM_THREADS='1', MPLBACKEND='agg')
     tests = [f'tests/{o}' for o in TESTS[module].split()]
-    cmd = [sys.executable, '-m', 'pytest', '-q', '-x', '-p', 'no:cacheprovider', *tests]
+    cmd = [sys.executable, '-m', 'pytest', '-q', '-x', '-n', '0', '-p', 'no:cacheprovider', *tests]
     try: return subprocess.run(cmd, cwd=root, env=env, capture_output=True, timeout=secs).returncode==0
     except subprocess.TimeoutExpired: return False
     finally: shutil.copy(REPO/f'digitfast/{module}.py', root/f'digitfast/{module}.py')

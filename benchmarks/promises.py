@@ -20,8 +20,7 @@ promises = {
              test_export='write|disk|written'),
     '**Two at once do not mix**: the second is told who holds the folder':
         dict(test_faults='at_once', test_run='at_once|lock|another_process'),
-    '**A model is data**: loading a run executes nothing from it, and what is damaged, hostile or newer is '
-    'refused':
+    '**A model is data**: loading a run executes nothing from it, and what is damaged, hostile or newer is refused':
         dict(test_export='pickle_is|json|weights|bits|header|memory|none|no_model|control',
              test_run='hostile|no_run|are_none', test_ensemble='damaged'),
     '**Any CSV gives an answer or a reason**, never a silent cast, in bounded time and memory':
@@ -33,8 +32,8 @@ promises = {
         dict(test_run='no_number|one_class'),
     '**Reports are safe to open**: names from strangers stay text, nothing is loaded':
         dict(test_report='strangers|whole_small|can_run_nothing'),
-    '**Load**: a thousand calls of `predict` do not grow memory; a million rows take their pixels once and at '
-    'most 1 GiB':
+    '**Load**: a thousand calls of `predict` do not grow memory; '
+    'a million rows take their pixels once and at most 1 GiB':
         dict(test_load='predict|blocks'),
     '**Honest numbers**: no validation row is trained on, images on both sides of the split are left out, the '
     'printed interval is for the *test* score':

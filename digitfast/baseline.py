@@ -25,8 +25,8 @@ def average_digits(
     "The mean image of each class; `DataError` where a class has no image"
     for k in range(c):
         if not (y==k).any():
-            raise DataError(f'class {k} of {c} has no training image, so it has no average; give every class one image '
-                            'or more')
+            raise DataError(f'class {k} of {c} has no training image, so it has no average; '
+                            'give every class one image or more')
     return torch.stack([x[y==k].mean(0) for k in range(c)])
 
 # %% ../nbs/03_baseline.ipynb #10325f72
@@ -52,9 +52,9 @@ def same_shape(preds, targ):
     """`DigitError` unless both have one shape: else PyTorch would broadcast, and compare every prediction with
     every target"""
     if preds.shape!=targ.shape:
-        raise DigitError(f'the loss compares number with number, but predictions have shape {tuple(preds.shape)} and '
-                         'targets '
-        f'{tuple(targ.shape)}; give both one shape, such as targ[:,None] for (n,) against (n, 1)')
+        raise DigitError('the loss compares number with number, '
+                         f'but predictions have shape {tuple(preds.shape)} and targets {tuple(targ.shape)}; '
+                         'give both one shape, such as targ[:,None] for (n,) against (n, 1)')
 
 def mean_squared_error(preds, targ):
     "Mean squared error of predictions and targets (n, k); `DigitError` where the shapes differ"
@@ -162,8 +162,8 @@ def _check(x, y=None, c=None, p=None):
     "`DataError` unless `x` is images as they are meant here, and `y` labels for them"
     if x.ndim!=2 or not x.is_floating_point() or len(x) and x.max()>1:
         raise DataError(f'pixels of shape {tuple(x.shape)} and type '
-                        f'{x.dtype}{f", up to {x.max():g}" if x.numel() else ""}; expected one image a row, float from '
-                        '0 to 1: x.float()/255')
+                        f'{x.dtype}{f", up to {x.max():g}" if x.numel() else ""}; '
+                        'expected one image a row, float from 0 to 1: x.float()/255')
     if p and x.shape[1]!=p: raise DataError(f'images of {x.shape[1]:,} pixels; this model learnt from images of {p:,}')
     if y is not None and (len(y)!=len(x) or len(y) and not 0<=y.min()<=y.max()<c):
         raise DataError(f'{len(y):,} labels{f" from {y.min()} to {y.max()}" if len(y) else ""} for {len(x):,} images; '
@@ -186,8 +186,8 @@ class HandModel:
         return self.system.probs(self.system.net(x, *self.params.values()), self.n_classes)
     def state(self): # tensors by name, ready for safetensors; `shape` is (pixels, classes)
         "All that `ByHand.load` needs to build it again"
-        return {k:v.detach().clone() for k,
-                v in self.params.items()} | dict(shape=torch.tensor([self.n_pixels,self.n_classes]))
+        params = {k:v.detach().clone() for k,v in self.params.items()}
+        return params | dict(shape=torch.tensor([self.n_pixels,self.n_classes]))
 
 # %% ../nbs/03_baseline.ipynb #e2ca81e5
 @dataclass(frozen=True)
@@ -238,10 +238,10 @@ class ByHand:
         want = {k:tuple(s) for k,s in self.sizes(p, c).items()}
         got = {k:tuple(v.shape) for k,v in state.items() if k!='shape'}
         if got!=want:
-            raise RunError(f'{self.name}: the saved parameters are {got}; expected {want}: were they saved by another '
-                           'system?')
-        return HandModel(self, {k:state[k].clone() for k in want}, p,
-                         c)   # a copy is aligned in memory, so sums round as they did
+            raise RunError(f'{self.name}: the saved parameters are {got}; '
+                           f'expected {want}: were they saved by another system?')
+        params = {k:state[k].clone() for k in want}   # a copy is aligned in memory, so sums round as they did
+        return HandModel(self, params, p, c)
 
 # %% ../nbs/03_baseline.ipynb #7d1d099c
 def minus_rms(xb, means):

@@ -179,7 +179,8 @@ TrainData = A[Optional[str], Arg(metavar='DATA', help=data_help+" Left out: Kagg
     "./digit-recognizer.zip, a download if there are credentials, else the sample.")]
 Test = A[Optional[str], Opt(metavar='FILE', help='The test CSV, where it is another than the one in DATA.')]
 Label = A[Optional[str], Opt(metavar='NAME', help='The column with the labels, where its name leaves it open.')]
-Transpose = A[bool, Opt('--transpose', help="Turn each image about its diagonal, as EMNIST's want it.")]
+Transpose = A[Optional[bool], Opt('--transpose/--no-transpose', help="Turn each image about its diagonal, as EMNIST's "
+    "want it; left out, as RUN's were where one is given, else not.", show_default=False)]
 RecipeName = A[Optional[str], Opt(help='How to train: see digitfast models. Left out: quick.')]
 Arch = A[Optional[str], Opt(help="Architecture, if not the recipe's: see digitfast models.")]
 Epochs = A[Optional[int], Opt(min=1, help="Passes over the training rows, if not the recipe's.")]
@@ -228,7 +229,7 @@ def _fields(sets, **fields):
 # %% ../nbs/19_cli.ipynb #55e3436d
 @command()
 def train(
-    data:TrainData=None, test:Test=None, label:Label=None, transpose:Transpose=False,
+    data:TrainData=None, test:Test=None, label:Label=None, transpose:Transpose=None,
     recipe:RecipeName=None, config:Config=None, arch:Arch=None, epochs:Epochs=None, lr:LR=None, bs:BS=None,
     split:Split=None, valid_pct:ValidPct=None, folds:Folds=None, drop:Drop=None, sets:Set=None,
     seed:Seed=None, precision:Precision=None, device:TrainDevice=None, no_graph:NoGraph=False,
@@ -272,6 +273,11 @@ def _picture_line(o):
     note = f"; {o['note']}" if o['note'] else ''
     return f"{o['file']}{place}: {o['digit']} ({o['probability']:.1%}), then {second}{note}"
 
+def _only_for(what, **given):
+    "Wrong usage where one of the options `given` was used, which is for `what`"
+    for k,v in given.items():
+        if v not in (None,False): raise typer.BadParameter(f"--{k} is for {what}: leave it out here")
+
 def _predict_pictures(run, places, show, device, out, probs):
     from digitfast.pictures import picture_files, pictures_csv, predict_pictures
     if probs and not (out or flags['json']): raise typer.BadParameter('--probs needs --out FILE.csv, or --json')
@@ -297,15 +303,19 @@ def predict(
         'do for their own submission; nine times as long.')]=False,
     show:A[bool, Opt('--show', help='Save what the net saw of each picture as NAME-seen.png.')]=False,
     probs:A[bool, Opt('--probs', help='A column a class beside each label; of pictures, in --out or --json.')]=False,
-    label:A[Optional[str], Opt(metavar='NAME', help='The column with labels of the rows, which are then scored.')]=None,
+    test:Test=None, label:Label=None, transpose:Transpose=None,
     device:Device='auto',
 ):
     "Predict the test set of DATA with the model of RUN and write a checked submission, or read pictures of digits."
     from digitfast.rows import predict_csv
     data = data or []
-    if _are_pictures(data): _predict_pictures(run, data, show, device, out, probs)
+    if _are_pictures(data):
+        _only_for('rows', test=test, label=label, transpose=transpose, tta=tta)
+        _predict_pictures(run, data, show, device, out, probs)
+    _only_for('pictures', show=show)
     out = out or Path('submission.csv')
-    path = predict_csv(run, data[0] if data else None, out, int(tta), device, say, probs, label, command=True)
+    path = predict_csv(run, data[0] if data else None, out, int(tta), device, say, probs, label, test, transpose,
+                       command=True)
     if flags['json'] or flags['quiet']: result(dict(submission=path), str(path))
 
 # %% ../nbs/19_cli.ipynb #9307ff4f
@@ -313,12 +323,22 @@ SubmissionArg = A[Path, Arg(metavar='SUBMISSION', help='A submission file.')]
 CheckData = A[Optional[str], Arg(metavar='DATA', help="The competition's folder or zip, to check ids and classes "
     "against. Left out: what is found on disk, else only the form is checked.")]
 
+def _to_check(data, test, label, competition='digit-recognizer'):
+    "The data that a submission is for; None where there are none"
+    from digitfast.read import find_data, read_csvs
+    if data is None: _only_for('DATA, which is to be named', test=test, label=label)
+    data = data or find_data(competition)
+    if data is None: return
+    d = read_csvs(data, test, label)
+    for o in (*d.said, *(f'note: {o}' for o in d.notes)): say(o)
+    return d
+
 @command()
-def check(submission:SubmissionArg, data:CheckData=None):
+def check(submission:SubmissionArg, data:CheckData=None, test:Test=None, label:Label=None):
     "Is this file what Kaggle will accept?"
-    from digitfast.read import find_data
     from digitfast.submit import check_submission
-    if data is None: data = find_data()
+    check_submission(submission) # its form, before the data are read
+    data = _to_check(data, test, label)
     info = check_submission(submission, data)
     result(info, f"{submission}: {info['rows']:,} rows, columns {' and '.join(info['columns'])}",
            "labels: "+', '.join(f'{k} {v:,}' for k,v in info['labels'].items()),
@@ -329,7 +349,7 @@ def check(submission:SubmissionArg, data:CheckData=None):
 # %% ../nbs/19_cli.ipynb #c6124460
 @command()
 def submit(
-    submission:SubmissionArg, data:CheckData=None,
+    submission:SubmissionArg, data:CheckData=None, test:Test=None, label:Label=None,
     message:A[str, Opt('--message', '-m', help='What to remember it by.')]=...,
     competition:Competition='digit-recognizer',
     wait:A[int, Opt(min=0, metavar='SECONDS', help='How long to wait for the score.')]=600,
@@ -337,8 +357,9 @@ def submit(
 ):
     "Check a submission, send it to Kaggle and print its score."
     from digitfast.kaggle import submit_to_kaggle
-    from digitfast.read import find_data
-    if data is None: data = find_data(competition)
+    from digitfast.submit import check_submission
+    check_submission(submission)
+    data = _to_check(data, test, label, competition)
     sub = submit_to_kaggle(submission, message, competition, data, wait, say, force)
     left = '' if sub.left is None else f"; {sub.left} more today"
     done = f"submitted as {sub.ref}, {sub.status}: see {sub.url}" if sub.score is None else f"score {sub.score}"
@@ -370,6 +391,7 @@ def publish(
 @command()
 def compare(
     data:A[str, Arg(metavar='DATA', help=data_help)]='sample',
+    label:Label=None, transpose:Transpose=None,
     system:A[Optional[list[str]], Opt(metavar='NAME', help='A system to compare, a name among the recipes; repeat it '
         'for more. Left out: all that are one net.')]=None,
     seeds:A[int, Opt(min=1, help='Trainings of each, with seeds 0, 1, …')]=3,
@@ -379,7 +401,7 @@ def compare(
 ):
     "Train systems over several seeds and measure them on a fold of the training rows that none of them sees."
     from digitfast.compare import compare as _compare
-    table = _compare(data, system, seeds, epochs, device, out, say=say)
+    table = _compare(data, system, seeds, epochs, device, out, say, label, bool(transpose))
     result(table.reset_index().to_dict('records'), '', *table.round(4).to_string().splitlines(), '',
            f"saved in {out}: compare.csv, runs.csv and compare.png")
 

@@ -36,6 +36,8 @@ def _groups(cols, but=()):
     return dict(sorted(res.items(), key=lambda o: -len(o[1])))
 
 # %% ../nbs/00c_columns.ipynb #cd2df393
+def _square(n): return isqrt(n)**2==n
+
 _rgb = 'pictures in colour (RGB); expected one number a pixel: turn them into grey'
 
 def _colour(n, groups=()):
@@ -43,7 +45,7 @@ def _colour(n, groups=()):
     s = isqrt(n//3)
     if n==3*s*s and s>7:
         return f'{n:,} columns are 3 x {s}x{s}: {_rgb}'
-    big = [len(o) for o in groups if len(o)>63 and isqrt(len(o))**2==len(o)]
+    big = [len(o) for o in groups if len(o)>63 and _square(len(o))]
     if len(big)>2 and len(set(big))==1:
         return f'{len(big)} sets of {big[0]:,} pixel columns: {_rgb}'
     return ''
@@ -59,25 +61,29 @@ def _swapped(words):
     a,b = (re.sub('[^a-z]', '', o.lower())[-3:] for o in words[:2])
     return (a[-1:],b[-1:]) in (('c','r'),('x','y')) or (a,b)==('col','row')
 
+def _misshapen(keys, words):
+    "Why pixels with the numbers `keys` make no square picture; '' where they do"
+    spans = [range(min(o+(1,)), max(o)+1) for o in zip(*keys)]
+    n,side = len(keys),isqrt(len(keys))
+    if len(spans)==3:
+        return 'have three numbers: pictures in colour (RGB)? Expected one number a pixel: turn them into grey'
+    if gone := list(islice((k for k in product(*spans) if k not in keys), 4)):
+        called = [''.join(a+str(b) for a,b in zip(words, (*k, ''))) for k in gone]
+        return f'without {_few(called)}; expected every number: add what is missing'
+    if len(spans)==2 and len(spans[0])!=len(spans[1]):
+        h,w = map(len, spans)
+        return f'make rectangles of {h}x{w}, no square picture; pad or scale the pictures to squares'
+    if _square(n): return ''
+    return 'make no square picture'+(f': {said}' if (said := _colour(n)) else
+        f'; expected {side**2:,} ({side}x{side}) or {(side+1)**2:,}: '
+        f'is one missing or left over, or are they rectangles ({_oblong(n)})?')
+
 def _ordered(cols, words, group):
     "Positions of the pixels `group` in the picture's order; `DataError` where they make no square"
     keys = {k[::-1] if len(k)==2 and _swapped(words) else k:i for k,i in group.items()}
-    spans = [range(min(o+(1,)), max(o)+1) for o in zip(*keys)]
-    names = [cols[group[o]] for o in (min(group), max(group))]
-    n, side = f'{len(keys):,} pixel columns, {names[0]} to {names[1]},', isqrt(len(keys))
-    if len(spans)==3:
-        raise DataError(f'{n} have three numbers: pictures in colour (RGB)? Expected one number a pixel: turn them '
-                        f'into grey')
-    if gone := list(islice((k for k in product(*spans) if k not in keys), 4)):
-        called = [''.join(a+str(b) for a,b in zip(words, (*k, '')))for k in gone]
-        raise DataError(f'{n} without {_few(called)}; expected every number: add what is missing')
-    if len(spans)==2 and len(spans[0])!=len(spans[1]):
-        raise DataError(f'{n} make rectangles of {len(spans[0])}x{len(spans[1])}, no square picture; pad or scale the '
-                        f'pictures to squares')
-    if said := _colour(len(keys)): raise DataError(f'{n} make no square picture: {said}')
-    if side**2!=len(keys):
-        raise DataError(f'{n} make no square picture; expected {side**2:,} ({side}x{side}) or {(side+1)**2:,}: '
-                        f'is one missing or left over, or are they rectangles ({_oblong(len(keys))})?')
+    if why := _misshapen(keys, words):
+        first,last = (cols[group[o]] for o in (min(group), max(group)))
+        raise DataError(f'{len(keys):,} pixel columns, {first} to {last}, {why}')
     return [keys[k] for k in sorted(keys)]
 
 # %% ../nbs/00c_columns.ipynb #e33bea1c
@@ -85,7 +91,7 @@ _called = 'label','labels','class','classes','target','targets','digit','charact
 _aside = (*_ids, *'index fold folds kfold filename file_name file path filepath usage split set subset'.split(),
           'suite_id', 'sample_id', 'unnamed', '')
 
-def _is_aside(c): return re.sub(r'[: ]*[0-9]*$', '', str(c).lower()) in _aside or str(c).lower() in _aside
+def _is_aside(c): return re.sub(r'[: ]*[0-9]*$', '', c.lower()) in _aside or c.lower() in _aside
 
 @dataclass
 class Layout:
@@ -97,31 +103,37 @@ class Layout:
     positions: bool = False # are the columns known by their place?
     placed: bool = False # do the names say row and column?
 
+# %% ../nbs/00c_columns.ipynb #41b9425b
+_signs = ((lambda c: c=='label', ''),
+          (lambda c: c.lower()=='label', 'label: column {}'),
+          (lambda c: not _is_aside(c), 'label: column {}, the only one that is no pixel{}'),
+          (lambda c: c.lower() in _called, 'label: column {}, by its name'))
+
+def _asked_for(cols, oth, label, name):
+    "Where the column is that `label` names, in whatever case if none is spelled so"
+    for spell in (str, lambda o: str(o).lower()):
+        if hit := [i for i,c in enumerate(cols) if spell(c)==spell(label)]: break
+    if len(hit)==1: return hit[0]
+    raise DataError(f"{name}: no column '{label}' for the labels, found {_few([cols[i] for i in oth] or cols)}; "
+                    f"name one of them with --label")
+
 def _pick(cols, oth, label, name):
-    "Which of the columns `oth` is the label, and why; None if none is"
-    low = {i:str(cols[i]).lower() for i in oth}
+    "Which of the columns `oth` is the label, and why; None, and those that it could be, where that is open"
     if label is not None:
-        hit = [i for i,c in enumerate(cols) if str(c)==str(label)] or [i for i,
-            c in enumerate(cols) if str(c).lower()==str(label).lower()]
-        if len(hit)!=1:
-            raise DataError(f"{name}: no column '{label}' for the labels, found "
-                            f"{_few([cols[i] for i in oth] or cols)}; name one of them with --label")
-        return hit[0], f"label: column {_show(cols[hit[0]])}, as told"
-    for exact in (True, False):
-        hit = [i for i in oth if (str(cols[i]) if exact else low[i])=='label']
-        if len(hit)==1: return hit[0], '' if exact else f'label: column {_show(cols[hit[0]])}'
-    left = [i for i in oth if not _is_aside(cols[i])]
-    if len(left)==1:
-        more = ' and no index or id' if len(oth)>1 else ''
-        return left[0], f'label: column {_show(cols[left[0]])}, the only one that is no pixel{more}'
-    hit = [i for i in left if low[i] in _called]
-    if len(hit)==1: return hit[0], f'label: column {_show(cols[hit[0]])}, by its name'
-    return (None, [cols[i] for i in hit or left])
+        at = _asked_for(cols, oth, label, name)
+        return at, f'label: column {_show(cols[at])}, as told'
+    hits = [[i for i in oth if sign(str(cols[i]))] for sign,_ in _signs]
+    more = ' and no index or id' if len(oth)>1 else ''
+    for hit,(_,said) in zip(hits, _signs):
+        if len(hit)==1: return hit[0], said.format(_show(cols[hit[0]]), more)
+    *_,left,called = hits
+    return None, called or left
 
 # %% ../nbs/00c_columns.ipynb #298c8cf5
 def one_hot(cols, at, rows):
     "Are the columns `at` a column a class, one 1 in each of the `rows`?"
-    try: x = np.array([[float(r[i]) for i in at] for r in rows if len(r)==len(cols)])
+    def bit(o): return float({'true':1,'false':0}.get(str(o).lower(), o))
+    try: x = np.array([[bit(r[i]) for i in at] for r in rows if len(r)==len(cols)])
     except ValueError: return False
     return len(at)>1 and len(x)>0 and bool(np.isin(x, (0,1)).all() and (x.sum(1)==1).all())
 
@@ -129,11 +141,30 @@ def class_names(names):
     "The classes that columns `label_0`, `label_1`, … stand for: what follows the words that all share"
     names = list(map(str, names))
     k = next((i for i,o in enumerate(zip(*names)) if len(set(o))>1), 0)
-    while k and names[0][k-1].isalnum() and not (names[0][k-1].isalpha()
-                                                 and all(o[k:].isdecimal() for o in names)): k -= 1
+    def within(c): return c.isalnum() and not (c.isalpha() and all(o[k:].isdecimal() for o in names))
+    while k and within(names[0][k-1]): k -= 1   # not in the midst of a word or a number
     return [o[k:] for o in names]
 
 # %% ../nbs/00c_columns.ipynb #cb826398
+def _check_twice(cols, name):
+    twice = [c for c,n in Counter(map(str, cols)).items() if n>1 and c]
+    if twice: raise DataError(f'{name}: two columns are named {_few(twice)}; remove or rename one')
+
+def _neither(cols):
+    "What to add to an error about pixels: columns that might have been meant as some"
+    odd = [c for c in cols if not _parts(c) and str(c)!='label']
+    return f'; {_few(map(_show, odd))} is neither label nor pixel by its name' if odd else ''
+
+def _largest(cols, label):
+    "The words that pixels' names share, and {numbers: position}: the largest group of names that are alike"
+    but = {i for i,c in enumerate(cols) if str(c) in (str(label), 'label') or str(c).lower() in _ids}
+    groups = _groups(cols, but)
+    if not groups:
+        raise DataError(f'no pixel columns among {_few(cols)}; expected names with a number, such as pixel0, pixel1')
+    if said := _colour(0, groups.values()): raise DataError(said+_neither(cols))
+    return next(iter(groups.items()))
+
+# %% ../nbs/00c_columns.ipynb #6c1a76ea
 def named(cols, # names of the columns
     name, # of the file, for errors
     rows=(), # some rows of text, for labels that are a column a class
@@ -141,42 +172,35 @@ def named(cols, # names of the columns
     need=True # must there be a label?
 )->Layout|None: # None where only the numbers can say which column is the label
     "What each column is, by its name; `DataError` with what to do where that can't be said"
-    if twice := [c for c,n in Counter(map(str, cols)).items() if n>1 and c]:
-        raise DataError(f'{name}: two columns are named {_few(twice)}; remove or rename one')
-    groups, told = None, {i for i,
-                          c in enumerate(cols) if str(c)==str(label) or str(c)=='label' or str(c).lower() in _ids}
-    try:
-        groups = _groups(cols, told)
-        if not groups:
-            raise DataError(f'no pixel columns among {_few(cols)}; expected names with a number, such as pixel0, '
-                            f'pixel1')
-        if said := _colour(0, groups.values()): raise DataError(said)
-        (words,group),*_ = groups.items()
-        pixels = set(group.values())
-        oth = [i for i in range(len(cols)) if i not in pixels]
-        at, why = _pick(cols, oth, label, name)
-        if at is None and not why and len(group)>64 and isqrt(len(group)-1)**2==len(group)-1 and need: return
-        pix = _ordered(cols, words, group)
-    except DataError as e:
-        if str(e).startswith(str(name)): raise
-        others = [cols[i] for i in range(len(cols)) if not _parts(cols[i]) and str(cols[i])!='label']
-        raise DataError(f'{name}: {e}'+(f'; {_few(map(_show, others))} is neither label nor pixel by its name'
-                                        if others and groups else '')) from None
-    return _labelled(Layout(pix, [], oth, [], placed=len(words)==3), cols, at, why, name, rows, need)
+    _check_twice(cols, name)
+    try: words,group = _largest(cols, label)
+    except DataError as e: raise DataError(f'{name}: {e}') from None
+    oth = sorted(set(range(len(cols)))-set(group.values()))
+    at,why = _pick(cols, oth, label, name)
+    if need and at is None and not why and len(group)>64 and _square(len(group)-1): return
+    try: pix = _ordered(cols, words, group)
+    except DataError as e: raise DataError(f'{name}: {e}{_neither(cols)}') from None
+    o = Layout(pix, [], oth, placed=len(words)==3)
+    if at is not None: return _with_label(o, [at], why)
+    why = why or [i for i in oth if str(cols[i]).isdecimal()] # classes 0 to 9, by their number alone
+    if one_hot(cols, why, rows):
+        said = f'label: the {len(why)} columns {cols[why[0]]} to {cols[why[-1]]}, one 1 in each row'
+        return _with_label(o, why, said)
+    if need: raise DataError(_no_label(o, cols, why, name))
+    return o
 
 # %% ../nbs/00c_columns.ipynb #0f774c42
-def _labelled(o, cols, at, why, name, rows, need):
-    "The layout `o` with its label"
-    if at is not None: o.label, o.said = [at], [why] if why else []
-    elif hot := [i for i in o.oth if cols[i] in why and one_hot(cols, [j for j in o.oth if cols[j] in why], rows)]:
-        o.label, o.said = hot, [f'label: the {len(hot)} columns {cols[hot[0]]} to {cols[hot[-1]]}, one 1 in each row']
-    elif why and need: raise DataError(f'{name}: the label could be {_few(why)}; say which with --label NAME')
-    elif need:
-        raise DataError(f"{name}: no 'label' column beside {len(o.pix):,} pixels, found "
-                        f"{_few([cols[i] for i in o.oth] or cols)}; "
-                        "expected one for what each image shows: name it label, or say which with --label NAME")
-    o.oth = [i for i in o.oth if i not in o.label]
+def _with_label(o, at, said):
+    "The layout `o`, with the label at `at`"
+    o.label, o.said, o.oth = at, [said] if said else [], [i for i in o.oth if i not in at]
     return o
+
+def _no_label(o, cols, could, name):
+    "What to say where no column is sure to be the label, but those at `could` may be"
+    if could: return f'{name}: the label could be {_few(cols[i] for i in could)}; say which with --label NAME'
+    found = _few([cols[i] for i in o.oth] or cols)
+    return (f"{name}: no 'label' column beside {len(o.pix):,} pixels, found {found}; "
+            "expected one for what each image shows: name it label, or say which with --label NAME")
 
 def pixel_cols(df, # a DataFrame with one image a row
     name='the frame' # what to call it in an error
@@ -209,8 +233,7 @@ def label_side(first, last):
 def counts(n, name):
     "How many of `n` columns without names are no pixels; `DataError` where `n` is no count of pictures"
     for k in (0,1,2):
-        s = isqrt(max(n-k, 0))
-        if s>7 and s*s==n-k: return k
+        if n-k>63 and _square(n-k): return k
     for k in (0,1):
         if said := _colour(n-k): raise DataError(f'{name}, line 1: no names of columns; {said}')
     s = isqrt(n)
@@ -238,43 +261,48 @@ def placed(table, # a `Table` without names, or whose names leave the label open
     first,second,last = table.column(0, 1, -1)
     index = [0] if k==2 and _rises(first) else []
     if k==2 and not index:
-        raise DataError(f'{table}: no names of columns, and two more than a picture has; give them a header, with the '
-                        f'name label')
+        raise DataError(f'{table}: no names of columns, and two more than a picture has; '
+                        'give them a header, with the name label')
     if (side := label_side(second if index else first, last)) is None:
         raise DataError(f'{table}: no names of columns, and the label could be column {len(index)+1} or column {n}; '
                         f'say which with --label {len(index)+1} or --label {n}')
     at = side%n if side else len(index)
-    return _layout(n, at, index, f'label: column {at+1:,} of {n:,}, which have no names: its numbers are those of '
-                                 f'classes')
+    return _layout(n, at, index, f'label: column {at+1:,} of {n:,}, which have no names: '
+                                 'its numbers are those of classes')
 
 # %% ../nbs/00c_columns.ipynb #2d463e8c
-def _layout(n, at, index, said): return Layout([i for i in range(n) if i!=at and i not in index], [at], index, [said],
-                                               positions=True)
+def _layout(n, at, index, said):
+    "Of `n` columns, of which `at` is the label and those in `index` number the rows"
+    return Layout([i for i in range(n) if i!=at and i not in index], [at], index, [said], positions=True)
 
 def _bare(table, n, need):
+    "Nothing but pixels"
     if need:
         raise DataError(f"{table}: {n:,} columns, all pixels, and no 'label'; expected a column with what each image "
                         f"shows: are the labels in a file of their own? Put them in one")
     return Layout(list(range(n)), [], [], positions=True)
 
 def _hot(table, look, n, k):
+    "A column for each of `k` classes, behind the pixels or before them"
     for at in (range(n-k, n), range(k)):
         if one_hot(look.cols, list(at), look.rows):
-            return Layout([i for i in range(n) if i not in at], list(at), [], [f'label: columns {at[0]+1} to '
-                f'{at[-1]+1} of {n}, one 1 in each row'], positions=True)
+            said = f'label: columns {at[0]+1} to {at[-1]+1} of {n}, one 1 in each row'
+            return Layout([i for i in range(n) if i not in at], list(at), [], [said], positions=True)
     raise DataError(f'{table}: no names of columns, and {n:,} numbers in a row, no square and a label; expected '
                     f'{n-k:,} pixels and one label: give them a header')
 
 def _told(table, n, k, label):
+    "The label where the user says that it is: a place, 'first' or 'last'"
     at = {'first':0, 'last':n-1}.get(str(label), int(label)-1 if re.fullmatch('[0-9]{1,6}', str(label)) else -1)
     if not 0<=at<n:
-        raise DataError(f"{table}: no names of columns, so none is '{label}'; give the label's place with --label, "
-                        f"from 1 to {n}")
+        raise DataError(f"{table}: no names of columns, so none is '{label}'; "
+                        f"give the label's place with --label, from 1 to {n}")
     index = [i for i in (0, n-1) if i!=at][:k-1]
     return _layout(n, at, index, f'label: column {at+1:,}, as told')
 
 # %% ../nbs/00c_columns.ipynb #b6ded76e
 def _kind(l):
+    "How the label `l` is written"
     if l.isascii() and l.isdecimal() and len(l)<19: return 'whole' if str(int(l))==l else 'padded'
     if re.fullmatch(r'[0-9]+\.0*([eE][-+]?[0-9]+)?|[0-9]\.[0-9]+[eE]\+?[0-9]+', l) and float(l)==int(float(l))<1e15:
         return 'dotted'
@@ -288,16 +316,15 @@ def as_numbers(texts):
     if kinds=={'dotted'}: return pd.Series([int(float(o)) for o in texts], dtype='int64')
     return pd.Series(texts)
 
+# %% ../nbs/00c_columns.ipynb #083ca01f
 def _odd(ls, kind):
     "The first label that can't be a class among the others, and what was expected"
-    n = Counter(kind[l] for l in ls)
-    nums, once = len(ls)-n['text']-n['blank'], Counter(ls)
-    bad = {'blank'}
-    if nums>=n['text']: bad |= {'number','nan'}
-    if n['text']<nums and all(once[l]==1 for l in once
-                              if kind[l]=='text') and len(once)<len(ls): bad.add('text')   # a slip of the pen
-    return next((i for i,l in enumerate(ls) if kind[l] in bad or l in ('-1','-1.0')),
-                None), 'a whole number from 0 up' if nums>=n['text'] else 'text'
+    n,times = Counter(kind[l] for l in ls),Counter(ls)
+    words,nums = n['text'],len(ls)-n['text']-n['blank']
+    bad = {'blank', *(('number','nan') if nums>=words else ())}
+    if words<nums and len(times)<len(ls) and all(times[l]==1 for l in times if kind[l]=='text'): bad.add('text')
+    at = next((i for i,l in enumerate(ls) if kind[l] in bad or l in ('-1','-1.0')), None)
+    return at, 'a whole number from 0 up' if nums>=words else 'text'
 
 # %% ../nbs/00c_columns.ipynb #af6fc83c
 def _minus_one(res):
@@ -342,13 +369,15 @@ def _width(x, side):
         if sure and m.mean()<.65*base.mean() and m.mean()<1.1*near: res.append((m.mean(), w))
     return min(res)[1] if res else None
 
+# %% ../nbs/00c_columns.ipynb #3d215375
 def _has_alpha(x):
     "Is a quarter of the numbers the same throughout: every fourth, or the last quarter behind three that are alike?"
     def flat(o): return o.min()==o.max()>0 and x.std()>1
+    if flat(x[:,3::4]) and not flat(x[:,2::4]): return True
     n,side = x.shape[1],isqrt(x.shape[1])
-    q = [x[:,i*n//4:(i+1)*n//4] for i in range(4)]
-    return flat(x[:,3::4]) and not flat(x[:,2::4]) or flat(q[3]) and all(np.abs(q[0]-o).mean()<.5*_gap(x,
-        side//2).mean() for o in q[1:3])
+    *colours,last = (x[:,i*n//4:(i+1)*n//4] for i in range(4))
+    near = .5*_gap(colours[0], side//2).mean()
+    return flat(last) and all(np.abs(colours[0]-o).mean()<near for o in colours[1:])
 
 def check_shape(x, # uint8 images, a row each
     name # of the file, for errors
@@ -361,6 +390,6 @@ def check_shape(x, # uint8 images, a row each
         raise DataError(f'{name}: {n:,} pixels are 4 x {side//2}x{side//2}: pictures in colour with opacity (RGBA); '
                         f'expected one number a pixel: turn them into grey')
     if w := _width(x, side):
-        raise DataError(f'{name}: {n:,} pixels look like rectangles of {n//w}x{w}, not {side}x{side}; expected '
-                        f'squares: pad or scale them '
-                        f'(where they are {side}x{side}, name the columns 1x1, 1x2, … {side}x{side})')
+        raise DataError(f'{name}: {n:,} pixels look like rectangles of {n//w}x{w}, not {side}x{side}; '
+                        f'expected squares: pad or scale them (where they are {side}x{side}, '
+                        f'name the columns 1x1, 1x2, … {side}x{side})')

@@ -27,15 +27,17 @@ def compare(
     device='auto', # As for `digit_device`
     out=None, # Folder for `compare.csv`, `runs.csv` and `compare.png`; none if None
     say=echo, # Called with each line for the user
+    label=None, # Name of the column with the labels
+    transpose=False, # Turn each image about its diagonal?
 )->pd.DataFrame: # A row a system: reported, mean, sd, seeds, parameters, seconds
     """Train `systems` over `seeds` and measure them on a fold of `data`'s training rows that none of them sees.
     Raises `DigitError` for an unknown system."""
     systems = list(systems or [k for k,r in recipes.items() if r.members==1])
     if many := [k for k in systems if get_recipe(k).members>1]:
-        raise DigitError(f"{many[0]} is an ensemble, and this compares single nets: use digitfast train and digitfast "
-                         "versus")
+        raise DigitError(f"{many[0]} is an ensemble, and this compares single nets: "
+                         "use digitfast train and digitfast versus")
     todo = {k:replace(get_recipe(k), **(dict(epochs=epochs) if epochs else {})) for k in systems}
-    d = read_csvs(data)
+    d = read_csvs(data, label=label, transpose=transpose)
     trn,tst = digit_splitter('stratified', 0.1, seed=0)(d.train)
     train,test = d.train.iloc[trn],d.train.iloc[tst]
     say(f"{d.name}: {len(train):,} rows to train on, {len(test):,} to test on, {len(systems)} systems, {seeds} seeds, "

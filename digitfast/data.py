@@ -379,8 +379,8 @@ class NormalizePixels(Normalize):
     def setups(self, dl:DataLoader):
         others = [f for o in vars(dl.after_batch).values() for f in L(o) if isinstance(f, Normalize) and f is not self]
         if others and (self.mean, self.std) not in ((None,None), (0.,1.)):
-            raise DigitError(f"the pixels would be normalised twice, by {self} and {type(others[0]).__name__}: give "
-                             "only one")
+            raise DigitError("the pixels would be normalised twice, "
+                             f"by {self} and {type(others[0]).__name__}: give only one")
         if others: self.mean,self.std = 0.,1.
         elif self.mean is None or self.std is None: self.mean,self.std = _stats(dl)
     def encodes(self, x:TensorImage): return _as(x, x.as_subclass(Tensor).sub(self.mean).div_(self.std))
@@ -402,8 +402,8 @@ def _stats(dl):
         if (item := dl.do_item(i)) is None: continue # a hook skips it
         ims = [o for o in (item if isinstance(item, (tuple,list)) else [item]) if isinstance(o, TensorImage)]
         if not ims:
-            raise DigitError('there are no images to take the mean and the standard deviation of: give NormalizePixels '
-                             'both')
+            raise DigitError('there are no images to take the mean and the standard deviation of: '
+                             'give NormalizePixels both')
         v = ims[0].as_subclass(Tensor).double()/255
         n,mean,sq = n+v.numel(),mean+v.sum().item(),sq+(v*v).sum().item()
     mean = mean/max(n, 1)
@@ -420,46 +420,58 @@ def DigitBlock(
                           dl_type=DigitDL)
 
 # %% ../nbs/02_data.ipynb #68f5feb6
+def _check_rule(valid, valid_pct):
+    "`DataError` where there is no such split, or no such share"
+    if valid not in ('stratified', 'random', 'last'):
+        raise DataError(f"valid='{valid}' is no split: use 'stratified', 'random', 'last' or a list of row positions")
+    if not 0<valid_pct<1:
+        raise DataError(f"a validation share of {valid_pct:g} leaves a side empty: "
+                        "use a number between 0 and 1, such as 0.2")
+
+def _check_positions(valid, n):
+    "`DataError` where one of the positions is there twice, or is none of `n` rows"
+    times = Counter(o.item() if hasattr(o, 'item') else o for o in valid)
+    odd = first(i for i,k in times.items() if k>1 or type(i) is not int or not 0<=i<n)
+    if odd is not None:
+        raise DataError(f"validation row {odd!r} is there twice or is none of the rows 0 to {n-1:,}: "
+                        "give each position once")
+
+def _sides(df, y, valid, valid_pct, seed):
+    "Positions of the training and of the validation rows"
+    if not isinstance(valid, str): return IndexSplitter(valid)(df)
+    if valid=='last': return IndexSplitter(range(len(df)-round(valid_pct*len(df)), len(df)))(df)
+    return TrainTestSplitter(valid_pct, random_state=seed, stratify=y if valid=='stratified' else None)(df)
+
+# %% ../nbs/02_data.ipynb #9aedd632
+def _check_sides(splits, y, valid_pct, given):
+    "`DataError` where a side of `splits` is empty or lacks one of the labels `y`"
+    classes = set(y.unique().tolist())
+    for name,idxs in zip(('training','validation'), splits):
+        if len(idxs)==0:
+            raise DataError(f"the {name} side of the split is empty: "
+                            f"{len(y)} rows with a validation share of {valid_pct:g}")
+        if given and name=='validation': continue
+        if lost := sorted(classes-set(y.iloc[idxs].unique().tolist())):
+            raise DataError(f"no row of class {lost[0]!r} is on the {name} side of the split ({len(idxs)} of "
+                            f"{len(y)} rows): use another validation share or split")
+
 def digit_splitter(
     valid='stratified', # 'stratified', 'random', 'last', or the positions of the validation rows
     valid_pct=0.2, # Share of the rows to hold out, 0 to 1
     seed=42, # Seed of the split
     label='label', # Column of the labels
 ):
-    """A splitter of a frame into training and validation rows. It raises `DataError` if a side is empty or a class
-    is missing from one."""
+    "A splitter of a frame, which raises `DataError` if a side is empty or a class is missing from one"
     given = not isinstance(valid, str)
-    if not given and valid not in ('stratified', 'random', 'last'):
-        raise DataError(f"valid='{valid}' is no split: use 'stratified', 'random', 'last' or a list of row positions")
-    if not given and not 0<valid_pct<1:
-        raise DataError(f"a validation share of {valid_pct:g} leaves a side empty: use a number between 0 and 1, such "
-                        "as 0.2")
+    if not given: _check_rule(valid, valid_pct)
     def _split(df):
         y = df[label]
-        if given and len(valid):
-            odd = first(i for i,n in Counter(o.item() if hasattr(o, 'item') else o for o in valid).items() if n>1
-                        or type(i) is not int or not 0<=i<len(df))
-            if odd is not None:
-                raise DataError(f"validation row {odd!r} is there twice or is none of the rows 0 to {len(df)-1:,}: "
-                                "give each position once")
-        try:
-            if given: splits = IndexSplitter(valid)(df)
-            elif valid=='last': splits = IndexSplitter(range(len(df)-round(valid_pct*len(df)), len(df)))(df)
-            else:
-                splits = TrainTestSplitter(valid_pct, random_state=seed,
-                                           stratify=y if valid=='stratified' else None)(df)
+        if given: _check_positions(valid, len(df))
+        try: splits = _sides(df, y, valid, valid_pct, seed)
         except ValueError as e:
-            raise DataError(f"{len(df)} rows of {y.nunique()} classes can't be split with a validation share of "
-                            f"{valid_pct:g}: {e}") from None
-        for name,idxs in zip(('training','validation'), splits):
-            if len(idxs)==0:
-                raise DataError(f"the {name} side of the split is empty: {len(df)} rows with a validation share of "
-                                f"{valid_pct:g}")
-            lost = (sorted(set(y.unique().tolist()) - set(y.iloc[idxs].unique().tolist())) if name=='training'
-                    or not given else [])
-            if lost:
-                raise DataError(f"no row of class {lost[0]!r} is on the {name} side of the split ({len(idxs)} of "
-                                f"{len(df)} rows): use another validation share or split")
+            raise DataError(f"{len(df)} rows of {y.nunique()} classes can't be split "
+                            f"with a validation share of {valid_pct:g}: {e}") from None
+        _check_sides(splits, y, valid_pct, given)
         return splits
     return _split
 
@@ -480,30 +492,39 @@ def same_images(
     return np.array([r in seen for r in rows(b)], dtype=bool)
 
 # %% ../nbs/02_data.ipynb #f27dc551
+def _drawn(items, cols, polarity, transposed):
+    "The `items`, with pictures among them read as rows of pixels"
+    if not isinstance(items, (list,tuple,L)) or not any(isinstance(o, (str,Path,PILImage)) for o in items): return items
+    from digitfast.image import image_row # pictures are rare, and it is slow to import
+    return np.stack([image_row(o, round(len(cols)**0.5), polarity, transposed) for o in items])
+
+def _framed(items, cols):
+    "Rows in a list, or arrays of pixels, as a frame"
+    if isinstance(items, list) and items and isinstance(items[0], pd.Series): return pd.DataFrame(items)
+    a = np.asarray([np.asarray(o) for o in items] if isinstance(items, (list,tuple,L)) else items)
+    if a.size==0 or a.size%len(cols):
+        raise DataError(f"expected images of {len(cols)} pixels, found an array of shape {a.shape}")
+    return pd.DataFrame(a.reshape(-1, len(cols)), columns=cols)
+
+def _check_cols(df, cols):
+    "`DataError` unless the pixel columns of `df` are `cols`, in whatever order"
+    if lost := [c for c in cols if c not in df.columns]:
+        raise DataError(f"the rows have no column '{lost[0]}' ({len(lost)} of {len(cols)} pixel columns are missing)")
+    if len(pix := pixel_cols(df, 'the rows'))!=len(cols):
+        raise DataError(f"the rows have {len(pix):,} pixel columns, up to '{pix[-1]}', "
+                        f"expected {len(cols):,}, up to '{cols[-1]}'")
+
 def rows_frame(
     items, # A frame, its rows, arrays of pixels (n, p) or (n, side, side), one image, a list of them, or of pictures
     cols, # Names of the pixel columns
     polarity='bright', # Ink that the net knows, for pictures: 'bright' or 'dark'
     transposed=False, # Does it know transposed images?
 )->pd.DataFrame:
-    """`items` as a frame with columns `cols`. Raises `DataError` where it has other columns, another size or values
-    that are no pixels."""
+    "`items` as a frame with columns `cols`. Raises `DataError` where they are no images of that size."
     if isinstance(items, pd.Series): items = [items]
-    if isinstance(items, (list,tuple,L)) and any(isinstance(o, (str,Path,PILImage)) for o in items):
-        from digitfast.image import image_row# pictures are rare, and it is slow to import
-        items = np.stack([image_row(o, round(len(cols)**0.5), polarity, transposed) for o in items])
-    if isinstance(items, list) and items and isinstance(items[0], pd.Series): items = pd.DataFrame(items)
-    if not isinstance(items, pd.DataFrame):
-        a = np.asarray([np.asarray(o) for o in items] if isinstance(items, (list,tuple,L)) else items)
-        if a.size==0 or a.size%len(cols):
-            raise DataError(f"expected images of {len(cols)} pixels, found an array of shape {a.shape}")
-        items = pd.DataFrame(a.reshape(-1, len(cols)), columns=cols)
-    lost = [c for c in cols if c not in items.columns]
-    if lost:
-        raise DataError(f"the rows have no column '{lost[0]}' ({len(lost)} of {len(cols)} pixel columns are missing)")
-    if len(pix := pixel_cols(items, 'the rows'))!=len(cols):
-        raise DataError(f"the rows have {len(pix):,} pixel columns, up to '{pix[-1]}', expected {len(cols):,}, up to "
-                        f"'{cols[-1]}'")
+    items = _drawn(items, cols, polarity, transposed)
+    if not isinstance(items, pd.DataFrame): items = _framed(items, cols)
+    _check_cols(items, cols)
     _check_scale(items, cols)
     df = check_frame(items[cols], 'the rows', labels=False)
     if 'label' in items.columns: df.insert(0, 'label', items['label'].to_numpy())

@@ -36,8 +36,8 @@ def _from_array(a, name):
     if a.ndim==3 and a.shape[0] in (1,3,4) and a.shape[2] not in (1,3,4): a = np.moveaxis(a, 0, 2)
     if a.ndim==3 and a.shape[2]==1: a = a[...,0]
     if a.ndim not in (2,3) or a.ndim==3 and a.shape[2] not in (3,4) or a.dtype.kind not in 'buif':
-        raise DataError(f'{name}: an array {a.shape} of {a.dtype}; expected numbers (height, width), or with 3 or 4 '
-                        'channels')
+        raise DataError(f'{name}: an array {a.shape} of {a.dtype}; '
+                        'expected numbers (height, width), or with 3 or 4 channels')
     _check_size(*a.shape[1::-1], name)
     if a.dtype==np.uint8: return Image.fromarray(a)
     a = a.astype(np.float32)
@@ -339,8 +339,8 @@ def _doubts(m):
 
 # %% ../nbs/14_image.ipynb #44a2ca1a
 Digit = namedtuple('Digit', 'row box notes')
-Digit.__doc__ = ("A digit found on a picture: its row, its box (left, top, right, bottom) in pixels of the picture, "
-                 "sentences of doubt")
+Digit.__doc__ = ("A digit found on a picture: its row, its box (left, top, "
+                 "right, bottom) in pixels of the picture, sentences of doubt")
 
 def read_pictures(
     img, # Path, bytes, PIL image, array or tensor (h, w[, 3 or 4]) with digits beside each other or in lines
@@ -386,8 +386,8 @@ def read_picture(
     ds = read_pictures(img, side, polarity, transposed)
     if len(ds)>1:
         name = str(img) if isinstance(img, (str,Path)) else 'the picture'
-        raise DataError(f'{name}: {len(ds)} digits or other things side by side; expected one digit: crop the picture '
-                        'to it')
+        raise DataError(f'{name}: {len(ds)} digits or other things side by side; '
+                        'expected one digit: crop the picture to it')
     return ds[0].row,ds[0].notes
 
 def image_row(

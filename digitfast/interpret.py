@@ -117,8 +117,8 @@ def plot_history(
     df = read_history(history)
     if axs is None: axs = plt.subplots(1, 3, figsize=(9.6,2.6), layout='constrained')[1]
     dot = dict(marker='o', ms=3.5) if len(df)<=20 else {}
-    for k,c,name in (('train','C1','training'), ('valid','C0','validation')):
-        axs[0].plot(df.epoch, df[f'{k}_loss'], color=c, label=name, **dot)
+    for k,c,ls,name in (('train','C1','--','training'), ('valid','C0','-','validation')):
+        axs[0].plot(df.epoch, df[f'{k}_loss'], color=c, ls=ls, label=name, **dot)
     axs[0].legend(frameon=False)
     axs[1].plot(df.epoch, 100*df.accuracy, color='C0', **dot)
     if 'lr' in df: axs[2].plot(df.epoch, df.lr, color='C0', **dot)
@@ -170,6 +170,24 @@ def show_predictions(
     return _grid(ims, titles, ['#1a7f37' if p==t else '#cf222e' for p,t in zip(preds, targs)], cols)
 
 # %% ../nbs/12_interpret.ipynb #8846e04d
+def _most_mistaken(pairs, c, n):
+    "Numbers of those `n` of `c` classes that most mistakes are about; `pairs` counts (label, prediction)"
+    if c<=n: return list(range(c))
+    bad = Counter()
+    for (t,p),k in pairs.items():
+        if t!=p: bad.update({t:k, p:k})
+    return sorted(sorted(range(c), key=lambda i: -bad[i])[:n])
+
+def _shade(ax, cells, written):
+    "A square for each of the `cells`, {(label, prediction): rows}, with its number where it is to be `written`"
+    top = max([k for (t,p),k in cells.items() if t!=p], default=1)
+    alpha = [.08 if t==p else .15+.5*k/top for (t,p),k in cells.items()]
+    squares = [Rectangle((p-.5,t-.5), 1, 1) for t,p in cells]
+    ax.add_collection(PatchCollection(squares, facecolor='C0', lw=0, alpha=alpha))
+    for (t,p),k in cells.items() if written else ():
+        ax.text(p, t, f'{k:,}', ha='center', va='center', fontsize=7.5, alpha=.65 if t==p else 1)
+
+# %% ../nbs/12_interpret.ipynb #2f4430a9
 def plot_confusion(
     targs, # Class numbers of the labels
     preds, # Class numbers predicted
@@ -180,20 +198,10 @@ def plot_confusion(
     "Confusion matrix: a row for each label, a column for each prediction, mistakes shaded by how many there are"
     pairs = Counter(zip(np.asarray(targs).tolist(), np.asarray(preds).tolist()))
     names = _names(classes, 1+max(map(max, pairs)))
-    some = range(len(names))
-    if len(some)>n:
-        bad = Counter()
-        for (t,p),k in pairs.items(): bad.update({t:k, p:k} if t!=p else {})
-        some = sorted(sorted(some, key=lambda i: -bad[i])[:n])
-    at = {i:j for j,i in enumerate(some)}
-    cells = {(at[t],at[p]):k for (t,p),k in pairs.items() if t in at and p in at}
-    c,top = len(some),max([k for (t,p),k in cells.items() if t!=p], default=1)
+    some = _most_mistaken(pairs, len(names), n)
+    at,c = {i:j for j,i in enumerate(some)},len(some)
     ax = _ax(ax, *[min(7, 1.2+.34*c)]*2)
-    alpha = [.08 if t==p else .15+.5*k/top for (t,p),k in cells.items()]
-    squares = [Rectangle((p-.5,t-.5), 1, 1) for t,p in cells]
-    ax.add_collection(PatchCollection(squares, facecolor='C0', lw=0, alpha=alpha))
-    for (t,p),k in cells.items() if c<=20 else ():
-        ax.text(p, t, f'{k:,}', ha='center', va='center', fontsize=7.5, alpha=.65 if t==p else 1)
+    _shade(ax, {(at[t],at[p]):k for (t,p),k in pairs.items() if t in at and p in at}, c<=20)
     for which in 'xy': _ticks(ax, [names[i] for i in some], which, 20)
     which = '' if c==len(names) else f' (the {n} classes with the most mistakes)'
     ax.set(xlim=(-.5,c-.5), ylim=(c-.5,-.5), aspect='equal', xlabel='predicted', ylabel=f'label{which}')

@@ -38,15 +38,14 @@ def create_model(
     """A fresh net. Raises `DigitError` for a name that is not known, for a net that was already built, and for a
     side that the net can't take."""
     if isinstance(arch, nn.Module):
-        raise DigitError(f"expected the name of an architecture or a function, found a {type(arch).__name__} that is "
-                         "already built: "
-                                                     "two Learners would share its weights")
+        raise DigitError("expected the name of an architecture or a function, "
+                         f"found a {type(arch).__name__} that is already built: two Learners would share its weights")
     if not callable(arch) and arch not in archs:
         raise DigitError(f"unknown architecture '{arch}': use one of {', '.join(archs)}")
     model = (arch if callable(arch) else archs[arch])(n_out, side, **kwargs)
-    model.config = dict(arch=arch if isinstance(arch, str)
-                        else getattr(getattr(arch, 'func', arch), '__name__', type(arch).__name__), arch_kwargs=kwargs,
-                        n_out=n_out, side=side)
+    func = getattr(arch, 'func', arch) # of a `partial`
+    name = arch if isinstance(arch, str) else getattr(func, '__name__', type(arch).__name__)
+    model.config = dict(arch=name, arch_kwargs=kwargs, n_out=n_out, side=side)
     return model
 
 # %% ../nbs/04_models.ipynb #ba6fc68b
@@ -130,8 +129,8 @@ def mlp_100(n_out=10, side=28): return nn.Sequential(*_mlp(side, 100, n_out), nn
 @arch('mlp-25-25', 'an article: 784-25-ReLU-25-ReLU-10')
 def mlp_25_25(n_out=10, side=28): return nn.Sequential(*_mlp(side, 25, 25, n_out))
 
-@arch('mlp-512-256', 'an article: 784-512-LeakyReLU-256-BN-LeakyReLU-10 and a log-softmax, which cross entropy takes '
-      'again to no effect')
+@arch('mlp-512-256', 'an article: 784-512-LeakyReLU-256-BN-LeakyReLU-10 and a log-softmax, '
+                     'which cross entropy takes again to no effect')
 def mlp_512_256(n_out=10, side=28):
     return nn.Sequential(nn.Flatten(), nn.Linear(side*side, 512), nn.LeakyReLU(),
                          nn.Linear(512, 256), nn.BatchNorm1d(256), nn.LeakyReLU(),

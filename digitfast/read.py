@@ -15,24 +15,22 @@ from math import isqrt
 from pathlib import Path
 
 import numpy as np, pandas as pd
+from fastcore.basics import patch
 
 from .core import DataError, _few, _show
 from .table import Table, _between, _reading, _to_bytes, _tokens
-from digitfast.columns import (Layout, _colour, _ids, _labels, _oblong, _parts, _pick, as_numbers, check_shape,
-    class_names)
+from .columns import (Layout, _colour, _ids, _kind, _labels, _oblong, _parts, _pick, _square, as_numbers,
+    check_shape, class_names)
 from .columns import label_side, named, pixel_cols, placed, spellings
-
-_all_ = ['pixel_cols']
-
-# %% ../nbs/01_read.ipynb #21864fa0
-from fastcore.basics import patch
 
 # %% ../nbs/01_read.ipynb #c8d687fa
 _ends = re.compile(r'(\.(csv|tsv|tab|txt|data|dat|gz|zip|tra|tes|train|test))+$', re.I)
-_words = {'train':'train training trainset traindata xtrain trn tra', 'test':'test testing testset testdata xtest tst '
-    'tes', 'sample':'submission submissions samplesubmission submit'}
+_words = {'train':'train training trainset traindata xtrain trn tra',
+          'test':'test testing testset testdata xtest tst tes',
+          'sample':'submission submissions samplesubmission submit'}
 _roles = {w:k for k,ws in _words.items() for w in ws.split()}
 def _base(name): return re.split(r'[/\\]', name)[-1]
+def _is_zip(name): return name.lower().endswith('.zip')
 
 def _role(name):
     "'train', 'test' or 'sample', by the words in a file's name; 'other' for other tables, None for what is none"
@@ -40,37 +38,42 @@ def _role(name):
     if f.startswith('.') or '__MACOSX' in dirs or not (m := _ends.search(f)): return
     ext = re.sub(r'\.(csv|tsv|tab|txt|data|dat|gz|zip)', ' ', m[0], flags=re.I)
     words = [o.lower() for o in re.findall('[A-Z]?[a-z]+|[A-Z]+', f[:m.start()]+ext)]
-    roles = {_roles[o] for o in words if o in _roles}
-    if 'sample' in roles: return 'sample'
+    roles = {_roles.get(o) for o in words}-{None}
+    if 'sample' in roles or words==['sample']: return 'sample'
     if len(roles)==1: return roles.pop()
-    if words[:1]==['sample'] and len(words)==1: return 'sample'
-    if dirs and dirs[-1].lower().endswith('.zip') and not roles: return _role('/'.join(dirs))
-    return 'other'
+    if roles or not dirs: return 'other'
+    of_folder = _role('/'.join(dirs)+'.csv'*(not _is_zip(dirs[-1])))
+    return of_folder if _is_zip(dirs[-1]) or of_folder!='sample' else 'other'
 
 # %% ../nbs/01_read.ipynb #10c35223
+def _in_folder(p):
+    "Files below the folder `p`, as {name there: `Table`}"
+    os.listdir(p)   # says so where it may not be read
+    res = {}
+    for k in range(1, 5):
+        res |= {str(o.relative_to(p)):Table(o) for o in islice(p.glob('/'.join('*'*k)), 10_000) if o.is_file()}
+        if any(_role(o)=='train' for o in res): break
+    return res
+
+def _in_zip(z): return [o for o in z.namelist() if o and o[-1]!='/']
+
 def _on_disk(p):
     "Files of the folder or zip `p`, as {name there: `Table`}"
-    want, res = 'expected a folder with train.csv, a zip of it, or such a file', {}
+    want = 'expected a folder with train.csv, a zip of it, or such a file'
     with _reading(p):
-        if p.is_file():
-            with open(p, 'rb') as f: sig = f.read(2)
-            if not sig: raise DataError(f'{p}: an empty file; {want}')
-            if sig!=b'PK': return {p.name:Table(p)}
-            with zipfile.ZipFile(p) as z: return {o:Table(p, o) for o in z.namelist() if o and o[-1]!='/'}
-        if not p.is_dir():
+        if p.is_dir(): return _in_folder(p)
+        if not p.is_file():
             raise DataError(f'{p}: {"neither file nor folder" if p.exists() else "no such file or folder"}; {want}')
-        os.listdir(p)   # says so where it may not be read
-        for k in range(1, 5):
-            res |= {str(o.relative_to(p)):Table(o) for o in islice(p.glob('/'.join('*'*k)), 10_000) if o.is_file()}
-            if any(_role(o)=='train' for o in res): break
-    return res
+        with open(p, 'rb') as f: sig = f.read(2)
+        if not sig: raise DataError(f'{p}: an empty file; {want}')
+        if sig!=b'PK': return {p.name:Table(p)}
+        with zipfile.ZipFile(p) as z: return {o:Table(p, o) for o in _in_zip(z)}
 
 def _unzipped(files):
     "Those of `files` that are in the zips among them, two deep"
     res = {}
-    for name,t in [o for o in files.items() if o[0].lower().endswith('.zip') and _role(o[0])][:16]:
-        with t.open() as (f,_), _reading(t), zipfile.ZipFile(f) as z:
-            inner = [o for o in z.namelist() if o and o[-1]!='/'][:10_000]
+    for name,t in [o for o in files.items() if _is_zip(o[0]) and _role(o[0])][:16]:
+        with t.open() as (f,_), _reading(t), zipfile.ZipFile(f) as z: inner = _in_zip(z)[:10_000]
         res |= {f'{name}/{o}':Table(t.path, *t.members, o) for o in inner}
     return res
 
@@ -82,23 +85,32 @@ def _wide(t, n=64):
 
 def _one(found, role, path, tip):
     "The one table among those of a role; `DataError` where several are tables of pictures"
+    if len(found)>1: found = {k:t for k,t in found.items() if _role(_base(k))==role} or found # before its folder's name
     if 1<len(found)<=64 and role!='sample': found = {k:t for k,t in found.items() if _wide(t, 3)} or found
     if len(found)>1 and role=='sample': found = {k:t for k,t in found.items() if 'sample' in _base(k).lower()} or found
     if len(found)>1: raise DataError(f'{path}: {_few(sorted(found))} could each be the {role} CSV; expected one: {tip}')
     return next(iter(found.items()), (None, None))
 
+def _tiers(files):
+    "`files` from the likeliest on: CSVs, other tables, what is in zips, what is in zips in those"
+    def no_zips(fs): return {k:t for k,t in fs.items() if not _is_zip(k)}
+    csvs = {k:t for k,t in files.items() if re.search(r'\.(csv|tsv)(\.gz)?$', k, re.I)}
+    yield csvs
+    yield {k:t for k,t in no_zips(files).items() if _role(k) and k not in csvs}
+    within = _unzipped(files)
+    yield no_zips(within)
+    yield no_zips(_unzipped(within))
+
 def _by_role(files, path):
     "{role: (name, table)} of what is there, and the names of other tables"
-    res, tiers = {}, [{k:t for k,t in files.items() if re.search(r'\.(csv|tsv)(\.gz)?$', k, re.I)},
-                      {k:t for k,t in files.items() if _role(k)
-                       and not re.search(r'\.(csv|tsv)(\.gz)?$|\.zip$', k, re.I)}]
-    for i in range(4):
-        if i>1: tiers.append(_unzipped(files if i==2 else tiers[2]))
+    res,seen = {},{}
+    for tier in _tiers(files):
+        seen |= tier
         for role in ('train','test','sample'):
-            found = {k:t for k,t in tiers[i].items() if _role(k)==role and not (i>1 and k.lower().endswith('.zip'))}
-            if role not in res and found: res[role] = _one(found, role, path, _tip(found, tiers[i], role))
+            found = {k:t for k,t in tier.items() if _role(k)==role}
+            if found and role not in res: res[role] = _one(found, role, path, _tip(found, tier, role))
         if 'train' in res: break
-    return res, {k:t for o in tiers for k,t in o.items() if _role(k)=='other' and not k.lower().endswith('.zip')}
+    return res, {k:t for k,t in seen.items() if _role(k)=='other'}
 
 # %% ../nbs/01_read.ipynb #77877b2f
 def _tip(found, files, role):
@@ -109,14 +121,6 @@ def _tip(found, files, role):
     test = next((o for o in files if _role(o)=='test' and o.lower()==like(first)), None)
     return f'give the file by name, as in DATA/{first}'+(f' --test {test}' if test else '')+', or remove the others'
 
-def _named_file(p):
-    "The table at the path `p`, which may lead into a zip; None where it is a folder, a zip, or nothing"
-    with _reading(p):
-        if p.is_file():
-            with open(p, 'rb') as f: return None if f.read(2) in (b'PK', b'') else Table(p)
-        zips = [] if p.exists() else [o for o in p.parents if o.is_file()]
-        if zips and p.relative_to(zips[0]).as_posix() in zipfile.ZipFile(zips[0]).namelist():
-            return Table(zips[0], p.relative_to(zips[0]).as_posix())
 
 # %% ../nbs/01_read.ipynb #649df5e0
 @dataclass
@@ -129,31 +133,42 @@ class _Found:
     said: tuple = ()
     notes: tuple = ()
 
+def _named_file(p):
+    "The table at the path `p`, which may lead into a zip; None where it is a folder, a zip, or nothing"
+    with _reading(p):
+        if p.is_file():
+            with open(p, 'rb') as f: return None if f.read(2) in (b'PK', b'') else Table(p)
+        zips = [] if p.exists() else [o for o in p.parents if o.is_file()]
+        if zips and p.relative_to(zips[0]).as_posix() in zipfile.ZipFile(zips[0]).namelist():
+            return Table(zips[0], p.relative_to(zips[0]).as_posix())
+
 def _find_files(path, # a folder, a zip, or a table
     test=None # the test set, where it is another than the one in `path`: a file, or a name there
 )->_Found:
     "Which file at `path` is the training set, the test set, the sample submission; `DataError` where that is open"
     p = Path(path).expanduser()
     if t := _named_file(p): res = _Found(t, notes=tuple(_beside(p)))
-    else:
-        files = _on_disk(p)
-        roles,other = _by_role(files
-                               if test is None else {k:t for k,
-                                   t in files.items() if _role(k)!='test' or test in (k, _base(k))}, p)
-        res = _Found(*(roles.get(o, (None,None))[1] for o in ('train','test','sample')), other)
-        if not res.train: res = _only(res, p, files)
-        elif other: res.said = (f'not read: {_few(sorted(other))}',)
-        if 'sample' in roles and not re.search('sample', roles['sample'][0], re.I):
-            res.said += (f'sample submission: {roles["sample"][0]}, by its name',)
+    else: res = _look_through(p, test)
     return res if test is None else replace(res, test=_test_file(test, p))
+
+def _look_through(p, test):
+    "What is in the folder or zip `p`, where `test` may say which of several test sets is meant"
+    files = _on_disk(p)
+    asked = files if test is None else {k:t for k,t in files.items() if _role(k)!='test' or test in (k, _base(k))}
+    roles,other = _by_role(asked, p)
+    res = _Found(*(roles.get(o, (None,None))[1] for o in ('train','test','sample')), other)
+    if not res.train: res = _only(res, p, files)
+    elif other: res.said = (f'not read: {_few(sorted(other))}',)
+    if 'sample' in roles and not re.search('sample', roles['sample'][0], re.I):
+        res.said += (f'sample submission: {roles["sample"][0]}, by its name',)
+    return res
 
 # %% ../nbs/01_read.ipynb #90f55687
 def _beside(p):
     "A note where a test set lies beside the one file that was given"
-    t = next((o for o in sorted(os.listdir(p.parent)) if _role(o)=='test' and o!=p.name and re.search(r'\.csv', o)),
-             None) if p.parent.is_dir() else None
-    said = f'{t} lies beside it and is not read: give the folder, or --test FILE, to predict it.'
-    return [said] if t and _role(p.name)=='train' else []
+    if _role(p.name)!='train' or not p.parent.is_dir(): return []
+    tests = [o for o in sorted(os.listdir(p.parent)) if _role(o)=='test' and o!=p.name and '.csv' in o]
+    return [f'{o} lies beside it and is not read: give the folder, or --test FILE, to predict it.' for o in tests[:1]]
 
 def _pictured(tables, path, most=256):
     "Those of `tables` that hold pictures; `DataError` where there are too many to look into"
@@ -165,15 +180,15 @@ def _only(res, p, files):
     "`res`, with the only table of pictures for a training set"
     wide = _pictured(res.other, p)
     if len(wide)>1:
-        raise DataError(f'{p}: {_few(sorted(wide))} could each be the training set; give the file by name, as in '
-                        f'DATA/{sorted(wide)[0]}')
+        raise DataError(f'{p}: {_few(sorted(wide))} could each be the training set; '
+                        f'give the file by name, as in DATA/{sorted(wide)[0]}')
     if not wide:
-        raise DataError(f'{p}: no training CSV; expected train.csv, or another name with train in it, found '
-                        f'{_few(sorted(files)) or "nothing"}')
+        raise DataError(f'{p}: no training CSV; expected train.csv, or another name with train in it, '
+                        f'found {_few(sorted(files)) or "nothing"}')
     (name,t), = wide.items()
-    rest = set(res.other)-{name}
-    return replace(res, train=t, said=(f'training set: {name}, the only table of pictures',)+((f'not read: '
-        f'{_few(sorted(rest))}',) if rest else ()))
+    said = [f'training set: {name}, the only table of pictures']
+    if rest := set(res.other)-{name}: said.append(f'not read: {_few(sorted(rest))}')
+    return replace(res, train=t, said=tuple(said))
 
 def _test_file(test, p):
     "The test set that was named: a file, or one within `p`"
@@ -186,6 +201,8 @@ def _test_file(test, p):
     return one[0][1]
 
 # %% ../nbs/01_read.ipynb #474c3116
+_all_ = ['pixel_cols']
+
 def _frame(x, pix, label=None):
     "A DataFrame whose pixels are the array `x` itself"
     df = pd.DataFrame(x, columns=pix, copy=False)
@@ -196,33 +213,42 @@ def _blank(o): return '' if pd.isna(o) is True else str(o).strip()
 
 def _frame_layout(df, name, labels, label):
     "What each column of a frame is"
-    if labels and label is None and 'label' not in df: label = 'label' if 'label' in df else None
     cols = list(df.columns)
     if o := named(cols, name, df.iloc[:50].to_numpy(), label, need=labels): return o
     at = label_side(*([_blank(o) for o in df.iloc[:,i].tolist()] for i in (0,-1)))
     if at is None: raise DataError(f"{name}: no 'label' column; say which with label=NAME")
     at %= len(cols)
-    return Layout([i for i in range(len(cols)) if i!=at], [at], [], [f'label: column {_show(cols[at])}: its numbers '
-                                                                     f'are those of classes'])
+    said = f'label: column {_show(cols[at])}: its numbers are those of classes'
+    return Layout([i for i in range(len(cols)) if i!=at], [at], [], [said])
 
 # %% ../nbs/01_read.ipynb #7473dd89
+def _is_pixel(o):
+    number = isinstance(o, (int, float, np.integer, np.floating)) and not isinstance(o, bool)
+    return number and 0<=o<=255 and o%1==0
+
 def _frame_pixels(df, at, name):
     "Columns `at` of a frame as uint8; `DataError` names the row, counted from 0, and the column"
     x = np.empty((len(df), len(at)), np.uint8)
-    def isnum(o): return isinstance(o, (int, float, np.integer, np.floating)) and not isinstance(o,
-        bool) and 0<=o<=255 and o%1==0
     for i in range(0, len(df), 4096):
         v = df.iloc[i:i+4096, at].to_numpy()
         if v.dtype.kind in 'iuf': ok = (v>=0)&(v<=255)&(np.floor(v)==v)
-        else: ok = np.array([[isnum(o) for o in r] for r in v])
+        else: ok = np.array([[_is_pixel(o) for o in r] for r in v])
         if not ok.all():
             r,c = np.argwhere(~ok)[0]
-            raise DataError(f'{name}, row {i+r}, column {df.columns[at[c]]}: found {_show(v[r,c])}, expected a whole '
-                            f'number from 0 to 255')
+            raise DataError(f'{name}, row {i+r}, column {df.columns[at[c]]}: found {_show(v[r,c])}, '
+                            f'expected a whole number from 0 to 255')
         x[i:i+4096] = v
     return x
 
 # %% ../nbs/01_read.ipynb #81ba7196
+def _frame_labels(df, at, name):
+    "Labels in the column `at` of a frame, or in the columns, one a class"
+    if len(at)>1: return np.array(class_names(df.columns[at]))[df.iloc[:,at].to_numpy(float).argmax(1)]
+    ls = df.iloc[:,at[0]].tolist()
+    if (i := next((i for i,l in enumerate(ls) if np.ndim(l)), None)) is not None:
+        raise DataError(f'{name}, row {i}, column label: found {_show(ls[i])}, expected a number or a text')
+    return ls
+
 def check_frame(df, # one image a row: pixel columns and, unless `labels=False`, a label
     name='the frame', # what to call it in an error
     labels=True, # must it have labels? If not, a `label` column is left out
@@ -232,14 +258,11 @@ def check_frame(df, # one image a row: pixel columns and, unless `labels=False`,
     o = _frame_layout(df, name, labels, label)
     if not len(df): raise DataError(f'{name}: no rows; expected one an image')
     x, pix = _frame_pixels(df, o.pix, name), [df.columns[i] for i in o.pix]
-    for s in o.said if labels else (): warnings.warn(f'{name}: {s}')
-    if labels and o.oth: warnings.warn(f'{name}: columns left out: {_few(df.columns[i] for i in o.oth)}')
     if not labels: return _frame(x, pix)
-    ls = df.iloc[:,o.label[0]].tolist() if len(o.label)==1 else np.array(class_names(df.columns[o.label]))[df.iloc[:,
-        o.label].to_numpy(float).argmax(1)]
-    if (i := next((i for i,l in enumerate(ls) if np.ndim(l)), None)) is not None:
-        raise DataError(f'{name}, row {i}, column label: found {_show(ls[i])}, expected a number or a text')
-    return _frame(x, pix, _labels([_blank(l) for l in ls], name, lambda i: f'row {i}'))
+    for s in o.said: warnings.warn(f'{name}: {s}')
+    if o.oth: warnings.warn(f'{name}: columns left out: {_few(df.columns[i] for i in o.oth)}')
+    ls = [_blank(l) for l in _frame_labels(df, o.label, name)]
+    return _frame(x, pix, _labels(ls, name, lambda i: f'row {i}'))
 
 # %% ../nbs/01_read.ipynb #79d94839
 @dataclass(frozen=True, eq=False)
@@ -319,13 +342,15 @@ def _read(t, o, h, way=None):
 # %% ../nbs/01_read.ipynb #0b9b79a4
 def _packed(t, look, label, need):
     "The layout of a table that has each picture in one field"
-    n, oth = len(_tokens(look.rows[0][look.packed])), [i for i in range(len(look.cols)) if i!=look.packed]
-    if isqrt(n)**2!=n: _no_square(t, look, n)
-    at,why = _pick(look.cols, oth, label, t)
-    if at is None and need:
-        raise DataError(f'{t}: the label could be {_few(why or look.cols)}; say which with --label NAME')
-    said = [f'pixels: {n:,} numbers in column {look.cols[look.packed]}']+([why] if at is not None and why else [])
-    return Layout(list(range(n)), [] if at is None else [at], [i for i in oth if i!=at], said)
+    cols,n = look.cols,len(_tokens(look.rows[0][look.packed]))
+    if not _square(n): _no_square(t, look, n)
+    oth = [i for i in range(len(cols)) if i!=look.packed]
+    at,why = _pick(cols, oth, label, t)
+    said = [f'pixels: {n:,} numbers in column {cols[look.packed]}']
+    if at is not None: return Layout(list(range(n)), [at], [i for i in oth if i!=at], said+[why]*bool(why))
+    if need:
+        raise DataError(f'{t}: the label could be {_few([cols[i] for i in why] or cols)}; say which with --label NAME')
+    return Layout(list(range(n)), [], oth, said)
 
 def _no_square(t, look, n):
     what = _colour(n) or f'{n:,} numbers make no square picture: are they rectangles ({_oblong(n)})?'
@@ -336,27 +361,25 @@ def _classes(p):
     "Labels of the part `p` as text, a row each"
     at = p.layout.label
     if len(at)==1: return p.txt[at[0]]
-    hot = np.array([[bool(re.fullmatch(r'1(\.0*)?', o)) for o in p.txt[i]] for i in at])
+    hot = np.array([[bool(re.fullmatch(r'1(\.0*)?|true', o, re.I)) for o in p.txt[i]] for i in at])
     if (bad := np.flatnonzero(hot.sum(0)!=1)).size:
-        raise DataError(f'{p.table}, line {bad[0]+2}: {hot[:,bad[0]].sum()} of the {len(at)} label columns are 1, '
-                        f'expected one')
-    return np.array(class_names([p.cols[i] for i in at])
-                    if not p.layout.positions else list(map(str, range(len(at)))))[hot.argmax(0)].tolist()
+        raise DataError(f'{p.table}, line {bad[0]+2}: '
+                        f'{hot[:,bad[0]].sum()} of the {len(at)} label columns are 1, expected one')
+    names = list(map(str, range(len(at)))) if p.layout.positions else class_names([p.cols[i] for i in at])
+    return np.array(names)[hot.argmax(0)].tolist()
 
 def _sentences(p):
     "What was inferred of the part `p`, and notes on it"
-    look,o,t = p.table.look(), p.layout, p.table
-    said, low, high = list(o.said), *p.way
-    if look.head=='mangled':
-        said.append('header: numbers that pandas has made names of; columns are taken in their order')
-    if look.head=='none' and look.packed is None: said.append(f'header: none, {len(look.cols):,} columns')
-    if look.sep!=b',': said.append(f'fields: with {_between[look.sep]} between')
-    if p.way!=(0,255):
-        said.append(f'pixels: numbers from {low} to {high}, stretched to 0 to 255'+' and rounded'*(high==1))
+    t,look,o,(low,high) = p.table,p.table.look(),p.layout,p.way
+    rounded = ' and rounded' if high==1 else ''
+    said = ((look.head=='mangled', 'header: numbers that pandas has made names of; columns are taken in their order'),
+            (look.head=='none' and look.packed is None, f'header: none, {len(look.cols):,} columns'),
+            (look.sep!=b',', f'fields: with {_between[look.sep]} between'),
+            (p.way!=(0,255), f'pixels: numbers from {low} to {high}, stretched to 0 to 255{rounded}'))
     left = _few(p.cols[i] or 'without a name' for i in o.oth)
-    notes = [f'{t}: column{"s"*(len(o.oth)>1)} {left} left out.'] if o.oth else []
-    if look.packed is None and o.pix!=sorted(o.pix): notes.append(f'{t}: pixel columns put in order by name.')
-    return said, notes
+    notes = ((o.oth, f'{t}: column{"s"*(len(o.oth)>1)} {left} left out.'),
+             (look.packed is None and o.pix!=sorted(o.pix), f'{t}: pixel columns put in order by name.'))
+    return o.said+[s for yes,s in said if yes], [s for yes,s in notes if yes]
 
 # %% ../nbs/01_read.ipynb #7373e13a
 def _train(t, h, label=None):
@@ -374,23 +397,34 @@ def _train(t, h, label=None):
     return p, ls, said, notes
 
 # %% ../nbs/01_read.ipynb #2555bba9
-def _found(cols): return _few(cols)+(' (is the header missing?)' if cols
-                                     and all(re.fullmatch('[0-9.]+', c) for c in cols) else '')
+def _found(cols):
+    numbers = cols and all(re.fullmatch('[0-9.]+', c) for c in cols)
+    return _few(cols)+(' (is the header missing?)' if numbers else '')
+
+def _kin(cols, pix):
+    "Those of `cols` that share their words with the pixels `pix`, and differ in numbers only"
+    words = {_parts(c)[0] for c in pix}
+    return [c for c in cols if (p := _parts(c)) and p[0] in words]
+
+def _check_pixels(t, pix, rest, key):
+    "`DataError` unless the test set `t` has the pixels `pix`, and no more of their kind in `rest`"
+    cols = set(t.look().cols)
+    gone = [c for c in pix if c not in cols]
+    odd = [c for c in (rest if gone else _kin(rest, pix)) if c!=key and c.lower() not in _ids]
+    if diff := ' and '.join(f'{k} {_found(v)}' for k,v in (('without',gone), ('with',odd)) if v):
+        raise DataError(f'{t}, line 1: {diff}, expected the pixel columns of the training set; name them alike')
 
 def _match(t, trn, key):
     "The layout of the test set `t`, whose columns are named as those of the part `trn`; `key` names an id column"
-    cols, pix, at = t.look().cols, trn.names, {}
-    for i,c in enumerate(cols): at.setdefault(c, i)
+    cols,pix = t.look().cols,trn.names
     ys = [trn.cols[i] for i in trn.layout.label]
-    gone, words = [c for c in pix if c not in at], {_parts(c)[0] for c in pix}
-    rest = [c for c in cols if c not in set(pix) and c not in ys]
-    odd = [c for c in rest if (gone or _parts(c) and _parts(c)[0] in words) and c!=key and c.lower() not in _ids]
-    if gone or odd:
-        diff = ' and '.join(f'{k} {_found(v)}' for k,v in (('without',gone),('with',odd)) if v)
-        raise DataError(f'{t}, line 1: {diff}, expected the pixel columns of the training set; name them alike')
-    named(cols, f'{t}, line 1', need=False,
-          label=ys[0] if len(ys)==1 and ys[0] in at else None)   # for columns that are there twice
-    return Layout([at[c] for c in pix], [at[c] for c in ys if c in at], [i for i,c in enumerate(cols) if c in rest])
+    known = {*pix, *ys}
+    rest = [i for i,c in enumerate(cols) if c not in known]
+    _check_pixels(t, pix, [cols[i] for i in rest], key)
+    there = [c for c in ys if c in cols]
+    named(cols, f'{t}, line 1', label=ys[0] if len(ys)==len(there)==1 else None, need=False)   # is one there twice?
+    at = {c:i for i,c in enumerate(cols)}
+    return Layout([at[c] for c in pix], [at[c] for c in there], rest)
 
 # %% ../nbs/01_read.ipynb #cc1b42b8
 def _test_layout(t, trn, key, label):
@@ -399,37 +433,41 @@ def _test_layout(t, trn, key, label):
     if a.head==b.head=='names' and a.packed is None and b.packed is None and not trn.layout.positions:
         return _match(t, trn, key)
     same = trn.layout.positions and len(a.cols)==len(b.cols)
-    o = Layout(**{**vars(trn.layout), 'said':[]}) if same else _layout_of(t, label, need=False)
+    o = replace(trn.layout, said=[]) if same else _layout_of(t, label, need=False)
     if len(o.pix)!=trn.x.shape[1]:
         raise DataError(f'{t}: {len(o.pix):,} pixels, expected {trn.x.shape[1]:,} as in the training set')
     return o
+
+def _ids_at(p, key):
+    "Where the ids are, as a list of one position or none"
+    oth = p.layout.oth
+    ids = [i for i in oth if p.cols[i]==key] or [i for i in oth if p.cols[i].lower() in _ids]
+    if len(ids)>1:
+        raise DataError(f'{p.table}, line 1: with {_few(p.cols[i] for i in ids)}, expected one column of ids; '
+                        f'remove or rename the others')
+    return ids
 
 def _test(t, h, trn, labels, key=None, label=None):
     "The test set: its part, ids, labels, and notes"
     o = _test_layout(t, trn, key, label)
     p = _read(t, o, h, trn.way)
-    ids = [i for i in o.oth if p.cols[i]==key] or [i for i in o.oth if p.cols[i].lower() in _ids]
-    if len(ids)>1:
-        raise DataError(f'{t}, line 1: with {_few(p.cols[i] for i in ids)}, expected one column of ids; remove or '
-                        f'rename the others')
+    at = _ids_at(p, key)
     if not o.placed: check_shape(p.x, t)
-    o.oth = [i for i in o.oth if i not in ids]
+    o.oth = [i for i in o.oth if i not in at]
     ls,notes = _scored(p, labels) if o.label else (None, [])
-    return p, _column(p.txt[ids[0]], p.cols[ids[0]], t, True) if ids else None, ls, _sentences(p)[1]+notes
+    ids = _column(p.txt[at[0]], p.cols[at[0]], t, True) if at else None
+    return p, ids, ls, _sentences(p)[1]+notes
 
 # %% ../nbs/01_read.ipynb #e8b58ab3
 def _scored(p, labels):
     "Labels of the test set, as those of the training set are; None, and a note, where they are none of its classes"
     known, texts = {str(c):c for c in labels.unique().tolist()}, _classes(p)
-    ints = as_numbers(texts)
-    ls = [known.get(str(o)) for o in ints.tolist()]
+    ls = [known.get(str(o)) for o in as_numbers(texts).tolist()]
     odd = next((i for i,o in enumerate(ls) if o is None), None)
-    if odd is not None:
-        return None, [f'{p.table}: the labels in it are ignored: {_show(texts[odd])} in row {odd+1:,} is none of the '
-                      f'classes.']
-    if len(set(ls))==1 and len(ls)>1:
-        return None, [f'{p.table}: the labels in it are ignored: {_show(texts[0])} in every row says nothing.']
-    return pd.Series(ls, name='label'), []
+    if odd is not None: why = f'{_show(texts[odd])} in row {odd+1:,} is none of the classes'
+    elif len(set(ls))==1 and len(ls)>1: why = f'{_show(texts[0])} in every row says nothing'
+    else: return pd.Series(ls, name='label'), []
+    return None, [f'{p.table}: the labels in it are ignored: {why}.']
 
 def _column(txt, name, f, isid):
     "Texts as whole numbers where that loses nothing; ids must not be blank or repeated"
@@ -437,7 +475,7 @@ def _column(txt, name, f, isid):
     if isid and (i := next((i for i,o in enumerate(txt) if not o or n[o]>1), None)) is not None:
         what = f'{_show(txt[i])} is there {n[txt[i]]:,} times' if txt[i] else 'blank'
         raise DataError(f'{f}, line {i+2}, column {name}: {what}, expected each row to have its own; mend it')
-    exact = all(o.isascii() and o.isdecimal() and len(o)<19 and str(int(o))==o for o in n.index)
+    exact = all(_kind(o)=='whole' for o in n.index)
     return pd.Series([int(o) for o in txt] if exact else txt, name=name)
 
 def _sample(t, h):
@@ -457,6 +495,16 @@ def _turn(x):
     "Turn each of the images `x` about its diagonal, in place"
     s = isqrt(x.shape[1])
     for i in range(0, len(x), 4096): x[i:i+4096] = x[i:i+4096].reshape(-1, s, s).swapaxes(1, 2).reshape(-1, s*s).copy()
+
+def _whole(test):
+    "The path of a test set, such that it can be read from elsewhere too"
+    p = Path(test).expanduser()
+    return str(p.resolve()) if p.exists() or _named_file(p) else str(test)
+
+def _options(test, label, transpose):
+    "Those options of `read_csvs` that were given, in a form that reads the same again"
+    given = dict(test=test and _whole(test), label=label and str(label), transpose=bool(transpose))
+    return {k:v for k,v in given.items() if v}
 
 def data_options(o # a mapping, perhaps a stranger's
 )->dict: # for `read_csvs`
@@ -481,17 +529,22 @@ def _alike(found, n):
 
 def _answer(found, h, n):
     "The sample submission for `n` test rows, what was inferred of it, and notes"
-    named,t = True,found.sample
-    if not t and n and len(like := _alike(found, n))==1: ((k,t),),named = like.items(),False
+    t,said = found.sample,[]
+    if not t and n and len(like := _alike(found, n))==1:
+        (name,t), = like.items()
+        said = [f'sample submission: {name}, by its two columns and {n:,} rows']
     if not t: return None, [], []
-    res, sure = _sample(t, h), re.search('sample', t.name, re.I)
-    if n is not None and len(res)!=n:
-        if sure: raise DataError(f'{t}: {len(res):,} rows, expected {n:,} as in the test set; get both again')
-        return None, [], [f'{t}: {len(res):,} rows, not {n:,} as in the test set, so it is not taken for a sample '
-                          f'submission.']
-    return res, [] if named else [f'sample submission: {k}, by its two columns and {n:,} rows'], []
+    res = _sample(t, h)
+    if n is None or len(res)==n: return res, said, []
+    if re.search('sample', t.name, re.I):
+        raise DataError(f'{t}: {len(res):,} rows, expected {n:,} as in the test set; get both again')
+    return None, [], [f'{t}: {len(res):,} rows, not {n:,} as in the test set, '
+                      f'so it is not taken for a sample submission.']
 
 # %% ../nbs/01_read.ipynb #90e41529
+_emnist = ('EMNIST keeps its images turned about their diagonal; '
+           'to have them upright, and to read pictures of your own, add --transpose.')
+
 def read_csvs(path, # a folder with the CSVs, a zip of them, one table, or the word 'sample'
     test=None, # the test CSV, where it is another than the one in `path`
     label=None, # name of the column with the labels, or its place, counted from 1, where columns have no names
@@ -508,22 +561,14 @@ def read_csvs(path, # a folder with the CSVs, a zip of them, one table, or the w
         notes += more
     else: notes.append(f'{p}: no test CSV, so there is nothing to predict.')
     sample,more,also = _answer(f, h, tst and len(tst.x))
-    options = dict(test=test and _whole(test), label=label and str(label), transpose=bool(transpose))
-    options = {k:v for k,v in options.items() if v}
-    h.update(repr([options.get('label'), transpose]).encode() if label or transpose else b'')
-    if transpose:
-        for o in (trn, tst): o and _turn(o.x)
-    frames = _frame(trn.x, trn.names, ls), tst and _frame(tst.x, trn.names)
-    return DigitData(*frames, sample, ids, 'sample' if path=='sample' else p.resolve().name, h.hexdigest(),
-                     (*f.notes, *notes, *also), scored, trn.extra(), tst and tst.extra(),
-                     (*f.said, *said, *more), bool(transpose), options)
-
-_emnist = ('EMNIST keeps its images turned about their diagonal; to have them upright, and to read pictures of your '
-           'own, add --transpose.')
-def _whole(test):
-    "The path of a test set, such that it can be read from elsewhere too"
-    p = Path(test).expanduser()
-    return str(p.resolve()) if p.exists() or _named_file(p) else str(test)
+    options = _options(test, label, transpose)
+    if label or transpose: h.update(repr([options.get('label'), transpose]).encode())
+    for o in filter(None, (trn,tst) if transpose else ()): _turn(o.x)
+    return DigitData(train=_frame(trn.x, trn.names, ls), test=tst and _frame(tst.x, trn.names), sample=sample,
+                     test_ids=ids, name='sample' if path=='sample' else p.resolve().name, sha256=h.hexdigest(),
+                     notes=(*f.notes, *notes, *also), test_labels=scored, extra=trn.extra(),
+                     test_extra=tst and tst.extra(), said=(*f.said, *said, *more), transposed=bool(transpose),
+                     options=options)
 
 # %% ../nbs/01_read.ipynb #d6836f6d
 def read_rows(path, # a folder with a test CSV, a zip, or one table
@@ -535,17 +580,18 @@ def read_rows(path, # a folder with a test CSV, a zip, or one table
     t = _named_file(p)
     if not t:
         f,other = _by_role(_on_disk(p), p)
-        t = (f.get('test') or f.get('train') or [None])[-1] or (next(iter(other.values()))
-            if len(other)==1 else _find_files(p).train)
+        t = (f.get('test') or f.get('train') or [None])[-1]
+        if not t: t = next(iter(other.values())) if len(other)==1 else _find_files(p).train
     o = _layout_of(t, label, need=False)
     x = _read(t, o, h)
     ids = next((i for i in o.oth if x.cols[i].lower() in _ids), None)
     said,notes = _sentences(x)
     if transpose: _turn(x.x)
-    return DigitData(None, _frame(x.x, x.names), None,
-                     None if ids is None else _column(x.txt[ids], x.cols[ids], t, True), p.resolve().name,
-                     h.hexdigest(), tuple(notes),
-                     as_numbers(_classes(x)) if o.label else None, None, x.extra(), tuple(said), bool(transpose))
+    return DigitData(train=None, test=_frame(x.x, x.names), sample=None,
+                     test_ids=None if ids is None else _column(x.txt[ids], x.cols[ids], t, True),
+                     name=p.resolve().name, sha256=h.hexdigest(), notes=tuple(notes),
+                     test_labels=as_numbers(_classes(x)) if o.label else None, test_extra=x.extra(),
+                     said=tuple(said), transposed=bool(transpose))
 
 # %% ../nbs/01_read.ipynb #c721ec9a
 def _unit(df, o):
@@ -567,34 +613,38 @@ def as_data(o, # a path as for `read_csvs`, a frame, a pair of frames (training 
     df,test = (o, test) if isinstance(o, pd.DataFrame) else o
     return _from_frames(df, test, label, transpose)
 
-# %% ../nbs/01_read.ipynb #d513c8f7
+# %% ../nbs/01_read.ipynb #8ddf816b
 def _turned(df, pix):
     "The frame, with each image turned about its diagonal"
     x = df[pix].to_numpy(copy=True)
     _turn(x)
     return _frame(x, pix, df['label'] if 'label' in df else None)
 
+def _frame_bytes(df): return pd.util.hash_pandas_object(df, index=False).to_numpy().tobytes()
+
+def _test_frame(df, pix, ys):
+    "A frame to predict: its pixels, its labels if it has the column `ys`, its ids"
+    name = 'the test frame'
+    if gone := [c for c in pix if c not in df]:
+        raise DataError(f'{name}: without {_few(gone)}, expected the pixel columns of the training frame')
+    there = [c for c in ys if c in df]
+    ls = as_numbers([_blank(l) for l in df[there[0]]]) if len(there)==1 else None
+    ids = next((df[c].reset_index(drop=True) for c in df if str(c).lower() in _ids), None)
+    return check_frame(_unit(df, named(list(df.columns), name, need=False)), name, labels=False)[pix], ls, ids
+
 def _from_frames(df, test, label, transpose):
     "`DigitData` of a frame with labels and, if given, one to predict"
-    o = _frame_layout(df, 'the frame', True, label)
+    name = 'the frame'
+    o = _frame_layout(df, name, True, label)
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')   # said in `notes` instead
-        train = check_frame(_unit(df, o), 'the frame', label=label)
-    notes = (f'the frame: columns left out: {_few(df.columns[i] for i in o.oth)}.',) if o.oth else ()
-    pix = list(train.columns[1:])
-    if test is not None:
-        if gone := [c for c in pix if c not in test]:
-            raise DataError(f'the test frame: without {_few(gone)}, expected the pixel columns of the training frame')
-        ys = [df.columns[i] for i in o.label if df.columns[i] in test]
-        ls = as_numbers([_blank(l) for l in test[ys[0]]]) if len(ys)==1 else None
-        ids = next((test[c].reset_index(drop=True) for c in test if str(c).lower() in _ids), None)
-        test = check_frame(_unit(test, named(list(test.columns), 'the test frame', need=False)), 'the test '
-            'frame', labels=False)[pix]
-    else: ls = ids = None
-    h = hashlib.sha256(b''.join(pd.util.hash_pandas_object(f, index=False).to_numpy().tobytes() for f in (train, test)
-                                if f is not None))
-    if transpose: train,test = (f if f is None else _turned(f, pix) for f in (train, test))
-    return DigitData(train, test, None, ids, 'the frame', h.hexdigest(), notes, ls, said=tuple(o.said),
+        train = check_frame(_unit(df, o), name, label=label)
+    notes = (f'{name}: columns left out: {_few(df.columns[i] for i in o.oth)}.',) if o.oth else ()
+    pix,ls,ids = list(train.columns[1:]),None,None
+    if test is not None: test,ls,ids = _test_frame(test, pix, [df.columns[i] for i in o.label])
+    h = hashlib.sha256(b''.join(_frame_bytes(f) for f in (train,test) if f is not None))
+    if transpose: train,test = (f if f is None else _turned(f, pix) for f in (train,test))
+    return DigitData(train, test, None, ids, name, h.hexdigest(), notes, ls, said=tuple(o.said),
                      transposed=bool(transpose))
 
 # %% ../nbs/01_read.ipynb #08cd4577
@@ -622,20 +672,26 @@ def _full(p, names=None):
 
 def _here(p):
     "Is there a training CSV in the folder `p` itself?"
-    try: return any(_role(o)=='train' and re.search(r'\.(csv|tsv)\b', o, re.I) and (p/o).is_file()
-                    and (p/o).stat().st_size for o in os.listdir(p))
+    def is_it(o): return _role(o)=='train' and re.search(r'\.(csv|tsv)\b', o, re.I) and (p/o).is_file()
+    try: return any(is_it(o) and (p/o).stat().st_size for o in os.listdir(p))
     except OSError: return False
+
+def _mounted(competition):
+    "Where Kaggle has mounted the data: in one of two places, or in the one full folder below"
+    root = Path(os.environ.get('DIGITFAST_KAGGLE_INPUT') or '/kaggle/input')
+    for p in (root/'competitions'/competition, root/competition):
+        if _full(p): return p
+    folders = islice((p for k in range(1, 5) for p in root.glob('*/'*k)), 1000)
+    below = [p for p in folders if _full(p, os.listdir)]
+    below = [p for p in below if competition in p.parts] or below
+    if len(below)==1: return below[0]
 
 def find_data(competition='digit-recognizer', # its name in Kaggle's addresses
     path='.' # the folder to look in where there is no mount
 )->Path|None: # what to give to `read_csvs`; None where nothing is found
     "The data on disk: Kaggle's mount (`DIGITFAST_KAGGLE_INPUT`), or in `path` what has that name, or `path` itself"
-    root, local = Path(os.environ.get('DIGITFAST_KAGGLE_INPUT') or '/kaggle/input'), Path(path)/competition
-    for p in (root/'competitions'/competition, root/competition):
-        if _full(p): return p
-    below = [p for p in islice((p for k in range(1, 5) for p in root.glob('*/'*k)), 1000) if _full(p, os.listdir)]
-    below = [p for p in below if competition in p.parts] or below
-    if len(below)==1: return below[0]
+    if p := _mounted(competition): return p
+    local = Path(path)/competition
     if local.is_dir() and _full(local): return local
     z = local.with_name(f'{competition}.zip')
     if z.is_file() and z.stat().st_size: return z
@@ -678,6 +734,15 @@ def _download_mnist(root):
     except (OSError, RuntimeError) as e:
         raise DataError(f"MNIST could not be downloaded into {root}: {str(e).splitlines()[0]}") from None
 
+def _check_mnist(raw, x, y):
+    "`DataError` unless the images `x` have labels `y`, training and test set alike"
+    for part,a,b in zip(('train','t10k'), x, y):
+        if len(a)!=len(b):
+            raise DataError(f"{raw}: {part} has {len(a):,} images and {len(b):,} labels, "
+                            "expected as many of one as of the other")
+    if x[0].shape[1:]!=x[1].shape[1:] or x[0].shape[1]!=x[0].shape[2]:
+        raise DataError(f"{raw}: images of {x[0].shape[1:]} and {x[1].shape[1:]} pixels, expected squares of one size")
+
 def read_mnist(
     root, # Folder that holds, or is to hold, torchvision's `MNIST/raw`, or the files themselves
     download=False, # Get the files if they are not there?
@@ -686,18 +751,14 @@ def read_mnist(
     raw = Path(root)/'MNIST'/'raw'
     if download: _download_mnist(root)
     if not raw.is_dir() and any(Path(root).glob('train-images*')): raw = Path(root)
-    got = {(p,k):read_idx(_idx_file(raw, p, k), d) for p in ('train','t10k') for k,
-           d in (('images-idx3',3), ('labels-idx1',1))}
-    x,y = ([got[p,k][0] for p in ('train','t10k')] for k in ('images-idx3','labels-idx1'))
-    for p,a,b in zip(('train','t10k'), x, y):
-        if len(a)!=len(b):
-            raise DataError(f"{raw}: {p} has {len(a):,} images and {len(b):,} labels, expected as many of one as of "
-                            f"the other")
-    if x[0].shape[1:]!=x[1].shape[1:] or x[0].shape[1]!=x[0].shape[2]:
-        raise DataError(f"{raw}: images of {x[0].shape[1:]} and {x[1].shape[1:]} pixels, expected squares of one size")
-    return _mnist_data(x, y, hashlib.sha256(b''.join(o[1] for o in got.values())).hexdigest()), len(x[0])
+    files = [(p, k, d) for p in ('train','t10k') for k,d in (('images-idx3',3), ('labels-idx1',1))]
+    arrays,texts = zip(*(read_idx(_idx_file(raw, p, k), d) for p,k,d in files))
+    x,y = arrays[::2],arrays[1::2]
+    _check_mnist(raw, x, y)
+    return _mnist_data(x, y, hashlib.sha256(b''.join(texts)).hexdigest()), len(x[0])
 
 def _mnist_data(x, y, sha):
+    "Training and then test images as one `DigitData`"
     pix = np.concatenate(x).reshape(sum(map(len, x)), -1)
     df = _frame(pix, [f'pixel{i}' for i in range(pix.shape[1])], np.concatenate(y).astype('int64'))
     note = ("MNIST's images contain the competition's test set, so no submission is written: "

@@ -133,10 +133,9 @@ def _says_doubts(d, source, odd):
     if not len(odd):
         return f"None: no other class is held to be 50 times as likely as the label of any of {n} {source}."
     weak = f" A net that is right on {_pct(d.hits.mean())} of the rows is a weak witness, though."
-    return ("The net holds another class to be at least 50 times as likely as the label "
-            f"of {len(odd):,} of {n} {source}"
-            f"{', the worst of which are below' if len(odd)>12 else ''}. Look at them before blaming the net."
-            f"{weak if d.hits.mean()<.95 else ''}")
+    return ("The net holds another class to be at least 50 times as likely as the label of "
+            f"{len(odd):,} of {n} {source}{', the worst of which are below' if len(odd)>12 else ''}. "
+            f"Look at them before blaming the net.{weak if d.hits.mean()<.95 else ''}")
 
 def _curves(history, lr_curve, lr):
     "Figures of the training, as far as it is known"

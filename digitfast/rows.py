@@ -10,33 +10,41 @@ import numpy as np, pandas as pd
 from pathlib import Path
 from types import SimpleNamespace
 from .core import DataError, RunError, echo, short_name, write_file
-from .read import DigitData, data_options, read_csvs, read_rows
+from .read import data_options, read_csvs, read_rows
 from .data import same_images
 from .predict import check_canary, predict_rows, unlike
 from .submit import save_submission, submission
 from .rundir import Run
 from .measure import wilson
-from .job import _pct, check_imports, in_python, spoken
+from .job import _pct, check_imports, in_python, read_options, spoken
 
 # %% ../nbs/15c_rows.ipynb #2fe1f220
 def _has_train(path):
     "Is `path` the data of a competition, rather than rows to predict?"
     return path=='sample' or Path(path).suffix.lower()=='.zip' or Path(path).is_dir()
 
-def _read(run, data, label):
+def _read_rows(path, was, label=None, transpose=False, test=None):
+    "Rows to predict; their label is the column `was`, the run's, where they have one of that name"
+    if label!=was or not was: return read_rows(path, label, transpose)
+    try: return read_rows(path, was, transpose)
+    except DataError as e:
+        if 'no column' not in str(e): raise
+    return read_rows(path, None, transpose)
+
+def _read(run, data, **given):
     "(data to predict, where it is, is there a training set in it?)"
     m = run.metrics
-    options = data_options(m.get('options') or m['data'].get('options'))
+    was = data_options(m.get('options') or m['data'].get('options'))
+    options = read_options(was, data, **given)
     path = m['data'].get('path') if data is None else str(data)
     if path is None: raise RunError(f"the data of {run} were frames in memory: say what to predict")
     if data is None and path!='sample' and not Path(path).exists():
         raise RunError(f"the run's data is no longer at {path}: say where it is, as in digitfast predict {run} DATA")
-    if data is not None: options = dict(label=label, transpose=options.get('transpose', False))
-    if _has_train(path):
+    if data is None or options.get('test') or _has_train(path):
         try: return read_csvs(path, **options),path,True
         except DataError as e:
-            if 'no training CSV' not in str(e): raise
-    return read_rows(path, **{k:v for k,v in options.items() if k!='test'}),path,False
+            if 'no training CSV' not in str(e) or data is None: raise
+    return _read_rows(path, None if given.get('label') else was.get('label'), **options),path,False
 
 # %% ../nbs/15c_rows.ipynb #2c4da017
 def _fit(d, learn, say):
@@ -63,8 +71,8 @@ def _canary(run, learn, d, path, tta, say, n=100):
     else:
         at = [i for i,r in enumerate(p.rows.tolist()) if r in p.images]
         if not at or p.images[int(p.rows[at[0]])].size!=len(cols):
-            return say("note: these are other CSVs than the run's, so no canary can fly; compare the training rows' "
-                       "format yourself")
+            return say("note: these are other CSVs than the run's, so no canary can fly; "
+                       "compare the training rows' format yourself")
         want,df = p.probs[at],pd.DataFrame(np.stack([p.images[int(r)].ravel() for r in p.rows[at]]), columns=cols)
         say("note: these are other CSVs than the run's; compare the training rows' format yourself")
     check_canary(predict_rows(learn, df, tta=tta), want)
@@ -109,7 +117,9 @@ def predict_csv(
     device='auto', # As for `digit_device`
     say=echo, # Called with each line for the user
     probs=False, # A column a class beside each label?
-    label=None, # Name of the column with the labels of the rows, if they have any
+    label=None, # Name of the column with the labels; the run's if None
+    test=None, # The test CSV, where it is another than the one in `data`
+    transpose=None, # Turn each image about its diagonal? As the run's were if None
     command=False, # Give advice for the command, rather than for Python?
 )->Path: # `out`
     "Write labels for the test set of `data`, or for its rows, with the model of `run`"
@@ -117,7 +127,7 @@ def predict_csv(
     with spoken(command):
         (_,settings),was = run.need('data.sha256', 'settings'),run.metrics['settings'].get('tta', 0)
         check_imports(run)
-        d,path,_ = _read(run, data, label)
+        d,path,_ = _read(run, data, label=label, test=test, transpose=transpose)
         for o in (*d.said, *(f"note: {o}" for o in d.notes)): tell(o)
         if d.test is None: raise DataError(f"{path} has no test set: there is nothing to predict")
         learn = run.learner(device)

@@ -9,9 +9,10 @@ __all__ = ['save_run']
 import shutil, time
 import numpy as np, pandas as pd, torch
 from copy import copy
-from fastcore.all import L, first
+from fastcore.all import L, first, noop
 from fastai.callback.fp16 import MixedPrecision
 from fastai.learner import Learner
+from torch import nn
 from types import SimpleNamespace
 from .core import DataError, DigitError, RunError, _few, _show, echo
 from .data import DigitDataLoaders, DigitDL, RowToImage
@@ -36,19 +37,31 @@ def _steps(learn):
     states = list(state.values() if isinstance(state, dict) else state)
     return max((int(o['step']) for o in states if 'step' in o), default=None)
 
-def _check_trained(learn):
-    "`DigitError` unless `learn` was trained on the rows of its `dls`, and on no others"
+def _normed(net):
+    "Batches that each batch norm of `net` has learnt from; None where there are none"
+    norms = [o.num_batches_tracked for o in net.modules() if isinstance(o, nn.modules.batchnorm._BatchNorm)]
+    return min((int(o) for o in norms if o is not None), default=None)
+
+def _check_trained(learn, say=noop):
+    "`DigitError` unless `learn` was trained on the rows of its `dls`, and on no others as far as can be known"
     rec,dl = getattr(learn, 'recorder', None),learn.dls.train
     done,n = getattr(dl, 'epochs_done', 0),len(getattr(rec, 'values', ()))
     if not n: raise DigitError("this Learner was not trained, or its recorder is gone: nothing is known of it")
     changed = "its dls changed after training, so it can't be told what it was trained on: give it those that it had"
     if done<n:
-        raise DigitError(f"the last fit of this Learner has {n} epochs, and its DataLoader went through {done}: "
-                         f"{changed}")
+        raise DigitError(f"the last fit of this Learner has {n} epochs, "
+                         f"and its DataLoader went through {done}: {changed}")
     steps = _steps(learn)
     if steps is not None and steps>(done+1)*len(dl):
-        raise DigitError(f"this Learner took {steps:,} steps, and its DataLoader gave {done*len(dl):,} batches: "
-                         f"{changed}")
+        raise DigitError(f"this Learner took {steps:,} steps, "
+                         f"and its DataLoader gave {done*len(dl):,} batches: {changed}")
+    n,net = _normed(learn.model),learn.model
+    if n is None or n<=(done+1)*len(dl): return
+    saw = f"its net has seen {n:,} batches, and its DataLoader gave {done*len(dl):,}"
+    if hasattr(net, 'config') and not getattr(net, 'pretrained', False):
+        raise DigitError(f"{saw}: it was trained before, perhaps on rows that are held out now; give a Learner whose "
+                         f"net began with its dls")
+    say(f"note: {saw}. If it was trained before on rows that are held out now, its accuracy is too high")
 
 # %% ../nbs/16b_save.ipynb #c16b37f1
 def _positions(df, cols, d, used):
@@ -164,12 +177,14 @@ def save_run(
     tta=0, # Pixels of shift in test-time augmentation
     say=echo, # Called with each line for the user
 )->Run:
-    "Make a run of `learn`. Raises `DigitError`, and leaves nothing, where it can't be known what it was trained on."
+    """Make a run of `learn`. Raises `DigitError`, and leaves nothing, where it is known that it was trained on other
+    rows than those of its `dls`. What a net without batch norms learnt from an optimiser that counts no steps, such as
+    plain `SGD`, or in another Learner, can't be known: hold out the same rows from the beginning."""
     t0,out = time.perf_counter(),Run(out or f"runs/{time.strftime('%Y-%m-%d_%H%M%S')}_{name}")
     def tell(s): say(in_python(s))
     with spoken():
         _row2im(learn.dls)
-        _check_trained(learn)
+        _check_trained(learn, tell)
         loss_name(learn.loss_func, len(learn.dls.vocab))
         d,path,_ = load_data(data, tell)
         trn,val = _rows(learn, d)

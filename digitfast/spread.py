@@ -33,8 +33,8 @@ def check_address(
     "`DigitError` unless `address` has the form of one"
     host,_,port = str(address).removeprefix('tcp://').removeprefix('tls://').rpartition(':')
     if not host or not re.fullmatch(r'[\w.\-\[\]:]+', host) or not port.isdecimal() or not 0<int(port)<65536:
-        raise DigitError(f"{_show(address)} is no address of a Dask scheduler: expected HOST:PORT, such as "
-                         "127.0.0.1:8786")
+        raise DigitError(f"{_show(address)} is no address of a Dask scheduler: "
+                         "expected HOST:PORT, such as 127.0.0.1:8786")
 
 # %% ../nbs/15a_spread.ipynb #1593565a
 def _job(f, k, shared):
@@ -54,8 +54,8 @@ def _connect(address):
     cluster = None if address else _local(gpus())
     try: return Client(address or cluster, timeout='10s', set_as_default=False),cluster
     except (OSError, ValueError) as e:
-        raise RunError(f"no Dask scheduler answers at {address}: start one with dask scheduler "
-                       f"({str(e)[:100]})") from None
+        raise RunError(f"no Dask scheduler answers at {address}: "
+                       f"start one with dask scheduler ({str(e)[:100]})") from None
 
 # %% ../nbs/15a_spread.ipynb #5a1c0d02
 class _Watch:
@@ -64,8 +64,8 @@ class _Watch:
     def __call__(self):
         has = {w:{self.names[k] for k in ks if k in self.names} for w,ks in self.client.processing().items()}
         for w in self.had.keys()-has.keys():
-            self.say(f"worker {w} is gone: member {', '.join(map(str, sorted(self.had[w]))) or 'none'} "
-                     "will be done again")
+            self.say(f"worker {w} is gone: "
+                     f"member {', '.join(map(str, sorted(self.had[w]))) or 'none'} will be done again")
         for w,ks in has.items():
             for k in sorted(ks-self.had.get(w, set())): self.say(f"member {k} goes to {w}")
         self.had,self.idle = has,0 if has else self.idle+1

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-
+from fastcore.basics import patch
 from .core import DataError, _show
 
 # %% ../nbs/00b_table.ipynb #02ba6f1a
@@ -22,11 +22,13 @@ def _texts(b, ncol, oth, sep):
     lines = b.split(b'\n')[:-1]
     return [[cut(l, c).decode().strip() for l in lines] for c in oth]
 
+def _is_odd(b): return b'"' in b or b'\r' in b or b'\0' in b
+def _no_dot0(b, sep): return b.replace(b'.0'+sep, sep).replace(b'.0\n', b'\n') if b'.' in b else b
+
 def _even(b):
     "Lines with one blank between fields"
     if b'  ' in b: b = re.sub(rb' {2,}', b' ', b)
     return b.lstrip(b' ').replace(b' \n', b'\n').replace(b'\n ', b'\n')
-def _no_dot0(b, sep): return b.replace(b'.0'+sep, sep).replace(b'.0\n', b'\n') if b'.' in b else b
 
 # %% ../nbs/00b_table.ipynb #d2f1b468
 def _ends(a, b, ncol, sep):
@@ -36,7 +38,7 @@ def _ends(a, b, ncol, sep):
 
 def _fast(b, ncol, pix, oth, sep=b','):
     "Pixels (bytes) and other columns (lists of text) of plain lines; None where they want a closer look"
-    if any(o in b for o in (b'"', b'\r', b'\0')): return
+    if _is_odd(b): return
     if sep==b' ': b = _even(b)
     s = _no_dot0(b, sep)
     a = np.frombuffer(bytearray(s), np.uint8)
@@ -79,8 +81,9 @@ def _fields(l, at, sep=b','):
     if b'\0' in l: raise DataError(f'{at}: a NUL byte, expected text; the file is binary or damaged: get it again')
     if b'\r' in l:
         raise DataError(f'{at}: a carriage return within the line; save the file with Unix or Windows line ends')
-    try: return l.decode().split() if sep==b' ' else next(csv.reader([l.decode()], strict=True, delimiter=sep.decode()),
-        [])
+    try:
+        if sep==b' ': return l.decode().split()
+        return next(csv.reader([l.decode()], strict=True, delimiter=sep.decode()), [])
     except UnicodeDecodeError as e:
         found = f'byte 0x{l[e.start]:02x} at {e.start+1:,}'
         raise DataError(f'{at}: {found} is not UTF-8; save the file as UTF-8') from None
@@ -100,6 +103,13 @@ def _rows(b, line, ncol, name, sep):
             raise DataError(f'{at}: {found}, expected {ncol:,} as in the first line; mend it, or get it again')
         yield at, r
 
+def _no_pixel(s):
+    "What to say of the field `s`"
+    found = f'found {_show(s)}' if s.strip() else 'blank'
+    fraction = re.fullmatch(r'0?\.[0-9]+', s)
+    tip = ' as elsewhere: was it multiplied by 255?' if fraction else '; mend it or remove the line'
+    return f'{found}, expected a whole number from 0 to 255{tip}'
+
 def _slow(b, line, cols, pix, oth, name, sep=b','):
     "As `_fast`, line by line from number `line`; `DataError` at the first field that will not do"
     x, txt = bytearray(), [[] for _ in oth]
@@ -108,12 +118,21 @@ def _slow(b, line, cols, pix, oth, name, sep=b','):
         except ValueError as e:
             s = e.args[0]
             c = next(c for c in pix if r[c]==s)
-            found = f'found {_show(s)}' if s.strip() else 'blank'
-            tip = ' as elsewhere: was it multiplied by 255?' if re.fullmatch(r'0?\.[0-9]+',
-                s) else '; mend it or remove the line'
-            raise DataError(f'{at}, column {cols[c]}: {found}, expected a whole number from 0 to 255{tip}') from None
+            raise DataError(f'{at}, column {cols[c]}: {_no_pixel(s)}') from None
         for t,c in zip(txt, oth): t.append(r[c].strip())
     return x, txt
+
+class _Plain:
+    "Pixels as whole numbers; `way` is their range, where it is known"
+    def __init__(self, way=None): self.way,self.buf = way,bytearray()
+    def add(self, b, line, cols, pix, oth, name, sep=b','):
+        "Read the lines `b`, and return their columns `oth`"
+        x,txt = _fast(b, len(cols), pix, oth, sep) or _slow(b, line, cols, pix, oth, name, sep)
+        self.buf += x
+        self.last = x   # until the next piece is there: freed now, its memory would be fetched from the system again
+        return txt
+    @property
+    def best(self): return self.way, self.buf
 
 # %% ../nbs/00b_table.ipynb #753bb214
 _number = re.compile(r' *[-+]?([0-9]+[.,]?[0-9]*|[.,][0-9]+)([eE][-+]?[0-9]{1,3})? *', re.ASCII)
@@ -133,9 +152,12 @@ def _range(way): return f'{"a whole number" if way[1]>1 else "a number"} from {w
 
 # %% ../nbs/00b_table.ipynb #362adca2
 class _Ways:
-    "Pixels as numbers of any kind, in each of the `ways` that are open: a range of numbers to the bytes that they make"
-    def __init__(self, ways=((0,1),(-1,1),(0,255))): self.open,self.num = {o:bytearray() for o in ways},_Floats()
+    "Pixels as numbers of any kind, in each way that is open: a range of numbers, to the bytes that they make in it"
+    def __init__(self, way=None):
+        self.open = {o:bytearray() for o in ([way] if way else [(0,1), (-1,1), (0,255)])}
+        self.num = _Floats()
     def add(self, b, line, cols, pix, oth, name, sep=b','):
+        "Read the lines `b`, and return their columns `oth`"
         rows = list(_rows(b, line, len(cols), name, sep))
         v = np.array([[self.value(r[c], at, cols[c]) for c in pix] for at,r in rows])
         ok = {o:_fits(v, o) for o in self.open}
@@ -143,26 +165,26 @@ class _Ways:
         if not left:
             i,j = min(np.argwhere(~o)[0].tolist() for o in ok.values())
             at,r = rows[i]
-            raise DataError(f'{at}, column {cols[pix[j]]}: found {_show(r[pix[j]])}, expected '
-                            f'{" or ".join(map(_range, ok))}')
+            want = ' or '.join(map(_range, ok))
+            raise DataError(f'{at}, column {cols[pix[j]]}: found {_show(r[pix[j]])}, expected {want}')
         if (0,1) in left: left.pop((-1,1), None)   # a picture on that scale has a negative number
         for o,buf in left.items(): buf += _to_bytes(v, o).tobytes()
         self.open = left
         return [[r[c].strip() for _,r in rows] for c in oth]
     def value(self, s, at, col):
+        "The number in the field `s`"
         try: return self.num[s]
         except ValueError:
-            raise DataError(f'{at}, column {col}: {"found "+_show(s) if s.strip() else "blank"}, expected a '
-                            f'number') from None
+            found = f'found {_show(s)}' if s.strip() else 'blank'
+            raise DataError(f'{at}, column {col}: {found}, expected a number') from None
     @property
     def best(self): return next(iter(self.open.items()))
 
 # %% ../nbs/00b_table.ipynb #4aad72df
 _chunk, _line_max, _window, _ratio = 2**19, 2**22, 2**26, 200
 _sigs = {b'PK':'a zip, or a spreadsheet', b'\x1f\x8b':'gzip', b'BZh':'bzip2', b'\xfd7zXZ':'xz', b'PAR1':'Parquet',
-         b'\x93NUMPY':'a NumPy array',
-         b'\x89PNG':'a PNG picture', b'\x89HDF':'HDF5', b'\xff\xfe':'UTF-16 text', b'\xfe\xff':'UTF-16 text',
-         b'<':'a web page or XML', b'{':'JSON'}
+         b'\x93NUMPY':'a NumPy array', b'\x89PNG':'a PNG picture', b'\x89HDF':'HDF5', b'\xff\xfe':'UTF-16 text',
+         b'\xfe\xff':'UTF-16 text', b'<':'a web page or XML', b'{':'JSON'}
 
 @contextmanager
 def _reading(name):
@@ -171,8 +193,8 @@ def _reading(name):
     except (zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, lzma.LZMAError, EOFError, ValueError) as e:
         raise DataError(f'{name}: truncated or corrupt ({e}); get it again') from None
     except (OSError, RuntimeError, NotImplementedError) as e:
-        raise DataError(f'{name}: cannot be read ({getattr(e, "strerror", 0) or e}); get it again, or in a form that '
-                        f'can be') from None
+        why = getattr(e, 'strerror', 0) or e
+        raise DataError(f'{name}: cannot be read ({why}); get it again, or in a form that can be') from None
 
 def _member(z, name):
     "The file `name` in the zip `z`, opened"
@@ -197,30 +219,36 @@ class Table:
             for o in self.members: f = stack.enter_context(_member(stack.enter_context(zipfile.ZipFile(f)), o))
             yield gzip.GzipFile(fileobj=f) if self.name.lower().endswith('.gz') else f, raw
 
-    def lines(self, h=None):
-        "Whole lines, as (number of the first, bytes); `h` hashes every byte"
-        buf, line, out = b'', 1, 0
-        with self.open() as (f,raw):
-            pos = raw.tell()
-            while True:
-                b = f.read(_chunk)
-                if h: h.update(b)
-                out += len(b)
-                if out>_window:
-                    if out>_ratio*max(raw.tell()-pos, 1):
-                        raise DataError(f'{self}: unpacks to over {_ratio} times its size (a zip bomb?); if it is '
-                                        f'honest, unpack it and give the folder')
-                    out, pos = 0, raw.tell()
-                buf += b
-                full = buf.rstrip(b'\r\n')   # line ends stay back: at the end of the file they are no blank lines
-                if cut := full.rfind(b'\n')+1 if b else len(full):
-                    o = buf[:cut].replace(b'\r\n', b'\n').removesuffix(b'\n')+b'\n'
-                    yield line, o
-                    line, buf = line+o.count(b'\n'), buf[cut:]
-                if not b: return
-                if len(buf)>_line_max:
-                    raise DataError(f'{self}, line {line}: over {_line_max:,} bytes long; expected one image a line: '
-                                    f'get it as such a table')
+# %% ../nbs/00b_table.ipynb #594a1216
+@patch
+def lines(self:Table, h=None):
+    "Whole lines, as (number of the first, bytes); `h` hashes every byte"
+    buf, line = b'', 1
+    for b in _pieces(self):
+        if h: h.update(b)
+        buf += b
+        full = buf.rstrip(b'\r\n')
+        if cut := full.rfind(b'\n')+1 if b else len(full):
+            o = buf[:cut].replace(b'\r\n', b'\n').removesuffix(b'\n')+b'\n'
+            yield line, o
+            line, buf = line+o.count(b'\n'), buf[cut:]
+        if b and len(buf)>_line_max:
+            raise DataError(f'{self}, line {line}: over {_line_max:,} bytes long; expected one image a line: '
+                            f'get it as such a table')
+
+def _pieces(t):
+    "Pieces of the file `t` as it is unpacked, and an empty one at its end; `DataError` where they are too many"
+    with t.open() as (f,raw):
+        out,pos,b = 0,raw.tell(),b'-'
+        while b:
+            b = f.read(_chunk)
+            out += len(b)
+            if out>_window:
+                if out>_ratio*max(raw.tell()-pos, 1):
+                    raise DataError(f'{t}: unpacks to over {_ratio} times its size (a zip bomb?); '
+                                    f'if it is honest, unpack it and give the folder')
+                out, pos = 0, raw.tell()
+            yield b
 
 # %% ../nbs/00b_table.ipynb #090d4504
 def _sep(head):
@@ -271,12 +299,9 @@ class Look:
 
 def _no_table(b):
     "What the bytes at the beginning of a file say it is, if that is no table"
-    nuls = b[:4096].count(0)
-    return next((v for k,v in _sigs.items() if b.startswith(k)),
-                'UTF-16 text' if nuls>len(b[:4096])/3 else 'binary' if b'\0' in b.partition(b'\n')[0] else '')
-
-# %% ../nbs/00b_table.ipynb #a0aa71a6
-from fastcore.basics import patch
+    if known := [v for k,v in _sigs.items() if b.startswith(k)]: return known[0]
+    if b[:4096].count(0)>len(b[:4096])/3: return 'UTF-16 text'
+    return 'binary' if b'\0' in b.partition(b'\n')[0] else ''
 
 # %% ../nbs/00b_table.ipynb #814195db
 @patch
@@ -291,28 +316,34 @@ def _start(t, n=50):
     for _,o in t.lines():
         b += o
         if b.count(b'\n')>n or len(b)>2**20: break
-    return b
-
-def _looked(t):
-    b = _start(t)
     if not b.strip(): raise DataError(f'{t}: empty; expected a header and one image a line')
     if what := _no_table(b):
         raise DataError(f'{t}: this is {what}; expected a CSV in UTF-8: save or download it as one')
-    head,*lines = b.removeprefix(b'\xef\xbb\xbf').split(b'\n')[:-1]
-    head,at = re.sub(rb'^# ?', b'', head),f'{t}, line 1'
-    sep = _sep(head)
+    return b.removeprefix(b'\xef\xbb\xbf').split(b'\n')[:-1]
+
+def _first(head, at, sep):
+    "The fields of the first line, and what kind of header they are"
     cols = [o.strip() for o in _fields(head, at, sep)]
     if odd := [o for o in cols if not o.isprintable()]:
-        raise DataError(f'{at}: {_show(odd[0])} is no column name, expected names with {_between[sep]} between; save '
-                        f'it with commas, or get it again')
+        raise DataError(f'{at}: {_show(odd[0])} is no column name, expected names with {_between[sep]} between; '
+                        f'save it with commas, or get it again')
     kind = _head_kind(cols)
     if len(cols)<2 and kind=='names':
-        raise DataError(f'{at}: found {_show(*cols or [""])}, expected names with commas between; add them, or save '
-                        f'it with commas')
+        raise DataError(f'{at}: found {_show(*cols or [""])}, expected names with commas between; add them, '
+                        f'or save it with commas')
+    return cols, kind
+
+def _looked(t):
+    "What the first lines of the table `t` say"
+    head,*lines = _start(t)
+    head,at = re.sub(rb'^# ?', b'', head),f'{t}, line 1'
+    sep = _sep(head)
+    cols,kind = _first(head, at, sep)
     rows = [_safe(l, at, sep) for l in lines[:50]]
     if kind=='none': rows = [cols, *rows]
-    packed = next((i for r in rows[:1] for i,o in enumerate(r) if _tokens(o)), None)
-    return Look(sep, kind, cols if kind=='names' else [f'column {i+1}' for i in range(len(cols))], rows, packed)
+    packed = next((i for i,o in enumerate(rows[0]) if _tokens(o)), None) if rows else None
+    if kind!='names': cols = [f'column {i+1}' for i in range(len(cols))]
+    return Look(sep, kind, cols, rows, packed)
 
 def _safe(l, at, sep):
     "The fields of a line; none where it can't be read, which is said when its turn comes"
@@ -330,16 +361,20 @@ def body(self:Table, h=None):
             if head: line, b = 2, b.partition(b'\n')[2]
         if b: yield line, b
 
+def _plain_texts(b, ncol, at, sep):
+    "Columns `at` of the lines `b`; None where they want a closer look"
+    if _is_odd(b): return
+    try: return _texts(_even(b) if sep==b' ' else b, ncol, at, sep)
+    except (UnicodeDecodeError, IndexError): return
+
 @patch
 def column(self:Table, *at):
     "Columns by position, as text, one list each: a pass over the file of its own"
     look,res = self.look(),[[] for _ in at]
-    n = len(look.cols)
+    n,sep = len(look.cols),look.sep
     for line,b in self.body():
-        try: ts = None if b'"' in b or b'\r' in b or b'\0' in b else _texts(_even(b) if look.sep==b' ' else b, n,
-            [o%n for o in at], look.sep)
-        except (UnicodeDecodeError, IndexError): ts = None
-        if ts is None: ts = zip(*([r[o].strip() for o in at] for _,r in _rows(b, line, n, self, look.sep)))
+        ts = _plain_texts(b, n, [o%n for o in at], sep)
+        if ts is None: ts = zip(*([r[o].strip() for o in at] for _,r in _rows(b, line, n, self, sep)))
         for o,t in zip(res, ts): o += t
     return res
 
@@ -361,7 +396,14 @@ def _unpacked(b, line, look, n, name):
                             f'first row; mend or remove the line')
     return '\n'.join(map(','.join, ts)).encode()+b'\n', [r for _,r in rows]
 
-# %% ../nbs/00b_table.ipynb #5c1cebfe
+def _add(to, b, line, look, pix, oth, name):
+    "Add the lines `b` to the pixels `to`, and return their columns `oth`"
+    if look.packed is None: return to.add(b, line, look.cols, pix, oth, name, look.sep)
+    b,rows = _unpacked(b, line, look, len(pix), name)
+    to.add(b, line, [f'{look.cols[look.packed]} {i+1}' for i in pix], pix, [], name)
+    return [[r[c].strip() for r in rows] for c in oth]
+
+# %% ../nbs/00b_table.ipynb #ca906bc4
 @patch
 def read(self:Table,
     pix, # positions of the pixel columns, in the picture's order; how many pixels where one field holds them
@@ -370,34 +412,30 @@ def read(self:Table,
     way=None # the range of the numbers, such as (0, 1); found out if None
 )->tuple: # uint8 pixels, a row an image; columns `oth`, lists of text; the range
     "Read the whole table; `DataError` at the first field that will not do"
-    k,buf,txt,n = self.look(),bytearray(),[[] for _ in oth],0
-    cols,sep,inner = k.cols,k.sep,list(oth)
-    packed = k.packed is not None
-    ways = _Ways(*([(way,)] if way else [])) if len(pix) and _is_float(k, pix) else None
-    if packed: cols,sep,inner = [f'{k.cols[k.packed]} {i+1}' for i in pix],b',',[]
+    look,txt,n = self.look(),[[] for _ in oth],0
+    as_is = not len(pix) or _is_float(look, pix)
+    to = _Ways(way) if as_is and len(pix) else _Plain(way)
     for line,b in self.body(h):
-        if packed: b,rows = _unpacked(b, line, k, len(pix), self)
-        args = cols,pix,inner,self,sep
-        if ways: t = ways.add(b, line, *args)
-        else:
-            x,t = _fast(b, len(cols), pix, inner, sep) or _slow(b, line, *args)
-            buf += x
         n += b.count(b'\n')
-        for o,v in zip(txt, [[r[c].strip() for r in rows] for c in oth] if packed else t): o += v
+        for o,v in zip(txt, _add(to, b, line, look, pix, list(oth), self)): o += v
     if not n: raise DataError(f'{self}: a header and no rows; expected one image a line')
-    if ways: way,buf = ways.best
+    way,buf = to.best
     x = np.frombuffer(buf, np.uint8).reshape(n, len(pix))
-    return (x,txt,way) if ways or not len(pix) else (*_stretched(x, txt, way, self),)
+    return (x,txt,way) if as_is else _stretched(x, txt, way, self)
 
 # %% ../nbs/00b_table.ipynb #179e18c5
+def _scale(x):
+    "The range of the numbers `x`, by the greatest"
+    top = int(x.max())
+    if top==1: return 0,1
+    return (0,top) if top in (15,16) and len(x)>=50 and 64<=x.shape[1]<=256 else (0,255)
+
 def _stretched(x, txt, way, name):
     "Bytes of few levels, with the others between 0 and 255"
-    top = int(x.max())
-    if way is None:
-        way = (0,1) if top==1 else (0,top) if top in (15,16) and len(x)>=50 and 64<=x.shape[1]<=256 else (0,255)
-    if top>way[1]:
+    way = way or _scale(x)
+    if x.max()>way[1]:
         i,j = np.argwhere(x>way[1])[0]
-        raise DataError(f'{name}, row {i+1:,}, pixel {j+1:,}: found {x[i,j]}, expected {_range(way)} as in the '
-                        f'training set')
+        raise DataError(f'{name}, row {i+1:,}, pixel {j+1:,}: '
+                        f'found {x[i,j]}, expected {_range(way)} as in the training set')
     if way!=(0,255): np.take(_to_bytes(np.arange(256).clip(*way), way), x, out=x)
     return x,txt,way

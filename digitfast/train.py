@@ -22,30 +22,36 @@ from importlib.util import find_spec
 from pathlib import Path
 from .core import DataError, DigitError, RunError, _few, _show, echo, write_file
 from .models import archs
+from .read import DigitData
 from .learner import LossAccuracy, losses, seed_all
 from .recipe import HandRecipe, Recipe, find_lr, fn_name, get_recipe, recipes
 from .predict import predict_rows, predict_test
 from .rundir import Preds, Run, RunDir, RunLog, read_checkpoint, read_metrics, resumable
 from .job import (Job, _pct, _sources, check_imports, import_source, imported, in_python, load_data,
-    locate_data, loss_name, spoken)
+    locate_data, loss_name, read_options, spoken)
 from .spread import check_address, gpus, spread
 from .rows import predict_csv
 
 # %% ../nbs/16_train.ipynb #fa9c823f
+_one_of = dict(batch_tfms='affine', loss_func='loss', opt_func='opt') # an argument, and the field that it replaces
+
+def _check_given(given, recipe, changes):
+    "`DigitError` where what is `given` beside the recipe has no meaning, or two"
+    for o in given.get('cbs', []):
+        if not isinstance(o, Callback): raise DigitError(f"cbs holds {_show(o)}: expected fastai's callbacks")
+    if given and isinstance(recipe, HandRecipe):
+        raise DigitError(f"{next(iter(given))} has no meaning for '{recipe.arch}', "
+                         "which was written by hand: leave it out")
+    if twice := [(k,f) for k,f in _one_of.items() if k in given and f in changes]:
+        raise DigitError("{} and {} say the same thing twice: give one of them".format(*twice[0]))
+    if 'loss_func' in given: loss_name(given['loss_func'], 3)
+
 def _given(recipe, changes, **given):
     "What of `given` there is, checked: lists, and callbacks that are instances"
     given = {k:v for k,v in given.items() if v is not None}
     for k in ('cbs','batch_tfms','metrics'):
         if k in given: given[k] = [o() if isinstance(o, type) else o for o in L(given[k])]
-    for o in given.get('cbs', []):
-        if not isinstance(o, Callback): raise DigitError(f"cbs holds {_show(o)}: expected fastai's callbacks")
-    if given and isinstance(recipe, HandRecipe):
-        raise DigitError(f"{next(iter(given))} has no meaning for '{recipe.arch}', which was written by hand: leave "
-                         f"it out")
-    for k,field in dict(batch_tfms='affine', loss_func='loss', opt_func='opt').items():
-        if k in given and field in changes:
-            raise DigitError(f"{k} and {field} say the same thing twice: give one of them")
-    if 'loss_func' in given: loss_name(given['loss_func'], 3)
+    _check_given(given, recipe, changes)
     return given
 
 def _names(given): return {k:[fn_name(o) for o in L(v)] for k,v in given.items()}
@@ -54,12 +60,12 @@ def _names(given): return {k:[fn_name(o) for o in L(v)] for k,v in given.items()
 _stateless = MixUp,GradientClip,ParamScheduler,ProgressCallback # what they keep is made anew in each batch
 
 def _state(cb):
+    "What the callback `cb` remembers, as text that can be compared"
     kinds = int,float,str,list,tuple,dict,np.generic,np.ndarray,torch.Tensor
     return {k:repr(v) for k,v in vars(cb).items() if isinstance(v, kinds)}
 
 class Watch(Callback):
-    """Keep in `info`, which goes into the checkpoint, the metrics that `log` does not keep and the names of
-    callbacks with a state"""
+    "Keep in the checkpoint's `info` the metrics that `log` does not, and the names of callbacks with a state"
     order = 79 # before `RunLog`, which saves `info`
     def __init__(self, log, mine=()): self.log,self.mine = log,[o for o in mine if not isinstance(o, _stateless)]
     def before_fit(self):
@@ -81,12 +87,10 @@ class Watch(Callback):
 # %% ../nbs/16_train.ipynb #5eac0896
 def _check_resumable(state, given, out):
     "`RunError` where a callback had a state that the checkpoint doesn't hold"
-    odd = [type(o).__name__ for o in given.get('cbs', [])
-           if isinstance(o, TrackerCallback)] + list(state['info'].get('stateful', []))
-    if odd:
+    trackers = [type(o).__name__ for o in given.get('cbs', []) if isinstance(o, TrackerCallback)]
+    if odd := trackers+list(state['info'].get('stateful', [])):
         raise RunError(f"{odd[0]} keeps a state of its own, which the checkpoint in {out} doesn't hold: train again "
-                       f"in a new directory, "
-                       f"without --resume, or without {odd[0]}")
+                       f"in a new directory, without --resume, or without {odd[0]}")
 
 def _check_same(old, new, out):
     "`RunError` where a resumed run would not be the one that was started"
@@ -100,6 +104,12 @@ def _check_same(old, new, out):
             was,now = (o if len(o)<60 else o[:60]+'…' for o in map(repr, (a[k], b.get(k))))
             raise RunError(f"{out} was started with {k} {was}, not {now}: resume it with the same options")
 
+def _go_on(state, info, given, out):
+    "Hold `info` against the checkpoint that a run goes on from, and take over the metrics that it kept"
+    _check_same(state['info'], info, out)
+    _check_resumable(state, given, out)
+    info['more'] = state['info'].get('more', {})
+
 # %% ../nbs/16_train.ipynb #dffc7e35
 @patch
 def make(self:Job,
@@ -108,9 +118,9 @@ def make(self:Job,
     "A Learner for one net, and say what it is"
     recipe = self.recipe if k is None else self.recipe.member(k)
     given = dict(self.given)
-    tfms = {k:given.pop(k) for k in ('batch_tfms',) if k in given}
-    drop = dict(drop=self.drop) if len(self.drop) else {}
-    dls = recipe.dls(self.data.train, k, device=self.info['device'], path=self.out, **tfms, **drop)
+    own = {k:given.pop(k) for k in ('batch_tfms',) if k in given}
+    if len(self.drop): own['drop'] = self.drop
+    dls = recipe.dls(self.data.train, k, device=self.info['device'], path=self.out, **own)
     dls.polarity = self.data.polarity # so that a picture is read as the rows are
     seed_all((self.info['seed']+1000*(k or 0))%2**32, dls)
     if k is not None: given['cbs'] = deepcopy(given.get('cbs'))
@@ -131,18 +141,16 @@ def say_net(self:Job, recipe, learn, k):
     n,threads,dls = len(learn.dls.train_ds),torch.get_num_threads(),learn.dls
     what = '' if k is None else f", {'fold' if recipe.folds else 'member'} {k} of {recipe.n_members}"
     self.say(f"recipe {self.name}{what}: {fn_name(recipe.arch)}, {n_params(learn.model):,} parameters, "
-             f"{recipe.n_epoch(n)} epochs of {n:,} images "
-             f"on {dls.device} ({threads} thread{'s'*(threads!=1)}, {learn.precision}), {len(dls.valid_ds):,} held out")
+             f"{recipe.n_epoch(n)} epochs of {n:,} images on {dls.device} ({threads} thread{'s'*(threads!=1)}, "
+             f"{learn.precision}), {len(dls.valid_ds):,} held out")
     if self.given:
-        self.say('; '.join(f"{k}: {_few(v)}" for k,
-                                      v in _names(self.given).items())
-                                      +', in place of the recipe\'s affine'*('batch_tfms' in self.given
-            and bool(recipe.affine)))
+        over = ", in place of the recipe's affine" if 'batch_tfms' in self.given and recipe.affine else ''
+        self.say('; '.join(f'{k}: {_few(v)}' for k,v in _names(self.given).items())+over)
     if len(self.drop):
         gone = len(self.data.train)-n-len(dls.valid_ds)
-        self.say(f"drop: {gone:,} rows are not trained on; {len(self.drop)-gone:,} more are held out, and stay, so "
-                 f"that the accuracy is of data as they come")
-    if isinstance(learn.model[0] if isinstance(learn.model, torch.nn.Sequential) else None, torch.nn.Upsample):
+        self.say(f"drop: {gone:,} rows are not trained on; {len(self.drop)-gone:,} more are held out, and stay, "
+                 f"so that the accuracy is of data as they come")
+    if isinstance(learn.model, torch.nn.Sequential) and isinstance(learn.model[0], torch.nn.Upsample):
         self.say(f"note: images of {dls.side}x{dls.side} pixels are enlarged to 28x28 in the net")
     if hasattr(learn.model, 'pretrained'):
         self.say("note: it starts from ImageNet's weights" if learn.model.pretrained else
@@ -194,10 +202,7 @@ def _member(k, job):
     "Train member `k` of the ensemble in `job.out`, or go on with it"
     path,info = job.out/'members'/str(k),{**job.info, 'member':k}
     with RunDir(path, resume=True):
-        if state := read_checkpoint(path/'checkpoint'):
-            _check_same(state['info'], info, path)
-            _check_resumable(state, job.given, path)
-            info['more'] = state['info'].get('more', {})
+        if state := read_checkpoint(path/'checkpoint'): _go_on(state, info, job.given, path)
         return replace(job, out=Run(path), info=info, t0=time.perf_counter(), load=0.).train_one(k, whole=False)
 
 def _remote(k, job):
@@ -224,8 +229,8 @@ def keep(self:Job, k, files):
     for o in (path,tmp): shutil.rmtree(o, ignore_errors=True)
     for f,b in files.items(): write_file(tmp/f, b)
     tmp.rename(path)
-    self.say(f"member {k} of {self.recipe.n_members}: accuracy {_pct(Run(path).metrics['accuracy'])} on the rows "
-             f"that it did not see")
+    self.say(f"member {k} of {self.recipe.n_members}: "
+             f"accuracy {_pct(Run(path).metrics['accuracy'])} on the rows that it did not see")
 
 # %% ../nbs/16_train.ipynb #f6a87157
 @patch
@@ -241,8 +246,8 @@ def train_members(self:Job,
     if len(todo)<n: self.say(f"{n-len(todo)} of {n} members are finished already")
     apart = gpus(self.info['device'])>1 and len(todo)>1
     if apart and not find_spec('distributed'):
-        self.say("note: pip install 'digitfast[distributed]' would give each GPU its members; without it they take "
-                 "turns on one")
+        self.say("note: pip install 'digitfast[distributed]' would give each GPU its members; "
+                 "without it they take turns on one")
     if scheduler or apart and find_spec('distributed'):
         sent = replace(self, say=noop, tick=noop, info={**self.info, 'sources':dict(_sources)})
         spread(_remote, todo, sent, self.keep, scheduler, self.say)
@@ -275,16 +280,27 @@ def _first(ps):
 @patch
 def joined(self:Job, ps)->tuple: # (`Preds` of the mean, out of fold, what the accuracy is measured on or None)
     "Average `ps`. Raises `RunError` where nothing could be said of the mean."
-    for p in ps:
-        if p.classes!=ps[0].classes or (0 if p.test_probs is None else len(p.test_probs))!=(self.n_test or 0):
-            raise RunError(f"{self.out}: its members have other classes or test sets than one another")
+    def n_test(p): return 0 if p.test_probs is None else len(p.test_probs)
+    if any(p.classes!=ps[0].classes or n_test(p)!=(self.n_test or 0) for p in ps):
+        raise RunError(f"{self.out}: its members have other classes or test sets than one another")
     rows,oof = reduce(np.intersect1d, [p.rows for p in ps]),_first(ps)
     if len(rows): return _mean(ps, rows),oof,None
     if len(oof)!=len(self.data.train):
-        raise RunError("there is no row that none of the members was trained on, so nothing could be said of their "
-                       "mean: train them with the same "
-                       "split, as members of one ensemble, or as folds that together hold out every row")
+        raise RunError("there is no row that none of the members was trained on, "
+                       "so nothing could be said of their mean: train them with the same split, "
+                       "as members of one ensemble, or as folds that together hold out every row")
     return _mean(ps, oof.rows),oof,'rows, each by the net that did not see it'
+
+def _summed(ms, load):
+    "What the metrics `ms` of members come to; `load` is how long reading took"
+    def seconds(k): return sum((m.get('seconds') or {}).get(k, 0.) for m in ms)
+    m = dict(arch=' + '.join(dict.fromkeys(m['arch'] for m in ms)), members=len(ms),
+             params=sum(m['params'] for m in ms),
+             **{k:ms[0].get(k) for k in ('epochs','device','precision','threads','lr','n_train')},
+             canary_rows=min(m['canary_rows'] for m in ms), members_accuracy=[m['accuracy'] for m in ms],
+             seconds=dict(load=load, train=seconds('train'), predict=seconds('predict')))
+    if why := next((m['no_model'] for m in ms if m.get('no_model')), None): m['no_model'] = why
+    return m
 
 @patch
 def join(self:Job, name)->Run:
@@ -295,15 +311,7 @@ def join(self:Job, name)->Run:
     oof.images = self.pictures(oof)
     self.out.save_predictions(oof, oof=True)
     hits = oof.unseen.hits
-    m = dict(recipe=name, arch=' + '.join(dict.fromkeys(m['arch'] for m in ms)), members=len(ms),
-             params=sum(m['params'] for m in ms),
-             **{k:ms[0].get(k) for k in ('epochs','device','precision','threads','lr','n_train')},
-             seed=self.info['seed'],
-             canary_rows=min(m['canary_rows'] for m in ms), members_accuracy=[m['accuracy'] for m in ms],
-             oof_accuracy=hits.mean(), n_oof=len(hits),
-             seconds=dict(load=self.load, **{k:sum((m.get('seconds') or {}).get(k, 0.) for m in ms)
-                                             for k in ('train','predict')}))
-    if why := next((m['no_model'] for m in ms if m.get('no_model')), None): m['no_model'] = why
+    m = dict(recipe=name, seed=self.info['seed'], oof_accuracy=hits.mean(), n_oof=len(hits), **_summed(ms, self.load))
     if of: m['measured_on'] = of
     self.near = max((m['near_valid'] for m in ms if m.get('near_valid') is not None), default=None)
     self.say_joined(m, of)
@@ -314,57 +322,61 @@ def join(self:Job, name)->Run:
 @patch
 def say_joined(self:Job, m, of):
     "What a member is worth, and what the next lines are of"
-    n = f"{m['members']} nets" if of else f"members: {m['members']}"
     if of:
-        self.say(f"folds: {m['members']} nets, each row held out by one of them. The accuracy and the interval "
-                 f"below are of one net; "
-                 "the submission is by the mean of all, which no row can measure")
+        self.say(f"folds: {m['members']} nets, each row held out by one of them. The accuracy and the interval below "
+                 f"are of one net; the submission is by the mean of all, which no row can measure")
     else:
-        self.say(f"{n}, out-of-fold accuracy of one of them {_pct(m['oof_accuracy'])} on {m['n_oof']:,} rows; that "
-                 f"of their mean follows")
+        self.say(f"members: {m['members']}, out-of-fold accuracy of one of them {_pct(m['oof_accuracy'])} on "
+                 f"{m['n_oof']:,} rows; that of their mean follows")
 
 # %% ../nbs/16_train.ipynb #7d47f9cf
+def _listed(path):
+    "The column `row` of a CSV, or its only one"
+    try: df = pd.read_csv(path, dtype=str)
+    except (OSError, ValueError) as e:
+        raise DataError(f"{path}: {getattr(e, 'strerror', None) or e}; expected a CSV with a column 'row'") from None
+    if 'row' not in df and len(df.columns)>1:
+        raise DataError(f"{path}: no column 'row', found {_few(df.columns)}; expected the numbers of rows there")
+    return (df['row'] if 'row' in df else df.iloc[:,0]).tolist()
+
 def read_drop(
     drop, # A CSV with a column `row`, or numbers of rows, counted from 0
     n, # Rows that there are
 )->np.ndarray: # Sorted
     "Numbers of rows. Raises `DataError` where one is none of the data's."
-    name = str(drop) if isinstance(drop, (str,Path)) else 'drop'
-    if name!='drop':
-        try: df = pd.read_csv(drop, dtype=str)
-        except (OSError, ValueError) as e:
-            raise DataError(
-                f"{name}: {getattr(e, 'strerror', None) or e}; expected a CSV with a column 'row'") from None
-        if 'row' not in df and len(df.columns)>1:
-            raise DataError(f"{name}: no column 'row', found {_few(df.columns)}; expected the numbers of rows there")
-        drop = (df['row'] if 'row' in df else df.iloc[:,0]).tolist()
-    rows = []
-    for o in drop:
+    name,rows = (str(drop),_listed(drop)) if isinstance(drop, (str,Path)) else ('drop',list(drop))
+    for o in rows:
         if not str(o).isdecimal() or int(o)>=n:
             raise DataError(f"{name}: {_show(o)} is no row of the training set, expected 0 to {n-1:,}")
-        rows.append(int(o))
-    return np.unique(np.array(rows, int))
+    return np.unique(np.array([int(o) for o in rows], int))
 
 # %% ../nbs/16_train.ipynb #d61790c4
+def _untold(run, m):
+    "Why `run`, with the metrics `m`, can't be trained again; '' where it can"
+    if m.get('learner'): return "was saved from a Learner, so how it was trained is not known"
+    if m.get('joined'): return f"joins runs that were trained apart: take one of them, such as {run/'members'/'0'}"
+    if not m.get('given'): return ''
+    given = _few(sum(m['given'].values(), []))
+    return f"was trained with {given}, which a run doesn't hold: give them to train yourself"
+
+def _kind(name, arch):
+    "Of what kind the recipe `name` is, which may not be registered here"
+    if name in recipes: return type(recipes[name])
+    return HandRecipe if arch in recipes and isinstance(recipes[arch], HandRecipe) else Recipe
+
 def _again(run)->dict:
     "What `train` needs to train again as `run` was"
     run = Run(run)
     m,(settings,path) = run.metrics,run.need('settings', 'data.name')
-    why = ("was saved from a Learner, so how it was trained is not known" if m.get('learner') else
-           "joins runs that were trained apart: take one of them" if m.get('joined') else
-           f"was trained with {_few(sum(m['given'].values(), []))}, which a run doesn't hold: give them to train "
-           f"yourself" if m.get('given') else '')
-    if why: raise RunError(f"{run} {why}")
+    if why := _untold(run, m): raise RunError(f"{run} {why}")
     check_imports(run)
     settings = {k:tuple(v) if k=='vary' else v for k,v in settings.items()}
     if settings.get('opt')=='by_hand': settings['opt'] = 'sgd' # version 0.1
-    known = (type(recipes[m['recipe']]) if m['recipe'] in recipes else HandRecipe if settings.get('arch') in recipes
-             and isinstance(recipes[settings['arch']], HandRecipe) else Recipe)
-    if m.get('kind', known.__name__)!=known.__name__:
+    kind = _kind(m['recipe'], settings.get('arch'))
+    if m.get('kind', kind.__name__)!=kind.__name__:
         raise RunError(f"{run} was trained by a {_show(m['kind'])}, which is not registered: import it first")
-    return dict(data=m['data'].get('path'), recipe=known(**settings), name=m['recipe'], seed=m.get('seed'),
-                precision=m.get('precision'), member=m.get('member'),
-                device=m.get('device'), threads=m.get('threads'), options=m.get('options') or {},
+    return dict({k:m.get(k) for k in ('seed','precision','member','device','threads')}, data=m['data'].get('path'),
+                recipe=kind(**settings), name=m['recipe'], options=m.get('options') or {},
                 drop=(m.get('drop') or {}).get('rows'))
 
 # %% ../nbs/16_train.ipynb #24431252
@@ -375,15 +387,23 @@ def _recipe(recipe, changes, base):
     recipe = base['recipe'] if base else recipe if isinstance(recipe, Recipe) else get_recipe(name)
     return recipe.but(**{k:v for k,v in changes.items() if v is not None}),name
 
+def _else(base, **given):
+    "What is `given`; where it is None, what `base` has"
+    return {k:base.get(k) if v is None else v for k,v in given.items()}
+
 def _check_members(recipe, member, scheduler):
+    "`DigitError` where there is no such member, or nothing for a scheduler to do"
     n = recipe.n_members
     if member is not None and (type(member) is not int or not 0<=member<n):
-        raise DigitError(f"there is no member {member} of {n}: they are numbered from 0. Ask for an ensemble with "
-                         f"--members N")
+        raise DigitError(f"there is no member {member} of {n}: they are numbered from 0. "
+                         f"Ask for an ensemble with --members N")
     if scheduler is None: return
     if n==1 or member is not None:
         raise DigitError("a scheduler is for the members of an ensemble: add --members N, or leave it out")
     check_address(scheduler)
+
+def _new_dir(name): return Path('runs')/f"{time.strftime('%Y-%m-%d_%H%M%S')}_{name}"
+def _teller(say, command): return say if command else lambda s: say(in_python(s))
 
 # %% ../nbs/16_train.ipynb #64bdea32
 def train(
@@ -399,9 +419,9 @@ def train(
     scheduler=None, # 'host:port' of a Dask cluster to whose workers the members go
     say=echo, # Called with each line for the user
     tick=noop, # Called with (batches done, of how many)
-    test=None, # The test CSV, where it is another than the one in `data`
+    test=None, # The test CSV, where it is another than the one in `data`; a frame beside a frame
     label=None, # Name of the column with the labels
-    transpose=False, # Turn each image about its diagonal?
+    transpose=None, # Turn each image about its diagonal? As `config`'s were, else not, if None
     config=None, # A finished run, to train again as it was
     drop=None, # Rows that are not trained on: their numbers, or a CSV with a column `row`
     cbs=None, # fastai callbacks
@@ -414,24 +434,27 @@ def train(
     **changes # Fields of the recipe to change: arch, epochs, lr, bs, valid_pct, folds, …; None leaves them
 )->Run:
     "Train by `recipe` on `data` and leave a run. Raises `DigitError` with what to do."
-    t0,tell = time.perf_counter(),say if command else lambda s: say(in_python(s))
+    t0,tell = time.perf_counter(),_teller(say, command)
     with spoken(command):
         base = _again(config) if config is not None else {}
+        if isinstance(test, pd.DataFrame): data,test = (data, test),None
+        told = data
         recipe,name = _recipe(recipe, changes, base)
         given = _given(recipe, changes, cbs=cbs, batch_tfms=batch_tfms, loss_func=loss_func, opt_func=opt_func,
                        metrics=metrics)
-        if member is None: member = base.get('member')
+        own = _else(base, data=data, drop=drop, seed=seed, precision=precision, device=device, member=member,
+                    graph=graph)
+        data,drop,member = own.pop('data'),own.pop('drop'),own['member']
         _check_members(recipe, member, scheduler)
-        out = Run(out or Path('runs')/f"{time.strftime('%Y-%m-%d_%H%M%S')}_{name}")
-        options = {k:v for k,v in dict(test=test and str(test), label=label, transpose=transpose).items()
-                   if v} or base.get('options', {})
-        own = dict(seed=seed, precision=precision, device=device, member=member, graph=graph)
-        own = {k:base.get(k) if v is None else v for k,v in own.items()}
-        if base.get('threads') and base['threads']!=torch.get_num_threads(): torch.set_num_threads(base['threads'])
-        job = Job(None, recipe, name, out, own, tell, tick, given, base.get('drop') if drop is None else drop, t0)
+        out = Run(out or _new_dir(name))
+        if base and data is None: raise RunError(f"the data of {config} were frames in memory: give them, as data=…")
+        options = read_options(base.get('options'), told, test=test and str(test), label=label,
+                               transpose=transpose)
+        if base.get('threads'): torch.set_num_threads(base['threads'])
+        job = Job(None, recipe, name, out, own, tell, tick, given, drop, t0)
         with resumable(out), RunDir(out, resume), warnings.catch_warnings():
             warnings.showwarning = lambda m,*a,**k: tell(f"note: {m}")
-            job.open(base.get('data') if data is None else data, options, resume)
+            job.open(data, options, resume)
             return job.train_one(member) if recipe.n_members==1 or member is not None else job.train_members(scheduler)
 
 # %% ../nbs/16_train.ipynb #cf907916
@@ -445,25 +468,29 @@ def open(self:Job,
     state = read_checkpoint(self.out/'checkpoint') if resume else None
     if state and data is None and not options: data,options = state['info']['path'],state['info'].get('options') or {}
     self.data,path,n = load_data(data, self.say, **options)
-    if n and self.recipe.folds: raise DigitError("MNIST has a split of its own, which folds would mix: leave folds out")
-    if n: self.recipe = replace(self.recipe, split='last', valid_pct=1-n/len(self.data.train)) # MNIST's own split
+    if n: self.keep_split(n)
     self.drop = () if self.drop is None else read_drop(self.drop, len(self.data.train))
-    own,d = self.info,self.data
-    if path is not None: options = d.options or {}
-    self.info = dict(path=path, data=dict(name=d.name, sha256=d.sha256), options=options,
-                     recipe=self.recipe.settings(), threads=torch.get_num_threads(),
-                     seed=42 if own['seed'] is None else own['seed'], precision=own['precision'] or 'auto',
-                     device=str(own['device'] or 'auto'), member=own['member'], graph=own['graph'],
-                     given=_names(self.given), imports=dict(imported),
-                     drop=dict(rows=self.drop.tolist()) if len(self.drop) else None,
-                     kind=type(self.recipe).__name__)
-    self.info = json.loads(json.dumps(self.info))
+    self.info = self.describe(path, options if path is None else self.data.options or {})
     self.load = time.perf_counter()-self.t0
-    if resume and not state: self.say("nothing to resume: this run starts from the beginning")
-    if not state: return
-    _check_same(state['info'], self.info, self.out)
-    _check_resumable(state, self.given, self.out)
-    self.info['more'] = state['info'].get('more', {})
+    if state: _go_on(state, self.info, self.given, self.out)
+    elif resume: self.say("nothing to resume: this run starts from the beginning")
+
+@patch
+def keep_split(self:Job, n):
+    "Train on the first `n` rows, as MNIST's own files have it"
+    if self.recipe.folds: raise DigitError("MNIST has a split of its own, which folds would mix: leave folds out")
+    self.recipe = replace(self.recipe, split='last', valid_pct=1-n/len(self.data.train))
+
+@patch
+def describe(self:Job, path, options)->dict:
+    "What this run is, as JSON can hold it"
+    own,d = self.info,self.data
+    return json.loads(json.dumps(dict(
+        path=path, data=dict(name=d.name, sha256=d.sha256), options=options, recipe=self.recipe.settings(),
+        threads=torch.get_num_threads(), seed=42 if own['seed'] is None else own['seed'],
+        precision=own['precision'] or 'auto', device=str(own['device'] or 'auto'), member=own['member'],
+        graph=own['graph'], given=_names(self.given), imports=dict(imported),
+        drop=dict(rows=self.drop.tolist()) if len(self.drop) else None, kind=type(self.recipe).__name__)))
 
 # %% ../nbs/16_train.ipynb #f5a09bf0
 def _check_alike(runs):
@@ -474,8 +501,8 @@ def _check_alike(runs):
         if o.members(): raise RunError(f"{o} is an ensemble itself: name its members, {o}/members/0 and so on")
         o.need('data.name', 'settings', 'params', 'accuracy', 'canary_rows', 'seconds')
         if o.metrics['data'].get('sha256')!=sha:
-            raise RunError(f"{o} was trained on other data than {runs[0]}: the rows that one holds out, the other "
-                           f"may have seen")
+            raise RunError(f"{o} was trained on other data than {runs[0]}: the rows that one holds out, "
+                           f"the other may have seen")
         if not o.metrics.get('no_model'): o.learner('cpu') # is it whole?
 
 def ensemble(
@@ -486,17 +513,17 @@ def ensemble(
     command=False, # Give advice for the command, rather than for Python?
 )->Run:
     "Join finished runs into one. Raises `RunError` where they don't belong together."
-    t0,tell = time.perf_counter(),say if command else lambda s: say(in_python(s))
+    t0,tell = time.perf_counter(),_teller(say, command)
     with spoken(command):
         runs = [Run(o) for o in runs]
         _check_alike(runs)
         m = runs[0].metrics
-        out = Run(out or Path('runs')/f"{time.strftime('%Y-%m-%d_%H%M%S')}_ensemble")
+        out = Run(out or _new_dir('ensemble'))
         d = _data_of(runs[0], data)
         tell(f"data: {d!r}")
         info = {k:m.get(k) for k in ('options','imports')}
         info |= dict(path=m['data'].get('path'), data=dict(name=d.name, sha256=d.sha256),
-                     recipe={**m['settings'], 'members':len(runs)}, seed=m.get('seed'))
+                     recipe={**m['settings'], 'members':len(runs)}, seed=m.get('seed'), joined=[o.name for o in runs])
         with resumable(out), RunDir(out):
             for k,o in enumerate(runs): o.copy_to(out/'members'/str(k))
             return Job(d, None, 'ensemble', out, info, tell, t0=t0).join('ensemble')
@@ -504,13 +531,14 @@ def ensemble(
 # %% ../nbs/16_train.ipynb #2f0c491d
 def _data_of(run, data=None):
     "The data of `run`, or `data` if they are the same"
-    path,options = (run.metrics['data'].get('path'),run.metrics.get('options') or run.metrics['data'].get('options')
-                    or {})
+    m = run.metrics
+    path,options = m['data'].get('path'),m.get('options') or m['data'].get('options') or {}
     if data is None and path is None:
         raise RunError(f"the data of {run} were frames in memory: give them, as data=(train, test)")
     if data is None and path!='sample' and not Path(path).exists():
         raise RunError(f"the runs' data is no longer at {path}: put it there again")
-    d = load_data(path if data is None else data, **(options if isinstance(options, dict) else {}))[0]
-    if d.sha256!=run.metrics['data'].get('sha256'):
+    if isinstance(data, DigitData) or not isinstance(options, dict): options = {}
+    d = load_data(path if data is None else data, **options)[0]
+    if d.sha256!=m['data'].get('sha256'):
         raise RunError(f"{path if data is None else 'the data'} has changed since the runs were trained on it")
     return d

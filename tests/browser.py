@@ -2,9 +2,9 @@
 import base64, json, shutil, subprocess, tempfile, time, urllib.request
 from pathlib import Path
 
-FLAGS = ('--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking '
-         '--disable-component-update --disable-sync --hide-scrollbars '
-         '--remote-debugging-port=0 --remote-allow-origins=*').split()
+FLAGS = ('--headless --no-sandbox --disable-gpu --disable-quic --no-first-run '
+         '--disable-background-networking --disable-component-update --disable-sync '
+         '--hide-scrollbars --remote-debugging-port=0 --remote-allow-origins=*').split()
 
 class Browser:
     def __init__(self, width=1100, height=800, scale=1, mobile=False):
@@ -54,8 +54,8 @@ class Browser:
         if touch: self('Input.dispatchTouchEvent', type='touchEnd', touchPoints=[])
         else: self('Input.dispatchMouseEvent', type='mouseReleased', x=x, y=y, button='left', buttons=0, clickCount=1)
     def shot(self, path, full=True):
-        Path(path).write_bytes(base64.b64decode(self('Page.captureScreenshot', format='png',
-                                                     captureBeyondViewport=full)['data']))
+        shot = self('Page.captureScreenshot', format='png', captureBeyondViewport=full)
+        Path(path).write_bytes(base64.b64decode(shot['data']))
     def urls(self):
         return [o['params']['request']['url'] for o in self.events if o['method']=='Network.requestWillBeSent']
     def close(self):

@@ -82,8 +82,8 @@ def test_unequal_shapes_are_refused(loss, shapes):
 def test_a_loop_given_labels_of_the_wrong_shape_stops(small):
     x,y,*_ = small
     w = torch.zeros(25, 1, requires_grad=True)
-    with pytest.raises(DigitError, match='shape'): B.train_epoch(lambda x,w: x@w, [w], B.mean_squared_error, x,
-                                                                 y.float(), .1, 16)
+    with pytest.raises(DigitError, match='shape'):
+        B.train_epoch(lambda x,w: x@w, [w], B.mean_squared_error, x, y.float(), .1, 16)
     assert not w.any()
 
 def test_nearest_label_is_the_nearest():

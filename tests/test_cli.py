@@ -373,3 +373,46 @@ def test_version_and_module(tmp_path):
     r = subprocess.run([sys.executable,'-m','digitfast','--version'], cwd=tmp_path, capture_output=True, text=True,
         env=env)
     assert r.returncode==0 and r.stdout==f'digitfast {digitfast.__version__}\n'
+
+# ---- how tables are read, wherever there are some
+
+@pytest.fixture
+def apart(here):
+    "kinds.csv, whose label is the column kind beside another, and rows.csv to predict, a labelled new.csv"
+    def table(n, seed): return digits(n, seed=seed).rename(columns=dict(label='kind')).assign(batch=1)
+    table(60, 0).to_csv('kinds.csv', index=False)
+    table(30, 2).to_csv('new.csv', index=False)
+    table(20, 1).drop(columns='kind').to_csv('rows.csv', index=False)
+    return here
+
+def test_train_predict_check_and_submit_read_alike(apart, cli):
+    read = '--test','rows.csv','--label','kind'
+    assert cli('train','kinds.csv',*read,'--transpose',*OPTS,'--out','r')[0]==0
+    own = Path('r/submission.csv').read_bytes()
+    for words in ([], ['kinds.csv','--test','rows.csv'], ['kinds.csv',*read]):
+        code,out,err = cli('predict','r',*words,'--out','s.csv')
+        assert code==0 and Path('s.csv').read_bytes()==own and 'canary' in out, err
+    assert 'ids and labels fit' in cli('check','s.csv','kinds.csv',*read)[1]
+    code,_,err = cli('submit','s.csv','kinds.csv',*read,'-m','x')
+    assert code==1 and 'no Kaggle credentials' in err
+    assert cli('predict','r','new.csv','--out','n.csv')[1].count('score ')==1 # by the column that was the label
+    up,turned = (cli('predict','r','rows.csv','--out',f'{o}.csv','--probs',o) and Path(f'{o}.csv').read_text()
+                 for o in ('--no-transpose','--transpose'))
+    assert up!=turned
+    code,out,_ = cli('train','--config','r','--out','again','--transpose')
+    assert code==0 and Path('again/submission.csv').read_bytes()==own
+    assert cli('compare','kinds.csv','--label','kind','--system','linear','--seeds',1,'--epochs',1)[0]==0
+
+@pytest.mark.parametrize('words,code,says', [
+    ('predict r a.png --label kind',2,'--label is for rows'), ('predict r a.png --transpose',2,'is for rows'),
+    ('predict r a.png --tta',2,'--tta is for rows'), ('predict r a.png --test rows.csv',2,'--test is for rows'),
+    ('predict r rows.csv --show',2,'--show is for pictures'),
+    ('check rows.csv --label kind',1,'columns'), ('check s.csv --test rows.csv',2,'DATA'),
+    ('submit s.csv --label kind -m x',2,'DATA'), ('check s.csv kinds.csv',1,'--label NAME'),
+    ('check s.csv kinds.csv --label nope',1,'nope'), ('check s.csv kinds.csv --label kind --test no.csv',1,'no.csv'),
+    ('compare kinds.csv',1,'--label NAME'), ('predict r kinds.csv --label nope',1,'nope')])
+def test_options_that_have_no_meaning_or_no_answer_are_refused(words, code, says, apart, cli, tiny_run):
+    Path('r').symlink_to(tiny_run[0])
+    Path('s.csv').write_text('ImageId,Label\n'+''.join(f'{i},{i%3}\n' for i in range(1, 21)))
+    res = cli(*words.split())
+    assert res[0]==code and says in res[2] and len(res[2])<600, res

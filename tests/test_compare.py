@@ -32,8 +32,8 @@ def test_no_system_sees_the_fold(folder, monkeypatch):
         m.setattr(C.recipes['linear-softmax'].__class__, 'dls', dls)
         m.setattr(C, 'predict_rows', lambda learn, df, **kw: (seen.update(test=df), old(learn, df, **kw))[1])
         compare(folder, ['linear-softmax'], seeds=1, epochs=1, device='cpu', say=lambda o: None)
-    assert 'label' not in seen['test'] and sorted([*seen['train'].index,
-                                                   *seen['test'].index])==list(range(120)) and len(seen['test'])==12
+    trn,test = seen['train'],seen['test']
+    assert 'label' not in test and len(test)==12 and sorted([*trn.index, *test.index])==list(range(120))
 
 def test_the_same_seed_gives_the_same_figures(folder):
     a,b = (compare(folder, ['mlp-100'], seeds=1, epochs=1, device='cpu', say=lambda o: None) for _ in range(2))
@@ -41,9 +41,8 @@ def test_the_same_seed_gives_the_same_figures(folder):
 
 def test_unknown_systems_and_ensembles_are_refused(folder):
     with pytest.raises(DigitError, match='nope'): compare(folder, ['nope'], say=lambda o: None)
-    with pytest.raises(DigitError, match='ensemble'): compare(folder,
-                                                              [next(k for k,r in C.recipes.items() if r.members>1)],
-                                                              say=lambda o: None)
+    many = next(k for k,r in C.recipes.items() if r.members>1)
+    with pytest.raises(DigitError, match='ensemble'): compare(folder, [many], say=lambda o: None)
 
 def test_summary():
     t = summarise(pd.DataFrame(dict(system=['b','b','a'], accuracy=[.5,.7,1.], seconds=[1.,3.,2.], parameters=[5,5,7],

@@ -49,16 +49,20 @@ def frame(n, side, seed):
 def row_target(r): return float(r.name)
 CLASSES = CategoryBlock(vocab=[0,1,2], sort=False)
 TARGETS = dict(   # blocks after the image, and what gets their items from a row
-    label=(lambda: CLASSES, lambda: ColReader('label')), found=(CategoryBlock, lambda: ColReader('word')),
-    function=(lambda: CLASSES, lambda: lambda r: r['label']), prefix=(lambda: CategoryBlock(vocab=['p_0','p_1','p_2']),
-                                                                      lambda: ColReader('label', pref='p_')),
-    index=(RegressionBlock, lambda: row_target), number=(RegressionBlock, lambda: ColReader('x')),
-    numbers=(RegressionBlock, lambda: ColReader(['x','y'])), piped=(CategoryBlock,
-                                                                    lambda: Pipeline([ColReader('word'), str.upper])),
+    label=(lambda: CLASSES, lambda: ColReader('label')),
+    found=(CategoryBlock, lambda: ColReader('word')),
+    function=(lambda: CLASSES, lambda: lambda r: r['label']),
+    prefix=(lambda: CategoryBlock(vocab=['p_0','p_1','p_2']), lambda: ColReader('label', pref='p_')),
+    index=(RegressionBlock, lambda: row_target),
+    number=(RegressionBlock, lambda: ColReader('x')),
+    numbers=(RegressionBlock, lambda: ColReader(['x','y'])),
+    piped=(CategoryBlock, lambda: Pipeline([ColReader('word'), str.upper])),
     many=(lambda: MultiCategoryBlock(vocab=['a','b','c0','c1','c2']), lambda: ColReader('words', label_delim=' ')),
     lists=(lambda: MultiCategoryBlock(vocab=['a','b','c0','c1','c2']), lambda: ColReader('pair')),
-    raw=(TransformBlock, lambda: ColReader('label')), text=(TransformBlock, lambda: ColReader('word')),
-    itself=('digits', lambda: noop), flipped=('digits', lambda: lambda r: r.iloc[::-1] if False else r))
+    raw=(TransformBlock, lambda: ColReader('label')),
+    text=(TransformBlock, lambda: ColReader('word')),
+    itself=('digits', lambda: noop),
+    flipped=('digits', lambda: lambda r: r.iloc[::-1] if False else r))
 TYPE_TFMS = dict(none=[], invert=[Invert], noise=[Noise], both=[Invert,Noise])
 ITEM_TFMS = dict(none=None, plain=lambda x: x, invert=Invert, skip=Skip)
 BATCH_TFMS = dict(none=None, bright=lambda: Brightness(.3, p=.5), tag=Tag,
@@ -160,10 +164,8 @@ def test_batches_are_what_fastai_collates_5000(): run(5000)
 PLAIN = dict(rows=20, side=4, seed=1, target='label', types='none', items='none',
              batch='none', hook='none', get_x=None, split='random', bs=4, shuffle=True, drop_last=None,
              stats=(None,None), weights=False, change='')
-ALONE = [dict(target=o) for o in TARGETS]+[dict(types=o)
-                                           for o in TYPE_TFMS]+[dict(items=o)
-                                                                for o in ITEM_TFMS]+[dict(batch=o)
-    for o in BATCH_TFMS]+[dict(hook=o) for o in HOOKS]+[
+KINDS = dict(target=TARGETS, types=TYPE_TFMS, items=ITEM_TFMS, batch=BATCH_TFMS, hook=HOOKS)
+ALONE = [{k:o} for k,os in KINDS.items() for o in os]+[
     dict(bs=None), dict(weights=True), dict(change='items'), dict(change='within'),
     dict(get_x='drop'), dict(get_x='light'), dict(change='within', target='lists')]
 @pytest.mark.parametrize('c', ALONE, ids=lambda c: '-'.join(f'{k}:{v}' for k,v in c.items()))

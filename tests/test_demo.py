@@ -108,13 +108,13 @@ def test_served_on_this_machine_and_asks_nothing_of_others(page):
     text = urllib.request.urlopen(page.url, timeout=30).read().decode()
     assert 'fonts.googleapis' not in text and '<script src="http' not in text
 
-def test_a_thousand_clicks(page):
+def test_hundreds_of_clicks(page):
     "from four hands at once, all answered alike; malformed ones between them"
     seven,blank = url_of(draw(strokes(7), 64, pen=.07)),url_of(Image.new('RGB', (64,64), 'white'))
     want = post(page, 'read', seven)
     assert len(want['bars'])==10
     def click(i): return post(page, 'read', seven if i%20==0 else blank if i%20==10 else ('nonsense', None, {})[i%3])
-    with ThreadPoolExecutor(4) as pool: got = list(pool.map(click, range(1000)))
+    with ThreadPoolExecutor(4) as pool: got = list(pool.map(click, range(300)))
     assert all(o==want for o in got[::20]) and all('note' in o for i,o in enumerate(got) if i%20)
 
 @pytest.mark.parametrize('bad', [dict(raw=b'{'), dict(raw=b'[]'), dict(raw=b'\xff\x00'), dict(fn_name='__class__'),

@@ -219,9 +219,10 @@ def cluster(tmp_path):
         with socket.socket() as o:
             if not o.connect_ex(('127.0.0.1', port)): break
         time.sleep(.1)
-    yield f'127.0.0.1:{port}', lambda name: start(name, 'distributed.cli.dask_worker', f'127.0.0.1:{port}',
-                                                  '--no-nanny', '--nthreads', '1', '--host', '127.0.0.1',
-                                                  '--no-dashboard', '--death-timeout', '120')
+    def worker(name):
+        opts = '--no-nanny --nthreads 1 --host 127.0.0.1 --no-dashboard --death-timeout 120'.split()
+        return start(name, 'distributed.cli.dask_worker', f'127.0.0.1:{port}', *opts)
+    yield f'127.0.0.1:{port}', worker
     for p in procs: p.kill()
     for p in procs: p.wait()
 
@@ -242,8 +243,8 @@ def test_a_worker_that_dies_has_its_member_done_again(cluster, tiny, tmp_path):
 
 def test_no_scheduler_is_said(tiny, tmp_path):
     pytest.importorskip('distributed', reason="needs digitfast[distributed]")
-    with pytest.raises(RunError, match='no Dask scheduler answers'): run(tiny, tmp_path/'run',
-                                                                         scheduler=f'127.0.0.1:{free_port()}')
+    with pytest.raises(RunError, match='no Dask scheduler answers'):
+        run(tiny, tmp_path/'run', scheduler=f'127.0.0.1:{free_port()}')
 
 def which_gpu(k, shared):
     time.sleep(.5)

@@ -152,10 +152,8 @@ def watched(root, at):
 def points(folder, tmp_path_factory):
     "Each (operation, phase, kind, file) of an uninterrupted run"
     out,seen = tmp_path_factory.mktemp('points')/'r',[]
-    with watched(out,
-                 lambda i,phase,kind,path: seen.append((i, phase, kind,
-                                                        '' if isinstance(path, int) else Path(path).name))):
-        go(folder, out)
+    def see(i, phase, kind, path): seen.append((i, phase, kind, '' if isinstance(path, int) else Path(path).name))
+    with watched(out, see): go(folder, out)
     return seen
 
 def test_the_points_are_all_that_a_run_does(points, want):
@@ -165,9 +163,8 @@ def test_the_points_are_all_that_a_run_does(points, want):
             and len(points)>150), (kinds, len(points))
 
 def parts(n):
-    return pytest.mark.parametrize('part',
-                                   [pytest.param(slice(i, None, n), id=f'{i+1} of {n}',
-                                                 marks=[] if i==0 else [pytest.mark.slow]) for i in range(n)])
+    def part(i): return pytest.param(slice(i, None, n), id=f'{i+1} of {n}', marks=[pytest.mark.slow] if i else [])
+    return pytest.mark.parametrize('part', [part(i) for i in range(n)])
 
 def resumed(out, folder, want, epoch, why):
     "Go on with the run in `out` in another process: it starts after `epoch` and ends as if nothing had been"
@@ -372,7 +369,7 @@ def test_of_six_at_once_one_runs(resume, times, folder, want, tmp_path, record_p
             go(folder, out, resume=resume)
         codes = [ended(p) for p in [child(f, tmp_path/f'said{n}') for _ in range(6)]]
         said = (tmp_path/f'said{n}').read_text().splitlines()
-        assert sorted(codes)==[0]+[1]*5 and len(said)==5 and all('in use by' in o or 'a finished run' in o
-                                                                 or 'unfinished run' in o
-                                                                 for o in said), ((codes, said))
+        ways = 'in use by','a finished run','unfinished run'
+        assert sorted(codes)==[0]+[1]*5 and len(said)==5, (codes, said)
+        assert all(any(way in o for way in ways) for o in said), said
         finished(out, want)

@@ -314,8 +314,8 @@ NO_PREDICTIONS = dict(constant=lambda d: [7]*len(d.test), copied=lambda d: d.tra
     sample=lambda d: d.sample.iloc[:,1])
 @pytest.mark.parametrize('name', NO_PREDICTIONS)
 def test_submit_refuses_what_is_no_prediction(kg, sub, data, name):
-    sub.write_text('ImageId,Label\n'+''.join(f'{i},{l}\n' for i,
-        l in zip(data.sample.ImageId, NO_PREDICTIONS[name](data))))
+    rows = zip(data.sample.ImageId, NO_PREDICTIONS[name](data))
+    sub.write_text('ImageId,Label\n'+''.join(f'{i},{l}\n' for i,l in rows))
     with fails('was not submitted', '--force', kind=DataError): dk.submit_to_kaggle(sub, 'm', data=data)
     assert not kg.calls
     assert dk.submit_to_kaggle(sub, 'm', data=data, force=True).score==.99571

@@ -75,8 +75,10 @@ def rows(x, y=None, sep=',', form='%d'):
     o = io.StringIO()
     np.savetxt(o, x if y is None else np.column_stack([y, x]), fmt=form, delimiter=sep)
     return o.getvalue()
-def hot(y, names=None): return pd.DataFrame(np.eye(10, dtype=int)[y],
-                                            columns=names or [f'label_{i}' for i in range(10)])
+def hot(y, names=None):
+    return pd.DataFrame(np.eye(10, dtype=int)[y], columns=names or [f'label_{i}' for i in range(10)])
+GRID8 = [f'pixel_{i}_{j}' for i in range(8) for j in range(8)]
+WORDS = 'zero one two three four five six seven eight nine'.split()
 LETTERS,KANA = np.array(list('ABCDEFGHIJ')),np.array('あ い う え お か き く け こ'.split())
 X8,X16 = sized(X, 8)//16,sized(X, 16)
 TRAIN,TEST,TESTED = csv(lab(X, Y)),csv(frame(XT)),csv(lab(XT, YT))
@@ -100,25 +102,23 @@ OTHERS = {
              'zip.test.gz':gzip.compress(rows(sized(XT, 16)/127.5-1, YT, ' ', '%.4f').encode())}, dict(T, side=16)),
     'optdigits':({'optdigits.tra':bare(lab(X8, Y, at=-1)), 'optdigits.tes':bare(lab(sized(XT, 8)//16, YT, at=-1)),
                   'optdigits.names':'1. Title'}, dict(T, side=8)),
-    'sklearn digits':({'digits.csv':csv(lab(X8.astype(float), Y, [f'pixel_{i}_{j}' for i in range(8) for j in range(8)],
-                                            'target', -1))}, dict(E, side=8)),
+    'sklearn digits':({'digits.csv':csv(lab(X8.astype(float), Y, GRID8, 'target', -1))}, dict(E, side=8)),
     'semeion':({'semeion.data':rows(np.column_stack([X16>99, hot(Y)]), None, ' ', '%.4f')}, dict(E, side=16)),
     'a-z':({'A_Z Handwritten Data.csv':csv(pd.DataFrame(np.column_stack([np.sort(Y), X]),
         columns=['0']+[f'0.{i}' for i in range(1, 785)]))}, E),
-    'dacon':({'train.csv':csv(lab(X, LETTERS[Y], range(784),
-                                  'letter').pipe(lambda f: (f.insert(0, 'digit', Y), f.insert(0, 'id', range(1, N+1)),
-                                      f)[2])),
+    'dacon':({'train.csv':csv(pd.concat([pd.DataFrame(dict(id=range(1, N+1), digit=Y)),
+                                         lab(X, LETTERS[Y], range(784), 'letter')], axis=1)),
               'test.csv':csv(lab(XT, LETTERS[YT], range(784), 'letter').assign(id=range(N, N+M))),
               'submission.csv':csv(pd.DataFrame(dict(id=range(N, N+M), digit=0)))}, T),
     'emnist balanced':({'emnist-balanced-train.csv':bare(lab(X, Y)), 'emnist-balanced-test.csv':bare(lab(XT, YT)),
                         'emnist-balanced-mapping.txt':'0 48\n1 49\n'}, T),
-    'emnist, zipped one by one':({f'emnist-digits-{k}.csv.zip':zipped(**{f'emnist-digits-{k}.csv':v}) for k,
-                                  v in dict(train=bare(lab(X, Y)), test=bare(lab(XT, YT))).items()}, T),
+    'emnist, zipped one by one':({f'emnist-digits-{k}.csv.zip':zipped(**{f'emnist-digits-{k}.csv':bare(v)})
+                                  for k,v in (('train',lab(X, Y)), ('test',lab(XT, YT)))}, T),
     'hasy':({'hasy-data-labels.csv':'path,symbol_id,latex,user_id\na.png,1,A,2\n'}, no('no training CSV')),
     'kmnist':({'kmnist_train.csv':csv(lab(X, Y)), 'kmnist_test.csv':TESTED,
                'kmnist_classmap.csv':'index,codepoint,char\n0,U+304A,お\n'}, T),
-    'mnist 784, arff beside':({'mnist_784.csv':csv(lab(X, Y, px(first=1), 'class', -1)), 'mnist_784.arff':'@RELATION '
-        'mnist'}, E),
+    'mnist 784, arff beside':({'mnist_784.csv':csv(lab(X, Y, px(first=1), 'class', -1)),
+                               'mnist_784.arff':'@RELATION mnist'}, E),
     'r':({'train.csv':csv(pd.DataFrame(np.column_stack([Y, X]), columns=px(785, 1, 'V')))}, E),
     'fer2013':({'fer2013.csv':csv(pd.DataFrame(dict(emotion=Y, pixels=[' '.join(map(str, o)) for o in sized(X, 48)],
         Usage='Training')))}, dict(E, side=48)),
@@ -143,8 +143,7 @@ OTHERS = {
     'bare, both ends alike':({'train.csv':bare(lab(np.column_stack([X[:,:-1], Y]), Y))}, no('--label')),
     'numbered from 0':({'train.csv':csv(pd.DataFrame(np.column_stack([Y, X])))}, E),
     'numbered, target last':({'train.csv':csv(lab(X, Y, range(784), 'target', -1))}, E),
-    'one-hot, words':({'train.csv':csv(pd.concat([frame(X), hot(Y, 'zero one two three four five six seven eight '
-                                                                   'nine'.split())], axis=1))}, E),
+    'one-hot, words':({'train.csv':csv(pd.concat([frame(X), hot(Y, WORDS)], axis=1))}, E),
     'one-hot first':({'train.csv':csv(pd.concat([hot(Y, [f'class_{i}' for i in range(10)]), frame(X)], axis=1))}, E),
     'one-hot, both sets':({'train.csv':csv(pd.concat([hot(Y), frame(X)], axis=1)),
                            'test.csv':csv(pd.concat([hot(YT), frame(XT)], axis=1))}, T),
@@ -200,6 +199,35 @@ OTHERS = {
                       no('14x56')),
     '20x30':({'train.csv':csv(lab(sized(X, 20, 30), Y))}, no('20x30')),
     'no pictures':({'train.csv':'id,age,label\n1,2,3\n4,5,6\n'}, no('pixel')),
+    # more of the same kinds
+    'semicolons, Label, an index':({'train.csv':csv(lab(X, Y, name='Label').reset_index(), sep=';'),
+                                    'test.csv':csv(frame(XT).reset_index(), sep=';')}, T),
+    'gz, y last, 0 to 1':({'train.csv.gz':gzip.compress(csv(lab((X/255).round(5), Y, name='y', at=-1)).encode()),
+                           'test.csv.gz':gzip.compress(csv(frame((XT/255).round(5))).encode())}, T),
+    'folders train and test':({'train/data.csv':TRAIN, 'test/data.csv':TEST}, T),
+    'folders in a zip':({'digits.zip':zipped(**{'digits/train/part.csv':TRAIN, 'digits/test/part.csv':TEST})}, T),
+    'train.csv, and a folder train':({'train.csv':TRAIN, 'train/more.csv':TRAIN, 'test.csv':TEST}, T),
+    'a folder train with two':({'train/a.csv':TRAIN, 'train/b.csv':TRAIN}, no('by name')),
+    'folders called as files':({'train.csv/train.csv':TRAIN, 'test.csv/test.csv':TEST}, T),
+    'three columns of ids':({'train.csv':csv(lab(X, Y).assign(id=range(N), image_id=[f'i{i}' for i in range(N)],
+                                                              filename='a.png'))}, E),
+    'words for digits':({'train.csv':csv(lab(X, np.array(WORDS)[Y], name='Digit'))}, E),
+    'one-hot, 0 to 9':({'train.csv':csv(pd.concat([frame(X), hot(Y, list('0123456789'))], axis=1))}, E),
+    'one-hot, true and false':({'train.csv':csv(pd.concat([frame(X), hot(Y).astype(bool)], axis=1))}, E),
+    'one-hot, floats':({'train.csv':csv(pd.concat([frame(X), hot(Y).astype(float)], axis=1))}, E),
+    'packed, brackets':({'train.csv':csv(pd.DataFrame(dict(label=Y, image=[str(o.tolist()) for o in X])))}, E),
+    'packed, commas, semicolons':({'train.csv':'label;pixels\n'+''.join(
+        f'{y};{",".join(map(str, x))}\n' for x,y in zip(X, Y))}, E),
+    'an archive of three sets':({'archive.zip':zipped(**{f'mnist/mnist_{k}.csv':TESTED if k!='train' else TRAIN
+                                                         for k in ('train','test','validation')})}, T),
+    'input1 to input64':({'optdigits.csv':csv(lab(X8, Y, px(64, 1, 'input'), 'class', -1))}, dict(E, side=8)),
+    'V1 to V257':({'train.csv':csv(lab(X16, Y, px(256, 1, 'V'), 'V257', -1))}, dict(E, side=16)),
+    'R, with row names':({'train.csv':csv(lab(X, Y), index=True, quoting=2)}, E),
+    'names in alphabetical order':({'train.csv':csv(lab(X, Y)[['label', *sorted(px())]])}, E),
+    'a test set with no labels in its label':({'train.csv':TRAIN, 'test.csv':csv(lab(XT, '?'))}, T),
+    'a pixel less in the test set':({'train.csv':TRAIN, 'test.csv':csv(frame(XT).drop(columns='pixel0'))},
+                                    no('without pixel0')),
+    'utf-16':({'train.csv':csv(lab(X, Y), sep='\t').encode('utf-16')}, no('UTF-16')),
     # ids
     'padded ids':({'train.csv':TRAIN, 'test.csv':csv(lab(XT, [f'{i:05d}' for i in range(M)], name='id')),
                    'right.csv':'id,label\n'+''.join(f'{i:05d},1\n' for i in range(M))}, dict(T, right='right.csv')),
@@ -240,8 +268,8 @@ def test_label_decides(files, options, classes, tmp_path):
 
 def test_label_that_is_not_there(tmp_path):
     put(tmp_path, {'train.csv':TRAIN})
-    with pytest.raises(DataError, match="no column 'nil' for the labels, found label; name one of them with "
-                                        "--label"): read_csvs(tmp_path, label='nil')
+    with pytest.raises(DataError, match="no column 'nil' for the labels, found label; "
+                                        "name one of them with --label"): read_csvs(tmp_path, label='nil')
     put(tmp_path, {'train.csv':bare(lab(X, Y))})
     with pytest.raises(DataError, match="give the label's place with --label, from 1 to 785"): read_csvs(tmp_path,
         label='nil')

@@ -147,9 +147,9 @@ def test_affine_against_scipy(kw, monkeypatch):
         a,sh,zx,zy,tx,ty = u
         a,sh = np.deg2rad(a*kw.get('rotate',0)),np.tan(np.deg2rad(sh*kw.get('shear',0)))
         # (x,y) of the input for (x,y) of the output about the centre, in pixels: shear, rotate, then the zoom's inverse
-        m = np.diag([1/(1+zx*kw.get('zoom',0)),
-                     1/(1+zy*kw.get('zoom',0))]) @ np.array([[np.cos(a),-np.sin(a)],
-                                                             [np.sin(a),np.cos(a)]]) @ np.array([[1,sh],[0,1]])
+        zoom = np.diag([1/(1+o*kw.get('zoom',0)) for o in (zx,zy)])
+        turn = np.array([[np.cos(a),-np.sin(a)], [np.sin(a),np.cos(a)]])
+        m = zoom @ turn @ np.array([[1,sh],[0,1]])
         m,t = m[::-1,::-1],np.array([ty,tx])*kw.get('shift',0)   # scipy counts (row, column)
         c = np.array([(s-1)/2]*2)
         for i in range(4):
@@ -195,8 +195,8 @@ def test_affine_before_normalisation_and_on_training_only():
     assert torch.equal(dls.test_dl(digits()).one_batch()[0], plain.test_dl(digits()).one_batch()[0])
     x = dls.train.one_batch()[0]
     black = -dls.stats[0]/dls.stats[1]
-    assert x.min().item()>=black-1e-4 and not torch.equal(dls.train.new(shuffle=False).one_batch()[0],
-                                                          plain.train.new(shuffle=False).one_batch()[0])
+    ours,theirs = (o.train.new(shuffle=False).one_batch()[0] for o in (dls,plain))
+    assert x.min().item()>=black-1e-4 and not torch.equal(ours, theirs)
     assert dls.stats==plain.stats
 
 # ---- shifts
@@ -318,8 +318,8 @@ def test_best_precision(monkeypatch):
     for cap,want in ((7,5),'fp32'),((8,0),'bf16'),((9,0),'bf16'):
         monkeypatch.setattr(torch.cuda, 'get_device_capability', lambda device=None: cap)
         assert best_precision('auto', gpu, 'bf16')==want
-    for caps,want in ({},'fp32'),({'avx512_bf16':True},'bf16'),({'amx_bf16':True},
-                                                                'bf16'),({'avx512_bf16':False},'fp32'):
+    for caps,want in (({},'fp32'), ({'avx512_bf16':True},'bf16'), ({'amx_bf16':True},'bf16'),
+                      ({'avx512_bf16':False},'fp32')):
         monkeypatch.setattr(torch.cpu, 'get_capabilities', lambda: caps, raising=False)
         assert best_precision('auto', cpu, 'bf16')==want
     with pytest.raises(DigitError, match='NVIDIA GPU'): best_precision('fp16', cpu)
@@ -447,8 +447,8 @@ def test_loss_and_outputs_come_from_the_data():
     df = digits()
     cols = list(df.columns[1:])
     df['y'],df['w'] = df.label/2, df.label.map(lambda o: f'a b{o}')
-    for block,col,n in (RegressionBlock(n_out=1),ColReader('y'),1),(MultiCategoryBlock(vocab=['a','b0','b1','b2']),
-                                                                    ColReader('w', label_delim=' '),4):
+    words = MultiCategoryBlock(vocab=['a','b0','b1','b2'])
+    for block,col,n in ((RegressionBlock(n_out=1),ColReader('y'),1), (words,ColReader('w', label_delim=' '),4)):
         dls = DataBlock((DigitBlock(cols), block), get_y=col,
                         splitter=RandomSplitter(seed=1)).dataloaders(df, bs=16, device='cpu')
         learn = _fit(learner(dls), 1)

@@ -111,8 +111,8 @@ def test_honest_large_files_are_read_in_a_time_that_grows_as_they_do(kind, tmp_p
 # ---- predictions
 
 @pytest.fixture(scope='module')
-def small_run(tmp_path_factory): return train('sample', arch='stride2', epochs=1,
-                                              out=tmp_path_factory.mktemp('load')/'run', say=lambda o: None)
+def small_run(tmp_path_factory):
+    return train('sample', arch='stride2', epochs=1, out=tmp_path_factory.mktemp('load')/'run', say=lambda o: None)
 
 def test_blocks_of_rows_give_what_all_at_once_does(tiny_run, monkeypatch):
     learn,df = load_net(tiny_run[0], device='cpu'),digits(100, seed=3).drop(columns='label')

@@ -88,8 +88,8 @@ def damage(what, f, tmp_path):
             z.filelist[0].file_size = 2**31
         return
     if what=='huge header':
-        b = io.BytesIO(); np.lib.format.write_array_header_1_0(b,
-                                                               dict(descr='<i8', fortran_order=False, shape=(2**58,)))
+        b = io.BytesIO()
+        np.lib.format.write_array_header_1_0(b, dict(descr='<i8', fortran_order=False, shape=(2**58,)))
         with zipfile.ZipFile(f, 'w') as z: z.writestr('valid_rows.npy', b.getvalue())
         return
     if what=='no labels': a.pop('valid_labels')

@@ -117,9 +117,8 @@ def test_kannada(tmp_path):
         assert d.test.equals(d.train[d.pixels])
         assert d.sample.columns.tolist()==['id','label'] and d.sample['id'].tolist()==d.test_ids.tolist()
         assert d.name==p.name and d.notes==()
-        assert d.sha256==hashlib.sha256(''.join(files[o]
-                                                for o in ('train.csv','test.csv',
-                                                    'sample_submission.csv')).encode()).hexdigest()
+        read = ''.join(files[f'{o}.csv'] for o in ('train','test','sample_submission'))
+        assert d.sha256==hashlib.sha256(read.encode()).hexdigest()
 
 def test_fashion(tmp_path):
     d = read_csvs(put(tmp_path,
@@ -143,8 +142,8 @@ def test_places(tmp_path):
              'a/train.parquet':b'PAR1', '../../train.csv.bak':'x'}
     (tmp_path/'g').mkdir()
     for k,v in dict(train=t, test=test).items(): (tmp_path/f'g/{k}.csv.gz').write_bytes(gz(v))
-    put(tmp_path/'deep/train.csv', train=t), put(tmp_path/'deep/test.csv',
-                                                 test=test)   # folders named as files, as older mounts have them
+    put(tmp_path/'deep/train.csv', train=t)   # folders named as files, as older mounts have them
+    put(tmp_path/'deep/test.csv', test=test)
     (tmp_path/'link').symlink_to(tmp_path/'d')
     for p in (zipped(tmp_path/'a.zip', {'train.csv':t, 'test.csv':test, **extra}),
               zipped(tmp_path/'b.zip', {'x/y/train.csv':t, 'x/z/test.csv':test, **extra}),
@@ -202,12 +201,12 @@ def test_bad_pixel(tmp_path, s, kind):
         assert s.strip('"')[:5].replace('\x0b','\\x0b').replace('\t','\\t') in msg
 
 @pytest.mark.parametrize('s', ['',' ','""'])
-def test_blank_pixel(tmp_path, s): refused(put(tmp_path, train=cell(s)), 'line 4, column pixel5: blank', 'expected a '
-    'whole number from 0 to 255')
+def test_blank_pixel(tmp_path, s):
+    refused(put(tmp_path, train=cell(s)), 'line 4, column pixel5: blank', 'expected a whole number from 0 to 255')
 
 @pytest.mark.parametrize('line,col', [(2,1),(2,16),(7,1),(7,16),(5,9)])
-def test_every_place(tmp_path, line, col): refused(put(tmp_path, train=cell('300', line, col)), f'line {line}, column '
-    f'pixel{col-1}: found', "'300'")
+def test_every_place(tmp_path, line, col):
+    refused(put(tmp_path, train=cell('300', line, col)), f"line {line}, column pixel{col-1}: found '300'")
 
 def test_first_bad_cell_is_named(tmp_path):
     lines = [list(o) for o in TRAIN]
@@ -218,23 +217,25 @@ def test_fraction_hint(tmp_path): refused(put(tmp_path, train=cell('0.5')), 'was
 
 @pytest.mark.parametrize('s', ['','  ','-1','1.5','x','nan','inf','1e3','+1','9'*19,'-0','0x1','١','7\0'])
 def test_bad_label(tmp_path, s):
-    refused(put(tmp_path, train=cell(s, col=0)), 'train.csv, line 4', *(['NUL'] if '\0' in s else ['column '
-        'label', 'expected a whole number', 'found' if s.strip() else 'blank']))
+    found = 'found' if s.strip() else 'blank'
+    says = ['NUL'] if '\0' in s else ['column label', 'expected a whole number', found]
+    refused(put(tmp_path, train=cell(s, col=0)), 'train.csv, line 4', *says)
 
-def test_nul_in_text_label(tmp_path): refused(put(tmp_path, train=text(csv(labels=['a','b','a','b','c\0','c']))),
-                                              'line 6', 'NUL')
+def test_nul_in_text_label(tmp_path):
+    refused(put(tmp_path, train=text(csv(labels=['a','b','a','b','c\0','c']))), 'line 6', 'NUL')
 
 def test_plain_lines_go_the_quick_way(tmp_path, monkeypatch):
     def no(*a): raise AssertionError('the slow way')
     monkeypatch.setattr(table, '_slow', no)
-    for labels,s in ((None,text), (['a','bé']*3,text),
-                     (None,lambda o: text(o).replace('\n','\r\n'))): assert len(read_csvs(put(tmp_path,
-                         train=s(csv(labels=labels)))).train)==6
+    def windows(o): return text(o).replace('\n','\r\n')
+    for labels,s in ((None,text), (['a','bé']*3,text), (None,windows)):
+        assert len(read_csvs(put(tmp_path, train=s(csv(labels=labels)))).train)==6
 
 @pytest.mark.parametrize('s', ['','  ','-1'])
 def test_bad_label_among_text(tmp_path, s):
-    refused(put(tmp_path, train=text(csv(labels=['a','b','a','b',s,'c']))), 'line 6, column label', 'expected '
-        'text', 'not labelled' if s=='-1' else 'blank')
+    says = 'not labelled' if s=='-1' else 'blank'
+    b = text(csv(labels=['a','b','a','b',s,'c']))
+    refused(put(tmp_path, train=b), 'line 6, column label', 'expected text', says)
 
 @pytest.mark.parametrize('labels', [['3']*6, ['a']*6, ['3.0']*6])
 def test_one_class(tmp_path, labels): refused(put(tmp_path, train=text(csv(labels=labels))), 'train.csv, column '
@@ -285,51 +286,59 @@ def test_bad_file(tmp_path, b, says):
 def renamed(**kw): return text([[kw.get(o,o) for o in TRAIN[0]], *TRAIN[1:]])
 def dropped(*cols): return text([[o for o,c in zip(r,TRAIN[0]) if c not in cols] for r in TRAIN])
 def added(*cols): return text([[*TRAIN[0],*cols], *([*r,*('0' for _ in cols)] for r in TRAIN[1:])])
-NAMES = [(dropped('label'), "no 'label' column"), (dropped('pixel5'), 'without pixel5'),
-         (dropped('pixel15'), '15 pixel columns', 'no square'), (dropped('pixel0'), 'no square'),
-    (added('pixel16'), '17 pixel columns', 'no square', '16 (4x4) or 25'), (added('pixel20'), 'without pixel16, '
-        'pixel17'), (added('pixel3'), 'two columns are named pixel3'), (added('label'), 'two columns are named '
-            'label'), (renamed(label='kind', pixel0='odd'), 'the label could be kind, odd; say which with --label '
-                                                            'NAME') if 0 else (dropped('label', 'pixel3'), 'without '
-                                                                'pixel3'),
-    (renamed(pixel0='odd'), "'odd' is neither"), (renamed(pixel3='pixel04'), 'pixel04 and pixel4 have one '
-        'number'), (renamed(pixel3='pixel3.1'), 'without pixel3'), (renamed(pixel3='pixel1234567890'), 'without '
-            'pixel3', 'neither'),
-    (renamed(pixel3='pixel999999'), 'without pixel3, '), (renamed(pixel3='pixel'), 'neither'),
-         (dropped(*TRAIN[0][1:]), 'line 1: found', 'commas'),
+NAMES = [
+    (dropped('label'), "no 'label' column"),
+    (dropped('pixel5'), 'without pixel5'),
+    (dropped('pixel15'), '15 pixel columns', 'no square'),
+    (dropped('pixel0'), 'no square'),
+    (dropped('label', 'pixel3'), 'without pixel3'),
+    (dropped(*TRAIN[0][1:]), 'line 1: found', 'commas'),
+    (added('pixel16'), '17 pixel columns', 'no square', '16 (4x4) or 25'),
+    (added('pixel20'), 'without pixel16, pixel17'),
+    (added('pixel3'), 'two columns are named pixel3'),
+    (added('label'), 'two columns are named label'),
+    (renamed(pixel0='odd'), "'odd' is neither"),
+    (renamed(pixel3='pixel04'), 'pixel04 and pixel4 have one number'),
+    (renamed(pixel3='pixel3.1'), 'without pixel3'),
+    (renamed(pixel3='pixel1234567890'), 'without pixel3', 'neither'),
+    (renamed(pixel3='pixel999999'), 'without pixel3, '),
+    (renamed(pixel3='pixel'), 'neither'),
+    (renamed(pixel3='pixel３'), 'neither'),
     (renamed(**{f'pixel{i}':f'p{chr(97+i)}' for i in range(16)}), 'no pixel columns among'),
-         (renamed(**{f'pixel{4*i+j}':f'{i}x{j*2}' for i in range(4) for j in range(4)}), 'without 0x1, 0x3'),
-    (renamed(**{f'pixel{8*i+j}':f'{i}x{j}' for i in range(2) for j in range(8)}), 'no square'),
-         (renamed(pixel3='pixel３'), 'neither')]
+    (renamed(**{f'pixel{4*i+j}':f'{i}x{j*2}' for i in range(4) for j in range(4)}), 'without 0x1, 0x3'),
+    (renamed(**{f'pixel{8*i+j}':f'{i}x{j}' for i in range(2) for j in range(8)}), 'no square')]
 @pytest.mark.parametrize('b,says', [(o,says) for o,*says in NAMES],
                          ids=[f'{i}-{o[1]}'[:30] for i,o in enumerate(NAMES)])
 def test_bad_columns(tmp_path, b, says): refused(put(tmp_path, train=b), 'train.csv, line 1', *says)
 
-def test_names_that_begin_at_2(tmp_path): refused(put(tmp_path,
-    train=text([['label',*(f'pixel{i+2}' for i in range(16))], *TRAIN[1:]])), 'train.csv, line 1',
-                                                  'pixel2 to pixel17, without pixel1')
+def test_names_that_begin_at_2(tmp_path):
+    train = text([['label',*(f'pixel{i+2}' for i in range(16))], *TRAIN[1:]])
+    refused(put(tmp_path, train=train), 'train.csv, line 1', 'pixel2 to pixel17, without pixel1')
 
 # ---- the test set and the sample submission
 
 T = csv(label=False, seed=5)
 def test_head(head): return text([head, *T[1:]])
 test_head.__test__ = False
-TESTS = [(test_head([f'pixel{i+1}' for i in range(16)]), 'without pixel0 and with pixel16'),
-         (test_head(['a',*T[0][1:]]), 'without pixel0 and with a'), (text([r[1:] for r in T]), 'without pixel0,'),
-    (text([[*r,'0'] if i else [*r,'pixel16'] for i,r in enumerate(T)]), 'with pixel16'),
-         (text([[*r,'0'] if i else [*r,'pixel3'] for i,r in enumerate(T)]), 'two columns are named pixel3'),
-         (text(T[1:]), 'no names of columns'),
-    (text(T[:1]), 'header and no rows'), ('', 'empty'),
-         (text([T[0], *([*r[:3],'','1',*r[5:]] for r in T[1:])]), 'line 2, column pixel3: blank'),
-         (text(T)[:-3]+'999', 'line 7, column pixel15'),
+def more(name, f): return text([[name,*T[0]], *([f(i),*r] for i,r in enumerate(T[1:]))])
+TESTS = [
+    (test_head([f'pixel{i+1}' for i in range(16)]), 'without pixel0 and with pixel16'),
+    (test_head(['a',*T[0][1:]]), 'without pixel0 and with a'),
+    (text([r[1:] for r in T]), 'without pixel0,'),
+    (more('pixel16', lambda i: '0'), 'with pixel16'),
+    (more('pixel3', lambda i: '0'), 'two columns are named pixel3'),
+    (text(T[1:]), 'no names of columns'),
+    (text(T[:1]), 'header and no rows'),
+    ('', 'empty'),
+    (text([T[0], *([*r[:3],'','1',*r[5:]] for r in T[1:])]), 'line 2, column pixel3: blank'),
+    (text(T)[:-3]+'999', 'line 7, column pixel15'),
     (text([['id','ImageId',*T[0]], *([str(i),str(i),*r] for i,r in enumerate(T[1:]))]), 'with id, ImageId'),
-         (text([['id',*T[0]], *([str(i//2),*r] for i,r in enumerate(T[1:]))]), 'line 2, column id',
-          "'0' is there 2 times"),
-         (text([['id',*T[0]], *([str(i) if i!=3 else '',*r] for i,r in enumerate(T[1:]))]), 'line 5, column id: blank')]
+    (more('id', lambda i: str(i//2)), 'line 2, column id', "'0' is there 2 times"),
+    (more('id', lambda i: str(i) if i!=3 else ''), 'line 5, column id: blank')]
 @pytest.mark.parametrize('b,says', [(o,says) for o,*says in TESTS],
                          ids=[f'{i}-{o[1]}'[:30] for i,o in enumerate(TESTS)])
-def test_bad_test_set(tmp_path, b, says): refused(put(tmp_path, train=text(TRAIN), test=b), str(tmp_path/'test.csv'),
-                                                  *says)
+def test_bad_test_set(tmp_path, b, says):
+    refused(put(tmp_path, train=text(TRAIN), test=b), str(tmp_path/'test.csv'), *says)
 
 def test_text_ids(tmp_path):
     lines = [[*T[0],'ImageId'], *([*r,f'img-{i}'] for i,r in enumerate(T[1:]))]
@@ -341,14 +350,16 @@ def test_id_in_training_set(tmp_path):
     d = read_csvs(put(tmp_path, train=text([[*TRAIN[0],'id'], *([*r,f'a{i}'] for i,r in enumerate(TRAIN[1:]))])))
     assert 'id' in d.notes[0] and (d.train[d.pixels].to_numpy()==pixels(TRAIN)).all()
 
-@pytest.mark.parametrize('b,says',
-                         [('id,label\n1,0\n', ['1 rows, expected 6']), ('id\n1\n', ['line 1']),
-                          ('id,label,x\n1,0,0\n', ['line 1: found id, label, x']),
-                          ('id,label\n'+'1,0\n'*6, ['line 2, column id']),
-    ('id,label\n', ['no rows']), ('id,label\n1\n', ['line 2: 1 fields, expected 2']), ('', ['empty'])])
-def test_bad_sample_submission(tmp_path, b,
-                               says): refused(put(tmp_path, train=text(TRAIN), test=text(T), sample_submission=b),
-                                              'sample_submission.csv', *says)
+@pytest.mark.parametrize('b,says', [
+    ('id,label\n1,0\n', '1 rows, expected 6'),
+    ('id\n1\n', 'line 1'),
+    ('id,label,x\n1,0,0\n', 'line 1: found id, label, x'),
+    ('id,label\n'+'1,0\n'*6, 'line 2, column id'),
+    ('id,label\n', 'no rows'),
+    ('id,label\n1\n', 'line 2: 1 fields, expected 2'),
+    ('', 'empty')])
+def test_bad_sample_submission(tmp_path, b, says):
+    refused(put(tmp_path, train=text(TRAIN), test=text(T), sample_submission=b), 'sample_submission.csv', says)
 
 # ---- folders and zips
 
@@ -493,8 +504,8 @@ def test_frame_is_a_copy():
 def test_bad_frame(v):
     df = FRAME.astype(object)
     df.at[1,'pixel3'] = v
-    with pytest.raises(DataError, match='mine, row 1, column pixel3: found .*expected a whole number from 0 to '
-                                        '255'): check_frame(df, 'mine')
+    with pytest.raises(DataError, match='mine, row 1, column pixel3: '
+                                        'found .*expected a whole number from 0 to 255'): check_frame(df, 'mine')
     if isinstance(v, (int,float)) and not isinstance(v, bool) and abs(v)!=2**70:
         with pytest.raises(DataError, match='row 1, column pixel3'): check_frame(df.astype(float), 'mine')
 

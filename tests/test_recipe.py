@@ -57,20 +57,21 @@ def test_an_unknown_field_is_answered_with_the_nearest(word, near):
               lambda: parse_fields([f'{word}=1'])):
         refused(f, word, f"did you mean '{near}'" if near else 'Use one of arch')
 
-@pytest.mark.parametrize('f,near', [(lambda: get_recipe('quik'),'quick'), (lambda: Recipe(arch='smal'),'small'),
-                                    (lambda: Recipe(split='lats'),'last'),
-                                    (lambda: Recipe(opt='adanw'),'adamw'), (lambda: Recipe(affine=dict(rotat=1)),
-                                            'rotate')])
+@pytest.mark.parametrize('f,near', [
+    (lambda: get_recipe('quik'), 'quick'),
+    (lambda: Recipe(arch='smal'), 'small'),
+    (lambda: Recipe(split='lats'), 'last'),
+    (lambda: Recipe(opt='adanw'), 'adamw'),
+    (lambda: Recipe(affine=dict(rotat=1)), 'rotate')])
 def test_a_mistyped_name_is_answered_with_the_nearest(f, near): refused(f, f"did you mean '{near}'?")
 
 @pytest.mark.parametrize('words,says', [(['epochs'],'FIELD=VALUE'), (['epochs=1','epochs=2'],'twice'),
                                         (['=1'],'field'), ([''],'FIELD=VALUE')])
 def test_words_that_set_nothing(words, says): refused(lambda: parse_fields(words), says)
 
-@pytest.mark.parametrize('word,value', [('lr=1e-3',1e-3), ('lr=auto','auto'), ('shuffle=FALSE',False),
-                                        ('epochs=None',None), ('source=a=b','a=b'),
-                                        ("arch_kwargs={'ps':.1}",dict(ps=.1)), ('source=__import__("os")',
-                                                '__import__("os")'), ('bs='+'('*200,'('*200)])
+@pytest.mark.parametrize('word,value', [
+    ('lr=1e-3', 1e-3), ('lr=auto', 'auto'), ('shuffle=FALSE', False), ('epochs=None', None), ('source=a=b', 'a=b'),
+    ("arch_kwargs={'ps':.1}", dict(ps=.1)), ('source=__import__("os")', '__import__("os")'), ('bs='+'('*200, '('*200)])
 def test_words_that_set_a_field(word, value): assert parse_fields([word])=={word.partition('=')[0]:value}
 
 # ---- what members vary

@@ -7,8 +7,8 @@ import numpy as np, pandas as pd, pytest, torch
 from torch import nn
 from fastai.vision.all import (Adam, Callback, CategoryBlock, ColReader, CrossEntropyLossFlat, CSVLogger, DataBlock,
                                DataLoaders,
-    EarlyStoppingCallback, FocalLossFlat, Learner, MixUp, RandomSplitter, SaveModelCallback, TensorImage, Transform,
-    accuracy, error_rate, F)
+    EarlyStoppingCallback, FocalLossFlat, Learner, MixUp, RandomSplitter, SaveModelCallback, SGD, TensorImage,
+    Transform, accuracy, error_rate, F)
 from digitfast import cli, job
 from digitfast.core import DataError, DigitError, RunError
 from digitfast.data import DigitBlock, DigitDataLoaders
@@ -34,16 +34,16 @@ def refused(f, *says, left=None):
     for o in says: assert str(o) in msg, (o, msg)
     if left is not None: assert not left.exists()
 
-def net(n_out, side): return nn.Sequential(nn.Conv2d(1, 8, 3, 2), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten(),
-                                           nn.Linear(32, n_out))
+def net(n_out, side):
+    return nn.Sequential(nn.Conv2d(1, 8, 3, 2), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(32, n_out))
 def fitted(dls, n=2, **kw):
     torch.manual_seed(0)
     learn = Learner(dls, kw.pop('model', None) or net(3, 8),
                     **{'loss_func':CrossEntropyLossFlat(), 'metrics':accuracy, **kw})
     with learn.no_bar(), learn.no_logging(): learn.fit_one_cycle(n, .02)
     return learn
-def loaders(df=None, **kw): return DigitDataLoaders.from_df(digits() if df is None else df,
-                                                            **{'bs':16, 'device':'cpu', **kw})
+def loaders(df=None, **kw):
+    return DigitDataLoaders.from_df(digits() if df is None else df, **{'bs':16, 'device':'cpu', **kw})
 
 @pytest.fixture(scope='module')
 def frames(): return digits(),digits(20, seed=1).drop(columns='label')
@@ -60,9 +60,9 @@ def test_a_learner_becomes_a_run(mine, frames):
     r,learn = mine
     p,m = r.predictions(),r.metrics
     assert set(p.rows.tolist())==set(learn.dls.valid_ds.items.index) and (p.labels==frames[0].label[p.rows]).all()
-    with learn.removed_cbs(learn.recorder): assert np.allclose(p.probs, predict_rows(learn),
-                                                               atol=1e-6) and np.allclose(p.test_probs,
-                                                                       predict_rows(learn, frames[1]), atol=1e-4)
+    with learn.removed_cbs(learn.recorder):
+        assert np.allclose(p.probs, predict_rows(learn), atol=1e-6)
+        assert np.allclose(p.test_probs, predict_rows(learn, frames[1]), atol=1e-4)
     assert m['accuracy']==p.hits.mean() and m['canary_rows']==12 and m['n_train']==48 and m['epochs']==2
     assert ((pd.read_csv(r/'submission.csv').Label==p.test_probs.argmax(1)).all()
             and check_submission(r/'submission.csv')['rows']==20)
@@ -107,8 +107,8 @@ def test_a_net_that_is_not_what_its_name_says_is_not_loaded(change, frames, tmp_
 def test_a_run_without_a_loadable_model_refuses_by_name(mine, tmp_path):
     r,_ = mine
     assert 'Sequential' in r.metrics['no_model']
-    for f in r.learner,(lambda: load_net(r)),(lambda: predict_csv(r, out=tmp_path/'s.csv', data='sample',
-                                                                  say=quiet)): refused(f, 'Sequential')
+    def predict(): predict_csv(r, out=tmp_path/'s.csv', data='sample', say=quiet)
+    for f in (r.learner, lambda: load_net(r), predict): refused(f, 'Sequential')
     assert not (tmp_path/'s.csv').exists()
 
 def swapped(dls, other): learn = fitted(dls); learn.dls = other; return learn
@@ -135,6 +135,23 @@ def test_what_cannot_be_a_run_is_refused_and_leaves_nothing(name, frames, tmp_pa
     try: learn = f()
     except DigitError: pytest.skip('refused before')
     refused(lambda: save_run(learn, frames, tmp_path/'r', say=quiet), says, left=tmp_path/'r')
+
+def twice(make, **kw):
+    "A Learner that plain SGD, which counts nothing, trained on two splits, one after the other"
+    learn = make(loaders(), opt_func=SGD, **kw)
+    for dls in learn.dls,loaders(seed=1):
+        learn.dls = dls
+        with learn.no_bar(), learn.no_logging(): learn.fit(4, .02)
+    return learn
+
+def test_a_net_that_learnt_from_other_rows_before_is_told_by_its_batch_norms(frames, tmp_path):
+    refused(lambda: save_run(twice(digit_learner, arch='fastbook'), frames, tmp_path/'r', say=quiet), 'trained before',
+            left=tmp_path/'r')
+    lines = []
+    own = nn.Sequential(nn.Conv2d(1, 8, 3, 2), nn.BatchNorm2d(8), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8,3))
+    save_run(twice(Learner, model=own, loss_func=CrossEntropyLossFlat()), frames, tmp_path/'r', say=lines.append)
+    assert any('held out now' in o for o in lines)
+    assert 'SGD' in save_run.__doc__
 
 def test_rows_on_both_sides_are_refused(frames, tmp_path):
     learn = fitted(loaders())
@@ -174,8 +191,8 @@ def test_a_notebook_of_thirty_lines(frames, tmp_path):
 # ---- train(data, …)
 
 def test_train_takes_frames_paths_and_digitdata_alike(frames, tiny, tmp_path):
-    runs = [train(o, out=tmp_path/str(i), say=quiet, **TINY) for i,
-            o in enumerate((tiny, read_csvs(tiny), (read_csvs(tiny).train, read_csvs(tiny).test)))]
+    d = read_csvs(tiny)
+    runs = [train(o, out=tmp_path/str(i), say=quiet, **TINY) for i,o in enumerate((tiny, d, (d.train, d.test)))]
     a,*rest = [r.predictions() for r in runs]
     for b in rest: assert np.array_equal(a.probs, b.probs) and np.array_equal(a.test_probs, b.test_probs)
     assert isinstance(runs[0], Run) and os.path.isdir(runs[0]) and (runs[0]/'metrics.json').exists()
@@ -280,6 +297,21 @@ def test_config_trains_again_byte_for_byte(tiny, tmp_path):
 def test_config_of_what_was_not_trained_by_a_recipe_is_refused(mine, tiny_run, tmp_path):
     refused(lambda: train(config=mine[0], out=tmp_path/'r', say=quiet), 'Learner', left=tmp_path/'r')
 
+def test_config_of_runs_that_were_joined_is_refused(tiny, tmp_path):
+    runs = [train(tiny, out=tmp_path/str(k), say=quiet, seed=k, **{**TINY, 'epochs':1}) for k in range(2)]
+    both = ensemble(runs, tmp_path/'both', say=quiet)
+    refused(lambda: train(config=both, out=tmp_path/'r', say=quiet), 'joins runs that were trained apart', 'members/0',
+            left=tmp_path/'r')
+    one = train(config=both/'members'/'0', out=tmp_path/'one', say=quiet)
+    assert (one/'submission.csv').read_bytes()==(runs[0]/'submission.csv').read_bytes()
+
+def test_config_of_frames_in_memory_needs_them(frames, in_tmp):
+    csvs(in_tmp) # other data, on disk
+    a = train(frames, out=in_tmp/'a', say=quiet, **TINY)
+    refused(lambda: train(config=a, out=in_tmp/'b', say=quiet), 'frames in memory', left=in_tmp/'b')
+    b = train(frames, config=a, out=in_tmp/'b', say=quiet)
+    assert (a/'submission.csv').read_bytes()==(b/'submission.csv').read_bytes()
+
 def run_cli(*args):
     with pytest.raises(SystemExit) as e: cli.main([*map(str, args), '--quiet'])
     return e.value.code or 0
@@ -343,13 +375,13 @@ def test_a_module_that_cannot_be_imported_is_one_line(text, says, tmp_path, tiny
 def test_rows_are_dropped_from_training_alone(tiny, tmp_path, capsys):
     pd.DataFrame(dict(row=[0,1,2,3,4,5], label=0)).to_csv(tmp_path/'drop.csv', index=False)
     lines = []
-    a,b = train(tiny, out=tmp_path/'a', say=quiet, **TINY),train(tiny, drop=tmp_path/'drop.csv', out=tmp_path/'b',
-                                                                 say=lines.append, **TINY)
+    a = train(tiny, out=tmp_path/'a', say=quiet, **TINY)
+    b = train(tiny, drop=tmp_path/'drop.csv', out=tmp_path/'b', say=lines.append, **TINY)
     held = set(a.predictions().rows)&set(range(6))
     assert (a.predictions().rows.tolist()==b.predictions().rows.tolist() and b.metrics['n_train']==48-6+len(held)
             and any(o.startswith('drop:') for o in lines))
-    assert b.metrics['drop']['rows']==[0,1,2,3,4,5] and train(config=b, out=tmp_path/'c',
-                                                              say=quiet).metrics['n_train']==b.metrics['n_train']
+    again = train(config=b, out=tmp_path/'c', say=quiet)
+    assert b.metrics['drop']['rows']==[0,1,2,3,4,5] and again.metrics['n_train']==b.metrics['n_train']
     for bad in 'row\n60\n','row\nx\n','row\n-1\n','a,b\n1,2\n','':
         (tmp_path/'bad.csv').write_text(bad)
         refused(lambda: train(tiny, drop=tmp_path/'bad.csv', out=tmp_path/'no', say=quiet, **TINY), 'bad.csv',
@@ -393,9 +425,8 @@ def test_new_rows_are_predicted(name, probs, good, tmp_path):
                     say=lines.append, probs=probs)
     got,want = pd.read_csv(f),predict_rows(good.learner('cpu'), df.drop(columns='label'))
     assert got.iloc[:,1].tolist()==want.argmax(1).tolist() and got.iloc[:,0].tolist()==list(range(1,31))
-    assert list(got.columns[2:])==(['p_0','p_1','p_2'] if probs else []) and (not probs
-                                                                              or np.allclose(got.iloc[:,2:], want,
-                                                                                      atol=1e-5))
+    assert list(got.columns[2:])==(['p_0','p_1','p_2'] if probs else [])
+    assert not probs or np.allclose(got.iloc[:,2:], want, atol=1e-5)
     assert any(o.startswith('canary:') for o in lines)
     score = [o for o in lines if o.startswith('score ')]
     assert ((len(score)==1 and f'{100*(want.argmax(1)==df.label).mean():.2f} %' in score[0])
@@ -427,3 +458,20 @@ def test_near_copies_are_warned_of(tmp_path):
         lines = []
         r = train(frame, out=tmp_path/str(warned), say=lines.append, **TINY)
         assert any('near copy' in o for o in lines)==warned and (r.metrics['near_valid']>.9)==warned
+
+def test_a_test_frame_beside_a_frame(frames, tmp_path):
+    a,b = (train(*o, out=tmp_path/str(i), say=quiet, test=t, **TINY)
+           for i,(o,t) in enumerate((([frames[0]],frames[1]), ([frames],None))))
+    assert (a/'submission.csv').read_bytes()==(b/'submission.csv').read_bytes()
+
+@pytest.mark.parametrize('options', [dict(label='kind'), dict(transpose=True), dict(test='x.csv')])
+def test_data_that_were_read_already_are_not_read_in_another_way(options, tiny, tmp_path):
+    refused(lambda: train(read_csvs(tiny), out=tmp_path/'r', say=quiet, **options, **TINY), 'read already',
+            left=tmp_path/'r')
+
+def test_runs_of_a_labelled_column_are_joined_with_the_data_as_read(tmp_path):
+    csvs(tmp_path/'d', train=digits().rename(columns=dict(label='kind')).assign(batch=1), sample=False)
+    d = read_csvs(tmp_path/'d', label='kind')
+    runs = [train(tmp_path/'d', label='kind', seed=k, out=tmp_path/str(k), say=quiet, **TINY) for k in range(2)]
+    a,b = (ensemble(runs, tmp_path/o, data=x, say=quiet) for o,x in dict(path=None, read=d).items())
+    assert (a/'submission.csv').read_bytes()==(b/'submission.csv').read_bytes()

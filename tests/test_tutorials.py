@@ -46,6 +46,21 @@ def test_it_proposes_three_things_with_what_to_expect(nb):
 def test_it_says_where_to_read_on(nb): assert section(nb, 'Where to read on').count('](http')>=2
 
 @each
+def test_its_sections_are_numbered_without_a_gap(nb):
+    n = [int(o) for o in re.findall(r'^## (\d+)\. ', source(cells(nb, 'markdown')), re.M)]
+    assert n and n==list(range(1, len(n)+1))
+
+@each
+def test_prose_stands_above_each_figure(nb):
+    bare,said = [],True
+    for c in cells(nb):
+        if c['cell_type']=='markdown': said = True
+        elif any('image/png' in o.get('data', {}) for o in c['outputs']):
+            if not said: bare.append(c['id'])
+            said = False
+    assert not bare
+
+@each
 def test_it_works_in_its_own_folder(nb):
     code = source(cells(nb, 'code'))
     assert 'chdir' not in code and 'find_data()' in code
@@ -75,3 +90,51 @@ def test_the_glossary_is_in_order():
     for to in {m for r in rows for m in re.findall(r'\]\(([^)]+)\)', r[3])}: assert (FOLDER/to).exists(), to
     names = [r[1].strip().lower().strip('`').split(',')[0].replace('1cycle', 'one') for r in rows]
     assert names==sorted(names), 'rows are in alphabetical order'
+
+def _names(row): return [o.strip(' `*') for o in row[1].split(',')]
+
+def test_the_glossary_leads_to_notebooks_that_use_the_word():
+    lines = (FOLDER/'glossary.md').read_text(encoding='utf-8').splitlines()
+    text = {p.name:source(cells(p, 'markdown')).lower() for p in TUTORIALS}
+    for row in [l.split('|') for l in lines if l.startswith('| ')][1:]:
+        for to in re.findall(r'\]\(([^)]+)\)', row[3]):
+            assert any(o.lower()[:5].rstrip('e') in text[to] for o in _names(row)), (row[1], to)
+
+def test_the_readme_is_short():
+    "900 words, tables and all, but code"
+    text = (FOLDER.parents[1]/'README.md').read_text(encoding='utf-8')
+    for a,b in ((r'```.*?```', ''), (r'<div>.*?</div>', ''), (r'!?\[([^\]]*)\]\([^)]*\)', r'\1'), (r'<[^>]+>', '')):
+        text = re.sub(a, b, text, flags=re.S)
+    assert len([o for o in text.split() if re.search(r'\w', o)])<=900
+
+def code_of(nb, *titles):
+    "Code cells below these headings, without hidden ones"
+    res,on = [],False
+    for c in cells(nb):
+        s = ''.join(c['source'])
+        if c['cell_type']=='markdown' and (m := re.search(r'^## (?:\d\. )?(.*)', s, re.M)): on = m[1] in titles
+        if on and c['cell_type']=='code' and not s.startswith('#| hide'): res.append(s)
+    return res
+
+def test_thirty_lines_from_a_net_of_ones_own_to_a_submission(tmp_path, capsys):
+    "What the tutorial's middle shows is run as it stands there, on other digits; it needs no private name"
+    nb = FOLDER/'09_your_own.ipynb'
+    own = [o for o in code_of(nb, 'An architecture', 'An *augmentation*') if o.startswith(('class', '@arch'))]
+    middle = code_of(nb, 'All of it, in thirty lines')
+    code = '\n'.join(own+middle)
+    assert len([o for o in code.splitlines() if o.strip()])<=40
+    assert not re.search(r'(?<![\w])_[a-z]|\._[a-z]', code), 'a private name'
+    import digitfast.all as everything
+    from digitfast.models import archs
+    from conftest import csvs
+    ns = dict(vars(everything))
+    ns.update(data=everything.read_csvs(csvs(tmp_path/'d', n=60)), work=tmp_path)
+    try:
+        for o in own+middle: exec(compile(o, nb.name, 'exec'), ns)
+    finally: archs.pop('two-views', None)
+    joined,shelf = ns['joined'],ns['shelf']
+    assert sorted(joined.predictions().rows)==list(range(60)) and joined.metrics['members']==5
+    checked = everything.check_submission(joined/'submission.csv', ns['data'])
+    assert checked['rows']==20 and (joined/'report.html').exists()
+    v = everything.versus(shelf, joined)
+    assert set(v.a.rows)==set(shelf.predictions().rows) and 'MixUp' in code and 'Pen' in code

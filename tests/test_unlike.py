@@ -130,8 +130,8 @@ def warned(run, folder, out):
 
 def test_predict_says_so_of_the_runs_own_training_set(tiny_run, tmp_path):
     "Though the other CSVs are wrong alike"
-    both = {k:frame(255-images(df), df.label if k=='train' else None) for k,
-        df in dict(train=digits(60), test=digits(40, seed=1)).items()}
+    sets = dict(train=digits(60), test=digits(40, seed=1))
+    both = {k:frame(255-images(df), df.label if k=='train' else None) for k,df in sets.items()}
     said = warned(tiny_run[0], csvs(tmp_path/'d', **both), tmp_path/'s.csv')
     assert len(said)==1 and 'inverted' in said[0]
     assert not warned(tiny_run[0], csvs(tmp_path/'e', n=90), tmp_path/'s.csv')

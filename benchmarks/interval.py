@@ -1,0 +1,43 @@
+"""How often the printed interval holds the score of the test rows: `python benchmarks/interval.py DATA [--keep DIR]`
+
+`folds.py` leaves in `--keep` what nets say of rows that they were not trained on, all of train.csv. A simulated split
+draws from these a stratified validation set and, from the rest, a test set of 28,000 rows or, where fewer are left, all
+of them. The interval is computed from the one, as `train` prints it, and the score from the other. The splits share
+their rows, so that the share of them that holds is surer of the formula than of other data."""
+from argparse import Namespace
+import numpy as np, pandas as pd
+from _common import parse, parser, save
+from folds import joined
+
+def held(hits, y, n, draws, rng, n_test=28_000):
+    "For each of `draws` splits with `n` validation rows: (is the test score in the interval?, its width)"
+    from digitfast.measure import score_interval
+    from digitfast.recipe import _in_shares
+    res = []
+    for _ in range(draws):
+        order = _in_shares(y, int(rng.integers(2**31)))
+        val,test = order[:n],rng.permutation(order[n:])[:n_test]
+        low,high = score_interval(int(hits[val].sum()), n, len(test))
+        res.append((low<=hits[test].mean()<=high, high-low))
+    return np.array(res)
+
+def main():
+    from sklearn.model_selection import StratifiedKFold
+    from digitfast.read import read_csvs
+    p = parser(__doc__)
+    p.add_argument('--keep', default='folds', metavar='DIR', help='where folds.py keeps probabilities')
+    p.add_argument('--folds', type=int, default=6, help='as for folds.py')
+    p.add_argument('--draws', type=int, default=200, help='simulated splits')
+    args,rows = parse(p),[]
+    df = read_csvs(args.data).train
+    y = df.label.to_numpy()
+    folds = [o[1] for o in StratifiedKFold(args.folds, shuffle=True, random_state=0).split(df, y)]
+    for recipe,pct in (('quick', .1), ('single', .05)):
+        hits = joined(recipe, df, folds, Namespace(keep=args.keep)).argmax(1)==y
+        n = round(pct*len(df))
+        res = held(hits, y, n, args.draws, np.random.default_rng(0))
+        rows.append(dict(recipe=recipe, n_valid=n, n_test=min(28_000, len(y)-n), splits=args.draws,
+                         accuracy=hits.mean(), held=res[:,0].mean(), nominal=.95, width=res[:,1].mean()))
+    save('interval', rows, args)
+
+if __name__=='__main__': main()
