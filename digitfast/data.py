@@ -395,7 +395,8 @@ def _stats(dl):
     "`pixel_stats` of the images of `dl`, after its `after_item`, whatever kind of DataLoader it is"
     fast = dl if isinstance(dl, DigitDL) else DigitDL(dl.dataset, do_setup=False,
                                                       after_item=getattr(dl, 'after_item', None))
-    x = first(c for tl,c in zip(fast._lists(), fast._plan() or []) if c is not None and _known(tl)=='images')
+    at = first((tl,c) for tl,c in zip(fast._lists(), fast._plan() or []) if _known(tl)!='targets') # the first images
+    x = at[1] if at and _known(at[0])=='images' else None
     if x is not None: return pixel_stats(x)
     n,mean,sq = 0,0.,0.
     for i in range(len(dl.dataset)):
