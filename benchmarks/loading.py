@@ -35,6 +35,23 @@ def digitfast(df, bs):
     from digitfast.data import DigitDataLoaders
     return DigitDataLoaders.from_df(df, valid=[0], bs=bs, device='cpu').train
 
+def item_by_item(df, bs):
+    "digitfast where a type transform of one's own makes it build its batches as fastai does"
+    from digitfast.data import DigitBlock
+    from fastai.vision.all import CategoryBlock, ColReader, DataBlock
+    images = DigitBlock(list(df.columns[1:]))
+    images.type_tfms += [lambda x: 255-x]
+    block = DataBlock((images, CategoryBlock(vocab=sorted(df.label.unique()), sort=False)), get_y=ColReader('label'),
+                      splitter=lambda o: (list(range(len(o))), [0]))
+    return block.dataloaders(df, bs=bs, device='cpu').train
+
+def a_rank(dl):
+    "The share of one of two processes under fastai's `distrib_ctx`; the other's is as large, so none needs to run"
+    from fastai.distributed import DistributedDL # wants accelerate
+    class Rank(DistributedDL):
+        def _broadcast(self, t, rank): return t
+    return Rank(dl, rank=0, world_size=2)
+
 class Bare:
     "Index a tensor with a slice of a random order, and normalise: no library at all"
     def __init__(self, x, y, bs): self.x,self.y,self.bs = x,y,bs
@@ -51,6 +68,13 @@ def fast(df, bs, n, clock=time.perf_counter):
     dl,bare = digitfast(df, bs),Bare(*tensors(df), bs)
     return alternate(dict(digitfast=lambda: run_through(dl), bare=lambda: run_through(bare)), n, clock)
 
+def share(df, bs, n, clock=time.perf_counter):
+    "Seconds of an epoch and of a rank's half of one, in turn; nothing where accelerate is not installed"
+    dl = digitfast(df, bs)
+    try: rank = a_rank(dl)
+    except (ImportError, NameError): return {}
+    return alternate(dict(epoch=lambda: run_through(dl), rank=lambda: run_through(rank)), n, clock)
+
 if __name__=='__main__':
     p = parser(__doc__)
     p.add_argument('--bs', type=int, default=128, help='batch size')
@@ -61,11 +85,16 @@ if __name__=='__main__':
     df = read_csvs(args.data).train.iloc[:args.rows].reset_index(drop=True)
     x,y = tensors(df)
     res = {k:(min(v),True) for k,v in fast(df, args.bs, 7).items()}
+    if half := {k:min(v) for k,v in share(df, args.bs, 7).items()}:
+        res["digitfast, a rank's share of two"] = half['rank'],True
+        print(f"a rank's share of two: {2*half['rank']/half['epoch']:.2f} times half an epoch", flush=True)
+    else: print("no row for a rank's share: fastai.distributed wants accelerate", flush=True)
     cols = list(df.columns[1:])
     def row_image(r): return r[cols].to_numpy(np.uint8).reshape(x.shape[-2:])
     def array_image(r, a=x[:,0].numpy()): return a[r.name]
     from fastai.vision.all import PILImageBW
-    slow = {'torch DataLoader, PIL per item': lambda: torch_loader(x, y, args.bs),
+    slow = {"digitfast, a type transform of one's own": lambda: item_by_item(df, args.bs),
+            'torch DataLoader, PIL per item': lambda: torch_loader(x, y, args.bs),
             'torch DataLoader, 2 workers': lambda: torch_loader(x, y, args.bs, 2),
             'fastai DataBlock, from an array': lambda: stock_fastai(df, array_image, args.bs).train,
             'fastai DataBlock, from rows': lambda: stock_fastai(df, row_image, args.bs).train}

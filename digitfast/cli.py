@@ -244,7 +244,8 @@ def train(
     _known('architecture', arch, archs)
     if resume and out is None: raise typer.BadParameter('--resume needs --out DIR, the directory of the unfinished run')
     fields,bar = _fields(sets, arch=arch, epochs=epochs, lr=lr, bs=bs, split=split, valid_pct=valid_pct,
-                         members=members, folds=folds),_Bar()
+                         members=members, folds=folds, precision=precision),_Bar()
+    precision = fields.pop('precision', None)
     try:
         path = run.train(data, recipe, out, seed, precision, device, resume, member,
                          scheduler, say, bar, test, label, transpose,
@@ -550,17 +551,25 @@ def _recipe_line(k, r):
     if r.members>1: length = f'{r.members} x {length}'
     return f"{k:<20}{r.arch:<16}{length:>20}{r.bs:>6}{r.lr:>8}  {r.source}"
 
+def _cost(arch):
+    "Parameters and MACs; None for a net of one's own that doesn't take 28x28"
+    from digitfast.models import model_cost
+    try: return model_cost(arch)
+    except Exception: return None,None
+
+def _number(n): return '-' if n is None else f'{n:,}'
+
 @command()
 def models():
     "Architectures and recipes: parameters, multiply-accumulates of an image, and where they come from."
     from digitfast.recipe import recipes
-    from digitfast.models import archs, model_cost
-    costs = {k:model_cost(k) for k in archs}
+    from digitfast.models import archs
+    costs = {k:_cost(k) for k in archs}
     fields = 'arch','members','images','epochs','bs','lr','source'
     data = dict(archs={k:dict(parameters=p, macs=m, source=archs[k].source) for k,(p,m) in costs.items()},
                 recipes={k:{o:getattr(r, o) for o in fields} for k,r in recipes.items()})
     result(data, f"{'architecture':<16}{'parameters':>12}{'MACs':>14}  from",
-           *(f"{k:<16}{p:>12,}{m:>14,}  {archs[k].source}" for k,(p,m) in costs.items()), '',
+           *(f"{k:<16}{_number(p):>12}{_number(m):>14}  {archs[k].source}" for k,(p,m) in costs.items()), '',
            f"{'recipe':<20}{'architecture':<16}{'length':>20}{'bs':>6}{'lr':>8}  what",
            *(_recipe_line(k, r) for k,r in recipes.items()))
 

@@ -13,6 +13,7 @@ from .device import digit_device, predict_bs
 import math, random, warnings, zlib
 import numpy as np, pandas as pd, torch
 from collections import Counter
+from itertools import islice
 from pathlib import Path
 from fastcore.all import L, chunked, delegates, first, noop, patch
 from torch import Tensor
@@ -31,7 +32,8 @@ from fasttransform import Pipeline, Transform
 def _no_pixel(v, row, col):
     "The error for a value `v` that is no pixel"
     at = f"row {row}, column '{col}'" if row!='' else f"column '{col}'"
-    tip = ': pixels of 0 to 1 want multiplying by 255' if isinstance(v, (float,np.floating)) and 0<v<1 else ''
+    v = v.item() if isinstance(v, np.generic) else v
+    tip = ': pixels of 0 to 1 want multiplying by 255' if isinstance(v, float) and 0<v<1 else ''
     return DataError(f"{at}: found {v!r:.30}, expected a whole number from 0 to 255{tip}")
 
 def _as_uint8(a, cols, rows=None):
@@ -62,13 +64,13 @@ class RowToImage(Transform):
                 raise DataError(f"DigitBlock takes rows of a frame, found a {type(o).__name__}")
             self.cols = pixel_cols(o.to_frame().T)
         df = getattr(items, 'items', None)
-        if isinstance(df, pd.DataFrame) and set(self.cols)<=set(df.columns): _check_scale(df, self.cols)
+        if isinstance(df, pd.DataFrame): _check_scale(df, self.cols)
 
     def encodes(self, o:pd.Series):
         lost = [c for c in self.cols if c not in o.index]
         if lost:
             raise DataError(f"the row has no column '{lost[0]}' ({len(lost)} of {len(self.cols)} pixels are missing)")
-        return self.images(o[self.cols].to_numpy(), [o.name])[0]
+        return self.images(o[self.cols].to_numpy()[None], [o.name])[0]
 
     @property
     def side(self): return round(len(self.cols)**0.5)
@@ -84,8 +86,8 @@ def _pixels(df, cols):
 
 def _check_scale(df, cols):
     "Raise `DataError` where a frame's pixels look like numbers of 0 to 1"
-    a = _pixels(df, cols)
-    if a.dtype.kind=='f' and 0<a.max()<=1:
+    a = _pixels(df, cols) if set(cols)<=set(df.columns) else np.empty(0)
+    if a.dtype.kind=='f' and a.size and 0<a.max()<=1:
         raise DataError(f"the frame's pixels are {a.dtype} numbers of 0 to 1, expected whole ones of 0 to 255: "
                         "multiply them by 255, or turn them into integers if 1 is meant to be nearly black")
 
@@ -200,7 +202,7 @@ class DigitDL(TfmdDL):
 
     def shuffle_fn(self, idxs):
         perm = torch.randperm(len(idxs), generator=torch.Generator().manual_seed(self.rng.getrandbits(63)))
-        return [idxs[i] for i in perm.tolist()]
+        return list(map(idxs.__getitem__, perm.tolist()))
 
     def sample(self):
         idxs = self._DataLoader__idxs
@@ -259,6 +261,9 @@ def _column(self:DigitDL, tl):
 @patch
 def _plan(self:DigitDL):
     "A tensor for each pipeline that is known, None for the others; None alone where none is, or all goes fastai's way"
+    for tl in self._lists():
+        f = first(_working(tl))
+        if type(f) is RowToImage and f.cols and isinstance(tl.items, pd.DataFrame): _check_scale(tl.items, f.cols)
     if self._why_slow(): return self._say_slow()
     cols = [c.x if c is not None else None for c in map(self._column, self._lists())]
     some = tuple(o[0] for o in cols if o is not None and len(o))
@@ -280,11 +285,17 @@ def _rows(self:DigitDL, b):
     if len(b) and b.min()<0: b = torch.where(b<0, b+len(self.dataset), b)
     return b if self.device is None else b.to(self.device)
 
+def _lumps(samps, n):
+    "Single positions, such as those of a rank under `distrib_ctx`, as arrays of up to `n`"
+    samps = iter(samps)
+    while len(o := np.fromiter(islice(samps, n), np.int64)): yield o
+
 @patch
 def _chunks(self:DigitDL, samps):
     "The positions `samps` batch by batch"
-    if not isinstance(samps, Tensor): return map(self._rows, chunked(samps, self.bs or 1, self.drop_last))
-    return (b for b in self._rows(samps).split(self.bs or 1) if len(b)==self.bs or not self.drop_last)
+    bs = self.bs or 1
+    lumps = [samps] if isinstance(samps, Tensor) else _lumps(samps, 64*bs)
+    return (b for o in lumps for b in self._rows(o).split(bs) if len(b)==bs or not self.drop_last)
 
 @patch
 def _pack(self:DigitDL, cols, b, rest=()):
@@ -342,9 +353,11 @@ def __repr__(self:DigitDL):
     n = '' if self.n is None else f'{self.n:,} rows, '
     head = (f"{type(self).__name__}: {n}batches of {self.bs}{', shuffled' if self.shuffle else ''}, on "
             f"{self.device or 'cpu'}")
+    if self.n==0: return head
     if why := self._why_slow(): return f'{head}; item by item, for {why}'
-    return head + '; ' + ', '.join(f"{_known(tl) or 'a function of the row'} "
-                                   f"{'whole' if _known(tl) else 'item by item'}" for tl in self._lists())
+    def names(tl): return ' -> '.join(f.name.split(' -- ')[0].rpartition('.')[2] for f in _working(tl))
+    ways = (f'{_known(tl)} whole' if _known(tl) else f'{names(tl)} item by item' for tl in self._lists())
+    return f"{head}; {', '.join(ways)}"
 
 @patch
 def _pre_show_batch(self:DigitDL, b, max_n=9):
@@ -382,7 +395,8 @@ def _stats(dl):
     "`pixel_stats` of the images of `dl`, after its `after_item`, whatever kind of DataLoader it is"
     fast = dl if isinstance(dl, DigitDL) else DigitDL(dl.dataset, do_setup=False,
                                                       after_item=getattr(dl, 'after_item', None))
-    x = first(c for tl,c in zip(fast._lists(), fast._plan() or []) if c is not None and _known(tl)=='images')
+    at = first((tl,c) for tl,c in zip(fast._lists(), fast._plan() or []) if _known(tl)!='targets') # the first images
+    x = at[1] if at and _known(at[0])=='images' else None
     if x is not None: return pixel_stats(x)
     n,mean,sq = 0,0.,0.
     for i in range(len(dl.dataset)):
@@ -512,6 +526,7 @@ def rows_frame(
     items = _drawn(items, cols, polarity, transposed)
     if not isinstance(items, pd.DataFrame): items = _framed(items, cols)
     _check_cols(items, cols)
+    _check_scale(items, cols)
     df = check_frame(items[cols], 'the rows', labels=False)
     if 'label' in items.columns: df.insert(0, 'label', items['label'].to_numpy())
     return df
@@ -574,12 +589,23 @@ class DigitDataLoaders(DataLoaders):
     @property
     def side(self): return self.row2im.side
     @property
-    def stats(self): return first((f.mean,f.std) for f in self.train.after_batch.fs if isinstance(f, NormalizePixels))
+    def stats(self):
+        dl = getattr(self.train, 'dl', self.train) # fastai's `DistributedDL` wraps it
+        return first((f.mean,f.std) for f in dl.after_batch.fs if isinstance(f, NormalizePixels))
+
+    def __repr__(self):
+        sides = [f'  {k}: {dl!r}' for k,dl in zip(('train','valid','test'), self.loaders)]
+        classes = f', {len(self.vocab)} classes' if hasattr(self, 'vocab') else ''
+        return '\n'.join([f'{type(self).__name__}: images of {self.side}x{self.side}{classes}', *sides])
 
     @delegates(DataLoaders.test_dl)
     def test_dl(self, test_items, **kwargs):
         "A DataLoader for `test_items`: a frame, rows of one, or arrays of pixels 0 to 255"
-        return super().test_dl(rows_frame(test_items, self.row2im.cols, self.polarity, self.transposed), **kwargs)
+        df = rows_frame(test_items, self.row2im.cols, self.polarity, self.transposed)
+        if kwargs.get('with_labels') and 'label' not in df.columns:
+            raise DataError("the rows have no column 'label', expected one for with_labels=True: leave it out for rows "
+                            "whose labels are not known")
+        return super().test_dl(df, **kwargs)
 
 # %% ../nbs/02_data.ipynb #6200e270
 @patch(cls_method=True)

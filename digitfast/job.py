@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from fastcore.all import L, noop, patch
-from .core import DataError, DigitError, RunError, _show, echo, write_file
+from .core import DataError, DigitError, RunError, _show, echo, read_plain, write_file
 from .read import DigitData, as_data, find_data, near_copies
 from .device import versions
 from .data import read_mnist, same_images
@@ -116,7 +116,7 @@ def import_source(name, source):
         if was is None: del sys.modules[mod.__name__]
         else: sys.modules[mod.__name__] = was
         line = next((f", line {o.lineno}" for o in _frames(e) if o.filename==name),
-                    f", line {e.lineno}" if isinstance(e, SyntaxError) else '')
+                    f", line {e.lineno}" if getattr(e, 'lineno', None) else '')
         raise DigitError(f"{name}{line}: {type(e).__name__}: {e}. Nothing was done; mend it") from e
     imported[name] = sha
     _sources[name] = source
@@ -132,7 +132,7 @@ def import_file(
 )->str: # Its name
     "Run the Python file `path`. Raises `DigitError` where it is missing or raises."
     path = Path(path)
-    try: source = path.read_bytes()
+    try: source = read_plain(path, 2**24)
     except OSError as e: raise DigitError(f"{path} can't be imported: {e.strerror or e}") from None
     if path.suffix!='.py': raise DigitError(f"{path} can't be imported: expected a Python file, NAME.py")
     if path.stem in sys.modules and path.name not in imported:

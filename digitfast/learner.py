@@ -76,6 +76,21 @@ def digit_learner(
     model = model.to(dls.device, memory_format=torch.channels_last)
     return DigitLearner(dls, model, loss_func=loss_func, metrics=metrics, **kwargs)
 
+# %% ../nbs/05_learner.ipynb #75d71a5b
+def _called(o):
+    "The name of a function, a class's object, or what a partial of either makes"
+    while isinstance(o, partial): o = o.keywords.get('opt', o.func)
+    return getattr(o, '__name__', type(o).__name__)
+
+@patch
+def __repr__(self:DigitLearner):
+    net,n = self.model,sum(p.numel() for p in self.model.parameters())
+    arch = getattr(net, 'config', {}).get('arch', type(net).__name__)
+    says = dict(loss=_called(self.loss_func), optimiser=_called(self.opt_func),
+                metrics=', '.join(o.name for o in self.metrics), callbacks=', '.join(map(repr, self.cbs)))
+    return '\n'.join([f'{type(self).__name__}: {arch}, {n:,} parameters', *(f'  {k}: {v}' for k,v in says.items()),
+                      f'  data: {self.dls!r}'])
+
 # %% ../nbs/05_learner.ipynb #1cb1faa4
 class RandAffine(Transform):
     """Rotate, shift, zoom and shear each image of a training batch at random, in one bilinear resampling with black
@@ -133,6 +148,7 @@ class EMA(Callback):
     forgets the first steps sooner: `decay` is (1+n)/(10+n) at most after `n`"""
     order = 64 # after fastai's trackers, which save, and stop, with the average in the model
     def __init__(self, decay=0.998): self.decay,self.on,self.swapped = decay,False,False
+    def __repr__(self): return f'EMA({self.decay:g})'
     def before_fit(self):
         self.on,self.swapped = not (hasattr(self.learn, 'lr_finder') or hasattr(self.learn, 'gather_preds')),False
         if self.on:
@@ -176,6 +192,7 @@ class ValidEvery(Callback):
     "Validate every `n` epochs and after the last; fastai's trackers look at those epochs only"
     order = 25
     def __init__(self, n): self.n,self.skip,self.off = n,False,[]
+    def __repr__(self): return f'ValidEvery({self.n})'
     def _wake(self):
         for cb in self.off: cb.run = True
         self.skip,self.off = False,[]

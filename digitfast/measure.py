@@ -182,8 +182,10 @@ def losses(self:Versus)->tuple: # (of `a`, of `b`, half the width of the 95 % in
 def more(self:Versus)->str:
     "On how many rows, what difference they could show, and the log-loss"
     a,b,half = self.losses
-    return (f"neither was trained on these {len(self.a):,} rows, which could show a difference of {100*self.least:.2f} "
-            f"points or more; log-loss {b:.4f} against {a:.4f} (difference {b-a:+.4f} ± {half:.4f})")
+    enough = self.least<=1
+    could = f"could show a difference of {100*self.least:.2f} points or more" if enough else "are too few to show any"
+    return (f"neither was trained on these {len(self.a):,} rows, which {could}; "
+            f"log-loss {b:.4f} against {a:.4f} (difference {b-a:+.4f} ± {half:.4f})")
 
 # %% ../nbs/11_measure.ipynb #e5dbe8a8
 def _common(a, b):

@@ -44,6 +44,12 @@ def create_model(
         raise DigitError(f"unknown architecture '{arch}': use one of {', '.join(archs)}")
     model = (arch if callable(arch) else archs[arch])(n_out, side, **kwargs)
     func = getattr(arch, 'func', arch) # of a `partial`
+    called = arch if isinstance(arch, str) else getattr(func, '__name__', type(arch).__name__)
+    if not isinstance(model, nn.Module):
+        raise DigitError(f"architecture '{called}' gave a {type(model).__name__}, expected a torch.nn.Module")
+    if isinstance(had := getattr(model, 'config', None), dict) and 'arch_kwargs' in had:
+        raise DigitError(f"architecture '{called}' gave a net that it had given before: two Learners would share its "
+                         f"weights; build it within the function")
     name = arch if isinstance(arch, str) else getattr(func, '__name__', type(arch).__name__)
     model.config = dict(arch=name, arch_kwargs=kwargs, n_out=n_out, side=side)
     return model

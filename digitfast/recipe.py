@@ -226,7 +226,7 @@ def held_out(self:Recipe,
     val = np.concatenate(order)[:math.ceil(self.valid_pct*len(df))]
     lost = pd.Index(df.label.unique()).difference(df.label.iloc[val].unique())
     if len(lost):
-        raise DataError(f"no row of class {lost[0]!r} is on the validation side of the split ({len(val)} of "
+        raise DataError(f"no row of class {_show(lost[0])} is on the validation side of the split ({len(val)} of "
                         f"{len(df)} rows): use another validation share or split")
     return val
 
@@ -242,7 +242,7 @@ def unseen(self:Recipe,
     y = df.label.iloc[trn]
     few = y.value_counts()
     if few.min()<n:
-        raise DataError(f"class {few.idxmin()!r} has {few.min()} training rows, "
+        raise DataError(f"class {_show(few.idxmin())} has {few.min()} training rows, "
                         f"expected one for each of {n} {what} at least: use fewer")
     folds = list(StratifiedKFold(n, shuffle=True, random_state=self.split_seed).split(trn, y))
     return sorted([*val.tolist(), *trn[folds[k][1]].tolist()])
@@ -255,6 +255,8 @@ def but(self:Recipe,
     "This recipe with `changes`. Raises `DigitError` where a member's own variation would override one."
     if {'members','folds'}<=changes.keys() and changes['members']!=changes['folds']:
         raise DigitError(f"{changes['folds']} folds are {changes['folds']} members: leave members out")
+    if (changes.get('folds') or self.folds) and (idle := [k for k in ('valid_pct','split') if k in changes]):
+        raise DigitError(f"folds hold out each row once, so {idle[0]} says nothing: leave it out")
     if 'vary' not in changes:
         for k in changes:
             odd = [(i,o[k]) for i,o in enumerate(self.vary) if k in o and o[k]!=changes[k]]
@@ -331,7 +333,7 @@ def learner(self:Recipe,
     precision = best_precision(precision, dls.device, like)
     own = [EMA(self.ema)]*(self.ema>0) + [ValidEvery(self.valid_every)]*(self.valid_every>1)
     own += dict(fp32=[], bf16=[BF16()], fp16=[MixedPrecision()])[precision]
-    loss = loss_func or losses[self.loss](len(dls.vocab), self.smooth)
+    loss = loss_func or _loss(self.loss, len(dls.vocab), self.smooth)
     kwargs |= dict(loss_func=loss, opt_func=opt_func or opts[self.opt], wd=self.wd, cbs=L(cbs)+own, graph=graph)
     try: learn = digit_learner(dls, self.arch, self.arch_kwargs, **kwargs)
     except (TypeError, ValueError, RuntimeError) as e:
@@ -341,11 +343,26 @@ def learner(self:Recipe,
     _check_outputs(learn, 1 if self.loss=='value' else len(dls.vocab))
     return learn
 
+def _loss(name, c, smooth):
+    "The loss called `name`, for `c` classes; one's own may raise anything"
+    try: return losses[name](c, smooth)
+    except Exception as e:
+        raise DigitError(f"the loss '{name}' can't be built for {c} classes: {type(e).__name__}: {e}") from e
+
 def _check_outputs(learn, want):
     "`DigitError` unless the net gives `want` numbers an image"
-    with torch.no_grad(): out = learn.model.eval()(learn.dls.train.images[:2].float())
-    if out.ndim==2 and out.shape[-1]==want: return
     cfg = learn.model.config
+    name = cfg['arch']
+    try:
+        with torch.no_grad(): out = learn.model.eval()(learn.dls.train.images[:2].float())
+    except Exception as e: # whatever a net of one's own raises
+        raise DigitError(f"architecture '{name}' can't take images of {learn.dls.side}x{learn.dls.side} pixels: "
+                         f"{type(e).__name__}: {e}") from e
+    if not any(p.requires_grad for p in learn.model.parameters()):
+        raise DigitError(f"architecture '{name}' has no parameters: there is nothing to train")
+    if not isinstance(out, torch.Tensor):
+        raise DigitError(f"architecture '{name}' gives a {type(out).__name__}, expected one tensor")
+    if out.ndim==2 and out.shape[-1]==want: return
     raise DigitError(f"architecture '{cfg['arch']}' has {out.shape[-1]} outputs, the loss '{cfg['loss']}' expects "
                      f"{want}: use another architecture or recipe")
 
@@ -474,7 +491,8 @@ def get_recipe(
 )->Recipe:
     "The recipe called `name`. Raises `DigitError` with the nearest, and all that are known."
     if name not in recipes: raise unknown('recipe', name, recipes)
-    return recipes[name]
+    if isinstance(r := recipes[name], Recipe): return r
+    raise DigitError(f"the recipe '{name}' is a {type(r).__name__}, expected a Recipe")
 
 def parse_fields(
     words, # Texts 'FIELD=VALUE'

@@ -127,6 +127,8 @@ def predict_csv(
     with spoken(command):
         (_,settings),was = run.need('data.sha256', 'settings'),run.metrics['settings'].get('tta', 0)
         check_imports(run)
+        if data is not None and Path(out).exists() and Path(data).exists() and Path(out).samefile(data):
+            raise DataError(f"{out} holds the rows: write what they show to another file, with --out")
         d,path,_ = _read(run, data, label=label, test=test, transpose=transpose)
         for o in (*d.said, *(f"note: {o}" for o in d.notes)): tell(o)
         if d.test is None: raise DataError(f"{path} has no test set: there is nothing to predict")

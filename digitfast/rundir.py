@@ -59,12 +59,18 @@ _schema = {
     _fraction: ('a number from 0 to 1', 'accuracy accuracy_low accuracy_high score_low score_high oof_accuracy '
                 'test_score test_low test_high'),
     _number: ('a number', 'lr log_loss'),
-    _text: ('text of 4,096 characters at most', 'recipe arch device precision date'),
+    _text: ('text of 4,096 characters at most', 'recipe arch device precision date kind no_model measured_on'),
     _data: ('names and paths', 'data'),
     _settings: ("a recipe's fields, with tta from 0 to 8", 'settings'),
     lambda o: _dict(_number, o): ('numbers by name', 'seconds'),
     lambda o: _dict(_text, o): ('texts by name', 'versions'),
-    lambda o: isinstance(o, list) and all(map(_fraction, o)): ('numbers from 0 to 1', 'members_accuracy')}
+    lambda o: isinstance(o, list) and all(map(_fraction, o)): ('numbers from 0 to 1', 'members_accuracy'),
+    lambda o: _dict(lambda v: isinstance(v, (str,bool)), o): ('options of reading', 'options'),
+    lambda o: _dict(_text, o) or o==[]: ('names and sums of files', 'imports'),
+    lambda o: _dict(lambda v: isinstance(v, list) and all(map(_text, v)), o): ('names by argument', 'given'),
+    lambda o: isinstance(o, dict) and isinstance(o.get('rows'), list) and all(map(_whole, o['rows'])): (
+        'numbers of rows', 'drop'),
+    lambda o: isinstance(o, list) and all(map(_text, o)): ('names of runs', 'joined')}
 _fields = {k:(ok,what) for ok,(what,ks) in _schema.items() for k in ks.split()}
 _must = 'format','recipe','arch','data'
 

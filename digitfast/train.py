@@ -6,7 +6,7 @@
 __all__ = ['Watch', 'n_params', 'read_drop', 'train', 'ensemble']
 
 # %% ../nbs/16_train.ipynb #c46bb6a3
-import json, tempfile, time, warnings
+import json, os, tempfile, time, warnings
 import numpy as np, pandas as pd, torch
 from copy import deepcopy
 from dataclasses import replace
@@ -331,13 +331,14 @@ def say_joined(self:Job, m, of):
 
 # %% ../nbs/16_train.ipynb #7d47f9cf
 def _listed(path):
-    "The column `row` of a CSV, or its only one"
+    "The column `row` of a CSV, or all of one that has numbers only"
     try: df = pd.read_csv(path, dtype=str)
     except (OSError, ValueError) as e:
         raise DataError(f"{path}: {getattr(e, 'strerror', None) or e}; expected a CSV with a column 'row'") from None
-    if 'row' not in df and len(df.columns)>1:
-        raise DataError(f"{path}: no column 'row', found {_few(df.columns)}; expected the numbers of rows there")
-    return (df['row'] if 'row' in df else df.iloc[:,0]).tolist()
+    df.columns = df.columns.str.strip()
+    if 'row' in df: return df['row'].str.strip().tolist()
+    if len(df.columns)==1 and df.columns[0].isdecimal(): return [df.columns[0], *df.iloc[:,0].tolist()] # no header
+    raise DataError(f"{path}: no column 'row', found {_few(df.columns)}; expected the numbers of rows there")
 
 def read_drop(
     drop, # A CSV with a column `row`, or numbers of rows, counted from 0
@@ -346,7 +347,7 @@ def read_drop(
     "Numbers of rows. Raises `DataError` where one is none of the data's."
     name,rows = (str(drop),_listed(drop)) if isinstance(drop, (str,Path)) else ('drop',list(drop))
     for o in rows:
-        if not str(o).isdecimal() or int(o)>=n:
+        if not (str(o).isascii() and str(o).isdecimal() and len(str(o))<19 and int(o)<n):
             raise DataError(f"{name}: {_show(o)} is no row of the training set, expected 0 to {n-1:,}")
     return np.unique(np.array([int(o) for o in rows], int))
 
@@ -370,12 +371,13 @@ def _again(run)->dict:
     m,(settings,path) = run.metrics,run.need('settings', 'data.name')
     if why := _untold(run, m): raise RunError(f"{run} {why}")
     check_imports(run)
-    settings = {k:tuple(v) if k=='vary' else v for k,v in settings.items()}
+    settings = {k:tuple(v) if k=='vary' and isinstance(v, list) else v for k,v in settings.items()}
     if settings.get('opt')=='by_hand': settings['opt'] = 'sgd' # version 0.1
     kind = _kind(m['recipe'], settings.get('arch'))
     if m.get('kind', kind.__name__)!=kind.__name__:
         raise RunError(f"{run} was trained by a {_show(m['kind'])}, which is not registered: import it first")
     return dict({k:m.get(k) for k in ('seed','precision','member','device','threads')}, data=m['data'].get('path'),
+                sha256=m['data'].get('sha256'),
                 recipe=kind(**settings), name=m['recipe'], options=m.get('options') or {},
                 drop=(m.get('drop') or {}).get('rows'))
 
@@ -450,11 +452,13 @@ def train(
         if base and data is None: raise RunError(f"the data of {config} were frames in memory: give them, as data=…")
         options = read_options(base.get('options'), told, test=test and str(test), label=label,
                                transpose=transpose)
-        if base.get('threads'): torch.set_num_threads(base['threads'])
+        if base.get('threads'): torch.set_num_threads(min(base['threads'], max(os.cpu_count() or 1, 16)))
         job = Job(None, recipe, name, out, own, tell, tick, given, drop, t0)
         with resumable(out), RunDir(out, resume), warnings.catch_warnings():
             warnings.showwarning = lambda m,*a,**k: tell(f"note: {m}")
             job.open(data, options, resume)
+            if base and told is None and base['sha256']!=job.data.sha256:
+                tell(f"note: the data have changed since {config} was trained on them")
             return job.train_one(member) if recipe.n_members==1 or member is not None else job.train_members(scheduler)
 
 # %% ../nbs/16_train.ipynb #cf907916
@@ -504,6 +508,8 @@ def _check_alike(runs):
             raise RunError(f"{o} was trained on other data than {runs[0]}: the rows that one holds out, "
                            f"the other may have seen")
         if not o.metrics.get('no_model'): o.learner('cpu') # is it whole?
+    same = [o for i,o in enumerate(runs) if any(o.samefile(p) for p in runs[:i])]
+    if same: raise RunError(f"{same[0]} is named twice, and would count twice in the mean: name each run once")
 
 def ensemble(
     runs, # Finished runs on the same data
@@ -524,9 +530,11 @@ def ensemble(
         info = {k:m.get(k) for k in ('options','imports')}
         info |= dict(path=m['data'].get('path'), data=dict(name=d.name, sha256=d.sha256),
                      recipe={**m['settings'], 'members':len(runs)}, seed=m.get('seed'), joined=[o.name for o in runs])
+        job = Job(d, None, 'ensemble', out, info, tell, t0=t0)
+        job.joined([o.predictions(same=True) for o in runs]) # can they be?
         with resumable(out), RunDir(out):
             for k,o in enumerate(runs): o.copy_to(out/'members'/str(k))
-            return Job(d, None, 'ensemble', out, info, tell, t0=t0).join('ensemble')
+            return job.join('ensemble')
 
 # %% ../nbs/16_train.ipynb #2f0c491d
 def _data_of(run, data=None):

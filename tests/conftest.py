@@ -31,6 +31,18 @@ def digits(n=60, side=8, n_class=3, seed=0, classes=None, prefix='pixel', label=
     if label: df.insert(0, 'label', y if classes is None else np.array(classes, dtype=object)[y])
     return df
 
+def loaders(df=None, **kw):
+    "`DigitDataLoaders` of a frame like `digits()`, in batches of 16"
+    from digitfast.data import DigitDataLoaders
+    return DigitDataLoaders.from_df(digits() if df is None else df, **{**dict(bs=16, device='cpu'), **kw})
+
+def learner(dls=None, arch='stride2', bar=False, **kw):
+    "A Learner on them, without a progress bar"
+    from digitfast.learner import digit_learner
+    learn = digit_learner(dls or loaders(), arch, **kw)
+    if not bar: learn.remove_cbs([o for o in learn.cbs if o.name=='progress'])
+    return learn
+
 def csvs(path, train=None, test=None, sample=None, **kw):
     "A folder with the CSVs of small made-up digits, as Kaggle lays them out; frames replace them, False leaves one out"
     path.mkdir(parents=True, exist_ok=True)
@@ -59,6 +71,17 @@ def big_zip():
     "The whole competition's zip"
     if not BIG.exists(): pytest.skip(f'the competition\'s zip is not at {BIG}: say where in DIGITFAST_DATA')
     return BIG
+
+@pytest.fixture(scope='session')
+def trained():
+    "A Learner that tells the bright bars apart; not to be trained further"
+    from digitfast.learner import seed_all
+    seed_all(0)
+    dls = loaders(digits(300))
+    seed_all(0, dls)
+    learn = learner(dls, 'fastbook')
+    with learn.no_bar(), learn.no_logging(): learn.fit_one_cycle(4, .01)
+    return learn
 
 @pytest.fixture(scope='session')
 def sample_run(tmp_path_factory):

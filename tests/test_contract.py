@@ -167,7 +167,8 @@ PLAIN = dict(rows=20, side=4, seed=1, target='label', types='none', items='none'
 KINDS = dict(target=TARGETS, types=TYPE_TFMS, items=ITEM_TFMS, batch=BATCH_TFMS, hook=HOOKS)
 ALONE = [{k:o} for k,os in KINDS.items() for o in os]+[
     dict(bs=None), dict(weights=True), dict(change='items'), dict(change='within'),
-    dict(get_x='drop'), dict(get_x='light'), dict(change='within', target='lists')]
+    dict(get_x='drop'), dict(get_x='light'), dict(change='within', target='lists'),
+    dict(get_x='light', target='itself', hook='halves')]   # whose images are the statistics of?
 @pytest.mark.parametrize('c', ALONE, ids=lambda c: '-'.join(f'{k}:{v}' for k,v in c.items()))
 def test_each_kind_alone(c):
     seen = Counter()

@@ -7,11 +7,9 @@ from digitfast.core import DataError, DigitError
 from digitfast.data import (DigitBlock, DigitDataLoaders, NormalizePixels, RowToImage, digit_splitter, pixel_stats,
     same_images)
 from digitfast.device import digit_device
-from conftest import digits
+from conftest import digits, loaders
 
 def pixels(df): return df.drop(columns='label').to_numpy()
-def loaders(df=None, **kw):
-    return DigitDataLoaders.from_df(digits() if df is None else df, **{**dict(bs=16, device='cpu'), **kw})
 def rows_of(dls): return list(dls.train_ds.items.index),list(dls.valid_ds.items.index)
 def labels_seen(dl): return [int(o) for _,y in dl for o in y]
 def order_of(dl, df):
@@ -136,6 +134,22 @@ def test_batch_shrinks_and_says_so():
     with warnings.catch_warnings():
         warnings.simplefilter('error')
         loaders(bs=48)
+
+def test_it_says_what_it_is():
+    dls = loaders()
+    assert repr(dls).splitlines()==[
+        'DigitDataLoaders: images of 8x8, 3 classes',
+        '  train: DigitDL: 48 rows, batches of 16, shuffled, on cpu; images whole, targets whole',
+        f'  valid: DigitDL: 12 rows, batches of {dls.valid.bs}, on cpu; images whole, targets whole']
+    assert 'train: DigitDL: 0 rows, batches of 16, shuffled, on cpu\n' in repr(dls.new_empty())
+    assert repr(NormalizePixels())=='NormalizePixels'
+    assert repr(NormalizePixels(.1, .25))=='NormalizePixels(mean=0.1000, std=0.2500)'
+    assert repr(dls.train_ds.tls[0].tfms)=='Pipeline: RowToImage(8x8)'
+    images = DigitBlock()
+    def invert(x:TensorImageBW): return 255-x
+    images.type_tfms.append(invert)
+    own = DataBlock((images, CategoryBlock), get_y=ColReader('label')).dataloaders(digits(), bs=9, device='cpu')
+    assert repr(own.train).endswith('; RowToImage(8x8) -> invert item by item, targets whole')
 
 def test_validation_order_is_the_frames():
     df = digits()
@@ -282,6 +296,33 @@ def test_test_dl_neither_shuffles_drops_nor_augments():
     ids='size none above fraction nan column empty side'.split())
 def test_test_dl_refuses(items):
     with pytest.raises(DataError) as e: loaders().test_dl(items)
+    assert '\n' not in str(e.value)
+
+def test_test_dl_with_labels_of_rows_that_have_none():
+    with pytest.raises(DataError, match="no column 'label', expected one for with_labels=True") as e:
+        loaders().test_dl(digits().drop(columns='label'), with_labels=True)
+    assert '\n' not in str(e.value)
+
+NO_PIXELS = dict( # what is made of a frame's pixels, and what the error says
+    above=(lambda x: x+200, "row .*, column '?pixel.*: found '?2..'?, expected a whole number from 0 to 255"),
+    negative=(lambda x: x-300, "row .*, column '?pixel.*: found '?-2..'?, expected a whole number from 0 to 255"),
+    halves=(lambda x: x/2, r"row .*, column '?pixel.*: found '?\d+\.5'?, expected a whole number from 0 to 255"),
+    fractions=(lambda x: x/255, 'numbers of 0 to 1, expected whole ones of 0 to 255: multiply them by 255'),
+    rounded=(lambda x: (x/255).round(), 'numbers of 0 to 1, expected whole ones of 0 to 255: multiply them by 255'))
+@pytest.mark.parametrize('where', ['block','item by item','test_dl','test_dl of a block','test_dl item by item'])
+@pytest.mark.parametrize('what', NO_PIXELS)
+def test_no_pixels_are_cast(where, what):
+    "In a `DataBlock` of one's own, on the fast way and the slow one, as in the factory"
+    df,(change,says) = digits(),NO_PIXELS[what]
+    bad = pd.concat([df[['label']], change(df.drop(columns='label').astype('int64'))], axis=1)
+    slow = (lambda x: x) if 'item by item' in where else None
+    block = DataBlock((DigitBlock(), CategoryBlock(vocab=[0,1,2])), get_y=ColReader('label'),
+                      splitter=IndexSplitter(range(12)), item_tfms=slow)
+    def dl():
+        if where=='test_dl': return loaders().test_dl(bad)
+        if 'test' in where: return block.dataloaders(df, bs=16, device='cpu').test_dl(bad)
+        return block.dataloaders(bad, bs=16, device='cpu').train
+    with pytest.raises(DataError, match=says) as e: list(dl())
     assert '\n' not in str(e.value)
 
 def test_new_empty_holds_no_pixels():

@@ -249,7 +249,7 @@ ODD = dict(loss=(dict(loss_func=F.cross_entropy), 'probabilities'), cbs=(dict(cb
            both=(dict(batch_tfms=[], affine=dict(shift=1)), 'same thing twice'),
     hand=(dict(recipe='linear', cbs=MixUp(), arch=None, bs=None), 'by hand'),
     built=(dict(arch=net(3, 8)), 'already built'), outputs=(dict(arch=lambda n,s: net(n+1, s)), '4 outputs'),
-    folds=(dict(folds=30), 'class'), many=(dict(members=2, folds=3), '3 folds'),
+    folds=(dict(folds=30, valid_pct=None), 'class'), many=(dict(members=2, folds=3), '3 folds'),
     all_rows=(dict(valid_pct=0), 'folds=5'), config=(dict(config='nowhere'), 'nowhere'),
     two=(dict(recipe='quick', config='x'), 'no finished run'))
 @pytest.mark.parametrize('name', ODD)
@@ -266,9 +266,11 @@ def test_advice_speaks_the_language_of_the_caller(tiny, tiny_run, tmp_path, caps
 
 # ---- folds
 
+FOLDS = {k:v for k,v in TINY.items() if k!='valid_pct'} # no share is held out from all
+
 def test_folds_measure_each_row_by_the_net_that_did_not_see_it(tiny, tmp_path):
     lines = []
-    r = train(tiny, folds=3, out=tmp_path/'r', say=lines.append, **TINY)
+    r = train(tiny, folds=3, out=tmp_path/'r', say=lines.append, **FOLDS)
     m,p,d = r.metrics,r.predictions(),read_csvs(tiny)
     assert (m['members']==3 and m['n_valid']==60 and m['accuracy']==m['oof_accuracy']
             and sorted(p.rows)==list(range(60)) and 'did not see it' in m['measured_on'])
@@ -278,7 +280,7 @@ def test_folds_measure_each_row_by_the_net_that_did_not_see_it(tiny, tmp_path):
         at = np.searchsorted(p.rows, q.rows)
         assert np.array_equal(p.rows[at], q.rows) and np.allclose(p.probs[at], q.probs, atol=1e-6)
     assert any('3 nets' in o for o in lines) and any('did not see it' in o and 'accuracy' in o for o in lines)
-    apart = [train(tiny, folds=3, member=k, out=tmp_path/f'm{k}', say=quiet, **TINY) for k in range(3)]
+    apart = [train(tiny, folds=3, member=k, out=tmp_path/f'm{k}', say=quiet, **FOLDS) for k in range(3)]
     both = ensemble(apart, tmp_path/'both', say=quiet)
     assert np.array_equal(both.predictions().test_probs, p.test_probs) and both.metrics['accuracy']==m['accuracy']
     refused(lambda: ensemble(apart[:2], tmp_path/'two', say=quiet), 'every row', left=tmp_path/'two'/'metrics.json')

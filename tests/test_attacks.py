@@ -1,0 +1,135 @@
+"""What an unfriendly tester tried on nets, losses, recipes, settings and files: one line each, nothing left"""
+import json, os, shutil
+from pathlib import Path
+import numpy as np, pytest
+from torch import nn
+from digitfast.learner import losses
+from digitfast.measure import versus
+from digitfast.models import archs
+from digitfast.recipe import recipes
+from digitfast.rows import predict_csv
+from digitfast.rundir import Run
+from digitfast.train import ensemble, read_drop, train
+from conftest import TINY, digits
+from test_save_run import quiet, refused, run_cli
+
+class Odd(nn.Module):
+    "A net that does `f` in place of its work"
+    def __init__(self, f):
+        super().__init__()
+        self.f,self.lin = f,nn.Linear(64, 3)
+    def forward(self, x): return self.f(self, x)
+def raises(net, x): raise KeyError('a\nb')
+def flat(n): return nn.Sequential(nn.Flatten(), nn.Linear(n, 3))
+ONE = flat(64)
+
+NETS = dict(
+    none=(lambda n,s: None, 'gave a NoneType'), number=(lambda n,s: 5, 'gave a int'),
+    raises=(lambda n,s: Odd(raises), "can't take images of 8x8 pixels: KeyError"),
+    two=(lambda n,s: Odd(lambda net,x: (x,x)), 'gives a tuple'),
+    shape=(lambda n,s: flat(784), "can't take images of 8x8"),
+    no_parameters=(lambda n,s: nn.Sequential(nn.Flatten(), nn.AdaptiveAvgPool1d(n)), 'nothing to train'))
+@pytest.mark.parametrize('name', NETS)
+def test_a_net_of_ones_own_that_is_none_is_one_line(name, tiny, tmp_path):
+    net,says = NETS[name]
+    refused(lambda: train(tiny, out=tmp_path/'r', say=quiet, **{**TINY, 'arch':net}), says, left=tmp_path/'r')
+
+def test_a_net_that_comes_twice_is_refused(tiny, tmp_path):
+    "A factory builds a fresh model at each call: two members would share their weights"
+    refused(lambda: train(tiny, out=tmp_path/'r', say=quiet, members=2, **{**TINY, 'arch':lambda n,s: ONE}),
+            'given before')
+
+@pytest.mark.parametrize('reg,thing,kw,says', [
+    (losses, 5, dict(loss='mine'), "the loss 'mine' can't be built"),
+    (losses, lambda c,s: 1/0, dict(loss='mine'), 'ZeroDivisionError'),
+    (recipes, 5, dict(recipe='mine'), 'expected a Recipe')])
+def test_what_is_registered_and_no_good_is_one_line(reg, thing, kw, says, tiny, tmp_path):
+    reg['mine'] = thing
+    try: refused(lambda: train(tiny, out=tmp_path/'r', say=quiet, **{**TINY, **kw}), says, left=tmp_path/'r')
+    finally: del reg['mine']
+
+def test_models_are_listed_with_one_that_takes_no_28(capsys):
+    archs['mine'] = lambda n,s: flat(64)
+    archs['mine'].source = 'me'
+    try: assert run_cli('models')==0
+    finally: del archs['mine']
+    assert [o.split() for o in capsys.readouterr().out.splitlines() if o.startswith('mine')]==[['mine','-','-','me']]
+
+@pytest.mark.skipif(not hasattr(os, 'mkfifo'), reason='no FIFOs here')
+def test_an_import_is_a_plain_file(tmp_path, capsys):
+    os.mkfifo(tmp_path/'m.py')
+    assert run_cli('info', '--import', tmp_path/'m.py')==1 and 'no regular file' in capsys.readouterr().err
+    (tmp_path/'n.py').write_bytes(b'\0')
+    assert run_cli('info', '--import', tmp_path/'n.py')==1 and 'None' not in capsys.readouterr().err
+
+# ---- options
+
+@pytest.mark.parametrize('words,code,says', [
+    ('--set precision=fp64',1,'fp64'), ('--set precision=fp32 --precision fp32',2,'same thing'),
+    ('--folds 3 --valid-pct .2',1,'valid_pct says nothing'), ('--folds 3 --split last',1,'split says nothing'),
+    ('--folds 21',1,"class '0' has 20"), ("--set arch_kwargs={'chs':[0]}",1,"can't take images")])
+def test_options_that_say_nothing_or_no_sense(words, code, says, tiny, tmp_path, capsys):
+    base = 'train',tiny,'--arch','stride2','--epochs',1,'--bs',16,'--out',tmp_path/'r'
+    assert run_cli(*base, *words.split())==code
+    err = capsys.readouterr().err
+    assert says in err and 'np.' not in err and not (tmp_path/'r').exists()
+
+DROPS = [('row\n1\n',[1]), ('\ufeffrow\n1\n',[1]), ('5\n6\n',[5,6]), (' row \n 3\n',[3]), ('"row",label\n"3",1\n',[3]),
+         ('row\n',[]), ('line\n3\n',None), ('row;label\n1;2\n',None), ('row\n٣\n',None), ('row\n'+'9'*400+'\n',None),
+         ('row\n1.0\n',None), ('row,row\n1,2\nx,y\n',None)]
+@pytest.mark.parametrize('text,want', DROPS)
+def test_drop_files_are_read_in_one_way_or_not(text, want, tmp_path):
+    (tmp_path/'d.csv').write_text(text, encoding='utf-8')
+    if want is None: return refused(lambda: read_drop(tmp_path/'d.csv', 60), 'd.csv')
+    assert read_drop(tmp_path/'d.csv', 60).tolist()==want
+
+# ---- runs of others
+
+FIELDS = [('options','x'), ('options',dict(label=5)), ('imports','x'), ('imports',dict(a=1)), ('given','x'),
+          ('given',dict(cbs='x')), ('drop','x'), ('drop',dict(rows='x')), ('kind',[1]), ('no_model',5),
+          ('joined','x'), ('measured_on',5), ('settings',dict(vary=5)), ('settings',dict(nope=1))]
+@pytest.mark.parametrize('field,value', FIELDS)
+def test_a_field_of_another_kind_is_damage(field, value, tiny_run, tmp_path):
+    r = Path(shutil.copytree(tiny_run[0], tmp_path/'r'))
+    m = json.loads((r/'metrics.json').read_text())
+    m[field] = {**m['settings'], **value} if field=='settings' else value
+    (r/'metrics.json').write_text(json.dumps(m))
+    refused(lambda: train(config=r, out=tmp_path/'again', say=quiet), left=tmp_path/'again')
+
+def test_threads_of_others_are_no_order(tiny_run, tmp_path):
+    import torch
+    r = Path(shutil.copytree(tiny_run[0], tmp_path/'r'))
+    m = json.loads((r/'metrics.json').read_text())
+    (r/'metrics.json').write_text(json.dumps({**m, 'threads':4096}))
+    was = torch.get_num_threads()
+    try:
+        train(config=r, out=tmp_path/'again', say=quiet)
+        assert torch.get_num_threads()<=max(os.cpu_count(), 16)
+    finally: torch.set_num_threads(was)
+
+def test_config_says_that_the_data_have_changed(tiny, tmp_path):
+    d = Path(shutil.copytree(tiny, tmp_path/'d'))
+    a,lines = train(d, out=tmp_path/'a', say=quiet, **TINY),[]
+    digits(60, seed=3).to_csv(d/'train.csv', index=False)
+    train(config=a, out=tmp_path/'b', say=lines.append)
+    assert any('have changed since' in o for o in lines)
+
+def test_a_run_is_joined_once(tiny_run, tmp_path):
+    a = tiny_run[0]
+    refused(lambda: ensemble([a, Path(a)/'..'/Path(a).name], tmp_path/'j', say=quiet), 'named twice', left=tmp_path/'j')
+
+def test_members_that_cannot_be_joined_leave_nothing(tiny, tmp_path):
+    kw = dict(folds=3, arch='stride2', epochs=1, bs=16, say=quiet)
+    two = [train(tiny, member=k, out=tmp_path/str(k), **kw) for k in (0,1)]
+    refused(lambda: ensemble(two, tmp_path/'j', say=quiet), 'every row', left=tmp_path/'j')
+
+def test_few_rows_can_show_nothing(tiny_run):
+    p = Run(tiny_run[0]).predictions().take(np.arange(4))
+    assert '%' not in versus(p, p).more and 'too few to show any' in versus(p, p).more
+
+def test_predictions_do_not_overwrite_the_rows(tiny_run, tmp_path):
+    digits(20, seed=1).to_csv(tmp_path/'new.csv', index=False)
+    was = (tmp_path/'new.csv').read_bytes()
+    def over(): predict_csv(tiny_run[0], tmp_path/'new.csv', tmp_path/'new.csv', device='cpu', say=quiet)
+    refused(over, 'another')
+    assert (tmp_path/'new.csv').read_bytes()==was
