@@ -245,11 +245,14 @@ def run_cases(first, n, timeout):
                        env={**os.environ, 'PYTHONPATH':f'{HERE}:{os.environ.get("PYTHONPATH", "")}'})
     assert p.stdout==f'{n} cases\n', (p.stdout+p.stderr)[-6000:]
 
-def test_300_damaged_runs(): run_cases(0, 300, 1200)
+def test_300_damaged_runs(record_property):
+    record_property('cases', 300)
+    run_cases(0, 300, 1200)
 
 @pytest.mark.slow
-def test_5000_damaged_runs():
+def test_5000_damaged_runs(record_property):
     "Slow, since each case is a run that is read in every way: about ten minutes"
+    record_property('cases', 5000)
     run_cases(1000, 5000, 4*3600)
 
 if __name__=='__main__': main(int(sys.argv[1]), int(sys.argv[2]))
