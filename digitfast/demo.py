@@ -132,8 +132,9 @@ def demo(
     page = demo_page(run)
     desktop = sys.stdout.isatty() and (sys.platform in ('darwin','win32') or 'DISPLAY' in os.environ
                                        or 'WAYLAND_DISPLAY' in os.environ)
-    say(launch_page(page, host, port, inbrowser=desktop))
+    url = launch_page(page, host, port, inbrowser=desktop)
     try:
+        say(url)
         while True: time.sleep(1)
     except KeyboardInterrupt: pass
     finally: page.close(verbose=False)
