@@ -7,6 +7,7 @@ import pandas as pd
 import nbformat
 from fastcore.nbio import read_nb, write_nb
 from nbconvert import MarkdownExporter
+from digitfast.recipe import recipes
 
 here = Path(__file__).parent
 results,nbs = here/'results', here.parent/'nbs'
@@ -73,8 +74,8 @@ def _race(acc, goal):
     lost = [k for k in acc.system.unique() if not k.startswith(('digitfast', fast)) and k not in rest.index]
     if not len(best): lost.append(fast)
     beside = [_list(rest, lambda k,v: f'{k} {_seconds(v)}'), f"not reached: {', '.join(lost)}" if lost else '']
-    return (f'training to {goal[:-1]} % of held-out rows', _list(ours, lambda k,v: f'`{k.split()[1]}` {_seconds(v)}'),
-            ', '.join(filter(None, beside)))
+    mine = _list(ours, lambda k,v: f"{k.removeprefix('digitfast ')} {_seconds(v)}")
+    return f'training to {goal[:-1]} % of held-out rows', mine, ', '.join(filter(None, beside))
 
 def speed(short=False):
     "digitfast and what stands beside it, from loading.csv, time_to_accuracy.csv, overhead.csv and command.csv"
@@ -169,11 +170,13 @@ def accuracy():
         acc = 100*(1-t.wrong/t.test)
         rows.append((f'`{k}`', f'{acc.mean():.2f} ± {acc.std():.2f} %',
         f'{len(t)} seeds, on {t.test.iloc[0]:,} rows on which nothing was chosen'))
+    now = recipes['ensemble'].n_epoch(m['n_train'])
+    long = f"each net for {m['epochs']} epochs{f' ({now} by now)' if now!=m['epochs'] else ''}"
     rows += [('a net of `ensemble`', f"{100*m['oof_accuracy']:.2f} %",
         f"each of {m['n_oof']:,} rows by a net that did not see it"),
              ('`ensemble`', f"{100*m['accuracy']:.2f} %",
-        f"one run, {m['seconds']['train']/60:.0f} minutes; the {m['n_valid']:,} rows that no net saw, too few to tell "
-        f"it from `single`; expects a score of {m['score_low']:.4f} to {m['score_high']:.4f}")]
+        f"one run, {long}, {m['seconds']['train']/60:.0f} minutes; the {m['n_valid']:,} rows that no net saw, too few "
+        f"to tell it from `single`; expects a score of {m['score_low']:.4f} to {m['score_high']:.4f}")]
     return '\n\n'.join([
         _table(['', 'accuracy', 'of what'], rows, ' r '),
         f"± is the standard deviation over seeds. {max(runs.date.max(), m['date'])}, {runs.machine.iloc[0]}; "
@@ -240,6 +243,8 @@ versions and the command. `python benchmarks/readme.py` renders them.
 <!-- table: speed -->
 
 ![Seconds of training to an accuracy on held-out rows](../benchmarks/results/time_to_accuracy.png)
+
+![Errors against seconds of training, a point a training](../benchmarks/results/frontier.png)
 
 ![An epoch of batches](../benchmarks/results/loading.png)
 

@@ -1,0 +1,41 @@
+"""What is left: the rows of train.csv that the nets of every arm of `folds.py` in `--keep` have wrong, though none saw
+them: `python benchmarks/left.py DATA [--keep DIR]`. Writes left.csv, a row each, and the picture of the tutorial."""
+import numpy as np, pandas as pd
+from pathlib import Path
+from _common import parse, parser, save
+from folds import arms, done, joined
+
+picture = Path(__file__).parent.parent/'nbs'/'tutorials'/'left.png'
+
+def draw(df, rows):
+    "The images of `rows`, each with its label, what the nets read, and its number"
+    from matplotlib.figure import Figure
+    wide = 12
+    fig = Figure(figsize=(wide*.75, -(-len(rows)//wide)*.95), layout='constrained')
+    for ax in np.ravel(fig.subplots(-(-len(rows)//wide), wide)): ax.axis('off')
+    for ax,r in zip(fig.axes, rows):
+        ax.imshow(df.drop(columns='label').iloc[r['row']].to_numpy().reshape(28, 28), cmap='Greys')
+        ax.set_title(f"{r['label']}, not {r['read']}", fontsize=8)
+    fig.savefig(picture, dpi=72)
+
+def main():
+    from sklearn.model_selection import StratifiedKFold
+    from digitfast.read import read_csvs
+    p = parser(__doc__)
+    p.add_argument('--keep', default='folds', metavar='DIR', help='where folds.py keeps probabilities')
+    p.add_argument('--folds', type=int, default=6, help='as for folds.py')
+    args = parse(p)
+    df = read_csvs(args.data).train
+    y = df.label.to_numpy()
+    folds = [o[1] for o in StratifiedKFold(args.folds, shuffle=True, random_state=0).split(df, y)]
+    names = [o for o in arms() if done(o, folds, args)]
+    probs = np.stack([joined(o, df, folds, args) for o in names])
+    at = np.flatnonzero((probs.argmax(2)!=y).all(0))
+    rows = [dict(row=int(i), label=int(y[i]), read=int(probs[:,i].mean(0).argmax()),
+                 probability=float(probs[:,i,y[i]].mean())) for i in at]
+    rows.sort(key=lambda o: o['probability'])
+    print(f"{len(rows)} of {len(y):,} rows are wrong in all of: {'; '.join(names)}")
+    draw(df, rows)
+    save('left', [dict(o, arms='; '.join(names)) for o in rows], args, show=False)
+
+if __name__=='__main__': main()
