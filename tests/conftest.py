@@ -57,8 +57,10 @@ def csvs(path, train=None, test=None, sample=None, **kw):
 
 @pytest.fixture(scope='session', autouse=True)
 def one_thread():
-    import sys
+    "And what was imported is not looked through at each collection of garbage"
+    import gc, sys
     if 'torch' in sys.modules: sys.modules['torch'].set_num_threads(1)
+    gc.freeze()
 
 @pytest.fixture(scope='session')
 def data():

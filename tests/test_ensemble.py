@@ -230,13 +230,14 @@ def test_a_worker_that_dies_has_its_member_done_again(cluster, tiny, tmp_path):
     addr,start = cluster
     (a,_),(b,tmp) = start('a'),start('b')
     def kill():
-        for _ in range(6000):
-            if list(tmp.rglob('checkpoint/state.json')): return b.kill()    # it is in the midst of its member
-            time.sleep(.05)
-    killer,lines,opts = threading.Thread(target=kill),[],dict(TINY, epochs=30)
+        "Once it is in the midst of its member"
+        while not list(tmp.rglob('checkpoint/state.json')): time.sleep(.02)
+        b.kill()
+        b.wait()
+    killer,lines,opts = threading.Thread(target=kill, daemon=True),[],dict(TINY, epochs=60)
     killer.start()
     p = train(tiny, out=tmp_path/'run', say=lines.append, scheduler=addr, members=N, **opts)
-    killer.join()
+    killer.join(60)
     assert b.poll() is not None and any('is gone: member' in o for o in lines), lines
     assert sub(p)==sub(train(tiny, out=tmp_path/'here', say=quiet, members=N, **opts))
     assert read_metrics(p)['members']==N and len([o for o in lines if 'rows that it did not see' in o])==N

@@ -180,7 +180,7 @@ def over(out): return (out/'metrics.json').exists() and not (out/'checkpoint').e
 
 # ---- killed
 
-@parts(6)
+@parts(12)
 def test_killed_at_each_file_operation(part, points, folder, want, tmp_path, record_property):
     record_property('cases', len(points[part]))
     for i,phase,kind,name in points[part]:
@@ -205,7 +205,7 @@ def pair(folder, tmp_path_factory):
     with watched(out, lambda i,phase,*_: seen.append((i, phase))): go(folder, out, members=2)
     return {o:content(out/o) for o in names(out)},seen
 
-@parts(12)
+@parts(24)
 def test_an_ensemble_is_killed_at_each_file_operation(part, pair, folder, tmp_path, record_property):
     "Between its members, inside them, and while they are joined"
     want,points = pair
