@@ -9,6 +9,8 @@ __all__ = ['archs', 'arch', 'create_model', 'conv', 'stride2', 'fastbook', 'smal
 
 # %% ../nbs/04_models.ipynb #d66bc208
 import math, torch
+from itertools import count
+from weakref import WeakKeyDictionary
 from torch import nn
 from pathlib import Path
 from .core import DigitError
@@ -29,6 +31,8 @@ def arch(
     return _reg
 
 # %% ../nbs/04_models.ipynb #f4b1c89f
+_calls,_made = count(),WeakKeyDictionary() # of `create_model`, and by which a net was made
+
 def create_model(
     arch, # Name in `archs`, or a function `(n_out, side, **kwargs)` that builds a net
     n_out=10, # Number of classes
@@ -42,16 +46,17 @@ def create_model(
                          f"found a {type(arch).__name__} that is already built: two Learners would share its weights")
     if not callable(arch) and arch not in archs:
         raise DigitError(f"unknown architecture '{arch}': use one of {', '.join(archs)}")
+    now = next(_calls)
     model = (arch if callable(arch) else archs[arch])(n_out, side, **kwargs)
     func = getattr(arch, 'func', arch) # of a `partial`
     called = arch if isinstance(arch, str) else getattr(func, '__name__', type(arch).__name__)
     if not isinstance(model, nn.Module):
         raise DigitError(f"architecture '{called}' gave a {type(model).__name__}, expected a torch.nn.Module")
-    if isinstance(had := getattr(model, 'config', None), dict) and 'arch_kwargs' in had:
+    if _made.get(model, now)<now:
         raise DigitError(f"architecture '{called}' gave a net that it had given before: two Learners would share its "
                          f"weights; build it within the function")
-    name = arch if isinstance(arch, str) else getattr(func, '__name__', type(arch).__name__)
-    model.config = dict(arch=name, arch_kwargs=kwargs, n_out=n_out, side=side)
+    _made[model] = now
+    model.config = dict(arch=called, arch_kwargs=kwargs, n_out=n_out, side=side)
     return model
 
 # %% ../nbs/04_models.ipynb #ba6fc68b

@@ -56,6 +56,14 @@ def test_unknown_refused(o):
     with pytest.raises(DigitError, match='unknown architecture') as e: create_model(o)
     assert 'stride2' in str(e.value)
 
+def test_a_net_made_of_a_registered_one_is_fresh():
+    "once for each call, and refused when it comes again"
+    def bare(n_out=10, side=28): return nn.Sequential(create_model('small', n_out, side), nn.Identity())
+    def tuned(n_out=10, side=28): return create_model('small', n_out, side)
+    for f in bare,tuned: assert create_model(f) is not create_model(f)
+    net = create_model('small')
+    with pytest.raises(DigitError, match='had given before'): create_model(lambda n_out, side: net)
+
 def test_built_net_refused():
     with pytest.raises(DigitError, match='already built'): create_model(nn.Linear(2,2))
 
