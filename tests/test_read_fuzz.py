@@ -9,7 +9,7 @@ from digitfast import columns, table
 from digitfast.core import *
 from digitfast.read import *
 
-many = pytest.mark.parametrize('n', [500, pytest.param(20_000, marks=pytest.mark.slow)])
+many = pytest.mark.parametrize('n', [300, pytest.param(20_000, marks=pytest.mark.slow)])
 fewer = pytest.mark.parametrize('n', [200, pytest.param(5_000, marks=pytest.mark.slow)])
 def cases(n, f, **kw):
     "Run `f` on `n` draws of `kw`: the same ones in the quick part, new ones in the slow"
