@@ -7,7 +7,7 @@ their rows, so that the share of them that holds is surer of the formula than of
 from argparse import Namespace
 import numpy as np, pandas as pd
 from _common import parse, parser, save
-from folds import joined
+from folds import done, joined
 
 def held(hits, y, n, draws, rng, n_test=28_000):
     "For each of `draws` splits with `n` validation rows: (is the test score in the interval?, its width)"
@@ -32,8 +32,10 @@ def main():
     df = read_csvs(args.data).train
     y = df.label.to_numpy()
     folds = [o[1] for o in StratifiedKFold(args.folds, shuffle=True, random_state=0).split(df, y)]
+    kept = Namespace(keep=args.keep)
     for recipe,pct in (('quick', .1), ('single', .05)):
-        hits = joined(recipe, df, folds, Namespace(keep=args.keep)).argmax(1)==y
+        if not done(recipe, folds, kept): continue
+        hits = joined(recipe, df, folds, kept, 'q' if recipe=='single' else 'p').argmax(1)==y
         n = round(pct*len(df))
         res = held(hits, y, n, args.draws, np.random.default_rng(0))
         rows.append(dict(recipe=recipe, n_valid=n, n_test=min(28_000, len(y)-n), splits=args.draws,

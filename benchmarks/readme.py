@@ -192,7 +192,15 @@ def promises():
             for o in t.itertuples()]
     skipped = f" {t.skipped.sum():,} were skipped." if t.skipped.sum() else ''
     heads = ['promise', 'proven by, in `tests/`', 'cases', 'failures']
-    return '\n\n'.join([_table(heads, rows, '  rr'), f"Quick tests and slow ones, {_how('promises')}{skipped}"])
+    return '\n\n'.join([_table(heads, rows, '  rr'), f"Quick tests and slow ones, {_how('promises')}{skipped}",
+                        *([_intervals()] if (results/'interval.csv').exists() else [])])
+
+def _intervals():
+    "How often the printed interval held the score, from interval.csv"
+    t = _csv('interval')
+    held = [f'{100*o.held:.0f} % of them for `{o.recipe}` with {o.n_valid:,} rows held out' for o in t.itertuples()]
+    return (f"**The printed interval** is to hold the score of the test rows in 95 of 100 cases. In {t.splits[0]} "
+            f"simulated splits of rows that nets had not seen it did so in {' and '.join(held)}. {_how('interval')}")
 
 tables = dict(accuracy=accuracy, promises=promises, systems=systems, speed=speed, fast=lambda: speed(short=True),
               planning=planning, ascent=ascent)
