@@ -202,8 +202,17 @@ def _intervals():
     return (f"**The printed interval** is to hold the score of the test rows in 95 of 100 cases. In {t.splits[0]} "
             f"simulated splits of rows that nets had not seen it did so in {' and '.join(held)}. {_how('interval')}")
 
-tables = dict(accuracy=accuracy, promises=promises, systems=systems, speed=speed, fast=lambda: speed(short=True),
-              planning=planning, ascent=ascent)
+def folds():
+    "Arms on the same folds, and means of two, from folds.csv"
+    t = _csv('folds')
+    rows = [(o.arm, f'{100*o.accuracy_unshifted:.2f}', f'{100*o.accuracy:.2f}',
+             '–' if o.Index==0 else f'{o.only_this_wrong} and {o.only_first_wrong}') for o in t.itertuples()]
+    heads = ['', 'one look, %', 'with shifts, %', f'wrong in it alone, and in {t.arm[0]} alone']
+    said = f"All rows of `train.csv`, each by a net that did not see it: {t.trainings[0]} trainings an arm."
+    return '\n\n'.join([_table(heads, rows, ' rrr'), f"{said} {_how('folds')}"])
+
+tables = dict(folds=folds, accuracy=accuracy, promises=promises, systems=systems, speed=speed,
+              fast=lambda: speed(short=True), planning=planning, ascent=ascent)
 
 def _fill(text): return re.sub(r'<!-- table: (\w+) -->', lambda m: tables[m[1]](), text)
 
@@ -267,6 +276,10 @@ versions and the command. `python benchmarks/readme.py` renders them.
 ## Ingredients
 
 <!-- table: ascent -->
+
+## On the same folds
+
+<!-- table: folds -->
 
 ## Systems
 
