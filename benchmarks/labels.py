@@ -36,8 +36,7 @@ def main():
         a,b = (wrong(recipes['quick'], rest, o, seed, test) for o in ([], drop))
         rows.append(dict(seed=seed, dropped=len(drop), rows=len(rest), test=len(test), wrong_with=int(a.sum()),
                          wrong_without=int(b.sum()), only_with=int((a&~b).sum()), only_without=int((b&~a).sum())))
-        print(rows[-1], flush=True)
-    save('labels', rows, args)
+        save('labels', rows, args) # it may be stopped
     print(f"{np.mean([r['wrong_with'] for r in rows]):.1f} wrong with all rows, "
           f"{np.mean([r['wrong_without'] for r in rows]):.1f} without the {len(drop)} doubtful ones")
 

@@ -453,7 +453,7 @@ def _article(arch, epochs, lr, **kwargs):
 # %% ../nbs/06_recipe.ipynb #92ea4037
 _affine_single = dict(rotate=12, shift=2, zoom=0.12, shear=6)
 _single = Recipe('residual', valid_pct=0.05, bs=128, smooth=0.05, lr=5e-3, images=300_000, affine=_affine_single,
-                 tta=1, precision='bf16', source='one residual net, in a minute and a half on two cores with bf16')
+                 tta=1, precision='bf16', source='a net of residual blocks, eight epochs of the whole data')
 _deep = dict(chs=(32,48,64,96,128), ks=(5,3,3,3,3), strides=(2,1,1,2,1), ps=0.3)
 
 recipes = dict(
@@ -461,7 +461,7 @@ recipes = dict(
                    source='seconds on a CPU: a small net of valid convs under 1cycle'),
     single = _single,
     ensemble = replace(_single, members=10, images=360_000, vary=({}, dict(arch='small', arch_kwargs=_deep)), tta=0,
-                       valid_every=5, source='ten nets of two kinds, in twelve minutes on two cores with bf16'))
+                       valid_every=5, source='ten nets of two kinds, ten epochs each of the whole data'))
 
 # %% ../nbs/06_recipe.ipynb #67555721
 _by_hand = {'average':'0.8075', 'linear':'0.1464', 'two-layer':'', 'two-layer-broadcast':'0.1043',
