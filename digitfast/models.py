@@ -31,7 +31,7 @@ def arch(
     return _reg
 
 # %% ../nbs/04_models.ipynb #f4b1c89f
-_calls,_made = count(),WeakKeyDictionary() # of `create_model`, and by which a net was made
+_calls,_made = count(),WeakKeyDictionary() # of `create_model`, and by which a layer was given
 
 def create_model(
     arch, # Name in `archs`, or a function `(n_out, side, **kwargs)` that builds a net
@@ -52,10 +52,11 @@ def create_model(
     called = arch if isinstance(arch, str) else getattr(func, '__name__', type(arch).__name__)
     if not isinstance(model, nn.Module):
         raise DigitError(f"architecture '{called}' gave a {type(model).__name__}, expected a torch.nn.Module")
-    if _made.get(model, now)<now:
+    weighty = [o for o in model.modules() if o._parameters]
+    if any(_made.get(o, now)<now for o in weighty):
         raise DigitError(f"architecture '{called}' gave a net that it had given before: two Learners would share its "
                          f"weights; build it within the function")
-    _made[model] = now
+    _made.update(dict.fromkeys(weighty, now))
     model.config = dict(arch=called, arch_kwargs=kwargs, n_out=n_out, side=side)
     return model
 

@@ -63,6 +63,10 @@ def test_a_net_made_of_a_registered_one_is_fresh():
     for f in bare,tuned: assert create_model(f) is not create_model(f)
     net = create_model('small')
     with pytest.raises(DigitError, match='had given before'): create_model(lambda n_out, side: net)
+    body = nn.Linear(4, 2)
+    def around(n_out, side): return nn.Sequential(nn.Flatten(), body)  # another net each time, of the same weights
+    create_model(around)
+    with pytest.raises(DigitError, match='had given before'): create_model(around)
 
 def test_built_net_refused():
     with pytest.raises(DigitError, match='already built'): create_model(nn.Linear(2,2))
