@@ -211,7 +211,18 @@ def folds():
     said = f"All rows of `train.csv`, each by a net that did not see it: {t.trainings[0]} trainings an arm."
     return '\n\n'.join([_table(heads, rows, ' rrr'), f"{said} {_how('folds')}"])
 
-tables = dict(folds=folds, accuracy=accuracy, promises=promises, systems=systems, speed=speed,
+def labels():
+    "What leaving out the rows whose label looks wrong is worth, from labels.csv"
+    t = _csv('labels')
+    o,diff = t.iloc[0],t.wrong_with-t.wrong_without
+    a,b = (f'{v.mean():.1f} ± {v.std():.1f}' for v in (t.wrong_with, t.wrong_without))
+    so = '' if abs(diff.mean())>2*diff.sem() else ', so neither a gain nor a loss is seen'
+    return (f"Of {o.rows:,} rows, nets that had not seen them found the label of {o.dropped} wrong. `quick`, trained "
+            f"{len(t)} times on all of them and {len(t)} times without these, had {a} and {b} of {o.test:,} other rows "
+            f"wrong, whose labels nobody had cleaned: {abs(diff.mean()):.1f} {'fewer' if diff.mean()>0 else 'more'}, "
+            f"with a standard error of {diff.sem():.1f}{so}. {_how('labels')}")
+
+tables = dict(folds=folds, labels=labels, accuracy=accuracy, promises=promises, systems=systems, speed=speed,
               fast=lambda: speed(short=True), planning=planning, ascent=ascent)
 
 def _fill(text): return re.sub(r'<!-- table: (\w+) -->', lambda m: tables[m[1]](), text)
@@ -280,6 +291,10 @@ versions and the command. `python benchmarks/readme.py` renders them.
 ## On the same folds
 
 <!-- table: folds -->
+
+## Doubtful labels
+
+<!-- table: labels -->
 
 ## Systems
 
