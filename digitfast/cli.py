@@ -448,12 +448,14 @@ def runs(
     df['rows'] = df.rows.astype('Int64')
     if csv: return result(df.to_dict('records'), *df.to_csv(index=False, lineterminator='\n').splitlines())
     head = f"{'accuracy':>9}  {'95 %':>16}  {'log-loss':>8}  {'rows':>7}  {'recipe':<12}  run"
-    result(df.astype(object).where(df.notna(), None).to_dict('records'), head, *map(_run_line, df.itertuples()))
+    lines = [head, *map(_run_line, df.itertuples())]
+    if not len(df): lines = [f'no runs below {path}: digitfast train makes one']
+    result(df.astype(object).where(df.notna(), None).to_dict('records'), *lines)
 
 # %% ../nbs/19_cli.ipynb #5d93d982
 def _label_line(o):
     says = f"{scrub(o.predicted):>8}  {100*o.p_predicted:>7.2f} %"
-    return f"{o.line:>8,}  {scrub(o.label):>8}  {o.p_label:>10.5f}  {says}"
+    return f"{o.row:>8,}  {scrub(o.label):>8}  {o.p_label:>10.5f}  {says}"
 
 def _label_pictures(run, df, png):
     "Draw those of the rows `df` whose picture the run kept; how many these are"
@@ -484,8 +486,8 @@ def labels(
     df,n = doubtful_labels(run, times),len(run.oof() or run.predictions())
     if out: write_file(out, df.to_csv(index=False, lineterminator='\n'))
     k = _label_pictures(run, df, png) if png else 0
-    head = f"{'line':>8}  {'label':>8}  {'its p':>10}  {'net says':>8}  {'its p':>9}"
-    lines = [f'{len(df):,} of {n:,} rows; the line is that of the training CSV'] if len(df) else [f'none of {n:,} rows']
+    head = f"{'row':>8}  {'label':>8}  {'its p':>10}  {'net says':>8}  {'its p':>9}"
+    lines = [f'{len(df):,} of {n:,} training rows, which are counted from 0'] if len(df) else [f'none of {n:,} rows']
     result(df.to_dict('records'), *([head] if len(df) else []), *map(_label_line, df.itertuples()), *lines,
            *([f'rows: {out}'] if out else []), *([f'pictures: {png} ({k:,} of {len(df):,} were kept)'] if png else []))
 
@@ -547,9 +549,11 @@ def export(
 
 # %% ../nbs/19_cli.ipynb #15901c5a
 def _recipe_line(k, r):
+    from digitfast.recipe import fn_name
     length = f'{r.epochs} epochs' if r.epochs else f'{r.images:,} images'
-    if r.members>1: length = f'{r.members} x {length}'
-    return f"{k:<20}{r.arch:<16}{length:>20}{r.bs:>6}{r.lr:>8}  {r.source}"
+    if r.n_members>1: length = f'{r.n_members} x {length}'
+    arch = ' '.join(dict.fromkeys(fn_name(r.member(i).arch) for i in range(r.n_members)))
+    return f"{k:<20}{arch:<16}{length:>20}{r.bs:>6}{r.lr:>8}  {r.source}"
 
 def _cost(arch):
     "Parameters and MACs; None for a net of one's own that doesn't take 28x28"
@@ -564,12 +568,12 @@ def models():
     "Architectures and recipes: parameters, multiply-accumulates of an image, and where they come from."
     from digitfast.recipe import recipes
     from digitfast.models import archs
-    costs = {k:_cost(k) for k in archs}
+    costs,source = {k:_cost(k) for k in archs},{k:getattr(f, 'source', '') for k,f in archs.items()}
     fields = 'arch','members','images','epochs','bs','lr','source'
-    data = dict(archs={k:dict(parameters=p, macs=m, source=archs[k].source) for k,(p,m) in costs.items()},
-                recipes={k:{o:getattr(r, o) for o in fields} for k,r in recipes.items()})
+    data = dict(archs={k:dict(parameters=p, macs=m, source=source[k]) for k,(p,m) in costs.items()},
+                recipes={k:{o:r.settings()[o] for o in fields} for k,r in recipes.items()})
     result(data, f"{'architecture':<16}{'parameters':>12}{'MACs':>14}  from",
-           *(f"{k:<16}{_number(p):>12}{_number(m):>14}  {archs[k].source}" for k,(p,m) in costs.items()), '',
+           *(f"{k:<16}{_number(p):>12}{_number(m):>14}  {source[k]}" for k,(p,m) in costs.items()), '',
            f"{'recipe':<20}{'architecture':<16}{'length':>20}{'bs':>6}{'lr':>8}  what",
            *(_recipe_line(k, r) for k,r in recipes.items()))
 

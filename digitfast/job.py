@@ -18,7 +18,7 @@ from .read import DigitData, as_data, find_data, near_copies
 from .device import versions
 from .data import read_mnist, same_images
 from .models import archs
-from .learner import losses
+from .learner import losses, opts
 from .recipe import HandRecipe, Recipe, fn_name, get_recipe, recipes
 from .export import save_net
 from .predict import looks, unlike
@@ -118,8 +118,22 @@ def import_source(name, source):
         line = next((f", line {o.lineno}" for o in _frames(e) if o.filename==name),
                     f", line {e.lineno}" if getattr(e, 'lineno', None) else '')
         raise DigitError(f"{name}{line}: {type(e).__name__}: {e}. Nothing was done; mend it") from e
+    _check_registered(name)
     imported[name] = sha
     _sources[name] = source
+
+def _is_fn(o): return callable(o) and not isinstance(o, torch.nn.Module)
+
+def _check_registered(name):
+    "`DigitError` unless everything registered, by `name` or before, is what its users call it with"
+    expected = (('archs',archs,_is_fn,'a function (n_out, side, …) that builds a net'),
+                ('losses',losses,_is_fn,'a function (n, smooth) that builds a loss'),
+                ('opts',opts,_is_fn,'a function of parameters that builds an optimiser'),
+                ('recipes',recipes,lambda o: isinstance(o, Recipe),'a Recipe'))
+    for what,known,ok,want in expected:
+        for k,v in known.items():
+            if not isinstance(k, str): raise DigitError(f"{name}: {what} has the key {_show(k)}: expected a name")
+            if not ok(v): raise DigitError(f"{name}: {what}[{_show(k)}] is {_show(v)}: expected {want}")
 
 _sources = {}
 def _frames(e):

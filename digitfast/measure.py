@@ -120,13 +120,13 @@ def suspicious_labels(
 def doubtful_labels(
     o, # A `Run` or its directory, a Learner, or `Preds`
     times=50, # As for `suspicious_labels`
-)->pd.DataFrame: # row, line (in the training CSV), label, predicted, p_label, p_predicted
+)->pd.DataFrame: # row (counted from 0), label, predicted, p_label, p_predicted
     "Rows whose label looks wrong to a net that was not trained on them, the least likely label first"
     own = isinstance(o, (Preds, Learner))
     p = read_preds(o) if own else Run(o).oof() or Run(o).predictions()
     at = suspicious_labels(p.targs, p.probs, times)
     q,t,said = p.probs[at],p.targs[at],p.preds[at]
-    cols = dict(row=p.rows[at], line=p.rows[at]+2, label=p.labels[at], predicted=np.array(p.classes)[said],
+    cols = dict(row=p.rows[at], label=p.labels[at], predicted=np.array(p.classes)[said],
                 p_label=q[np.arange(len(at)),t].astype(float), p_predicted=q.max(1).astype(float) if len(at) else [])
     return pd.DataFrame(cols)
 

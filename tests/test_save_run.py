@@ -13,7 +13,7 @@ from digitfast import cli, job
 from digitfast.core import DataError, DigitError, RunError
 from digitfast.data import DigitBlock, DigitDataLoaders
 from digitfast.export import load_net
-from digitfast.learner import RandAffine, digit_learner, losses
+from digitfast.learner import RandAffine, digit_learner, losses, opts
 from digitfast.measure import versus
 from digitfast.models import archs, stride2
 from digitfast.predict import predict_rows
@@ -373,6 +373,48 @@ def test_a_module_that_cannot_be_imported_is_one_line(text, says, tmp_path, tiny
     assert run_cli('train', tiny, '--import', f, '--out', tmp_path/'r')==1
     err = capsys.readouterr().err
     assert says in err and err.count('\n')==1 and not (tmp_path/'r').exists()
+
+own_registry = """
+from torch import nn
+from digitfast.models import archs, stride2
+from digitfast.recipe import Recipe, recipes
+def mine(n_out, side): return nn.Sequential(nn.Flatten(), nn.Linear(side*side, n_out))
+archs['mine'] = mine
+recipes['my-recipe'] = Recipe(mine, epochs=1)
+recipes['my-folds'] = Recipe('mine', epochs=1, folds=3, vary=({}, dict(arch='stride2')))
+"""
+
+def test_models_lists_what_was_put_into_the_registries_by_hand(tmp_path, capsys):
+    (f := tmp_path/'my_own_net.py').write_text(own_registry)
+    try:
+        assert not run_cli('models', '--import', f)
+        out = capsys.readouterr().out.splitlines()
+        assert next(o for o in out if o.startswith('my-folds')).split()[1:7]==['mine','stride2','3','x','1','epochs']
+        assert next(o for o in out if o.startswith('my-recipe')).split()[1]=='mine'
+        assert not run_cli('models', '--import', f, '--json')
+        assert json.loads(capsys.readouterr().out)['recipes']['my-recipe']['arch']=='mine'
+    finally:
+        recipes.pop('my-folds', None)
+        forget()
+
+@pytest.mark.parametrize('text,says', [
+    ("archs['mine'] = stride2(10, 28)",'builds a net'), ("archs['mine'] = None",'builds a net'),
+    ("archs[3] = stride2","the key '3'"), ("losses['my-loss'] = 'l1'",'builds a loss'), ("opts['my-opt'] = 3",'optimiser'),
+    ("recipes['my-recipe'] = dict(arch='small')",'a Recipe'), ("recipes['my-recipe'] = Recipe",'a Recipe')])
+def test_what_can_be_no_architecture_loss_or_recipe_is_not_registered(text, says, tmp_path, capsys):
+    known = archs,losses,opts,recipes
+    was = [dict(o) for o in known]
+    (f := tmp_path/'my_own_net.py').write_text('from digitfast.models import archs, stride2\nfrom digitfast.learner '
+        f'import losses, opts\nfrom digitfast.recipe import Recipe, recipes\n{text}\n')
+    try:
+        assert run_cli('models', '--import', f)==1
+        err = capsys.readouterr().err
+        assert says in err and 'my_own_net.py' in err and err.count('\n')==1
+    finally:
+        for o,w in zip(known, was):
+            o.clear()
+            o.update(w)
+        forget()
 
 def test_rows_are_dropped_from_training_alone(tiny, tmp_path, capsys):
     pd.DataFrame(dict(row=[0,1,2,3,4,5], label=0)).to_csv(tmp_path/'drop.csv', index=False)
