@@ -101,6 +101,12 @@ def _import(f):
     from digitfast.job import import_file
     import_file(f)
 
+def _own_line(e):
+    "Where in a file of `--import` the exception `e` was raised; '' where there is none"
+    if 'digitfast.job' not in sys.modules: return ''
+    from digitfast.job import own_line
+    return own_line(e)
+
 def _fail(msg, code):
     if flags['debug']: traceback.print_exc()
     _print(msg, file=sys.stderr)
@@ -126,6 +132,9 @@ def main(
         _fail(f"stopped: {e}" if str(e) else 'stopped', code)
     except DigitError as e: _fail(f"error: {e}", 1)
     except OSError as e: _fail(f"error: {scrub(e.filename or 'the system')[:200]}: {e.strerror or e}", 1)
+    except Exception as e:
+        if not (where := _own_line(e)): raise
+        _fail(f"error: {where}: {type(e).__name__}: {scrub(e)[:500]}; --debug shows the way there", 1)
     sys.exit(code or 0)
 
 # %% ../nbs/19_cli.ipynb #580be5aa

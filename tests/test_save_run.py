@@ -416,6 +416,34 @@ def test_what_can_be_no_architecture_loss_or_recipe_is_not_registered(text, says
             o.update(w)
         forget()
 
+in_training = """
+from torch import nn
+from digitfast.learner import losses
+from digitfast.models import arch, stride2
+class Late(nn.Module):
+    def __init__(self, n_out): super().__init__(); self.m = stride2(n_out)
+    def forward(self, x):
+        if self.training: raise ValueError('no more\\nof this')
+        return self.m(x)
+@arch('late', 'me')
+def late(n_out, side): return Late(n_out)
+def loss(n, smooth):
+    def f(p, y, reduction='mean'): return p.nothing
+    return f
+losses['my-loss'] = loss
+"""
+
+@pytest.mark.parametrize('words,says', [(('late',), 'line 8: ValueError: no more?of this'),
+                                        (('stride2','--set','loss=my-loss'), "line 13: AttributeError: 'Tensor")])
+def test_code_of_ones_own_that_fails_in_training_is_named_by_its_line(words, says, tiny, tmp_path, capsys):
+    (f := tmp_path/'my_own_net.py').write_text(in_training)
+    try: assert run_cli('train', tiny, '--import', f, '--arch', *words, '--epochs', 1, '--out', tmp_path/'r')==1
+    finally:
+        for d,k in (archs,'late'),(losses,'my-loss'): d.pop(k, None)
+        forget()
+    err = capsys.readouterr().err.splitlines()
+    assert len(err)==1 and f'my_own_net.py, {says}' in err[0] and '--debug' in err[0]
+
 def test_rows_are_dropped_from_training_alone(tiny, tmp_path, capsys):
     pd.DataFrame(dict(row=[0,1,2,3,4,5], label=0)).to_csv(tmp_path/'drop.csv', index=False)
     lines = []
