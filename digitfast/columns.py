@@ -160,7 +160,9 @@ def _largest(cols, label):
     but = {i for i,c in enumerate(cols) if str(c) in (str(label), 'label') or str(c).lower() in _ids}
     groups = _groups(cols, but)
     if not groups:
-        raise DataError(f'no pixel columns among {_few(cols)}; expected names with a number, such as pixel0, pixel1')
+        hint = '. The line is for Excel: remove it' if next(map(str, cols), '').startswith('sep=') else ''
+        raise DataError(f'no pixel columns among {_few(cols)}; expected names with a number, such as pixel0, pixel1'
+                        f'{hint}')
     if said := _colour(0, groups.values()): raise DataError(said+_neither(cols))
     return next(iter(groups.items()))
 

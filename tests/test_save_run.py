@@ -399,7 +399,8 @@ def test_models_lists_what_was_put_into_the_registries_by_hand(tmp_path, capsys)
 
 @pytest.mark.parametrize('text,says', [
     ("archs['mine'] = stride2(10, 28)",'builds a net'), ("archs['mine'] = None",'builds a net'),
-    ("archs[3] = stride2","the key '3'"), ("losses['my-loss'] = 'l1'",'builds a loss'), ("opts['my-opt'] = 3",'optimiser'),
+    ("archs[3] = stride2","the key '3'"),
+    ("losses['my-loss'] = 'l1'",'builds a loss'), ("opts['my-opt'] = 3",'optimiser'),
     ("recipes['my-recipe'] = dict(arch='small')",'a Recipe'), ("recipes['my-recipe'] = Recipe",'a Recipe')])
 def test_what_can_be_no_architecture_loss_or_recipe_is_not_registered(text, says, tmp_path, capsys):
     known = archs,losses,opts,recipes
