@@ -305,7 +305,7 @@ NAMES = [
     (renamed(pixel3='pixel'), 'neither'),
     (renamed(pixel3='pixel３'), 'neither'),
     (renamed(**{f'pixel{i}':f'p{chr(97+i)}' for i in range(16)}), 'no pixel columns among'),
-    (b'sep=;\n'+text(TRAIN).replace(b',', b';'), 'no pixel columns', 'for Excel'),
+    ('sep=;\n'+text(TRAIN).replace(',', ';'), 'no pixel columns', 'for Excel'),
     (renamed(**{f'pixel{4*i+j}':f'{i}x{j*2}' for i in range(4) for j in range(4)}), 'without 0x1, 0x3'),
     (renamed(**{f'pixel{8*i+j}':f'{i}x{j}' for i in range(2) for j in range(8)}), 'no square')]
 @pytest.mark.parametrize('b,says', [(o,says) for o,*says in NAMES],
