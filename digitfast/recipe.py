@@ -457,7 +457,7 @@ _single = Recipe('residual', valid_pct=0.05, bs=128, smooth=0.05, lr=5e-3, image
 _deep = dict(chs=(32,48,64,96,128), ks=(5,3,3,3,3), strides=(2,1,1,2,1), ps=0.3)
 
 recipes = dict(
-    quick = Recipe(bs=256, precision='bf16', smooth=0.05, affine=dict(shift=1),
+    quick = Recipe('stride3', bs=256, lr=0.02, precision='bf16', smooth=0.05, affine=dict(shift=1),
                    source='seconds on a CPU: a small net of valid convs under 1cycle'),
     single = _single,
     ensemble = replace(_single, members=10, images=360_000, vary=({}, dict(arch='small', arch_kwargs=_deep)), tta=0,
