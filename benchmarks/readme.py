@@ -40,10 +40,14 @@ def _how(*names):
     "Date, machine, versions and commands of results"
     return f"{_when(*names)}. {'; '.join(f'`{_csv(o).command.iloc[0]}`' for o in names)}."
 
+def _days(*dates):
+    "The first and the last of these dates"
+    return ' to '.join(dict.fromkeys((min(dates), max(dates))))
+
 def _when(*names):
     "Date, machine and versions of results"
     o = _csv(names[0]).iloc[0]
-    return f"{max(_csv(k).date.max() for k in names)}, {o.machine}, {_threads(o.threads)}, {o.versions}"
+    return f"{_days(*(d for k in names for d in _csv(k).date))}, {o.machine}, {_threads(o.threads)}, {o.versions}"
 
 def systems():
     "What `digitfast compare` measured, a row a system"
@@ -52,7 +56,7 @@ def systems():
         source,what = figures.get(r.system, ('–', ''))
         said = '–' if pd.isna(r.reported) else f'{r.reported}, {what}'
         return f'`{r.system}`', source, said, f"{r['mean']:.4f} ± {r.sd:.4f}", f'{r.parameters:,}', f'{r.seconds:.0f}'
-    o,days = runs.iloc[0],' and '.join(sorted(runs.date.unique()))
+    o,days = runs.iloc[0],_days(*runs.date)
     heads = ['recipe', 'article', 'reported, on', 'measured', 'parameters', 'seconds']
     return '\n\n'.join([
         _table(heads, [row(r) for _,r in t.iterrows()], '   rrr'),
@@ -159,7 +163,7 @@ def ascent():
         f"Accuracy on {o.test:,} rows on which nothing was chosen, after training on {o.train:,} others, "
         f"for {o.epochs} epochs where nothing else is said: mean and standard deviation over the seeds, "
         f"and that of the mean of their probabilities. {o.machine}, {o.threads} thread, "
-        f"{runs.date.max()}, torch {o.torch}. `python benchmarks/accuracy.py digit-recognizer.zip`."])
+        f"{_days(*runs.date)}, torch {o.torch}. `python benchmarks/accuracy.py digit-recognizer.zip`."])
 
 def accuracy():
     "How right the recipes are, from accuracy-runs.csv and the metrics of one whole run of `ensemble`"
@@ -179,7 +183,7 @@ def accuracy():
         f"to tell it from `single`; expects a score of {m['score_low']:.4f} to {m['score_high']:.4f}")]
     return '\n\n'.join([
         _table(['', 'accuracy', 'of what'], rows, ' r '),
-        f"± is the standard deviation over seeds. {max(runs.date.max(), m['date'])}, {runs.machine.iloc[0]}; "
+        f"± is the standard deviation over seeds. {_days(*runs.date, m['date'])}, {runs.machine.iloc[0]}; "
         f"`ensemble` on {m['threads']} threads, beside other work, the others on {runs.threads.iloc[0]}. "
         "`python benchmarks/accuracy.py digit-recognizer.zip`, "
         "`digitfast train digit-recognizer.zip --recipe ensemble`. "
