@@ -34,7 +34,7 @@ def upright(df):
 def arms():
     "{name: Arm}; the first is what the others are compared with"
     from digitfast.recipe import recipes
-    quick,single = replace(recipes['quick'], epochs=3),replace(recipes['single'], valid_every=99)
+    quick,single = replace(recipes['quick'], epochs=3),replace(recipes['single'], epochs=8, valid_every=99)
     before = replace(quick, arch='small', lr=.01)
     return {'quick':Arm(quick), 'quick, a stem of stride 2':Arm(before), 'quick, other seeds':Arm(quick, 100),
             'quick, slant removed':Arm(quick, 200, upright), 'single':Arm(single)}
