@@ -8,6 +8,7 @@ __all__ = ['ShiftTTA', 'predict_rows', 'check_canary', 'predict_test', 'looks', 
 # %% ../nbs/08_predict.ipynb #b03149d6
 from .core import RunError
 from .learner import shifts
+from .recipe import Recipe
 import gc, math
 import numpy as np, pandas as pd, torch
 from contextlib import nullcontext
@@ -37,7 +38,8 @@ def predict_rows(
     items=None, # Rows to predict, as for `dls.test_dl`; the validation rows of `learn` if None
     tta=0, # Pixels of shift in test-time augmentation
 )->np.ndarray: # Probabilities, (n, classes) float32, in the order of the rows
-    "Probabilities of each class for each row"
+    "Probabilities of each class for each row. Raises `DigitError` where `tta` is no whole number from 0 to 8."
+    tta = Recipe(tta=tta).tta
     if items is None: return _preds(learn, learn.dls.valid, tta)
     if not isinstance(items, pd.DataFrame) or len(items)<=_block: return _preds(learn, learn.dls.test_dl(items), tta)
     res = []

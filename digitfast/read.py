@@ -545,12 +545,18 @@ def _answer(found, h, n):
 _emnist = ('EMNIST keeps its images turned about their diagonal; '
            'to have them upright, and to read pictures of your own, add --transpose.')
 
+def _path(o, want='a path'):
+    "`o`; `DataError` unless it could be a path"
+    if isinstance(o, (str,os.PathLike)): return o
+    raise DataError(f'data is a {type(o).__name__}, expected {want}')
+
 def read_csvs(path, # a folder with the CSVs, a zip of them, one table, or the word 'sample'
     test=None, # the test CSV, where it is another than the one in `path`
     label=None, # name of the column with the labels, or its place, counted from 1, where columns have no names
     transpose=False # turn each image about its diagonal, as EMNIST's want it?
 )->DigitData: # frames of uint8 pixels, checked
     "Read the training CSV and, if there, the test CSV and the sample submission; `DataError` says what is wrong"
+    path = _path(path, 'a path, a frame or (training, test) frames')
     with _reading(path): p, h = sample_path() if path=='sample' else Path(path).expanduser(), hashlib.sha256()
     f = _find_files(p, test)
     trn,ls,said,notes = _train(f.train, h, label)
@@ -576,7 +582,7 @@ def read_rows(path, # a folder with a test CSV, a zip, or one table
     transpose=False # turn each image about its diagonal?
 )->DigitData: # without a training set; `test_labels` are text or numbers as they stand
     "Read rows to predict, with or without labels; `DataError` where anything is not as it should be"
-    p,h = Path(path).expanduser(),hashlib.sha256()
+    p,h = Path(_path(path)).expanduser(),hashlib.sha256()
     t = _named_file(p)
     if not t:
         f,other = _by_role(_on_disk(p), p)
@@ -610,7 +616,12 @@ def as_data(o, # a path as for `read_csvs`, a frame, a pair of frames (training 
     "Whatever holds images, as `DigitData`"
     if isinstance(o, DigitData): return o
     if not isinstance(o, (pd.DataFrame, tuple, list)): return read_csvs(o, test, label, transpose)
+    if not isinstance(o, pd.DataFrame) and len(o)!=2:
+        raise DataError(f'data is a {type(o).__name__} of {len(o)}, expected two frames, (training, test)')
     df,test = (o, test) if isinstance(o, pd.DataFrame) else o
+    for o in (df,test):
+        if not isinstance(o, (pd.DataFrame, type(None))) or df is None:
+            raise DataError(f'data holds a {type(o).__name__}, expected a frame, or (training, test) frames')
     return _from_frames(df, test, label, transpose)
 
 # %% ../nbs/01_read.ipynb #8ddf816b

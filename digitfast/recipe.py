@@ -490,7 +490,7 @@ def get_recipe(
     name, # Name in `recipes`
 )->Recipe:
     "The recipe called `name`. Raises `DigitError` with the nearest, and all that are known."
-    if name not in recipes: raise unknown('recipe', name, recipes)
+    if not isinstance(name, str) or name not in recipes: raise unknown('recipe', name, recipes)
     if isinstance(r := recipes[name], Recipe): return r
     raise DigitError(f"the recipe '{name}' is a {type(r).__name__}, expected a Recipe")
 

@@ -10,7 +10,7 @@ import numpy as np, pandas as pd
 from pathlib import Path
 from types import SimpleNamespace
 from .core import DataError, RunError, echo, short_name, write_file
-from .read import data_options, read_csvs, read_rows
+from .read import _path, data_options, read_csvs, read_rows
 from .data import same_images
 from .predict import check_canary, predict_rows, unlike
 from .submit import save_submission, submission
@@ -127,6 +127,7 @@ def predict_csv(
     with spoken(command):
         (_,settings),was = run.need('data.sha256', 'settings'),run.metrics['settings'].get('tta', 0)
         check_imports(run)
+        if data is not None: _path(data, "a path; predict_rows takes frames")
         if data is not None and Path(out).exists() and Path(data).exists() and Path(out).samefile(data):
             raise DataError(f"{out} holds the rows: write what they show to another file, with --out")
         d,path,_ = _read(run, data, label=label, test=test, transpose=transpose)

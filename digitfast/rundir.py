@@ -303,7 +303,10 @@ class Run(GetAttr):
     _default = 'path'
     def __init__(self,
         path, # The directory, a `Run` or the name of one
-    ): self.path = Path(path)
+    ):
+        if not isinstance(path, (str,os.PathLike)) or '\0' in str(path):
+            raise RunError(f"{scrub(path)[:80]} is a {type(path).__name__}, expected the directory of a run")
+        self.path = Path(path)
     def __fspath__(self): return str(self.path)
     def __str__(self): return str(self.path)
     def __truediv__(self, o): return self.path/o

@@ -6,7 +6,7 @@
 __all__ = ['save_run']
 
 # %% ../nbs/16b_save.ipynb #5512e214
-import shutil, time
+import re, shutil, time
 import numpy as np, pandas as pd, torch
 from copy import copy
 from fastcore.all import L, first, noop
@@ -20,6 +20,7 @@ from .models import archs
 from .predict import check_canary, predict_rows
 from .rundir import Run, RunDir, resumable
 from .job import Job, fn_name, imported, in_python, load_data, loss_name, spoken
+from .recipe import Recipe
 
 # %% ../nbs/16b_save.ipynb #767abd13
 def _row2im(dls):
@@ -30,6 +31,13 @@ def _row2im(dls):
         raise DigitError("this Learner's data has no DigitBlock, so it can't be told which rows it was trained on: "
                          "use DigitDataLoaders, or a DataBlock with a DigitBlock")
     return res
+
+def _check_args(learn, name):
+    "`DigitError` unless `learn` is a Learner, and `name` could be one"
+    if not isinstance(learn, Learner) or getattr(learn, 'dls', None) is None:
+        raise DigitError(f"expected a trained Learner with its dls, found a {type(learn).__name__}")
+    if not isinstance(name, str) or not re.fullmatch(r'[\w][\w .+-]{0,99}', name):
+        raise DigitError(f"name is {_show(name)}: expected letters, digits, blanks and . _ + -, 100 at most")
 
 def _steps(learn):
     "Steps that the optimiser of `learn` took; None where it doesn't count them"
@@ -180,9 +188,11 @@ def save_run(
     """Make a run of `learn`. Raises `DigitError`, and leaves nothing, where it is known that it was trained on other
     rows than those of its `dls`. What a net without batch norms learnt from an optimiser that counts no steps, such as
     plain `SGD`, or in another Learner, can't be known: hold out the same rows from the beginning."""
-    t0,out = time.perf_counter(),Run(out or f"runs/{time.strftime('%Y-%m-%d_%H%M%S')}_{name}")
+    t0 = time.perf_counter()
     def tell(s): say(in_python(s))
     with spoken():
+        _check_args(learn, name)
+        tta = Recipe(tta=tta).tta
         _row2im(learn.dls)
         _check_trained(learn, tell)
         loss_name(learn.loss_func, len(learn.dls.vocab))
@@ -191,6 +201,7 @@ def save_run(
         vocab = _check_classes(learn, d, val)
         info = dict(path=path, data=dict(name=d.name, sha256=d.sha256), options=d.options, recipe=dict(tta=tta),
                     imports=dict(imported))
+        out = Run(out or f"runs/{time.strftime('%Y-%m-%d_%H%M%S')}_{name}")
         job = Job(d, None, name, out, info, tell, t0=t0)
         with resumable(out), RunDir(out):
             try: return _save(job, learn, trn, val, vocab, tta)
@@ -205,6 +216,9 @@ def _save(job, learn, trn, val, vocab, tta):
     history,t = _history(learn),time.perf_counter()
     with learn.removed_cbs(L(learn.recorder)): # predicting would make it forget
         probs = predict_rows(learn, tta=tta)
+        if not np.isfinite(probs).all():
+            raise DigitError("this Learner gives probabilities that are no numbers: its training went astray; train "
+                             "it anew, at a lower rate")
         test,canary = _test_probs(learn, job.data, val, probs, tta) if job.n_test else (None,0)
     seen = torch.from_numpy(job.data.train.drop(columns='label').to_numpy(np.uint8, copy=True)[trn])
     p = job.preds(val, probs, vocab, test, seen)

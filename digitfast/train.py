@@ -19,12 +19,13 @@ from fastai.callback.tracker import TrackerCallback
 from fastai.callback.training import GradientClip
 from functools import reduce
 from importlib.util import find_spec
+from numbers import Integral
 from pathlib import Path
 from .core import DataError, DigitError, RunError, _few, _show, echo, write_file
 from .models import archs
 from .read import DigitData
 from .learner import LossAccuracy, losses, seed_all
-from .recipe import HandRecipe, Recipe, find_lr, fn_name, get_recipe, recipes
+from .recipe import HandRecipe, Recipe, _number, find_lr, fn_name, get_recipe, recipes
 from .predict import predict_rows, predict_test
 from .rundir import Preds, Run, RunDir, RunLog, read_checkpoint, read_metrics, resumable
 from .job import (Job, _pct, _sources, check_imports, import_source, imported, in_python, load_data,
@@ -39,6 +40,9 @@ def _check_given(given, recipe, changes):
     "`DigitError` where what is `given` beside the recipe has no meaning, or two"
     for o in given.get('cbs', []):
         if not isinstance(o, Callback): raise DigitError(f"cbs holds {_show(o)}: expected fastai's callbacks")
+    for k in given.keys()-{'cbs'}:
+        for o in L(given[k]):
+            if not callable(o): raise DigitError(f"{k} is {_show(o)}: expected what fastai takes there, a function")
     if given and isinstance(recipe, HandRecipe):
         raise DigitError(f"{next(iter(given))} has no meaning for '{recipe.arch}', "
                          "which was written by hand: leave it out")
@@ -345,7 +349,8 @@ def read_drop(
     n, # Rows that there are
 )->np.ndarray: # Sorted
     "Numbers of rows. Raises `DataError` where one is none of the data's."
-    name,rows = (str(drop),_listed(drop)) if isinstance(drop, (str,Path)) else ('drop',list(drop))
+    try: name,rows = (str(drop),_listed(drop)) if isinstance(drop, (str,Path)) else ('drop',list(drop))
+    except TypeError: raise DataError(f"drop is {_show(drop)}: expected a CSV or numbers of rows") from None
     for o in rows:
         if not (str(o).isascii() and str(o).isdecimal() and len(str(o))<19 and int(o)<n):
             raise DataError(f"{name}: {_show(o)} is no row of the training set, expected 0 to {n-1:,}")
@@ -385,7 +390,7 @@ def _again(run)->dict:
 def _recipe(recipe, changes, base):
     "(the recipe, what it is called): `recipe` by name or itself, or `base`'s, with `changes`"
     if base and recipe is not None: raise DigitError("config and recipe both say how to train: give one of them")
-    name = base['name'] if base else 'custom' if isinstance(recipe, Recipe) else recipe or 'quick'
+    name = base['name'] if base else 'custom' if isinstance(recipe, Recipe) else 'quick' if recipe is None else recipe
     recipe = base['recipe'] if base else recipe if isinstance(recipe, Recipe) else get_recipe(name)
     return recipe.but(**{k:v for k,v in changes.items() if v is not None}),name
 
@@ -396,7 +401,7 @@ def _else(base, **given):
 def _check_members(recipe, member, scheduler):
     "`DigitError` where there is no such member, or nothing for a scheduler to do"
     n = recipe.n_members
-    if member is not None and (type(member) is not int or not 0<=member<n):
+    if member is not None and (isinstance(member, bool) or member not in range(n) or n==1):
         raise DigitError(f"there is no member {member} of {n}: they are numbered from 0. "
                          f"Ask for an ensemble with --members N")
     if scheduler is None: return
@@ -448,6 +453,7 @@ def train(
                     graph=graph)
         data,drop,member = own.pop('data'),own.pop('drop'),own['member']
         _check_members(recipe, member, scheduler)
+        if own['seed'] is not None: own['seed'] = _number('seed', own['seed'], '[0, 4294967295]', Integral)
         out = Run(out or _new_dir(name))
         if base and data is None: raise RunError(f"the data of {config} were frames in memory: give them, as data=…")
         options = read_options(base.get('options'), told, test=test and str(test), label=label,

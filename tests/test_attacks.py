@@ -1,17 +1,21 @@
 """What an unfriendly tester tried on nets, losses, recipes, settings and files: one line each, nothing left"""
 import json, os, shutil
 from pathlib import Path
-import numpy as np, pytest
+import numpy as np, pytest, torch
+from fastai.metrics import accuracy
 from torch import nn
+from digitfast.data import DigitDataLoaders
 from digitfast.learner import losses
 from digitfast.measure import versus
 from digitfast.models import archs
+from digitfast.predict import predict_rows
 from digitfast.recipe import recipes
 from digitfast.rows import predict_csv
 from digitfast.rundir import Run
+from digitfast.save import save_run
 from digitfast.train import ensemble, read_drop, train
 from conftest import TINY, digits
-from test_save_run import quiet, refused, run_cli
+from test_save_run import fitted, quiet, refused, run_cli
 
 class Odd(nn.Module):
     "A net that does `f` in place of its work"
@@ -73,6 +77,49 @@ def test_options_that_say_nothing_or_no_sense(words, code, says, tiny, tmp_path,
     assert run_cli(*base, *words.split())==code
     err = capsys.readouterr().err
     assert says in err and 'np.' not in err and not (tmp_path/'r').exists()
+
+ARGS = [(dict(seed=o),'seed is') for o in (-1,1.5,True,'3',2**70)] + [
+    (dict(member=0),'no member 0 of 1'), (dict(member='0', members=2),'no member 0 of 2'), (dict(recipe=''),'unknown'),
+    (dict(recipe=[]),'unknown recipe'), (dict(out=5),'5 is a int'), (dict(out='o/\0x'),'o/?x is a str'),
+    (dict(config=3),'3 is a int'), (dict(cbs=[3]),"cbs holds '3'"), (dict(batch_tfms='x'),'batch_tfms is'),
+    (dict(opt_func=3),'opt_func is'), (dict(metrics=[accuracy,3]),"metrics is '3'"), (dict(drop=3),"drop is '3'"),
+    (dict(data=3),'data is a int'), (dict(data=[]),'data is a list of 0'), (dict(data={}),'data is a dict'),
+    (dict(data=np.zeros((3,3))),'data is a ndarray'), (dict(data=(1,2)),'data holds a int')]
+@pytest.mark.parametrize('kw,says', ARGS, ids=lambda o: str(o)[:30].replace('\0', '0'))
+def test_arguments_of_another_kind_are_one_line(kw, says, tiny, tmp_path):
+    kw = {**TINY, 'out':tmp_path/'r', **kw}
+    refused(lambda: train(kw.pop('data', tiny), say=quiet, **kw), says, left=tmp_path/'r')
+
+def test_a_seed_of_numpy_is_a_seed(tiny, tmp_path):
+    assert train(tiny, out=tmp_path/'r', say=quiet, seed=np.int64(3), **TINY).metrics['seed']==3
+
+@pytest.mark.parametrize('f,says', [
+    (lambda r,df: predict_csv(r, df), 'data is a DataFrame'), (lambda r,df: predict_csv(3), '3 is a int'),
+    (lambda r,df: predict_rows(r.learner(), df, tta=1.5), "tta is '1.5'"),
+    (lambda r,df: predict_rows(r.learner(), df, tta=9), "tta is '9'"), (lambda r,df: ensemble([1, 2]), '1 is a int')])
+def test_arguments_of_another_kind_for_a_run_are_one_line(f, says, tiny_run):
+    refused(lambda: f(Run(tiny_run[0]), digits(4).drop(columns='label')), says)
+
+SAVED = [(dict(tta=o),'tta is') for o in (-1,1.5,True,9,'1',None)] + [
+    (dict(name=o),'name is') for o in ('','a/b','x\ny',3,None,'é'*300,'..')]
+@pytest.mark.parametrize('kw,says', SAVED, ids=lambda o: str(o)[:30].replace('\n', 'n'))
+def test_save_run_refuses_arguments_of_another_kind(kw, says, fitted_learn, tmp_path):
+    learn,df = fitted_learn
+    refused(lambda: save_run(learn, df, tmp_path/'r', say=quiet, **kw), says, left=tmp_path/'r')
+
+def test_save_run_refuses_what_is_no_learner_or_went_astray(fitted_learn, tmp_path):
+    learn,df = fitted_learn
+    def save(o): refused(lambda: save_run(o, df, tmp_path/'r', say=quiet), 'earn', left=tmp_path/'r')
+    for o in (None, learn.model, learn.dls): save(o)
+    was = {k:v.clone() for k,v in learn.model.state_dict().items()}
+    with torch.no_grad(): next(learn.model.parameters()).fill_(float('nan'))
+    try: refused(lambda: save_run(learn, df, tmp_path/'r', say=quiet), 'no numbers', left=tmp_path/'r')
+    finally: learn.model.load_state_dict(was)
+
+@pytest.fixture(scope='module')
+def fitted_learn():
+    df = digits(48)
+    return fitted(DigitDataLoaders.from_df(df, valid_pct=.25, bs=8)),df
 
 DROPS = [('row\n1\n',[1]), ('\ufeffrow\n1\n',[1]), ('5\n6\n',[5,6]), (' row \n 3\n',[3]), ('"row",label\n"3",1\n',[3]),
          ('row\n',[]), ('line\n3\n',None), ('row;label\n1;2\n',None), ('row\n٣\n',None), ('row\n'+'9'*400+'\n',None),
