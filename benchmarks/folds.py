@@ -78,10 +78,11 @@ def done(name, folds, args): return all(kept(args.keep, name, k).exists() for k 
 
 def row(name, p, q, first, y, folds):
     "A row of the table: probabilities `p` without shifts and `q` with them, beside the rows that the `first` has wrong"
-    bad = q.argmax(1)!=y
+    plain,bad = p.argmax(1)!=y,q.argmax(1)!=y
     worse,better = int((bad&~first).sum()),int((first&~bad).sum())
-    return dict(arm=name, accuracy=1-bad.mean(), sd=np.std([bad[o].mean() for o in folds], ddof=1),
-                accuracy_unshifted=(p.argmax(1)==y).mean(), nll=-np.log(q[np.arange(len(y)),y].clip(1e-6)).mean(),
+    def sd(o): return np.std([o[f].mean() for f in folds], ddof=1)
+    return dict(arm=name, accuracy=1-bad.mean(), sd=sd(bad), accuracy_unshifted=1-plain.mean(), sd_unshifted=sd(plain),
+                nll=-np.log(q[np.arange(len(y)),y].clip(1e-6)).mean(),
                 only_this_wrong=worse, only_first_wrong=better, difference_se=sqrt(worse+better)/len(y),
                 trainings=len(folds))
 

@@ -1,5 +1,7 @@
 """What is left: the rows of train.csv that the nets of every arm of `folds.py` in `--keep` have wrong, though none saw
-them: `python benchmarks/left.py DATA [--keep DIR]`. Writes left.csv, a row each, and the picture of the tutorial."""
+them: `python benchmarks/left.py DATA [--keep DIR]`. Writes left.csv, a row each, and the picture of the tutorial. What
+a person took each for who looked at that picture, `label`, `read` or `either`, stands in the column `person`, written
+by hand; it stays where the CSV is written anew."""
 import numpy as np, pandas as pd
 from pathlib import Path
 from _common import parse, parser, save
@@ -36,6 +38,8 @@ def main():
     rows.sort(key=lambda o: o['probability'])
     print(f"{len(rows)} of {len(y):,} rows are wrong in all of: {'; '.join(names)}")
     draw(df, rows)
-    save('left', [dict(o, arms='; '.join(names)) for o in rows], args, show=False)
+    person,f = {},args.out/'left.csv'
+    if f.exists(): person = pd.read_csv(f).set_index('row').person.dropna().to_dict()
+    save('left', [dict(o, person=person.get(o['row'], ''), arms='; '.join(names)) for o in rows], args, show=False)
 
 if __name__=='__main__': main()
