@@ -160,8 +160,8 @@ def ascent():
     heads = ['', 'one net, %', 'with shifts at test time', 'their mean', 'seeds', 'parameters', 'seconds of CPU']
     return '\n\n'.join([
         _table(heads, [row(k) for k in t.index if ', mean of' not in k], ' rrrrrr'),
-        f"Accuracy on {o.test:,} rows on which nothing but `quick`'s net was chosen, after training on {o.train:,} others, "
-        f"for {o.epochs} epochs where nothing else is said: mean and standard deviation over the seeds, "
+        f"Accuracy on {o.test:,} rows on which nothing but `quick`'s net was chosen, after training on {o.train:,} "
+        f"others, for {o.epochs} epochs where nothing else is said: mean and standard deviation over the seeds, "
         f"and that of the mean of their probabilities. {o.machine}, {o.threads} thread, "
         f"{_days(*runs.date)}, torch {o.torch}. `python benchmarks/accuracy.py digit-recognizer.zip`."])
 
