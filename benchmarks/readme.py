@@ -168,8 +168,8 @@ def ascent():
 def accuracy():
     "How right the recipes are, from accuracy-runs.csv and the metrics of one whole run of `ensemble`"
     t,m,rows = _csv('folds').set_index('arm'),json.loads((results/'ensemble.json').read_text()),[]
-    of = 'nets, each on a sixth of the 42,000 rows, which it had not seen'
-    for k,arm,how,more in (('quick','quick, other seeds','_unshifted',', with other seeds than those it was chosen by'),
+    of = 'nets, each on its own unseen sixth of all rows'
+    for k,arm,how,more in (('quick','quick, other seeds','_unshifted','; chosen by other seeds'),
                            ('single','single','','')): # as each makes its submission
         acc,sd = 100*t.loc[arm, f'accuracy{how}'],100*t.loc[arm, f'sd{how}']
         rows.append((f'`{k}`', f'{acc:.2f} ± {sd:.2f} %', f'{t.trainings[arm]:.0f} {of}{more}'))

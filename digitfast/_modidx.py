@@ -769,6 +769,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
             'digitfast.rows': { 'digitfast.rows._canary': ('rows.html#_canary', 'digitfast/rows.py'),
                                 'digitfast.rows._fit': ('rows.html#_fit', 'digitfast/rows.py'),
                                 'digitfast.rows._has_train': ('rows.html#_has_train', 'digitfast/rows.py'),
+                                'digitfast.rows._is_own': ('rows.html#_is_own', 'digitfast/rows.py'),
+                                'digitfast.rows._known': ('rows.html#_known', 'digitfast/rows.py'),
                                 'digitfast.rows._read': ('rows.html#_read', 'digitfast/rows.py'),
                                 'digitfast.rows._read_rows': ('rows.html#_read_rows', 'digitfast/rows.py'),
                                 'digitfast.rows._score': ('rows.html#_score', 'digitfast/rows.py'),

@@ -6,6 +6,7 @@
 __all__ = ['predict_csv']
 
 # %% ../nbs/15c_rows.ipynb #6cbbcc2f
+import math
 import numpy as np, pandas as pd
 from pathlib import Path
 from types import SimpleNamespace
@@ -59,24 +60,32 @@ def _fit(d, learn, say):
     return d.test.set_axis(cols, axis=1)
 
 # %% ../nbs/15c_rows.ipynb #bdf5eeaa
-def _canary(run, learn, d, path, tta, say, n=100):
-    """Prove the way of the rows with some whose prediction is known, from the run's own data or the pictures that
-    it kept"""
-    p,cols = run.predictions(same=True),list(learn.dls.row2im.cols)
-    if d.train is not None and d.sha256==run.metrics['data'].get('sha256'):
+def _known(run, cols, d, path, n):
+    """(Rows whose prediction is known, what the net of `run` said of them): from its data, if `d` are those, or from
+    the pictures that it kept; None where it has none of this size"""
+    p = run.predictions(same=True)
+    if _is_own(run, d):
         rows,want = p.rows[:n],p.probs[:n]
         if rows.max()>=len(d.train):
             raise RunError(f"{run}/predictions.npz is of other rows than those of {path}: take a whole copy of the run")
-        df = d.train.iloc[rows].drop(columns='label')
-    else:
-        at = [i for i,r in enumerate(p.rows.tolist()) if r in p.images]
-        if not at or p.images[int(p.rows[at[0]])].size!=len(cols):
-            return say("note: these are other CSVs than the run's, so no canary can fly; "
-                       "compare the training rows' format yourself")
-        want,df = p.probs[at],pd.DataFrame(np.stack([p.images[int(r)].ravel() for r in p.rows[at]]), columns=cols)
-        say("note: these are other CSVs than the run's; compare the training rows' format yourself")
-    check_canary(predict_rows(learn, df, tta=tta), want)
-    say(f"canary: {len(want)} validation rows get the predictions that they had")
+        return d.train.iloc[rows].drop(columns='label'),want
+    at = [i for i,r in enumerate(p.rows.tolist()) if r in p.images]
+    if not at or p.images[int(p.rows[at[0]])].size!=len(cols): return
+    return pd.DataFrame(np.stack([p.images[int(r)].ravel() for r in p.rows[at]]), columns=cols),p.probs[at]
+
+def _is_own(run, d): return d.train is not None and d.sha256==run.metrics['data'].get('sha256')
+
+def _canary(run, learn, d, path, tta, say, n=100):
+    "Prove the way of the rows with some whose prediction is known. Of folds, each was predicted by one member alone."
+    nets = [(run,learn)]
+    if run.metrics.get('measured_on'): nets = [(o, o.learner(learn.dls.device)) for o in run.members()]
+    known = [_known(o, list(l.dls.row2im.cols), d, path, math.ceil(n/len(nets))) for o,l in nets]
+    if any(o is None for o in known):
+        return say("note: these are other CSVs than the run's, so no canary can fly; "
+                   "compare the training rows' format yourself")
+    if not _is_own(run, d): say("note: these are other CSVs than the run's; compare the training rows' format yourself")
+    for (_,l),(df,want) in zip(nets, known): check_canary(predict_rows(l, df, tta=tta), want)
+    say(f"canary: {sum(len(o) for _,o in known)} validation rows get the predictions that they had")
 
 # %% ../nbs/15c_rows.ipynb #a3867657
 def _score(run, d, said, say):

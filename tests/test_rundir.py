@@ -301,8 +301,7 @@ def test_runs_on_the_command_line(say, old):
 def test_labels_on_the_command_line(say, tmp_path):
     code,out,_ = say('labels', OLD/'both', '--times', 3, '--out', tmp_path/'l.csv', '--png', tmp_path/'l.png')
     df = pd.read_csv(tmp_path/'l.csv')
-    assert code==0 and 'of 44 rows' in out and list(df.columns)[:4]==['row','line','label','predicted'] and len(df)
-    assert (df.line==df.row+2).all()
+    assert code==0 and 'of 44 training rows' in out and list(df.columns)[:3]==['row','label','predicted'] and len(df)
     assert (tmp_path/'l.png').read_bytes()[:4]==b'\x89PNG'
     assert len(json.loads(say('labels', OLD/'both', '--times', 3, '--json')[1]))==len(df)
     d = Run(OLD/'both').data(OLD/'digits.zip')

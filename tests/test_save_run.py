@@ -268,6 +268,20 @@ def test_advice_speaks_the_language_of_the_caller(tiny, tiny_run, tmp_path, caps
 
 FOLDS = {k:v for k,v in TINY.items() if k!='valid_pct'} # no share is held out from all
 
+def test_the_canary_of_folds_flies_with_the_net_that_knew_each_row(tiny, tmp_path):
+    r,lines = train(tiny, folds=3, out=tmp_path/'r', say=quiet, **{**FOLDS, 'epochs':6, 'lr':.05}),[]
+    df,p = read_csvs(tiny).train.drop(columns='label'),r.predictions()
+    assert np.abs(predict_rows(r.learner('cpu'), df.iloc[p.rows])-p.probs).max()>.05 # the mean is another thing
+    assert predict_csv(r, out=tmp_path/'s.csv', device='cpu',
+                       say=lines.append).read_bytes()==(r/'submission.csv').read_bytes()
+    assert 'canary: 60 validation rows get the predictions that they had' in lines
+    digits(9, seed=5).drop(columns='label').to_csv(tmp_path/'new.csv', index=False)
+    predict_csv(r, tmp_path/'new.csv', tmp_path/'t.csv', device='cpu', say=lines.append)
+    assert lines[-2].startswith('canary:'), lines
+    shutil.rmtree(r/'members'/'1'/'model')
+    shutil.copytree(r/'members'/'0'/'model', r/'members'/'1'/'model')
+    refused(lambda: predict_csv(r, out=tmp_path/'u.csv', device='cpu', say=quiet), 'canary died', left=tmp_path/'u.csv')
+
 def test_folds_measure_each_row_by_the_net_that_did_not_see_it(tiny, tmp_path):
     lines = []
     r = train(tiny, folds=3, out=tmp_path/'r', say=lines.append, **FOLDS)
