@@ -79,7 +79,8 @@ def _race(acc, goal):
     if not len(best): lost.append(fast)
     beside = [_list(rest, lambda k,v: f'{k} {_seconds(v)}'), f"not reached: {', '.join(lost)}" if lost else '']
     mine = _list(ours, lambda k,v: f"{k.removeprefix('digitfast ')} {_seconds(v)}")
-    return f'training to {goal[:-1]} % of held-out rows', mine, ', '.join(filter(None, beside))
+    how = '/'.join(acc.precision[acc.system.str.startswith('digitfast')].unique())
+    return f'training to {goal[:-1]} % of held-out rows, {how}', mine, ', '.join(filter(None, beside))
 
 def speed(short=False):
     "digitfast and what stands beside it, from loading.csv, time_to_accuracy.csv, overhead.csv and command.csv"

@@ -188,6 +188,7 @@ rivals |= {"Keras' convnet in torch":keras, 'stock fastai, fastbook':stock, "PyT
 def main():
     import torch
     from dataclasses import replace
+    from digitfast.device import best_precision
     from digitfast.read import read_csvs
     from digitfast.recipe import recipes
     ours = {'digitfast quick':digitfast('quick'), 'digitfast single':digitfast('single'),
@@ -214,7 +215,8 @@ def main():
             systems[k](df, trn, val, clock)
             last = clock.marks[-1]
             rows.append(dict(system=k, seed=seed, seconds=last[0], accuracy=last[1], best=max(a for _,a in clock.marks),
-                             finished=not clock.cut, **{f'{t:.1%}':clock.until(t) for t in targets}))
+                             finished=not clock.cut, precision=best_precision('auto', torch.device('cpu'), 'bf16')
+                             if 'digitfast' in k else 'fp32', **{f'{t:.1%}':clock.until(t) for t in targets}))
             words = (f'{a}={b:.4g}' if isinstance(b, float) else f'{a}={b}' for a,b in rows[-1].items())
             print('  '.join(words), flush=True)
             save('time_to_accuracy', rows, args, show=False, keep=keep) # a long benchmark, which may be stopped
