@@ -101,6 +101,8 @@ def speed(short=False):
     names = 'loading', 'time_to_accuracy', 'overhead', 'command'
     how = f'{_when(*names)}. [More of it, and how to repeat it](../docs/benchmarks.md).' if short else _how(*names)
     rest = '' if short else '; slow systems trained once, the others three times'
+    if old := '' if short else ' and '.join(acc.system[acc.date<acc.date.max()].unique()):
+        rest += f'. {old} were timed on {acc.date.min()}, on another machine'
     return '\n\n'.join([_table(['', 'digitfast', 'beside it'], rows),
         f'{how}\nRivals are written as they were published and cut off after five minutes{rest}.'])
 
