@@ -1,7 +1,7 @@
 """What is left: the rows of train.csv that the nets of every arm of `folds.py` in `--keep` have wrong, though none saw
 them: `python benchmarks/left.py DATA [--keep DIR]`. Writes left.csv, a row each, and the picture of the tutorial. What
-a person took each for who looked at that picture, `label`, `read` or `either`, stands in the column `person`, written
-by hand; it stays where the CSV is written anew."""
+one look at that picture took each for, `label`, `read` or `either`, stands in the column `look`, written by hand; it
+stays where the CSV is written anew."""
 import numpy as np, pandas as pd
 from pathlib import Path
 from _common import parse, parser, save
@@ -12,6 +12,7 @@ picture = Path(__file__).parent.parent/'nbs'/'tutorials'/'left.png'
 def draw(df, rows):
     "The images of `rows`, each with its label, what the nets read, and its number"
     from matplotlib.figure import Figure
+    from PIL import Image
     wide = 12
     fig = Figure(figsize=(wide*.75, -(-len(rows)//wide)*.95), layout='constrained')
     for ax in np.ravel(fig.subplots(-(-len(rows)//wide), wide)): ax.axis('off')
@@ -19,6 +20,7 @@ def draw(df, rows):
         ax.imshow(df.drop(columns='label').iloc[r['row']].to_numpy().reshape(28, 28), cmap='Greys')
         ax.set_title(f"{r['label']}, not {r['read']}", fontsize=8)
     fig.savefig(picture, dpi=72)
+    Image.open(picture).convert('L').quantize(16).save(picture, optimize=True) # as small as greys can be
 
 def main():
     from sklearn.model_selection import StratifiedKFold
@@ -38,8 +40,8 @@ def main():
     rows.sort(key=lambda o: o['probability'])
     print(f"{len(rows)} of {len(y):,} rows are wrong in all of: {'; '.join(names)}")
     draw(df, rows)
-    person,f = {},args.out/'left.csv'
-    if f.exists(): person = pd.read_csv(f).set_index('row').person.dropna().to_dict()
-    save('left', [dict(o, person=person.get(o['row'], ''), arms='; '.join(names)) for o in rows], args, show=False)
+    look,f = {},args.out/'left.csv'
+    if f.exists(): look = pd.read_csv(f).set_index('row').look.dropna().to_dict()
+    save('left', [dict(o, look=look.get(o['row'], ''), arms='; '.join(names)) for o in rows], args, show=False)
 
 if __name__=='__main__': main()

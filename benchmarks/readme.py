@@ -101,8 +101,9 @@ def speed(short=False):
     names = 'loading', 'time_to_accuracy', 'overhead', 'command'
     how = f'{_when(*names)}. [More of it, and how to repeat it](../docs/benchmarks.md).' if short else _how(*names)
     rest = '' if short else '; slow systems trained once, the others three times'
-    if old := '' if short else ' and '.join(acc.system[acc.date<acc.date.max()].unique()):
-        rest += f'. {old} were timed on {acc.date.min()}, on another machine'
+    old = acc[acc.date<acc.date.max()]
+    if len(old) and not short:
+        rest += f". Timed on {old.date.min()}, on another machine: {' and '.join(old.system.unique())}"
     return '\n\n'.join([_table(['', 'digitfast', 'beside it'], rows),
         f'{how}\nRivals are written as they were published and cut off after five minutes{rest}.'])
 
@@ -223,7 +224,7 @@ def labels():
     o,diff = t.iloc[0],t.wrong_with-t.wrong_without
     a,b = (f'{v.mean():.1f} ± {v.std():.1f}' for v in (t.wrong_with, t.wrong_without))
     so = '' if abs(diff.mean())>2*diff.sem() else ', so neither a gain nor a loss is seen'
-    return (f"Of {o.rows:,} rows, nets that had not seen them found the label of {o.dropped} wrong. `quick`, trained "
+    return (f"Of {o.rows:,} rows, nets that had not seen them took {o.dropped} labels for wrong. `quick`, trained "
             f"{len(t)} times on all of them and {len(t)} times without these, had {a} and {b} of {o.test:,} other rows "
             f"wrong, whose labels nobody had cleaned: {abs(diff.mean()):.1f} {'fewer' if diff.mean()>0 else 'more'}, "
             f"with a standard error of {diff.sem():.1f}{so}. {_how('labels')}")

@@ -385,6 +385,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                'digitfast.job._is_fn': ('job.html#_is_fn', 'digitfast/job.py'),
                                'digitfast.job._mnist': ('job.html#_mnist', 'digitfast/job.py'),
                                'digitfast.job._pct': ('job.html#_pct', 'digitfast/job.py'),
+                               'digitfast.job._taken_back': ('job.html#_taken_back', 'digitfast/job.py'),
                                'digitfast.job.check_imports': ('job.html#check_imports', 'digitfast/job.py'),
                                'digitfast.job.import_file': ('job.html#import_file', 'digitfast/job.py'),
                                'digitfast.job.import_source': ('job.html#import_source', 'digitfast/job.py'),

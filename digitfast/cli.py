@@ -131,10 +131,11 @@ def main(
         code = getattr(e.__cause__ or e, 'code', 130) # that is Ctrl-C; 143 SIGTERM
         _fail(f"stopped: {e}" if str(e) else 'stopped', code)
     except DigitError as e: _fail(f"error: {e}", 1)
-    except OSError as e: _fail(f"error: {scrub(e.filename or 'the system')[:200]}: {e.strerror or e}", 1)
     except Exception as e:
-        if not (where := _own_line(e)): raise
-        _fail(f"error: {where}: {type(e).__name__}: {scrub(e)[:500]}; --debug shows the way there", 1)
+        if where := _own_line(e):
+            _fail(f"error: {where}: {type(e).__name__}: {scrub(e)[:500]}; --debug shows the way there", 1)
+        if not isinstance(e, OSError): raise
+        _fail(f"error: {scrub(e.filename or 'the system')[:200]}: {e.strerror or e}", 1)
     sys.exit(code or 0)
 
 # %% ../nbs/19_cli.ipynb #580be5aa

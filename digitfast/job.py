@@ -109,27 +109,39 @@ def import_source(name, source):
     if imported.get(name)==sha: return
     if name in imported: raise DigitError(f"another {name} was imported already: give each file a name of its own")
     mod = importlib.util.module_from_spec(importlib.util.spec_from_loader(Path(name).stem, loader=None))
-    was = sys.modules.get(mod.__name__)
-    sys.modules[mod.__name__] = mod
-    try: exec(compile(source, name, 'exec'), mod.__dict__)
-    except (Exception, SystemExit) as e:
-        if was is None: del sys.modules[mod.__name__]
-        else: sys.modules[mod.__name__] = was
-        line = f'{name}, line {e.lineno}' if getattr(e, 'lineno', None) else name
-        raise DigitError(f"{own_line(e, [name]) or line}: {type(e).__name__}: {e}. Nothing was done; mend it") from e
-    _check_registered(name)
+    with _taken_back(mod.__name__):
+        sys.modules[mod.__name__] = mod
+        try: exec(compile(source, name, 'exec'), mod.__dict__)
+        except (Exception, SystemExit) as e:
+            line = f'{name}, line {e.lineno}' if getattr(e, 'lineno', None) else name
+            raise DigitError(f"{own_line(e, [name]) or line}: {type(e).__name__}: {e}. Nothing was done; "
+                             "mend it") from e
+        _check_registered(name)
     imported[name] = sha
     _sources[name] = source
 
 def _is_fn(o): return callable(o) and not isinstance(o, torch.nn.Module)
+_registries = dict(archs=(archs,_is_fn,'a function (n_out, side, …) that builds a net'),
+                   losses=(losses,_is_fn,'a function (n, smooth) that builds a loss'),
+                   opts=(opts,_is_fn,'a function of parameters that builds an optimiser'),
+                   recipes=(recipes,lambda o: isinstance(o, Recipe),'a Recipe'))
+
+@contextmanager
+def _taken_back(name):
+    "Where what is within fails, the module `name` and what was registered are as they were"
+    was,before = sys.modules.get(name),[(o,dict(o)) for o,*_ in _registries.values()]
+    try: yield
+    except BaseException:
+        if was is None: sys.modules.pop(name, None)
+        else: sys.modules[name] = was
+        for o,b in before:
+            o.clear()
+            o.update(b)
+        raise
 
 def _check_registered(name):
     "`DigitError` unless everything registered, by `name` or before, is what its users call it with"
-    expected = (('archs',archs,_is_fn,'a function (n_out, side, …) that builds a net'),
-                ('losses',losses,_is_fn,'a function (n, smooth) that builds a loss'),
-                ('opts',opts,_is_fn,'a function of parameters that builds an optimiser'),
-                ('recipes',recipes,lambda o: isinstance(o, Recipe),'a Recipe'))
-    for what,known,ok,want in expected:
+    for what,(known,ok,want) in _registries.items():
         for k,v in known.items():
             if not isinstance(k, str): raise DigitError(f"{name}: {what} has the key {_show(k)}: expected a name")
             if not ok(v): raise DigitError(f"{name}: {what}[{_show(k)}] is {_show(v)}: expected {want}")

@@ -6,7 +6,7 @@
 __all__ = ['save_run']
 
 # %% ../nbs/16b_save.ipynb #5512e214
-import re, shutil, time
+import shutil, time
 import numpy as np, pandas as pd, torch
 from copy import copy
 from fastcore.all import L, first, noop
@@ -36,8 +36,9 @@ def _check_args(learn, name):
     "`DigitError` unless `learn` is a Learner, and `name` could be one"
     if not isinstance(learn, Learner) or getattr(learn, 'dls', None) is None:
         raise DigitError(f"expected a trained Learner with its dls, found a {type(learn).__name__}")
-    if not isinstance(name, str) or not re.fullmatch(r'[\w][\w .+-]{0,99}', name):
-        raise DigitError(f"name is {_show(name)}: expected letters, digits, blanks and . _ + -, 100 at most")
+    if not isinstance(name, str) or not 0<len(name.strip())<=100 or not name.isprintable() or set('/\\')&set(name):
+        raise DigitError(f"name is {_show(name)}: expected text of 100 characters at most, without line breaks or "
+                         "slashes")
 
 def _steps(learn):
     "Steps that the optimiser of `learn` took; None where it doesn't count them"

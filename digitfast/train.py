@@ -17,6 +17,7 @@ from fastai.callback.progress import ProgressCallback
 from fastai.callback.schedule import ParamScheduler
 from fastai.callback.tracker import TrackerCallback
 from fastai.callback.training import GradientClip
+from fastai.learner import Metric
 from functools import reduce
 from importlib.util import find_spec
 from numbers import Integral
@@ -42,7 +43,8 @@ def _check_given(given, recipe, changes):
         if not isinstance(o, Callback): raise DigitError(f"cbs holds {_show(o)}: expected fastai's callbacks")
     for k in given.keys()-{'cbs'}:
         for o in L(given[k]):
-            if not callable(o): raise DigitError(f"{k} is {_show(o)}: expected what fastai takes there, a function")
+            if not (callable(o) or isinstance(o, Metric)):
+                raise DigitError(f"{k} is {_show(o)}: expected what fastai takes there, a function")
     if given and isinstance(recipe, HandRecipe):
         raise DigitError(f"{next(iter(given))} has no meaning for '{recipe.arch}', "
                          "which was written by hand: leave it out")
@@ -401,7 +403,8 @@ def _else(base, **given):
 def _check_members(recipe, member, scheduler):
     "`DigitError` where there is no such member, or nothing for a scheduler to do"
     n = recipe.n_members
-    if member is not None and (isinstance(member, bool) or member not in range(n) or n==1):
+    whole = isinstance(member, Integral) and not isinstance(member, bool)
+    if member is not None and (not whole or not 0<=member<n or n==1):
         raise DigitError(f"there is no member {member} of {n}: they are numbered from 0. "
                          f"Ask for an ensemble with --members N")
     if scheduler is None: return
@@ -453,6 +456,7 @@ def train(
                     graph=graph)
         data,drop,member = own.pop('data'),own.pop('drop'),own['member']
         _check_members(recipe, member, scheduler)
+        if member is not None: own['member'] = member = int(member)
         if own['seed'] is not None: own['seed'] = _number('seed', own['seed'], '[0, 4294967295]', Integral)
         out = Run(out or _new_dir(name))
         if base and data is None: raise RunError(f"the data of {config} were frames in memory: give them, as data=…")

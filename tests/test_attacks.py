@@ -2,7 +2,8 @@
 import json, os, shutil
 from pathlib import Path
 import numpy as np, pytest, torch
-from fastai.metrics import accuracy
+from fastai.learner import AvgMetric
+from fastai.metrics import F1Score, Perplexity, accuracy, error_rate
 from torch import nn
 from digitfast.data import DigitDataLoaders
 from digitfast.learner import losses
@@ -90,8 +91,23 @@ def test_arguments_of_another_kind_are_one_line(kw, says, tiny, tmp_path):
     kw = {**TINY, 'out':tmp_path/'r', **kw}
     refused(lambda: train(kw.pop('data', tiny), say=quiet, **kw), says, left=tmp_path/'r')
 
-def test_a_seed_of_numpy_is_a_seed(tiny, tmp_path):
-    assert train(tiny, out=tmp_path/'r', say=quiet, seed=np.int64(3), **TINY).metrics['seed']==3
+def test_numbers_of_numpy_are_numbers(tiny, tmp_path):
+    kw = dict(seed=np.int64(3), member=np.int64(1), members=np.int64(2))
+    m = train(tiny, out=tmp_path/'r', say=quiet, **kw, **TINY).metrics
+    assert (m['seed'],m['member'])==(3,1)
+    refused(lambda: train(tiny, out=tmp_path/'s', say=quiet, **{**kw, 'member':1.}, **TINY), 'no member 1.0 of 2')
+
+def test_metrics_of_fastai_are_metrics(tiny, tmp_path):
+    kw = {**TINY, 'metrics':[Perplexity(),AvgMetric(error_rate),F1Score(average='macro')]}
+    h = train(tiny, out=tmp_path/'r', say=quiet, **kw).history()
+    assert {'perplexity','error_rate','f1_score'}<=set(h)
+
+@pytest.mark.parametrize('name', ['mixup, lr=.01 (2)', 'é', '..', 'a'*100])
+def test_names_that_people_give_are_names(name, fitted_learn, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    learn,df = fitted_learn
+    r = save_run(learn, df, name=name, say=quiet)
+    assert r.metrics['recipe']==name and r.path.parent==Path('runs')
 
 @pytest.mark.parametrize('f,says', [
     (lambda r,df: predict_csv(r, df), 'data is a DataFrame'), (lambda r,df: predict_csv(3), '3 is a int'),
@@ -101,7 +117,7 @@ def test_arguments_of_another_kind_for_a_run_are_one_line(f, says, tiny_run):
     refused(lambda: f(Run(tiny_run[0]), digits(4).drop(columns='label')), says)
 
 SAVED = [(dict(tta=o),'tta is') for o in (-1,1.5,True,9,'1',None)] + [
-    (dict(name=o),'name is') for o in ('','a/b','x\ny',3,None,'é'*300,'..')]
+    (dict(name=o),'name is') for o in ('',' ','a/b','x\ny',3,None,'é'*300)]
 @pytest.mark.parametrize('kw,says', SAVED, ids=lambda o: str(o)[:30].replace('\n', 'n'))
 def test_save_run_refuses_arguments_of_another_kind(kw, says, fitted_learn, tmp_path):
     learn,df = fitted_learn
@@ -109,8 +125,8 @@ def test_save_run_refuses_arguments_of_another_kind(kw, says, fitted_learn, tmp_
 
 def test_save_run_refuses_what_is_no_learner_or_went_astray(fitted_learn, tmp_path):
     learn,df = fitted_learn
-    def save(o): refused(lambda: save_run(o, df, tmp_path/'r', say=quiet), 'earn', left=tmp_path/'r')
-    for o in (None, learn.model, learn.dls): save(o)
+    for o in (None, learn.model, learn.dls):
+        refused(lambda: save_run(o, df, tmp_path/'r', say=quiet), 'expected a trained Learner', left=tmp_path/'r')
     was = {k:v.clone() for k,v in learn.model.state_dict().items()}
     with torch.no_grad(): next(learn.model.parameters()).fill_(float('nan'))
     try: refused(lambda: save_run(learn, df, tmp_path/'r', say=quiet), 'no numbers', left=tmp_path/'r')

@@ -311,7 +311,7 @@ def test_one_place_computes_the_interval(n_test):
 
 # ---- labels that look wrong, and all runs
 
-def test_doubtful_labels_name_the_line(tmp_path):
+def test_doubtful_labels_name_the_row(tmp_path):
     a = fake(n=500, c=10, wrong=3, side=28, seed=4)
     bad = np.flatnonzero(a['valid_probs'].argmax(1)!=a['valid_labels'])
     for i in bad[:2]: a['valid_probs'][i] = np.where(np.arange(10)==a['valid_labels'][i], 1e-5, (1-1e-5)/9)
