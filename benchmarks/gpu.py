@@ -6,7 +6,7 @@ Each with the step as one graph and without. Parts that are not begun within `--
 On the clock are steps and, where a step is one graph, its capture; validation is not, unless a row says so.
 `--device cpu` tries the script itself, without graphs; nothing is saved then."""
 from _common import fold, parse, parser, save, tensors
-import json, subprocess, sys, tempfile, time, warnings
+import json, subprocess, sys, tempfile, time, traceback, warnings
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -238,5 +238,7 @@ if __name__=='__main__':
     for k in args.only or parts:
         if bench.late(): print(f'{k}: left out', flush=True); continue
         try: getattr(bench, k)()
-        except Exception as e: bench.row(k, error=f'{type(e).__name__}: {e}'[:200]) # the other parts are still wanted
+        except Exception as e: # the other parts are still wanted
+            traceback.print_exc()
+            bench.row(k, error=f'{type(e).__name__}: {e}'[:200])
     if device.type=='cuda': save('gpu', [dict(card=torch.cuda.get_device_name(device), **o) for o in bench.rows], args)
