@@ -1,9 +1,10 @@
-"""Recipes on the same folds, paired over the rows: `python benchmarks/folds.py DATA [--arm NAME …]`
+"""Recipes on the same folds, paired over the rows: `python benchmarks/folds.py DATA [--group NAME] [--arm NAME …]`
 
-Each arm is a recipe, trained once on the other rows of each of `--folds` stratified folds, with a seed for each fold,
-and measured on the fold, so that every row of train.csv is predicted by a net that has not seen it. What a recipe would
-hold out is trained on. Of two arms the rows count that only one of them has wrong. Probabilities are kept in `--keep`,
-where a training that is there is not done again: the command can be stopped and go on, and two can share the work."""
+A group of arms answers a question: which net for `quick`, how long for `single`, what an ensemble is worth. Each arm
+is a recipe, trained once on the other rows of each of `--folds` stratified folds, with a seed for each fold, and measured
+on the fold, so that every row of train.csv is predicted by a net that has not seen it. What a recipe would hold out is
+trained on. Of two arms the rows count that only one of them has wrong. Probabilities are kept in `--keep`, where a
+training that is there is not done again: the command can be stopped and go on, and two can share the work."""
 import time, warnings
 import numpy as np, pandas as pd
 from dataclasses import dataclass, replace
@@ -31,18 +32,46 @@ def upright(df):
         res[k] = out.clip(0, 255).round().ravel()
     return df[['label']].join(pd.DataFrame(res, columns=df.columns.drop('label'), index=df.index))
 
-def arms():
-    "{name: Arm}; the first is what the others are compared with"
+@dataclass(frozen=True)
+class Group:
+    arms:dict               # {name: Arm}; the first is what the others are compared with
+    means:dict              # {name: names of arms} whose probabilities are averaged
+
+def of_quick():
     from digitfast.recipe import recipes
     quick,single = replace(recipes['quick'], epochs=3),replace(recipes['single'], epochs=8, valid_every=99)
     before = replace(quick, arch='small', lr=.01)
-    return {'quick':Arm(quick), 'quick, a stem of stride 2':Arm(before), 'quick, other seeds':Arm(quick, 100),
+    arms = {'quick':Arm(quick), 'quick, a stem of stride 2':Arm(before), 'quick, other seeds':Arm(quick, 100),
             'quick, slant removed':Arm(quick, 200, upright), 'single':Arm(single)}
+    return Group(arms, {f'mean of quick and {k}':('quick',k) for k in ('quick, other seeds','quick, slant removed')})
 
-means = [('quick','quick, other seeds'), ('quick','quick, slant removed')]
+def of_single():
+    from digitfast.recipe import recipes
+    single = replace(recipes['single'], epochs=8, valid_every=99)
+    small = replace(single, **recipes['ensemble'].vary[1])
+    wide = replace(single, arch='stride3', arch_kwargs=dict(chs=(64,96,128,192)), lr=.01)
+    return Group({'single':Arm(single), 'single, other seeds':Arm(single, 100),
+                  'single, 26 epochs':Arm(replace(single, epochs=26), 200),
+                  'small, 16 epochs':Arm(replace(small, epochs=16), 300),
+                  'stride3 of 64 to 192 channels, 16 epochs':Arm(replace(wide, epochs=16), 400)}, {})
+
+def of_ensemble():
+    "Members as `ensemble` has them, of its two kinds in turn, and such on images whose slant was removed"
+    from digitfast.recipe import recipes
+    r = recipes['ensemble']
+    kinds = [replace(r, epochs=10, valid_every=99, vary=(), members=1, **o) for o in r.vary]
+    plain = {f'member {i}':Arm(kinds[i%2], 1000+100*i) for i in range(6)}
+    upright_ = {f'member {i}, slant removed':Arm(kinds[i%2], 2000+100*i, upright) for i in range(4)}
+    a,b = list(plain),list(upright_)
+    means = {f'mean of {n}':a[:n] for n in (2,4,6)} | {'mean of 6, two of them slant removed':a[:4]+b[:2]}
+    means |= {'mean of 4, slant removed':b, 'mean of 8, four of them slant removed':a[:4]+b, 'mean of all':a+b}
+    means |= {'mean of three of the first kind':a[::2], 'mean of three of the second kind':a[1::2]}
+    return Group(plain | upright_, means)
+
+groups = dict(quick=of_quick, single=of_single, ensemble=of_ensemble)
 
 def trained(arm, df, val, seed):
-    "(probabilities of the rows `val` without and with shifts, seconds of processor time of training)"
+    "(probabilities of the rows `val` without and with shifts, seconds of processor time of training, device)"
     from digitfast.learner import seed_all
     from digitfast.predict import predict_rows
     dls = arm.recipe.dls(df, valid=val.tolist())
@@ -51,7 +80,11 @@ def trained(arm, df, val, seed):
     t = time.process_time()
     with learn.no_bar(), learn.no_logging(): arm.recipe.fit(learn)
     t = time.process_time()-t
-    return [predict_rows(learn, tta=o).astype(np.float16) for o in (0,1)],t
+    return [predict_rows(learn, tta=o).astype(np.float16) for o in (0,1)],t,device_name(dls.device)
+
+def device_name(device):
+    import torch
+    return torch.cuda.get_device_name(device) if device.type=='cuda' else device.type
 
 def kept(keep, name, k): return Path(keep)/f'{name}-{k}.npz'.replace(' ', '_').replace(',', '')
 
@@ -62,8 +95,8 @@ def run(name, arm, df, folds, args):
     for k in todo:
         f = kept(args.keep, name, k)
         f.parent.mkdir(parents=True, exist_ok=True)
-        (p,q),t = trained(arm, df, folds[k], k)
-        with open(f.with_suffix('.tmp'), 'wb') as o: np.savez(o, p=p, q=q, t=t)
+        (p,q),t,device = trained(arm, df, folds[k], k)
+        with open(f.with_suffix('.tmp'), 'wb') as o: np.savez(o, p=p, q=q, t=t, device=device)
         f.with_suffix('.tmp').rename(f)
         wrong = ' and '.join(str((o.argmax(1)!=y[folds[k]]).sum()) for o in (p, q))
         print(f'{name}, fold {k}: {wrong} of {len(folds[k])} wrong, {t:.0f} s', flush=True)
@@ -86,25 +119,28 @@ def row(name, p, q, first, y, folds):
                 only_this_wrong=worse, only_first_wrong=better, difference_se=sqrt(worse+better)/len(y),
                 trainings=len(folds))
 
-def table(names, df, folds, args):
-    "A row for each arm that is finished, and for each mean of two"
+def table(group, df, folds, args):
+    "A row for each arm that is finished, and for each mean of such"
     y,rows,first = df.label.to_numpy(),[],None
-    for name in filter(lambda o: done(o, folds, args), names):
+    for name in filter(lambda o: done(o, folds, args), group.arms):
         p,q = (joined(name, df, folds, args, o) for o in 'pq')
         if first is None: first = q.argmax(1)!=y
-        seconds = np.mean([np.load(kept(args.keep, name, k))['t'] for k in range(len(folds))])
-        rows.append(dict(row(name, p, q, first, y, folds), cpu_seconds=seconds))
-    for pair in means:
-        if not all(done(o, folds, args) for o in pair): continue
-        p,q = (np.mean([joined(k, df, folds, args, o) for k in pair], 0) for o in 'pq')
-        rows.append(row(f'mean of {" and ".join(pair)}', p, q, first, y, folds))
+        files = [np.load(kept(args.keep, name, k)) for k in range(len(folds))]
+        devices = sorted({str(o['device']) if 'device' in o else 'cpu' for o in files})
+        rows.append(dict(row(name, p, q, first, y, folds), cpu_seconds=np.mean([o['t'] for o in files]),
+                         device=', '.join(devices)))
+    for name,names in group.means.items():
+        if not all(done(o, folds, args) for o in names): continue
+        p,q = (np.mean([joined(k, df, folds, args, o) for k in names], 0) for o in 'pq')
+        rows.append(row(name, p, q, first, y, folds))
     return rows
 
 def main():
     from sklearn.model_selection import StratifiedKFold
     from digitfast.read import read_csvs
     p = parser(__doc__)
-    p.add_argument('--arm', action='append', help=f'one of: {"; ".join(arms())}; all if left out')
+    p.add_argument('--group', choices=groups, default='quick', help='arms that are compared')
+    p.add_argument('--arm', action='append', help='one of the group\'s, as the table names them; all if left out')
     p.add_argument('--folds', type=int, default=6)
     p.add_argument('--fold', type=int, action='append', help='only this one, without a table; repeat it for more')
     p.add_argument('--keep', default='folds', metavar='DIR', help='where probabilities are kept')
@@ -112,8 +148,10 @@ def main():
     warnings.simplefilter('ignore')
     df = read_csvs(args.data).train
     folds = [o[1] for o in StratifiedKFold(args.folds, shuffle=True, random_state=0).split(df, df.label)]
-    for name,arm in arms().items():
+    group = groups[args.group]()
+    for name,arm in group.arms.items():
         if not args.arm or name in args.arm: run(name, arm, df, folds, args)
-    if not args.fold: save('folds', table(arms(), df, folds, args), args)
+    name = 'folds' if args.group=='quick' else f'folds-{args.group}'
+    if not args.fold: save(name, table(group, df, folds, args), args)
 
 if __name__=='__main__': main()

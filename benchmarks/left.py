@@ -5,7 +5,7 @@ stays where the CSV is written anew."""
 import numpy as np, pandas as pd
 from pathlib import Path
 from _common import parse, parser, save
-from folds import arms, done, joined
+from folds import done, groups, joined
 
 picture = Path(__file__).parent.parent/'nbs'/'tutorials'/'left.png'
 
@@ -32,7 +32,7 @@ def main():
     df = read_csvs(args.data).train
     y = df.label.to_numpy()
     folds = [o[1] for o in StratifiedKFold(args.folds, shuffle=True, random_state=0).split(df, y)]
-    names = [o for o in arms() if done(o, folds, args)]
+    names = [o for o in groups['quick']().arms if done(o, folds, args)]
     probs = np.stack([joined(o, df, folds, args) for o in names])
     at = np.flatnonzero((probs.argmax(2)!=y).all(0))
     rows = [dict(row=int(i), label=int(y[i]), read=int(probs[:,i].mean(0).argmax()),

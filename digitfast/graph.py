@@ -11,6 +11,7 @@ import gc, time, torch, warnings
 from contextlib import contextmanager
 from fastcore.all import GetAttr, L, delegates, first, patch
 from torch import Tensor
+from fastai.callback.core import Callback
 from fastai.learner import AvgSmoothLoss, Learner
 from fastai.optimizer import OptimWrapper
 from fastai.torch_core import cast
@@ -114,25 +115,31 @@ def _state(opt, p):
     return s
 
 def _plan(opt):
-    "Parameters with a gradient, apart by group and by steps taken: [(group, eps, parameters)]"
+    "Parameters with a gradient, in sets of one group and of as many steps taken: [(group, steps, parameters)]"
     ps = [(i,p) for i,pg in enumerate(opt.param_groups) for p in pg['params'] if p.grad is not None]
+    return _sets(opt, ps)
+
+def _sets(opt, ps):
     steps = torch.stack([_state(opt, p)['step'] for _,p in ps]).tolist()
     sets = {}
     for (i,p),n in zip(ps, steps): sets.setdefault((i,n), []).append(p)
-    return [(i, opt.param_groups[i]['eps'], o) for (i,_),o in sets.items()]
+    return [(i,n,o) for (i,n),o in sets.items()]
+
+def _numbers(opt, plan, further=0):
+    "What the next step multiplies by, a row of seven for each set of `plan`, `further` steps after it was made"
+    def row(lr, b1, b2, wd, n): return 1-lr*wd, b1, 1-b1, b2, 1-b2, (1-b2**n)**-.5, -lr/(1-b1**n)
+    pgs = opt.param_groups
+    return [row(pgs[i]['lr'], *pgs[i]['betas'], pgs[i]['weight_decay'], n+further+1) for i,n,_ in plan]
 
 # %% ../nbs/04a_graph.ipynb #c2b67585
 @torch.no_grad()
-def _adamw(opt, plan, hypers):
-    "One step of torch's AdamW `opt`; `hypers` has a row (lr, mom, sqr_mom, wd) a group, on the device"
-    for i,eps,ps in plan:
-        lr,b1,b2,wd = hypers[i]
+def _adamw(opt, plan, numbers):
+    "One step of torch's AdamW `opt`; `numbers` are those of `_numbers`, on the device"
+    for (i,_,ps),row in zip(plan, numbers):
+        decay,keep,new,keep_sqr,new_sqr,unbias,size = row.to(ps[0].dtype).unbind()
         grads = [p.grad for p in ps]
         steps,avg,sqr = ([opt.state[p][k] for p in ps] for k in ('step','exp_avg','exp_avg_sq'))
         torch._foreach_add_(steps, 1)
-        n = steps[0].to(lr.dtype)
-        nums = 1-lr*wd, b1, 1-b1, b2, 1-b2, (1-b2**n).rsqrt(), -lr/(1-b1**n)
-        decay,keep,new,keep_sqr,new_sqr,unbias,size = (o.to(ps[0].dtype) for o in nums)
         torch._foreach_mul_(ps, decay)
         torch._foreach_mul_(avg, keep)
         torch._foreach_add_(avg, torch._foreach_mul(grads, new))
@@ -140,21 +147,20 @@ def _adamw(opt, plan, hypers):
         torch._foreach_add_(sqr, torch._foreach_mul(torch._foreach_mul(grads, grads), new_sqr))
         move = torch._foreach_sqrt(sqr)
         torch._foreach_mul_(move, unbias)
-        torch._foreach_add_(move, eps)
+        torch._foreach_add_(move, opt.param_groups[i]['eps'])
         move = torch._foreach_div(avg, move)
         torch._foreach_mul_(move, size)
         torch._foreach_add_(ps, move)
 
 # %% ../nbs/04a_graph.ipynb #fd92324d
 class DeviceSmoothLoss(AvgSmoothLoss):
-    "fastai's smooth loss over an epoch of `n` steps, whose losses stay on `device` until they are shown"
-    def __init__(self, smooth, n, device, every=.25):
-        self.smooth,self.table,self.every = smooth,torch.zeros(n, device=device),every
+    "fastai's smooth loss over an epoch, whose losses stay in `table`, on a device, until they are shown"
+    def __init__(self, smooth, table, every=.25):
+        self.smooth,self.table,self.every = smooth,table,every
         self.beta,self.n,self.at,self.vals = smooth.beta,0,0.,[]
     count = property(lambda self: self.smooth.count)
     val = property(lambda self: self.smooth.val)
     def accumulate(self, learn):
-        self.table[self.n].copy_(learn.loss.detach().mean())
         self.n += 1
         if time.monotonic()-self.at>self.every: self.read()
     def read(self):
@@ -169,12 +175,12 @@ class DeviceSmoothLoss(AvgSmoothLoss):
 
 # %% ../nbs/04a_graph.ipynb #998493c7
 @contextmanager
-def _losses_on_device(learn, n):
-    "The recorder's losses of an epoch of `n` steps stay on the device meanwhile"
+def _losses_on_device(learn, table):
+    "The recorder takes an epoch's losses from `table` meanwhile, in which the steps write them"
     rec = getattr(learn, 'recorder', None)
     if rec is None: yield; return
     smooth = rec.smooth_loss
-    vars(rec)['smooth_loss'] = dev = DeviceSmoothLoss(smooth, n, learn.dls.device) # a callback warns of it by name
+    vars(rec)['smooth_loss'] = dev = DeviceSmoothLoss(smooth, table) # a callback warns of it by name
     try: yield
     finally:
         dev.read()
@@ -206,13 +212,27 @@ class StepGraph:
         self.capture = captures[self.device.type]
         self.replay,self.problem,self.left,self.n,self.replays = None,None,self.warmup,0,0
         self.side = torch.cuda.Stream() if self.device.type=='cuda' else None
+        self.steps = None
 
     def before_epoch(self, n):
-        "Room for the hyperparameters of `n` steps: each has its own, so that none is overwritten before it is read"
-        groups = len(self.learn.opt.opt.param_groups)
-        self.table = torch.zeros(n, groups, 4, dtype=torch.float64, pin_memory=self.device.type=='cuda')
-        if self.replay is not None and self.made_with!=self._moving(): self.replay,self.left = None,1
-        if self.replay is None: self.hypers = torch.zeros(groups, 4, dtype=torch.float64, device=self.device)
+        "Room for the losses of `n` steps, and for the numbers of each: none is overwritten before it is read"
+        if n!=self.steps: self._room(n)
+        self.at.zero_()
+        if self.replay is None: return
+        counted = _sets(self.learn.opt.opt, [(i,p) for i,_,ps in self.plan for p in ps])
+        if len(counted)!=len(self.plan) or self.made_with!=self._moving(): self.replay,self.left = None,1
+        else: self._go_on(counted)
+
+    def _room(self, n):
+        "For the losses of `n` steps, which a graph writes to by address"
+        self.steps,self.losses = n,torch.zeros(n, device=self.device)
+        self.at = torch.zeros(1, dtype=torch.int64, device=self.device)
+        if self.replay is not None: self.replay,self.left = None,1
+
+    def _go_on(self, plan, further=0):
+        "From `plan` on, whose parameters have `further` steps behind them by now"
+        self.plan,self.further = plan,further
+        self.table = torch.zeros(self.steps, len(plan), 7, dtype=torch.float64, pin_memory=self.device.type=='cuda')
 
     def _moving(self):
         "What a graph has by address, or decided at the capture"
@@ -224,10 +244,10 @@ class StepGraph:
 # %% ../nbs/04a_graph.ipynb #71385a2a
 @patch
 def _mirror(self:StepGraph, i):
-    "Bring the hyperparameters of step `i` to the device, without waiting for it"
-    for row,pg in zip(self.table[i].numpy(), self.learn.opt.opt.param_groups):
-        row[:] = pg['lr'],*pg['betas'],pg['weight_decay']
-    self.hypers.copy_(self.table[i], non_blocking=True)
+    "Bring the optimiser's numbers for step `i` to the device, without waiting for it"
+    self.table[i].numpy()[:] = _numbers(self.learn.opt.opt, self.plan, self.further)
+    self.numbers.copy_(self.table[i], non_blocking=True)
+    self.further += 1
 
 @patch
 def _step(self:StepGraph):
@@ -236,15 +256,20 @@ def _step(self:StepGraph):
     b = tuple(cast(o, Tensor) for o in self.dl.after_batch(tuple(o.index_select(0, self.rows) for o in self.cols)))
     learn.xb,learn.yb = b[:i],b[i:]
     Learner._do_one_batch(learn)
-    return (*b, learn.pred.detach(), learn.loss.detach())
+    loss = cast(learn.loss.detach(), Tensor)
+    self.losses.index_copy_(0, self.at, loss.mean()[None])
+    self.at.add_(1)
+    return (*b, learn.pred.detach(), loss)
 
 # %% ../nbs/04a_graph.ipynb #f845c826
 @patch
 def optimise(self:StepGraph):
     "The optimiser's step, in place of torch's own"
     opt = self.learn.opt.opt
-    if not self.capturing: self.plan = _plan(opt)
-    _adamw(opt, self.plan, self.hypers)
+    if self.capturing: return _adamw(opt, self.plan, self.numbers)
+    plan = _plan(opt)
+    _adamw(opt, plan, torch.tensor(_numbers(opt, plan), dtype=torch.float64, device=self.device))
+    if self.replay is None: self.plan,self.further = plan,1 # else it is the epoch's last, and the next one counts
 
 @patch
 def _eager(self:StepGraph, rows):
@@ -257,8 +282,11 @@ def _eager(self:StepGraph, rows):
     main.wait_stream(self.side)
 
 @patch
-def _captured(self:StepGraph, rows):
+def _captured(self:StepGraph, i, rows):
     "Capture the step, or remember why it can't be"
+    self._go_on(self.plan, self.further)
+    self.numbers = torch.zeros(len(self.plan), 7, dtype=torch.float64, device=self.device)
+    self._mirror(i)
     self.rows,self.capturing = rows.clone(),True
     try: self.out,self.replay = self.capture(self._step)
     except RuntimeError as e:
@@ -279,11 +307,11 @@ def _show(self:StepGraph):
 @patch
 def __call__(self:StepGraph, i, rows):
     "Step `i` of the epoch, on the rows at the positions `rows`"
-    self._mirror(i)
     self.n += 1
     if len(rows)!=self.dl.bs or self.problem: return self._eager(rows)
     if self.left: self._eager(rows); self.left -= 1; return
-    if self.replay is None: return self._captured(rows)
+    if self.replay is None: return self._captured(i, rows)
+    self._mirror(i)
     self.static.copy_(rows)
     self.replay()
     self.replays += 1
@@ -337,12 +365,21 @@ def all_batches(self:DigitLearner):
     if g is None or not self.training: return super(DigitLearner, self).all_batches()
     self.dl = _Rows(self.dl)
     g.before_epoch(len(self.dl))
-    with _losses_on_device(self, len(self.dl)): super(DigitLearner, self).all_batches()
+    with _losses_on_device(self, g.losses): super(DigitLearner, self).all_batches()
 
 @patch
 def _do_one_batch(self:DigitLearner):
     if self.step_graph is None or not self.training: return super(DigitLearner, self)._do_one_batch()
     self.step_graph(self.iter, self.xb[0])
+
+@patch
+def _call_one(self:DigitLearner, event_name):
+    if self.step_graph is None or event_name not in ('before_batch','after_batch'):
+        return super(DigitLearner, self)._call_one(event_name)
+    for cb in self.cbs.sorted('order'):
+        if hasattr(type(cb), event_name) or event_name in vars(cb) or _hears(cb): cb(event_name)
+
+def _hears(cb): return type(cb).__call__ is not Callback.__call__
 
 @patch
 def _step(self:DigitLearner):

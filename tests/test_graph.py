@@ -160,6 +160,37 @@ def test_swapped_weights(data, doubled, uncaptured):
     def go(): return fit(r, learner(r, data.train[:200], cbs=[Swap()]))
     same(go(), uncaptured(go))
 
+def test_counted_anew(data, doubled, uncaptured):
+    "Steps that a callback sets back between two epochs are those that the optimiser goes on from"
+    class Restart(Callback):
+        graph_safe = True
+        def before_epoch(self):
+            if self.epoch==1:
+                for s in self.opt.opt.state.values(): s['step'].zero_()
+    r = replace(recipes['quick'], epochs=3, bs=32)
+    def go(cbs=()): return fit(r, learner(r, data.train[:200], cbs=cbs))
+    a = go([Restart()])
+    same(a, uncaptured(lambda: go([Restart()])))
+    assert not torch.equal(weights(a), weights(go()))
+
+def test_callbacks_are_called_as_ever(doubled):
+    "Methods of an object of its own, and a `__call__` of its own, are called at each batch too"
+    seen = []
+    class Hears(Callback):
+        graph_safe,order = True,80
+        def __call__(self, event_name):
+            if event_name=='before_batch' and self.training: seen.append('called')
+            super().__call__(event_name)
+    cb = Callback()
+    cb.after_batch = lambda: seen.append('own') if cb.training else None
+    Callback.graph_safe = True
+    try:
+        learn = small(digits(100), cbs=[Hears(), cb])
+        with learn.no_bar(), learn.no_logging(): learn.fit(1)
+    finally: del Callback.graph_safe
+    n = len(learn.dls.train)
+    assert learn.graphed and seen.count('called')==seen.count('own')==n
+
 def test_resume(data, doubled, tmp_path):
     "A fit that is stopped and resumed ends as the one that was not"
     from digitfast.rundir import RunLog
