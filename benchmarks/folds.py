@@ -1,10 +1,10 @@
 """Recipes on the same folds, paired over the rows: `python benchmarks/folds.py DATA [--group NAME] [--arm NAME …]`
 
 A group of arms answers a question: which net for `quick`, how long for `single`, what an ensemble is worth. Each arm
-is a recipe, trained once on the other rows of each of `--folds` stratified folds, with a seed for each fold, and measured
-on the fold, so that every row of train.csv is predicted by a net that has not seen it. What a recipe would hold out is
-trained on. Of two arms the rows count that only one of them has wrong. Probabilities are kept in `--keep`, where a
-training that is there is not done again: the command can be stopped and go on, and two can share the work."""
+is a recipe, trained once on the other rows of each of `--folds` stratified folds, with a seed for each fold, and
+measured on the fold, so that every row of train.csv is predicted by a net that has not seen it. What a recipe would
+hold out is trained on. Of two arms the rows count that only one of them has wrong. Probabilities are kept in `--keep`,
+where a training that is there is not done again: the command can be stopped and go on, and two can share the work."""
 import time, warnings
 import numpy as np, pandas as pd
 from dataclasses import dataclass, replace

@@ -5,7 +5,7 @@
 Each with the step as one graph and without. Parts that are not begun within `--limit` seconds are left out, and say so.
 On the clock are steps and, where a step is one graph, its capture; validation is not, unless a row says so.
 `--device cpu` tries the script itself, without graphs; nothing is saved then."""
-from _common import fold, parse, parser, save, tensors
+from _common import fold, others, parse, parser, save, tensors
 import json, subprocess, sys, tempfile, time, traceback, warnings
 from contextlib import nullcontext
 from dataclasses import replace
@@ -227,6 +227,7 @@ if __name__=='__main__':
     p.add_argument('--seeds', type=int, default=3, help='trainings of quick and of the rivals')
     p.add_argument('--members', type=int, default=10, help='members of ensemble to train')
     p.add_argument('--rows', type=int, help='rows of the training CSV; all if left out')
+    p.add_argument('--add', action='store_true', help='keep the rows of parts that this run has none of')
     p.add_argument('--limit', type=float, default=200, help='seconds after which no part is begun')
     args = parse(p)
     warnings.simplefilter('ignore')
@@ -243,4 +244,6 @@ if __name__=='__main__':
         except Exception as e: # the other parts are still wanted
             traceback.print_exc()
             bench.row(k, error=f'{type(e).__name__}: {e}'[:200])
-    if device.type=='cuda': save('gpu', [dict(card=torch.cuda.get_device_name(device), **o) for o in bench.rows], args)
+    if device.type=='cuda':
+        rows = [dict(card=torch.cuda.get_device_name(device), **o) for o in bench.rows]
+        save('gpu', rows, args, keep=others('gpu', args, 'what', [o['what'] for o in rows]))

@@ -21,6 +21,7 @@ _safe = {
     'digitfast.data': 'NormalizePixels',
     'digitfast.learner': 'AdamW BF16 EMA RandAffine ValidEvery ValueLoss',
     'digitfast.rundir': 'RunLog',
+    'digitfast.train': 'Watch',
     'fastai.callback.core': 'TrainEvalCallback',
     'fastai.callback.progress': 'CSVLogger ProgressCallback ShowGraphCallback',
     'fastai.callback.schedule': 'ParamScheduler',

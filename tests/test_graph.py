@@ -11,6 +11,7 @@ from digitfast import graph
 from digitfast.graph import DigitLearner, StepGraph, graph_problem
 from digitfast.learner import EMA, digit_learner, opts, seed_all
 from digitfast.recipe import recipes
+from digitfast.rundir import read_metrics
 from conftest import digits
 from graph_double import capture
 
@@ -270,6 +271,20 @@ def test_a_capture_that_fails(doubled):
         learn.fit(2, 1e-2)
     n = 2*len(learn.dls.train)
     assert not learn.graphed and learn.graph_steps==(0,n) and len(learn.recorder.losses)==n
+
+@pytest.mark.parametrize('recipe', ['quick','single','ensemble'])
+def test_the_command_has_a_graph(recipe, doubled, tmp_path):
+    "With all that `train` adds to a recipe the steps are a graph still, no word is said of it, and the run records it"
+    from digitfast.train import train
+    lines = []
+    few = dict(members=2) if recipe=='ensemble' else {}
+    with warnings.catch_warnings():
+        warnings.simplefilter('error', UserWarning)
+        run = train(digits(150), recipe, out=tmp_path/'run', epochs=2, bs=16, valid_pct=.2, arch='stride2',
+                    arch_kwargs={}, **few, **(dict(vary=()) if few else {}), say=lines.append)
+    assert not [o for o in lines if 'one by one' in o]
+    nets = [run.path/'members'/f'{k}' for k in range(2)] if few else [run.path]
+    assert [read_metrics(o)['graph'] for o in nets]==[True]*len(nets)
 
 def test_lr_find(doubled, tmp_path):
     "`lr_find` runs as ever, without a word, and what follows is captured"

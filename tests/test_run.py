@@ -668,6 +668,7 @@ def test_train_on_the_gpu(tiny, tmp_path, precision):
     r = train('sample', out=tmp_path/'r', epochs=2, device='cuda', precision=precision, say=quiet)
     m = read_metrics(r)
     assert m['device'].startswith('cuda') and m['accuracy']>.8 and m['canary_rows']==100
+    assert m['graph'] is (precision!='fp16')
     with pytest.raises(Stop): train('sample', out=tmp_path/'s', epochs=2, device='cuda', say=quiet, tick=stop_at(30))
     assert names(train('sample', out=tmp_path/'s', epochs=2, device='cuda', say=quiet, resume=True))==DONE
     assert predict_csv(r, out=tmp_path/'p.csv', device='cpu', say=quiet).exists()
