@@ -52,7 +52,7 @@ def of_single():
     wide = replace(single, arch='stride3', arch_kwargs=dict(chs=(64,96,128,192)), lr=.01)
     return Group({'single':Arm(single), 'single, other seeds':Arm(single, 100),
                   'single, 26 epochs':Arm(replace(single, epochs=26), 200),
-                  'small, 16 epochs':Arm(replace(small, epochs=16), 300),
+                  'small, 12 epochs':Arm(replace(small, epochs=12), 300),
                   'stride3 of 64 to 192 channels, 16 epochs':Arm(replace(wide, epochs=16), 400)}, {})
 
 def of_ensemble():

@@ -95,17 +95,59 @@ def speed(short=False):
     if not short:
         rows.append(('`Learner` with all callbacks, to a bare loop of the same',
                      _list(o, lambda k,v: f'`{k}` {v:.2f}'), '1'))
+    if short: rows.append(_on_a_card())
     imports = f"{_seconds(c['import of all that train needs'])} of it the import"
-    shown = c[c.index.str.startswith(('digitfast train sample', 'digitfast predict SINGLE')[:1 if short else 2])]
+    shown = c[c.index.str.startswith(('digitfast train sample', 'digitfast predict SINGLE'))]
+    if short: shown = shown[:0]
     rows += [(f'`{k}`', _seconds(v), imports) for k,v in shown.items()]
     names = 'loading', 'time_to_accuracy', 'overhead', 'command'
     how = f'{_when(*names)}. [More of it, and how to repeat it](../docs/benchmarks.md).' if short else _how(*names)
-    rest = '' if short else '; slow systems trained once, the others three times'
+    rest = '; slow systems trained once, the others three times'
     old = acc[acc.date<acc.date.max()]
-    if len(old) and not short:
+    if len(old):
         rest += f". Timed on {old.date.min()}, on another machine: {' and '.join(old.system.unique())}"
-    return '\n\n'.join([_table(['', 'digitfast', 'beside it'], rows),
-        f'{how}\nRivals are written as they were published and cut off after five minutes{rest}.'])
+    if not short: how += f'\nRivals are written as they were published and cut off after five minutes{rest}.'
+    return '\n\n'.join([_table(['', 'digitfast', 'beside it'], rows), how])
+
+def _trained(t, **is_):
+    "Seconds and accuracy of those trainings in gpu.csv whose columns start so"
+    for k,v in is_.items(): t = t[t[k].fillna('').str.startswith(v)]
+    return f'{_seconds(t.seconds.mean())} to {100*t.accuracy.mean():.1f} %'
+
+def _on_a_card():
+    "A row: training on a GPU, beside what others take there"
+    t = _csv('gpu')
+    ours = f"quick {_trained(t, what='quick', mode='graph')}, single {_seconds(t[t.what=='single'].seconds.mean())}"
+    beside = [f"{k} {_trained(t, what='rival', system=k)}" for k in ('train_mnist_fast', 'stock fastai')]
+    return f'training on an {t.card[0]}', ours, ', '.join(beside)
+
+def _steps(t):
+    "A table: a step under fastai's Learner and by hand, without a graph and with one"
+    t = t[t.what=='step']
+    ms = dict(zip(t.system+t['mode'], 1000*t.seconds))
+    how = [(o,m) for o in ('Learner','bare') for m in ('eager','graph')]
+    rows = [(f'a step of `{k}`, ms', *(f"{ms[f'{k}, {o}{m}']:.2f}" for o,m in how)) for k in ('quick','single')]
+    return _table(['', *(f"{dict(bare='by hand').get(o, o)}, {m}" for o,m in how)], rows, ' rrrr')
+
+def gpu():
+    "What was timed on a GPU, from gpu.csv"
+    t = _csv('gpu')
+    part = dict(list(t.groupby('what')))
+    def words(what, col='seconds', of=None):
+        means = part[what].groupby('system', sort=False)[col].mean()
+        return _list(means, lambda k,v: f"{k.split(', ')[of] if of else k.replace('1 views', 'one view')} {v:.2f} s")
+    graph,eager = (part['quick'].query('mode==@o') for o in ('graph', 'eager'))
+    says = [
+        f"`quick`: {_trained(graph)} of held-out rows, from {graph.seconds.min():.2f} to {graph.seconds.max():.2f} s "
+        f"over {len(graph)} seeds; step by step {_trained(eager)}",
+        f"`single`: {part['single'].seconds.mean():.2f} s",
+        f"the {len(part['member'])} nets of `ensemble`, one after another: {part['member'].seconds.sum():.0f} s",
+        f"prediction: {words('predict')}",
+        f"beside it: {', '.join(f'{k} {_trained(o)}' for k,o in part['rival'].groupby('system', sort=False))}",
+        f"the whole command `digitfast train`: {words('command', of=-1)}; less its training: "
+        f"{words('command', 'less_training', -1)}; two runs each",
+        f"`pytest -m cuda`: {part['tests'].passed.sum():.0f} passed, {part['tests'].failed.sum():.0f} failed"]
+    return '\n\n'.join([_steps(t), '\n'.join(f'- {o}' for o in says), f"{t.card[0]}. {_how('gpu')}"])
 
 def planning():
     "What more rows and more nets cost, from scale.csv and time_to_accuracy.csv"
@@ -229,7 +271,7 @@ def labels():
             f"wrong, whose labels nobody had cleaned: {abs(diff.mean()):.1f} {'fewer' if diff.mean()>0 else 'more'}, "
             f"with a standard error of {diff.sem():.1f}{so}. {_how('labels')}")
 
-tables = dict(folds=folds, labels=labels, accuracy=accuracy, promises=promises, systems=systems, speed=speed,
+tables = dict(gpu=gpu, folds=folds, labels=labels, accuracy=accuracy, promises=promises, systems=systems, speed=speed,
               fast=lambda: speed(short=True), planning=planning, ascent=ascent)
 
 def _fill(text): return re.sub(r'<!-- table: (\w+) -->', lambda m: tables[m[1]](), text)
@@ -286,6 +328,13 @@ versions and the command. `python benchmarks/readme.py` renders them.
 ![The command's parts](../benchmarks/results/command.png)
 
 ![Memory and time by rows](../benchmarks/results/scale.png)
+
+## On a GPU
+
+A training step is one CUDA graph, under fastai's `Learner`; beside it, the same net, batches, loss and optimiser in a
+loop by hand.
+
+<!-- table: gpu -->
 
 ## How right
 
