@@ -53,7 +53,7 @@ def of_single():
     return Group({'single':Arm(single), 'single, other seeds':Arm(single, 100),
                   'single, 26 epochs':Arm(replace(single, epochs=26), 200),
                   'small, 12 epochs':Arm(replace(small, epochs=12), 300),
-                  'stride3 of 64 to 192 channels, 16 epochs':Arm(replace(wide, epochs=16), 400)}, {})
+                  'stride3 of 64 to 192 channels, 10 epochs':Arm(replace(wide, epochs=10), 400)}, {})
 
 def of_ensemble():
     "Members as `ensemble` has them, of its two kinds in turn, and such on images whose slant was removed"

@@ -189,7 +189,8 @@ class Bench:
         for tta in (0,r.tta):
             t = clock(self.device)
             predict_rows(learn, test, tta)
-            self.row('predict', system=f'28,000 rows, {"nine views" if tta else "one view"}', seconds=clock(self.device)-t)
+            what = f'28,000 rows, {"nine views" if tta else "one view"}'
+            self.row('predict', system=what, seconds=clock(self.device)-t)
 
     def members(self):
         from digitfast.recipe import recipes

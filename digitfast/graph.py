@@ -28,12 +28,11 @@ _safe = {
     'fastai.callback.tracker': 'EarlyStoppingCallback ReduceLROnPlateau SaveModelCallback TerminateOnNaNCallback',
     'fastai.callback.training': 'GradientClip',
     'fastai.data.transforms': 'IntToFloatTensor Normalize',
-    'fastai.layers': 'AdaptiveAvgPool AdaptiveConcatPool2d ConvLayer Flatten Identity LinBnDrop MaxPool Mish '
+    'fastai.layers': 'AdaptiveAvgPool AdaptiveConcatPool2d ConvLayer Flatten Identity LinBnDrop MaxPool '
                      'PoolFlatten ResBlock SEModule',
     'fastai.learner': 'CastToTensor Recorder SkipToEpoch',
     'fastai.losses': 'BCELossFlat BCEWithLogitsLossFlat CrossEntropyLossFlat FocalLoss FocalLossFlat L1LossFlat '
                      'LabelSmoothingCrossEntropy LabelSmoothingCrossEntropyFlat MSELossFlat',
-    'fasttransform.transform': 'noop',
     'torch.nn.functional': 'binary_cross_entropy_with_logits cross_entropy l1_loss mse_loss nll_loss',
     'torch.optim.adamw': 'AdamW',
 }

@@ -2,11 +2,14 @@
 
 A CPU has no graphs, so `graph_double.capture` stands in: it records a step's operations and replays those."""
 import copy, random, warnings
+from importlib import import_module
+from pkgutil import iter_modules
 from dataclasses import replace
 from functools import partial
 import pytest, torch
 from fastai.vision.all import (Adam, Callback, GradientClip, MixedPrecision, MixUp, OptimWrapper, RandomErasing,
                                SaveModelCallback, Transform, nn)
+import digitfast
 from digitfast import graph
 from digitfast.graph import DigitLearner, StepGraph, graph_problem
 from digitfast.learner import EMA, digit_learner, opts, seed_all
@@ -285,6 +288,14 @@ def test_the_command_has_a_graph(recipe, doubled, tmp_path):
     assert not [o for o in lines if 'one by one' in o]
     nets = [run.path/'members'/f'{k}' for k in range(2)] if few else [run.path]
     assert [read_metrics(o)['graph'] for o in nets]==[True]*len(nets)
+
+def test_the_list_names_what_there_is():
+    "What is on the list exists under that name; of this package's callbacks all are but that for shifts, which predicts"
+    for name,ks in graph._safe.items():
+        for k in ks.split(): assert getattr(import_module(name), k).__module__==name, (name, k)
+    ours = [k for o in iter_modules(digitfast.__path__, 'digitfast.') for k in vars(import_module(o.name)).values()
+            if isinstance(k, type) and issubclass(k, Callback) and k.__module__==o.name]
+    assert {o.__name__ for o in ours if not any(map(graph.is_graph_safe, [object.__new__(o)]))}=={'ShiftTTA'}
 
 def test_lr_find(doubled, tmp_path):
     "`lr_find` runs as ever, without a word, and what follows is captured"
