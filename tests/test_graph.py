@@ -290,7 +290,7 @@ def test_the_command_has_a_graph(recipe, doubled, tmp_path):
     assert [read_metrics(o)['graph'] for o in nets]==[True]*len(nets)
 
 def test_the_list_names_what_there_is():
-    "What is on the list exists under that name; of this package's callbacks all are but that for shifts, which predicts"
+    "What is on the list exists under that name; of this package's callbacks all are on it but that for shifts"
     for name,ks in graph._safe.items():
         for k in ks.split(): assert getattr(import_module(name), k).__module__==name, (name, k)
     ours = [k for o in iter_modules(digitfast.__path__, 'digitfast.') for k in vars(import_module(o.name)).values()
