@@ -37,7 +37,7 @@ def save(name, rows, args, show=True, keep=None):
     words = [o for i,o in enumerate(words) if '--out' not in words[max(0, i-1):i+1]]
     about = dict(date=time.strftime('%Y-%m-%d'), machine=f'{cpu_name()}, {os.cpu_count()} cores', threads=args.threads,
                  versions=f"Python {platform.python_version()}, torch {v('torch')}, fastai {v('fastai')}",
-                 command=' '.join(['python', f'benchmarks/{name}.py', *words]))
+                 command=' '.join(['python', f'benchmarks/{Path(sys.argv[0]).name}', *words]))
     args.out.mkdir(parents=True, exist_ok=True)
     df = pd.concat([keep, df.assign(**about)], ignore_index=True)
     df.to_csv(args.out/f'{name}.csv', index=False)

@@ -1,10 +1,10 @@
 """Recipes on the same folds, paired over the rows: `python benchmarks/folds.py DATA [--group NAME] [--arm NAME …]`
 
-A group of arms answers a question: which net for `quick`, how long for `single`, what an ensemble is worth. Each arm
-is a recipe, trained once on the other rows of each of `--folds` stratified folds, with a seed for each fold, and
-measured on the fold, so that every row of train.csv is predicted by a net that has not seen it. What a recipe would
-hold out is trained on. Of two arms the rows count that only one of them has wrong. Probabilities are kept in `--keep`,
-where a training that is there is not done again: the command can be stopped and go on, and two can share the work."""
+A group of arms answers a question: which net for `quick`, which for `single`. Each arm is a recipe, trained once on
+the other rows of each of `--folds` stratified folds, with a seed for each fold, and measured on the fold, so that
+every row of train.csv is predicted by a net that has not seen it. What a recipe would hold out is trained on. Of two
+arms the rows count that only one of them has wrong. Probabilities are kept in `--keep`, where a training that is there
+is not done again: the command can be stopped and go on, and two can share the work."""
 import time, warnings
 import numpy as np, pandas as pd
 from dataclasses import dataclass, replace
@@ -46,29 +46,14 @@ def of_quick():
     return Group(arms, {f'mean of quick and {k}':('quick',k) for k in ('quick, other seeds','quick, slant removed')})
 
 def of_single():
+    "The two kinds of net that `ensemble` has, and their mean"
     from digitfast.recipe import recipes
     single = replace(recipes['single'], epochs=8, valid_every=99)
-    small = replace(single, **recipes['ensemble'].vary[1])
-    wide = replace(single, arch='stride3', arch_kwargs=dict(chs=(64,96,128,192)), lr=.01)
-    return Group({'single':Arm(single), 'single, other seeds':Arm(single, 100),
-                  'single, 26 epochs':Arm(replace(single, epochs=26), 200),
-                  'small, 12 epochs':Arm(replace(small, epochs=12), 300),
-                  'stride3 of 64 to 192 channels, 10 epochs':Arm(replace(wide, epochs=10), 400)}, {})
+    small = replace(single, **recipes['ensemble'].vary[1], epochs=12)
+    arms = {'single':Arm(single), 'small, 12 epochs':Arm(small, 300)}
+    return Group(arms, {'mean of single and small, 12 epochs':tuple(arms)})
 
-def of_ensemble():
-    "Members as `ensemble` has them, of its two kinds in turn, and such on images whose slant was removed"
-    from digitfast.recipe import recipes
-    r = recipes['ensemble']
-    kinds = [replace(r, epochs=10, valid_every=99, vary=(), members=1, **o) for o in r.vary]
-    plain = {f'member {i}':Arm(kinds[i%2], 1000+100*i) for i in range(6)}
-    upright_ = {f'member {i}, slant removed':Arm(kinds[i%2], 2000+100*i, upright) for i in range(4)}
-    a,b = list(plain),list(upright_)
-    means = {f'mean of {n}':a[:n] for n in (2,4,6)} | {'mean of 6, two of them slant removed':a[:4]+b[:2]}
-    means |= {'mean of 4, slant removed':b, 'mean of 8, four of them slant removed':a[:4]+b, 'mean of all':a+b}
-    means |= {'mean of three of the first kind':a[::2], 'mean of three of the second kind':a[1::2]}
-    return Group(plain | upright_, means)
-
-groups = dict(quick=of_quick, single=of_single, ensemble=of_ensemble)
+groups = dict(quick=of_quick, single=of_single)
 
 def trained(arm, df, val, seed):
     "(probabilities of the rows `val` without and with shifts, seconds of processor time of training, device)"

@@ -252,13 +252,17 @@ def _intervals():
             f"simulated splits of rows that nets had not seen it did so in {' and '.join(held)}. {_how('interval')}")
 
 def folds():
-    "Arms on the same folds, and means of two, from folds.csv"
-    t = _csv('folds')
+    "Arms on the same folds, and means of two, from folds.csv and folds-single.csv"
+    return '\n\n'.join(map(_fold_table, ('folds', 'folds-single')))
+
+def _fold_table(name):
+    t = _csv(name)
     rows = [(o.arm, f'{100*o.accuracy_unshifted:.2f}', f'{100*o.accuracy:.2f}',
-             '–' if o.Index==0 else f'{o.only_this_wrong} and {o.only_first_wrong}') for o in t.itertuples()]
-    heads = ['', 'one look, %', 'with shifts, %', f'wrong in it alone, and in {t.arm[0]} alone']
+             '–' if o.Index==0 else f'{o.only_this_wrong} and {o.only_first_wrong}',
+             f'{o.cpu_seconds:.0f}' if o.cpu_seconds>0 else '–') for o in t.itertuples()]
+    heads = ['', 'one look, %', 'with shifts, %', f'wrong in it alone, and in {t.arm[0]} alone', 'seconds of CPU']
     said = f"All rows of `train.csv`, each by a net that did not see it: {t.trainings[0]} trainings an arm."
-    return '\n\n'.join([_table(heads, rows, ' rrr'), f"{said} {_how('folds')}"])
+    return '\n\n'.join([_table(heads, rows, ' rrrr'), f"{said} {_how(name)}"])
 
 def labels():
     "What leaving out the rows whose label looks wrong is worth, from labels.csv"
