@@ -340,11 +340,22 @@ def test_further_columns_are_kept_and_noted(tmp_path):
 SAID = [({'train.csv':TRAIN, 'test.csv':TEST}, []), ({'train.csv':csv(lab(X, Y, name='class'), sep='\t')}, ["label: "
     "column 'class'", 'fields: with tabs']),
         ({'a.csv':bare(lab((X/255).round(4), Y))}, ['training set: a.csv', 'label: column 1 of 785', 'header: '
-            'none', 'pixels: numbers from 0 to 1'])]
-@pytest.mark.parametrize('files,says', SAID, ids=['plain','named','bare'])
+            'none', 'pixels: numbers from 0 to 1']),
+        ({'train.csv':csv(hot(Y).join(frame(X)))}, ['label: the 10 columns label_0 to label_9, one 1 in each row'])]
+@pytest.mark.parametrize('files,says', SAID, ids=['plain','named','bare','one-hot'])
 def test_what_was_inferred_is_said(files, says, tmp_path):
     d = read_csvs(put(tmp_path, files))
     assert len(d.said)==len(says) and all(o.startswith(s) for o,s in zip(d.said, says)), d.said
+
+@pytest.mark.parametrize('at', [0,-1], ids=['first','last'])
+@pytest.mark.parametrize('c', [2,3])
+def test_the_label_is_the_even_side(c, at, tmp_path):
+    "Without names, and with few small whole numbers at both ends, the label is where each comes about as often"
+    x,y = np.random.default_rng(0).integers(0, 256, (N,64)),np.arange(N)%c
+    x[:,0 if at else -1] = 0 # a corner's pixel, hardly ever inked
+    x[:c-1,0 if at else -1] = range(1, c)
+    d = read_csvs(put(tmp_path, {'train.csv':bare(lab(x, y, at=at))}))
+    assert len(d.classes)==c and d.train['label'].astype(int).tolist()==y.tolist()
 
 def test_scales_are_those_of_the_training_set(tmp_path):
     d = read_csvs(put(tmp_path, {'train.csv':csv(lab((X/255).round(4), Y)), 'test.csv':csv(frame((XT/255).round(4)))}))
