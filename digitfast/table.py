@@ -327,11 +327,7 @@ def _first(head, at, sep):
     if odd := [o for o in cols if not o.isprintable()]:
         raise DataError(f'{at}: {_show(odd[0])} is no column name, expected names with {_between[sep]} between; '
                         f'save it with commas, or get it again')
-    kind = _head_kind(cols)
-    if len(cols)<2 and kind=='names':
-        raise DataError(f'{at}: found {_show(*cols or [""])}, expected names with commas between; add them, '
-                        f'or save it with commas')
-    return cols, kind
+    return cols, _head_kind(cols)
 
 def _looked(t):
     "What the first lines of the table `t` say"
@@ -342,6 +338,9 @@ def _looked(t):
     rows = [_safe(l, at, sep) for l in lines[:50]]
     if kind=='none': rows = [cols, *rows]
     packed = next((i for i,o in enumerate(rows[0]) if _tokens(o)), None) if rows else None
+    if len(cols)<2 and kind=='names' and packed is None:
+        raise DataError(f'{at}: found {_show(*cols or [""])}, expected names with commas between; add them, '
+                        f'or save it with commas')
     if kind!='names': cols = [f'column {i+1}' for i in range(len(cols))]
     return Look(sep, kind, cols, rows, packed)
 

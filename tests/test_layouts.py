@@ -77,6 +77,7 @@ def rows(x, y=None, sep=',', form='%d'):
     return o.getvalue()
 def hot(y, names=None):
     return pd.DataFrame(np.eye(10, dtype=int)[y], columns=names or [f'label_{i}' for i in range(10)])
+def packed(x): return pd.DataFrame(dict(pixels=[' '.join(map(str, o)) for o in x]))
 GRID8 = [f'pixel_{i}_{j}' for i in range(8) for j in range(8)]
 WORDS = 'zero one two three four five six seven eight nine'.split()
 LETTERS,KANA = np.array(list('ABCDEFGHIJ')),np.array('あ い う え お か き く け こ'.split())
@@ -189,6 +190,7 @@ OTHERS = {
     '(0, 0)':({'train.csv':csv(lab(X, Y, [f'({i}, {j})' for i in range(28) for j in range(28)]))}, E),
     # what they are not
     'rgb':({'train.csv':bare(lab(np.repeat(X, 3, 1), Y))}, no('colour')),
+    'rgb, no label':({'train.csv':bare(frame(np.repeat(X, 3, 1)))}, no('colour')),
     'rgb, three sets':({'train.csv':csv(pd.concat([frame(X, px(name=o)) for o in 'rgb'], axis=1).assign(label=Y))},
                        no('colour')),
     'rgba':({'train.csv':csv(lab(np.stack([X, X, X, X*0+255], 2).reshape(N, -1), Y))}, no('RGBA')),
@@ -215,6 +217,8 @@ OTHERS = {
     'one-hot, 0 to 9':({'train.csv':csv(pd.concat([frame(X), hot(Y, list('0123456789'))], axis=1))}, E),
     'one-hot, true and false':({'train.csv':csv(pd.concat([frame(X), hot(Y).astype(bool)], axis=1))}, E),
     'one-hot, floats':({'train.csv':csv(pd.concat([frame(X), hot(Y).astype(float)], axis=1))}, E),
+    'packed, a test set':({'train.csv':csv(packed(X).assign(label=Y)), 'test.csv':csv(packed(XT))}, T),
+    'packed, no label':({'train.csv':csv(packed(X))}, no('say which with --label')),
     'packed, brackets':({'train.csv':csv(pd.DataFrame(dict(label=Y, image=[str(o.tolist()) for o in X])))}, E),
     'packed, commas, semicolons':({'train.csv':'label;pixels\n'+''.join(
         f'{y};{",".join(map(str, x))}\n' for x,y in zip(X, Y))}, E),
@@ -367,6 +371,11 @@ def test_scales_are_those_of_the_training_set(tmp_path):
     d = read_csvs(put(tmp_path/'levels',
                       {'train.csv':csv(lab(sized(X, 8)//16, Y)), 'test.csv':csv(frame(sized(XT, 8)//32))}))
     assert (d.train.iloc[:,1:].to_numpy().max(), d.test.to_numpy().max())==(255, 7*17)
+    levels = np.zeros((3,64), int)
+    levels[[0,2],[5,6]] = 15,16
+    put(tmp_path/'levels', {'test.csv':csv(frame(levels))})
+    with pytest.raises(DataError, match='test.csv, row 3, pixel 7: found 16, expected a whole number from 0 to 15'):
+        read_csvs(tmp_path/'levels')
 
 @pytest.mark.parametrize('sub,ok', [('Id,Category', True), ('Id,Category,x', False), ('a', False)])
 def test_another_sample_submission(sub, ok, tmp_path):
