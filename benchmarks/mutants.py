@@ -3,7 +3,8 @@
     python benchmarks/mutants.py --n 200 --seed 0 --out benchmarks/results/mutants.csv
 
 A mutant is one change of one module: a comparison, an operator, a number, a condition or a returned value. It is drawn
-with a fixed seed, written into a copy of the package, and counts as killed where a test fails or takes too long.
+with a fixed seed, written into a copy of the package, and counts as killed where a test fails or takes too long. What
+stands in `--out` is not tried again, so the command can be stopped and go on; after a change of the source, remove it.
 """
 import argparse, ast, csv, os, random, shutil, subprocess, sys, tempfile
 from pathlib import Path
@@ -61,6 +62,18 @@ def survives(root, module, src, secs):
     except subprocess.TimeoutExpired: return False
     finally: shutil.copy(REPO/f'digitfast/{module}.py', root/f'digitfast/{module}.py')
 
+def kept(path):
+    "The rows of an earlier run"
+    if not path or not path.exists(): return []
+    with open(path, newline='') as f: return [dict(o, number=int(o['number'])) for o in csv.DictReader(f)]
+
+def keep(path, rows):
+    if not path: return
+    with open(path, 'w', newline='') as f:
+        w = csv.DictWriter(f, list(rows[0]))
+        w.writeheader()
+        w.writerows(rows)
+
 def main():
     p = argparse.ArgumentParser(description=__doc__.split('\n')[0])
     p.add_argument('--n', type=int, default=200, help='mutants to draw')
@@ -71,22 +84,20 @@ def main():
     p.add_argument('--out', type=Path, help='CSV of the mutants; left out, nothing is written')
     a = p.parse_args()
     k,n = map(int, a.part.split('/'))
-    rows = []
+    rows = kept(a.out)
+    done = {(o['module'],o['number']) for o in rows}
     with tempfile.TemporaryDirectory() as d:
         root = Path(d)
         for o in 'digitfast','tests': shutil.copytree(REPO/o, root/o, ignore=shutil.ignore_patterns('__pycache__'))
         for o in 'pyproject.toml','setup.py','settings.ini','README.md','LICENSE': shutil.copy(REPO/o, root/o)
         for module,i in drawn(a.n, a.seed, a.modules)[k::n]:
+            if (module,i) in done: continue
             src,what,line = mutant((REPO/f'digitfast/{module}.py').read_text(), i)
             alive = survives(root, module, src, a.seconds)
-            rows.append(dict(module=module, line=line, change=what[:160], killed=not alive))
+            rows.append(dict(module=module, number=i, line=line, change=what[:160], killed='' if alive else 'yes'))
+            keep(a.out, rows)
             print(f"{'SURVIVED' if alive else 'killed':<9}{module}:{line} {what[:160]}", flush=True)
-    killed = sum(o['killed'] for o in rows)
+    killed = sum(bool(o['killed']) for o in rows)
     print(f'{killed} of {len(rows)} killed ({killed/max(len(rows), 1):.0%})')
-    if a.out and rows:
-        with open(a.out, 'w', newline='') as f:
-            w = csv.DictWriter(f, list(rows[0]))
-            w.writeheader()
-            w.writerows(rows)
 
 if __name__=='__main__': main()
