@@ -152,3 +152,22 @@ def test_show_versus_colours_rows_by_who_is_right():
         ('1 / 0 / 0','#1a7f37'), ('0 / 1 / 0','#cf222e'), ('1 / 2 / 0','#777777')]
     assert [shown(ax)[0,0] for ax in fig.axes if ax.images]==[1,2,3]
     with pytest.raises(DigitError, match='no picture'): I.show_versus(versus(Preds(y, a), Preds(y, b)))
+
+def test_learning_curve():
+    "A point a training, their mean at each number of rows, and intervals; a column that is missing is named"
+    df = pd.DataFrame(dict(n_train=[1000,100,100], accuracy=[.9,.7,.8], n_valid=500))
+    ax = I.plot_learning_curve(df)
+    points,mean = ax.lines[-2:]
+    assert points.get_ydata().tolist()==[70,80,90] and mean.get_xydata().tolist()==[[100,75],[1000,90]]
+    assert ax.get_title()=='3 trainings' and ax.get_xscale()=='log'
+    plt.close('all')
+    with pytest.raises(DigitError, match='no column n_valid'): I.plot_learning_curve(df.drop(columns='n_valid'))
+
+def test_show_occlusion(trained):
+    "An axes an image, with its title, and red where the bright bar is that tells the classes apart"
+    df = digits(3)
+    fig = I.show_occlusion(trained, df.drop(columns='label'), titles=df.label)
+    assert [ax.get_title() for ax in fig.axes[:3]]==['0','1','2']
+    heat = [ax.images[-1].get_array() for ax in fig.axes[:3]]
+    assert all(h.shape==(8,8) and h.min()>=0 for h in heat) and any(h.max()>0 for h in heat)
+    plt.close('all')

@@ -418,6 +418,15 @@ def test_frames():
     assert as_data(frame(X).assign(a=Y, b=LETTERS[Y]), label='b').classes==list('ABCDEFGHIJ')
     with pytest.warns(UserWarning, match='columns left out: fold'): check_frame(lab(X, Y).assign(fold=1))
 
+@pytest.mark.parametrize('at', [0,-1])
+def test_frames_whose_columns_say_nothing(at):
+    "The label is on the side whose numbers are those of classes; where both could be, the option is named"
+    f = lab(X8, Y, at=at).set_axis([f'c{i}' for i in range(65)] if at else range(65), axis=1)
+    d = as_data(f)
+    assert d.train['label'].astype(int).tolist()==Y.tolist() and (d.train.iloc[:,1:].to_numpy()==X8).all()
+    f[f.columns[-1 if at==0 else 0]] = Y
+    with pytest.raises(DataError, match='say which with label=NAME'): as_data(f)
+
 def test_near_copies():
     x,rng = digits()[0],np.random.default_rng(0)
     noisy = np.clip(X*rng.uniform(.85, 1.15, (N,1))+rng.integers(0, 30, X.shape), 0, 255).astype(np.uint8)
