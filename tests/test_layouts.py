@@ -270,6 +270,14 @@ def test_label_decides(files, options, classes, tmp_path):
     assert d.options==dict(label=str(options['label'])) and read_csvs(tmp_path, **d.options).train.equals(d.train)
     assert any('as told' in o for o in d.said)
 
+@pytest.mark.parametrize('label,at', [('2',1), ('last',-1)])
+def test_a_label_that_is_told_beside_an_index(label, at, tmp_path):
+    "Without names, rows that are numbered in the first column, and the label where it is told to be"
+    f = lab(X, Y, at=at) if at<0 else lab(X, Y)
+    f.insert(0, 'i', range(N))
+    d = read_csvs(put(tmp_path, {'train.csv':bare(f)}), label=label)
+    assert d.train['label'].tolist()==Y.tolist() and (d.train.iloc[:,1:].to_numpy()==X).all()
+
 def test_label_that_is_not_there(tmp_path):
     put(tmp_path, {'train.csv':TRAIN})
     with pytest.raises(DataError, match="no column 'nil' for the labels, found label; "
@@ -345,8 +353,11 @@ SAID = [({'train.csv':TRAIN, 'test.csv':TEST}, []), ({'train.csv':csv(lab(X, Y, 
     "column 'class'", 'fields: with tabs']),
         ({'a.csv':bare(lab((X/255).round(4), Y))}, ['training set: a.csv', 'label: column 1 of 785', 'header: '
             'none', 'pixels: numbers from 0 to 1']),
+        ({'a-z.csv':csv(pd.DataFrame(np.column_stack([np.sort(Y), X]),
+                                     columns=['0']+[f'0.{i}' for i in range(1, 785)]))},
+         ['training set: a-z.csv', 'label: column 1 of 785', 'header: numbers that pandas has made names of']),
         ({'train.csv':csv(hot(Y).join(frame(X)))}, ['label: the 10 columns label_0 to label_9, one 1 in each row'])]
-@pytest.mark.parametrize('files,says', SAID, ids=['plain','named','bare','one-hot'])
+@pytest.mark.parametrize('files,says', SAID, ids=['plain','named','bare','mangled','one-hot'])
 def test_what_was_inferred_is_said(files, says, tmp_path):
     d = read_csvs(put(tmp_path, files))
     assert len(d.said)==len(says) and all(o.startswith(s) for o,s in zip(d.said, says)), d.said
