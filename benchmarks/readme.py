@@ -98,8 +98,7 @@ def speed(short=False):
     if short: rows.append(_on_a_card())
     imports = f"{_seconds(c['import of all that train needs'])} of it the import"
     shown = c[c.index.str.startswith(('digitfast train sample', 'digitfast predict SINGLE'))]
-    if short: shown = shown[:0]
-    rows += [(f'`{k}`', _seconds(v), imports) for k,v in shown.items()]
+    if not short: rows += [(f'`{k}`', _seconds(v), imports) for k,v in shown.items()]
     names = 'loading', 'time_to_accuracy', 'overhead', 'command'
     how = f'{_when(*names)}. [More of it, and how to repeat it](../docs/benchmarks.md).' if short else _how(*names)
     rest = '; slow systems trained once, the others three times'

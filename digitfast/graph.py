@@ -125,6 +125,8 @@ def _sets(opt, ps):
     for (i,p),n in zip(ps, steps): sets.setdefault((i,n), []).append(p)
     return [(i,n,o) for (i,n),o in sets.items()]
 
+def _members(plan): return [(i, [id(p) for p in ps]) for i,_,ps in plan]
+
 def _numbers(opt, plan, further=0):
     "What the next step multiplies by, a row of seven for each set of `plan`, `further` steps after it was made"
     def row(lr, b1, b2, wd, n): return 1-lr*wd, b1, 1-b1, b2, 1-b2, (1-b2**n)**-.5, -lr/(1-b1**n)
@@ -220,7 +222,7 @@ class StepGraph:
         self.at.zero_()
         if self.replay is None: return
         counted = _sets(self.learn.opt.opt, [(i,p) for i,_,ps in self.plan for p in ps])
-        if len(counted)!=len(self.plan) or self.made_with!=self._moving(): self.replay,self.left = None,1
+        if _members(counted)!=_members(self.plan) or self.made_with!=self._moving(): self.replay,self.left = None,1
         else: self._go_on(counted)
 
     def _room(self, n):
@@ -377,9 +379,8 @@ def _call_one(self:DigitLearner, event_name):
     if self.step_graph is None or event_name not in ('before_batch','after_batch'):
         return super(DigitLearner, self)._call_one(event_name)
     for cb in self.cbs.sorted('order'):
-        if hasattr(type(cb), event_name) or event_name in vars(cb) or _hears(cb): cb(event_name)
-
-def _hears(cb): return type(cb).__call__ is not Callback.__call__
+        own = type(cb).__call__ is not Callback.__call__
+        if own or hasattr(type(cb), event_name) or event_name in vars(cb): cb(event_name)
 
 @patch
 def _step(self:DigitLearner):
