@@ -46,12 +46,13 @@ def of_quick():
     return Group(arms, {f'mean of quick and {k}':('quick',k) for k in ('quick, other seeds','quick, slant removed')})
 
 def of_single():
-    "The two kinds of net that `ensemble` has, and their mean"
+    "The two kinds of net that `ensemble` has, the second also on upright images, and their means"
     from digitfast.recipe import recipes
     single = replace(recipes['single'], epochs=8, valid_every=99)
     small = replace(single, **recipes['ensemble'].vary[1], epochs=12)
-    arms = {'single':Arm(single), 'small, 12 epochs':Arm(small, 300)}
-    return Group(arms, {'mean of single and small, 12 epochs':tuple(arms)})
+    arms = {'single':Arm(single), 'small, 12 epochs':Arm(small, 300), 'small, slant removed':Arm(small, 300, upright)}
+    means = {f'mean of single and {k}':('single',k) for k in list(arms)[1:]}
+    return Group(arms, means|{'mean of all three':tuple(arms)})
 
 groups = dict(quick=of_quick, single=of_single)
 

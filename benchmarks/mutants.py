@@ -1,20 +1,21 @@
-"""Which deliberate faults do the tests not see? Small changes of the source, each tried against its module's tests.
+"""Which deliberate faults do the tests not see? Small changes of the source, each tried against its tests.
 
-    python benchmarks/mutants.py --n 200 --seed 0 --out benchmarks/results/mutants.csv
+    python benchmarks/mutants.py --n 200 --seed 0
 
 A mutant is one change of one module: a comparison, an operator, a number, a condition or a returned value. It is drawn
-with a fixed seed, written into a copy of the package, and counts as killed where a test fails or takes too long. What
-stands in `--out` is not tried again, so the command can be stopped and go on; after a change of the source, remove it.
-"""
-import argparse, ast, csv, os, random, shutil, subprocess, sys, tempfile
+with a fixed seed and written into a copy of the package. There those quick tests run that reach its line, the ones
+that do least first, then the rest of its module's; it is killed where one fails or takes too long. What stands in
+mutants.csv is not tried again, so the command can be stopped and go on; after a change of the source, remove it."""
+from _common import results
+import argparse, ast, csv, multiprocessing, os, random, shutil, signal, sys, tempfile
 from pathlib import Path
 
-REPO = Path(__file__).resolve().parent.parent
+REPO,FORK = Path(__file__).resolve().parent.parent,multiprocessing.get_context('fork')
 TESTS = dict(
-    read='test_read.py test_layouts.py test_mnist.py', table='test_read.py test_layouts.py',
-    columns='test_read.py test_layouts.py', submit='test_submit.py',
-    rundir='test_rundir.py test_run.py test_faults.py test_ensemble.py',
-    predict='test_submit.py test_unlike.py test_traps.py')
+    read='test_read test_layouts test_mnist test_read_fuzz', table='test_read test_layouts test_read_fuzz',
+    columns='test_read test_layouts test_read_fuzz', submit='test_submit',
+    rundir='test_rundir test_run test_faults test_ensemble test_run_fuzz',
+    predict='test_submit test_unlike test_traps test_run')
 SWAPS = {ast.Lt:ast.LtE, ast.LtE:ast.Lt, ast.Gt:ast.GtE, ast.GtE:ast.Gt, ast.Eq:ast.NotEq, ast.NotEq:ast.Eq,
          ast.In:ast.NotIn, ast.NotIn:ast.In, ast.Is:ast.IsNot, ast.IsNot:ast.Is,
          ast.Add:ast.Sub, ast.Sub:ast.Add, ast.Mult:ast.FloorDiv,
@@ -38,7 +39,7 @@ def changes(node):
 def sites(tree): return [(node,k) for node in ast.walk(tree) for k,_ in enumerate(changes(node))]
 
 def mutant(src, i):
-    "The source with its change number `i`, and what that is"
+    "The source with its change number `i`, what that is, and its line"
     tree = ast.parse(src)
     node,k = sites(tree)[i]
     what,do = list(changes(node))[k]
@@ -52,27 +53,88 @@ def drawn(n, seed, modules):
     every = [(m,i) for m in modules for i in range(len(sites(ast.parse((REPO/f'digitfast/{m}.py').read_text()))))]
     return random.Random(seed).sample(every, min(n, len(every)))
 
-def survives(root, module, src, secs):
-    "Do the module's tests pass with the source `src` in the copy `root`?"
-    (root/f'digitfast/{module}.py').write_text(src)
-    env = os.environ|dict(PYTHONPATH=str(root), PYTHONDONTWRITEBYTECODE='1', OMP_NUM_THREADS='1', MPLBACKEND='agg')
-    tests = [f'tests/{o}' for o in TESTS[module].split()]
-    cmd = [sys.executable, '-m', 'pytest', '-q', '-x', '-n', '0', '-p', 'no:cacheprovider', *tests]
-    try: return subprocess.run(cmd, cwd=root, env=env, capture_output=True, timeout=secs).returncode==0
-    except subprocess.TimeoutExpired: return False
-    finally: shutil.copy(REPO/f'digitfast/{module}.py', root/f'digitfast/{module}.py')
+def copy(root):
+    "What tests need of the repository"
+    for o in 'digitfast','tests','nbs': shutil.copytree(REPO/o, root/o, ignore=shutil.ignore_patterns('__pycache__'))
+    for o in 'pyproject.toml','setup.py','settings.ini','README.md','LICENSE': shutil.copy(REPO/o, root/o)
+
+def warm_up():
+    "Import here what every mutant's tests would import"
+    os.environ |= dict(OMP_NUM_THREADS='1', MPLBACKEND='agg', CUDA_VISIBLE_DEVICES='')
+    import fastai.vision.all, hypothesis, pytest, sklearn.model_selection # noqa: F401
+
+class Only:
+    "A plugin of pytest's: these tests, in this order"
+    def __init__(self, names): self.order = {o:i for i,o in enumerate(names)}
+    def pytest_collection_modifyitems(self, items):
+        items[:] = sorted((o for o in items if o.nodeid in self.order), key=lambda o: self.order[o.nodeid])
+
+def in_child(root, files, words=(), names=None):
+    "What a process of `outcome` does: pytest in the copy `root`, silent; its exit status is pytest's"
+    import pytest
+    os.setsid()
+    sys.dont_write_bytecode = names is not None or '-x' in words
+    os.chdir(root)
+    sys.path.insert(0, str(root))
+    os.environ['PYTHONPATH'] = str(root)
+    for fd in 1,2: os.dup2(os.open(root/'log', os.O_WRONLY|os.O_CREAT|os.O_TRUNC), fd)
+    words = ['-q','-n','0','-p','no:cacheprovider', *words, *(f'tests/{o}.py' for o in files)]
+    os._exit(pytest.main(words, plugins=[] if names is None else [Only(names)]))
+
+def outcome(secs, *args, **kw):
+    "pytest's exit status in a process forked from this one, which has imported what takes long; None after `secs`"
+    p = FORK.Process(target=in_child, args=args, kwargs=kw)
+    p.start()
+    p.join(secs)
+    try: os.killpg(p.pid, signal.SIGKILL)
+    except ProcessLookupError: pass
+    p.join()
+    return None if p.exitcode<0 else p.exitcode
+
+def reached(root, modules):
+    "{module: {line: tests that run it}} of the unchanged package, the tests that run least of it first"
+    from coverage import CoverageData
+    files = sorted({o for m in modules for o in TESTS[m].split()})
+    words = ['--cov=digitfast','--cov-context=test','--cov-report=']
+    if outcome(3600, root, files, words)!=0: sys.exit(f'the tests fail without a mutant:\n{(root/"log").read_text()}')
+    d = CoverageData(str(root/'.coverage'))
+    d.read()
+    contexts = {m:d.contexts_by_lineno(f'{root}/digitfast/{m}.py') for m in modules}
+    by_line = {m:{l:{o.split('|')[0] for o in c if o} for l,c in lines.items()} for m,lines in contexts.items()}
+    cost = {}
+    for lines in by_line.values():
+        for tests in lines.values():
+            for o in tests: cost[o] = cost.get(o, 0)+1
+    return {m:{l:sorted(o, key=cost.get) for l,o in lines.items()} for m,lines in by_line.items()}
+
+def survives(root, module, src, tests, secs):
+    "Do the tests pass with the source `src` in the copy `root`: those named, then all of the module's?"
+    path,own = root/f'digitfast/{module}.py',TESTS[module].split()
+    path.write_text(src)
+    try:
+        for files,names in ((sorted({Path(o.split('::')[0]).stem for o in tests}),tests), (own,None)):
+            if files and outcome(secs, root, files, ['-x'], names)!=0: return False
+        return True
+    finally: shutil.copy(REPO/f'digitfast/{module}.py', path)
+
+COLS = 'module', 'number', 'line', 'change', 'killed'
 
 def kept(path):
-    "The rows of an earlier run"
-    if not path or not path.exists(): return []
+    "The rows of an earlier run; a file of none is begun"
+    if not path.exists(): append(path, COLS)
     with open(path, newline='') as f: return [dict(o, number=int(o['number'])) for o in csv.DictReader(f)]
 
-def keep(path, rows):
-    if not path: return
-    with open(path, 'w', newline='') as f:
-        w = csv.DictWriter(f, list(rows[0]))
-        w.writeheader()
-        w.writerows(rows)
+def append(path, row):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, 'a', newline='') as f: csv.writer(f).writerow(row)
+
+def share(root, todo, lines, secs, out):
+    "Try the mutants `todo` in a copy of the repository of their own"
+    for module,i in todo:
+        src,what,line = mutant((REPO/f'digitfast/{module}.py').read_text(), i)
+        alive,what = survives(root, module, src, lines[module].get(line, []), secs),' '.join(what[:160].split())
+        append(out, (module, i, line, what, '' if alive else 'yes'))
+        print(f"{'SURVIVED' if alive else 'killed':<9}{module}:{line} {what}", flush=True)
 
 def main():
     p = argparse.ArgumentParser(description=__doc__.split('\n')[0])
@@ -80,23 +142,21 @@ def main():
     p.add_argument('--seed', type=int, default=0)
     p.add_argument('--modules', nargs='*', default=list(TESTS), choices=list(TESTS))
     p.add_argument('--seconds', type=int, default=600, help='a mutant whose tests take longer is killed')
-    p.add_argument('--part', default='0/1', help='K/N: every N-th of the mutants drawn, beginning with number K')
-    p.add_argument('--out', type=Path, help='CSV of the mutants; left out, nothing is written')
+    p.add_argument('--jobs', type=int, default=os.cpu_count(), help='mutants that are tried at once')
+    p.add_argument('--out', type=Path, default=results/'mutants.csv', metavar='FILE.csv')
     a = p.parse_args()
-    k,n = map(int, a.part.split('/'))
-    rows = kept(a.out)
-    done = {(o['module'],o['number']) for o in rows}
+    done = {(o['module'],o['number']) for o in kept(a.out)}
+    todo = [o for o in drawn(a.n, a.seed, a.modules) if o not in done]
+    warm_up()
     with tempfile.TemporaryDirectory() as d:
-        root = Path(d)
-        for o in 'digitfast','tests': shutil.copytree(REPO/o, root/o, ignore=shutil.ignore_patterns('__pycache__'))
-        for o in 'pyproject.toml','setup.py','settings.ini','README.md','LICENSE': shutil.copy(REPO/o, root/o)
-        for module,i in drawn(a.n, a.seed, a.modules)[k::n]:
-            if (module,i) in done: continue
-            src,what,line = mutant((REPO/f'digitfast/{module}.py').read_text(), i)
-            alive = survives(root, module, src, a.seconds)
-            rows.append(dict(module=module, number=i, line=line, change=what[:160], killed='' if alive else 'yes'))
-            keep(a.out, rows)
-            print(f"{'SURVIVED' if alive else 'killed':<9}{module}:{line} {what[:160]}", flush=True)
+        roots = [Path(d)/str(k) for k in range(a.jobs)]
+        for o in roots: copy(o)
+        lines = reached(roots[0], a.modules)
+        jobs = [FORK.Process(target=share, args=(o, todo[k::a.jobs], lines, a.seconds, a.out))
+                for k,o in enumerate(roots)]
+        for o in jobs: o.start()
+        for o in jobs: o.join()
+    rows = kept(a.out)
     killed = sum(bool(o['killed']) for o in rows)
     print(f'{killed} of {len(rows)} killed ({killed/max(len(rows), 1):.0%})')
 

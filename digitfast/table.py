@@ -82,8 +82,10 @@ def _fields(l, at, sep=b','):
     if b'\r' in l:
         raise DataError(f'{at}: a carriage return within the line; save the file with Unix or Windows line ends')
     try:
-        if sep==b' ': return l.decode().split()
-        return next(csv.reader([l.decode()], strict=True, delimiter=sep.decode()), [])
+        if sep==b' ' and b'"' not in l: return l.decode().split()
+        if sep==b' ': l = l.strip()
+        return next(csv.reader([l.decode()], strict=True, delimiter=sep.decode(),
+                               skipinitialspace=sep==b' '), [])
     except UnicodeDecodeError as e:
         found = f'byte 0x{l[e.start]:02x} at {e.start+1:,}'
         raise DataError(f'{at}: {found} is not UTF-8; save the file as UTF-8') from None
@@ -182,9 +184,6 @@ class _Ways:
 
 # %% ../nbs/00b_table.ipynb #4aad72df
 _chunk, _line_max, _window, _ratio = 2**19, 2**22, 2**26, 200
-_sigs = {b'PK':'a zip, or a spreadsheet', b'\x1f\x8b':'gzip', b'BZh':'bzip2', b'\xfd7zXZ':'xz', b'PAR1':'Parquet',
-         b'\x93NUMPY':'a NumPy array', b'\x89PNG':'a PNG picture', b'\x89HDF':'HDF5', b'\xff\xfe':'UTF-16 text',
-         b'\xfe\xff':'UTF-16 text', b'<':'a web page or XML', b'{':'JSON'}
 
 @contextmanager
 def _reading(name):
@@ -253,7 +252,7 @@ def _pieces(t):
 # %% ../nbs/00b_table.ipynb #090d4504
 def _sep(head):
     "The separator in the line `head`"
-    s = re.sub(rb'"[^"]*"', b'', head)
+    s = re.sub(rb'"[^"]*"', b'x', head)
     n = {o:s.count(o) for o in (b';', b',', b'\t', b'|')}
     best = max(n, key=n.get)
     return best if n[best] else b' ' if re.search(rb'[^ ] +[^ ]', s) else b','
@@ -287,6 +286,27 @@ def _head_kind(fields):
     if len(fields)>2 and _mangled([o.strip() for o in fields]): return 'mangled'
     return 'names' if _counted([o.strip() for o in nums]) else 'none'
 
+# %% ../nbs/00b_table.ipynb #69d01669
+_formats = {
+    rb'PK(\x03\x04|\x05\x06)':'a zip, or a spreadsheet', rb'\xd0\xcf\x11\xe0':'an old spreadsheet',
+    rb'\x1f\x8b':'gzip', rb'BZh[1-9]':'bzip2', rb'\xfd7zXZ':'xz', rb'\x28\xb5\x2f\xfd':'zstd', rb'7z\xbc\xaf':'7z',
+    rb'Rar!\x1a':'RAR', rb'.{257}ustar':'a tar archive', rb'PAR1':'Parquet', rb'ARROW1':'Arrow', rb'\x89HDF':'HDF5',
+    rb'MATLAB 5':'a MATLAB file', rb'SQLite format 3':'a database', rb'\x93NUMPY':'a NumPy array',
+    rb'\x80[\x02-\x05]':'a pickle', rb'\0\0[\x08-\x0e][\x01-\x04]\0':"MNIST's own format",
+    rb'\x89PNG':'a PNG picture', rb'\xff\xd8\xff':'a JPEG picture', rb'%PDF':'a PDF',
+    rb'\s*(%[^\n]*\n\s*)*@relation\b':'ARFF', rb'\s*\[?\s*\{':'JSON', rb'\s*<[!?a-z]':'a web page or XML'}
+
+def _wide(b):
+    "'UTF-16' or 'UTF-32' where the bytes at the beginning of a file are text of that kind, else ''"
+    if b[:2] in (b'\xff\xfe', b'\xfe\xff'): return 'UTF-32' if b[2:4]==b'\0\0' else 'UTF-16'
+    nul = [b[i::4].count(0)/max(len(b)//4, 1)>.9 for i in range(4)]
+    return {(0,1,0,1):'UTF-16', (1,0,1,0):'UTF-16', (0,1,1,1):'UTF-32', (1,1,1,0):'UTF-32'}.get(tuple(nul), '')
+
+def _no_table(b):
+    "What the bytes at the beginning of a file say it is, if that is no table"
+    known = [v for k,v in _formats.items() if re.match(k, b, re.I|re.S)]
+    return known[0] if known else f'{w} text' if (w := _wide(b)) else 'binary' if b'\0' in b.partition(b'\n')[0] else ''
+
 # %% ../nbs/00b_table.ipynb #9e8d5d3b
 @dataclass
 class Look:
@@ -297,12 +317,6 @@ class Look:
     rows: list
     packed: int|None = None
 
-def _no_table(b):
-    "What the bytes at the beginning of a file say it is, if that is no table"
-    if known := [v for k,v in _sigs.items() if b.startswith(k)]: return known[0]
-    if b[:4096].count(0)>len(b[:4096])/3: return 'UTF-16 text'
-    return 'binary' if b'\0' in b.partition(b'\n')[0] else ''
-
 # %% ../nbs/00b_table.ipynb #814195db
 @patch
 def look(self:Table)->Look:
@@ -311,14 +325,14 @@ def look(self:Table)->Look:
     return self._look
 
 def _start(t, n=50):
-    "The first lines of `t`"
+    "The first lines of `t`; `DataError` says what the file is where it is no table"
+    with t.open() as (f,_): what = _no_table(f.read(4096))
+    if what: raise DataError(f'{t}: this is {what}; expected a CSV in UTF-8: save or download it as one')
     b = b''
     for _,o in t.lines():
         b += o
         if b.count(b'\n')>n or len(b)>2**20: break
     if not b.strip(): raise DataError(f'{t}: empty; expected a header and one image a line')
-    if what := _no_table(b):
-        raise DataError(f'{t}: this is {what}; expected a CSV in UTF-8: save or download it as one')
     return b.removeprefix(b'\xef\xbb\xbf').split(b'\n')[:-1]
 
 def _first(head, at, sep):
@@ -342,7 +356,13 @@ def _looked(t):
         raise DataError(f'{at}: found {_show(*cols or [""])}, expected names with commas between; add them, '
                         f'or save it with commas')
     if kind!='names': cols = [f'column {i+1}' for i in range(len(cols))]
+    elif _row_names(rows, len(cols)): cols = ['', *cols]
     return Look(sep, kind, cols, rows, packed)
+
+def _row_names(rows, n):
+    "Does each row have one field more than the `n` of the header, the first another in each row?"
+    whole = [o for o in rows if len(o)==n+1 and o[0].strip() and o[-1].strip()]
+    return len(rows)==len(whole)==len({o[0] for o in rows})>2
 
 def _safe(l, at, sep):
     "The fields of a line; none where it can't be read, which is said when its turn comes"

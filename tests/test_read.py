@@ -1,5 +1,5 @@
 "What `digitfast.read` takes, refuses and says, at `read_csvs`, `check_frame`, `pixel_cols` and `find_data`."
-import gzip, hashlib, io, os, subprocess, sys, time, zipfile
+import gzip, hashlib, io, os, pickle, subprocess, sys, time, zipfile
 from pathlib import Path
 
 import numpy as np, pandas as pd, pytest
@@ -262,10 +262,14 @@ FILES = [(b'', 'empty'), (b'\n\n', 'empty'), (b'\xef\xbb\xbf', 'found'), (text(T
          (text(TRAIN).replace('\n','\r'), 'line 1', 'carriage return'),
          (cell(b'\xe9'.decode('latin-1')).encode('latin-1'), 'line 4', '0xe9', 'UTF-8'),
     (text(TRAIN).encode('utf-16'), 'UTF-16'), (text(TRAIN).encode('utf-16-be'), 'UTF-16'),
-         (text(TRAIN).encode('utf-16-le'), 'UTF-16'), (text(TRAIN).encode('utf-32'), 'UTF-16'),
+         (text(TRAIN).encode('utf-16-le'), 'UTF-16'), (text(TRAIN).encode('utf-32'), 'UTF-32'),
+    (text(TRAIN).encode('utf-32-le'), 'UTF-32'), (pickle.dumps(TRAIN), 'this is a pickle'),
+         (b'% OpenML\n\n@RELATION mnist_784\n@DATA\n', 'this is ARFF'), (b'% '*2000+b'\n1', 'line 1'),
+         (b'[\n {"label":5}]', 'this is JSON'), (b'{"label":['+b'5,'*3_000_000+b'5]}', 'this is JSON'),
+         (b'PK,pixel0\n1,2\n', 'column label'),
     (bytes(range(256))*40, 'binary'),
-         (np.random.default_rng(0).integers(1,256,5000,dtype=np.uint8).tobytes(), 'line 1'), (b'\0'*100_000, 'UTF-16'),
-         (b'\0'*5_000_000, 'over 4,194,304 bytes'),
+         (np.random.default_rng(0).integers(1,256,5000,dtype=np.uint8).tobytes(), 'line 1'), (b'\0'*100_000, 'binary'),
+         (b'\0'*5_000_000, 'this is binary'),
     (b'PK\3\4'+b'x'*100, 'this is a zip'), (gzip.compress(text(TRAIN).encode()), 'this is gzip'), (b'<!DOCTYPE '
         b'html><html>Sign in</html>', 'web page'), (b'{"code":403}', 'JSON'),
     (b'\x89PNG\r\n\x1a\n\0\0', 'PNG picture'), (b'PAR1\x15\4\0\0', 'Parquet'),
