@@ -116,38 +116,78 @@ def _parts(m, e):
     wd = 2*m.sum()/max(1, rim.sum())
     lab,n = ndi.label(ndi.binary_dilation(m, iterations=max(1, int(wd/3))), np.ones((3,3)))
     lab,(h,w),long,ps = lab*m,m.shape,max(m.shape),[]
-    c,steep = max(1, long//80),ndi.median(e, lab*rim, range(1, n+1)) if n else []
+    c,steep = max(1, min(h,w)//80),ndi.median(e, lab*rim, range(1, n+1)) if n else []
     for i,s in enumerate(ndi.find_objects(lab), 1):
         (y0,y1),(x0,x1) = [(o.start,o.stop) for o in s]
         ph,pw,at = y1-y0,x1-x0,lab[s]==i
-        edge = y0<=c,y1>=h-c,x0<=c,x1>=w-c
+        edge = y0<c,y1>h-c,x0<c,x1>w-c
         across = all(edge[:2]) or all(edge[2:])
         hollow = min(ph,pw)>long/16 and not at[ph//10:-(ph//10), pw//10:-(pw//10)].any()
         if max(ph,pw)<max(3, long/50) or across and max(ph,pw)>12*min(ph,pw): continue
-        stray = hollow or any(edge) or steep[i-1]<0.4*np.percentile(e[rim], 80)
-        ps.append(dict(i=i, n=at.sum(), h=ph, w=pw, box=(y0,y1,x0,x1), stray=stray, across=across,
-                       grid=across and ndi.label(~at)[1]>20))
+        stray = hollow or steep[i-1]<0.4*np.percentile(e[rim], 80)
+        ps.append(dict(i=i, n=at.sum(), h=ph, w=pw, box=(y0,y1,x0,x1), stray=stray, edge=any(edge), across=across,
+                       grid=across and ndi.label(~at)[1]>20, whole=False))
     return sorted(ps, key=lambda p: -p['n']),lab,wd
 
+# %% ../nbs/14_image.ipynb #08e0fb37
+def _usual(ps):
+    "Height of the parts `ps` and pixels in them: medians, where each counts by its pixels"
+    def median(k):
+        o = sorted(ps, key=lambda p: p[k])
+        n = np.cumsum([p['n'] for p in o])
+        return o[np.searchsorted(n, n[-1]/2)][k]
+    return median('h'),median('n')
+
+def _inner(ps, least):
+    "Those of the parts `ps` that no border, frame or light explains, and what is like two of them"
+    res = [p for p in ps if not (p['stray'] or p['edge']) and max(p['h'],p['w'])>=least]
+    if not res or res[0]['n']<=0.06*ps[0]['n']: return []
+    h,n = _usual(res)
+    def alike(p): return 0.6*h<p['h']<1.6*h and p['w']<1.6*h and 0.2*n<p['n']<3*n
+    if sum(map(alike, res))>1: res += [p for p in ps if p['edge'] and not p['stray'] and alike(p)]
+    return sorted(res, key=lambda p: -p['n'])
+
+def _unbridged(lab, ps):
+    "The parts `ps`, such in two that are far larger than usual and hang together by a bridge only; `lab` is changed"
+    (h,n),res = _usual(ps),[]
+    for p in ps:
+        res.append(p)
+        if len(ps)<3 or max(p['h'],p['w'])<1.5*h: continue
+        y,x = slice(*p['box'][:2]),slice(*p['box'][2:])
+        own,k = ndi.label(lab[y,x]==p['i'], np.ones((3,3)))
+        at = [(j,s,(own[s]==j).sum()) for j,s in enumerate(ndi.find_objects(own), 1)]
+        at = [(j,s,m) for j,s,m in at if s[0].stop-s[0].start>0.6*h and m>0.2*n]
+        if len(at)<2: continue
+        res.pop()
+        for j,(a,b),m in at:
+            i = lab.max()+1
+            lab[y,x][own==j] = i
+            box = y.start+a.start,y.start+a.stop,x.start+b.start,x.start+b.stop
+            res.append(dict(p, i=i, n=m, h=a.stop-a.start, w=b.stop-b.start, box=box, whole=True))
+    return sorted(res, key=lambda p: -p['n'])
+
+# %% ../nbs/14_image.ipynb #d1bd31ad
 def _gap(p, q):
     "How far apart two parts are, down and across"
     (a,b,c,d),(e,f,g,h) = p['box'],q['box']
     return max(e-b, a-f),max(g-d, c-h)
 
-def _apart(p, q, wd):
-    "Is the part `q`, about as tall as `p`, beside, above or below it?"
-    dy,dx = _gap(p, q)
-    beside = dx>max(wd, 0.08*p['h']) and q['h']>0.5*p['h']
-    below = dy>max(wd, 0.08*p['h']) and q['h']>0.6*p['h']
-    return q['n']>(0.12 if q['h']>0.6*p['h'] else 0.2)*p['n'] and (beside or below)
+def _apart(p, q, ps, wd):
+    "Is the part `q`, about as tall as is usual among `ps`, beside, above or below the part `p`?"
+    (dy,dx),(h,n) = _gap(p, q),_usual(ps)
+    far,both = max(wd, 0.08*h),[p['box'],q['box']]
+    twice = max(o[1] for o in both)-min(o[0] for o in both)>1.5*h and sum(o['h']>0.6*h for o in ps)>3
+    size = q['n']>(0.12 if q['h']>0.6*h else 0.2)*n
+    return size and (dx>far and q['h']>0.5*h or dy>(0 if twice else far) and q['h']>0.6*h)
 
 def _digits(lab, ps, wd):
     "Whose digit each part is: the array of their numbers in reading order, and how many there are"
+    ps = _unbridged(lab, ps)
     seeds,own = [ps[0]],{ps[0]['i']:0}
     for q in ps[1:]:
         k = min(range(len(seeds)), key=lambda k: max(_gap(seeds[k], q)))
         p = seeds[k]
-        if _apart(ps[0], q, wd) and _apart(p, q, wd): own[q['i']] = len(seeds); seeds.append(q)
+        if q['whole'] or _apart(p, q, ps, wd): own[q['i']] = len(seeds); seeds.append(q)
         elif q['n']>0.03*p['n'] and max(_gap(p, q))<0.3*max(p['h'],p['w']): own[q['i']] = k
     place = {k:n for n,k in enumerate(_order([p['box'] for p in seeds]), 1)}
     who = np.zeros(lab.max()+1, np.int32)
@@ -174,8 +214,7 @@ def _digit(hat):
     for f in (0.6,1,1.5):
         x = hat/max(f*t, min(4*noise, t))
         ps,lab,wd = _parts(x>1, e)
-        inner = [p for p in ps if not p['stray'] and max(p['h'],p['w'])>=max(x.shape)/32]
-        if inner and inner[0]['n']>0.06*ps[0]['n']: best = x,lab,inner,wd; break
+        if inner := _inner(ps, max(x.shape)/32): best = x,lab,inner,wd; break
         if ps and not ps[0]['grid']: best = best or (x,lab,ps,wd)
         if ps and not ps[0]['across']: break
     if best: return best[0],*_digits(*best[1:])
