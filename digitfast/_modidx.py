@@ -860,6 +860,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                   'digitfast.rundir._from_preds': ('rundir.html#_from_preds', 'digitfast/rundir.py'),
                                   'digitfast.rundir._kept': ('rundir.html#_kept', 'digitfast/rundir.py'),
                                   'digitfast.rundir._label_fault': ('rundir.html#_label_fault', 'digitfast/rundir.py'),
+                                  'digitfast.rundir._limit': ('rundir.html#_limit', 'digitfast/rundir.py'),
                                   'digitfast.rundir._linked': ('rundir.html#_linked', 'digitfast/rundir.py'),
                                   'digitfast.rundir._load_opt': ('rundir.html#_load_opt', 'digitfast/rundir.py'),
                                   'digitfast.rundir._looks': ('rundir.html#_looks', 'digitfast/rundir.py'),

@@ -92,8 +92,9 @@ def read_plain(
         mode = os.fstat(fd).st_mode
         why = 'it is a folder' if stat.S_ISDIR(mode) else 'it is no regular file'
         if not stat.S_ISREG(mode): raise OSError(errno.EINVAL, why, path)
-        n = min(most, os.fstat(fd).st_size) # what is asked for is allocated
-        with open(fd, 'rb', closefd=False) as f: b = f.read(n+1)
+        n = os.fstat(fd).st_size # what is asked for is allocated
+        if n<=most:
+            with open(fd, 'rb', closefd=False) as f: b = f.read(n+1)
     finally: os.close(fd)
-    if len(b)>most: raise OSError(errno.EFBIG, f'it has more than {most:,} bytes', path)
+    if n>most or len(b)>most: raise OSError(errno.EFBIG, f'it has more than {most:,} bytes', path)
     return b

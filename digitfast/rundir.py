@@ -37,11 +37,15 @@ def _there(f):
 # %% ../nbs/10_rundir.ipynb #dfe1d805
 def _linked(f): return 'it is a symbolic link' if Path(f).is_symlink() else None
 
-def _bytes(f, most):
-    "The bytes of the plain file `f`, of which there are `most` at most"
+_limits = {'.json':2**22, '.csv':2**24, '.npz':2**30, '.safetensors':2**32, 'state.json':2**26, '.owner':2**10}
+
+def _limit(f): return _limits.get(f.name, _limits.get(f.suffix, 2**24))
+
+def _bytes(f):
+    "The bytes of the plain file `f`, as many at most as one of its name may have"
     try:
         if why := _linked(f): raise ValueError(why)
-        return read_plain(f, most, links=False)
+        return read_plain(f, _limit(Path(f)), links=False)
     except (OSError, ValueError, MemoryError) as e: raise _damaged(f, _why(e)) from None
 
 # %% ../nbs/10_rundir.ipynb #db9cffcf
@@ -99,9 +103,9 @@ def _parse(b, const=None):
     json.dumps(o, ensure_ascii=False).encode() # text that can be written again
     return o
 
-def _read_json(f, most, **kw):
+def _read_json(f, **kw):
     "The JSON in the plain file `f`"
-    b = _bytes(f, most)
+    b = _bytes(f)
     try: return _parse(b, **kw)
     except (ValueError, RecursionError, MemoryError) as e: raise _damaged(f, _why(e)) from None
 
@@ -197,7 +201,7 @@ def read_arrays(
     f, # An `.npz` file of a run
 )->dict: # {name: array}
     "The arrays of `f` that a run knows; nothing in it is executed. Raises `RunError` where it is damaged or too big."
-    b = _bytes(f, 2**30)
+    b = _bytes(f)
     try: return _unzip(b)
     except Exception as e: raise _damaged(f, _why(e)) from None # zlib, zipfile and NumPy raise a dozen kinds
 
@@ -328,7 +332,7 @@ def metrics(self:Run)->dict:
     "What a finished run measured, `metrics.json`. Raises `RunError` where this is none, or damaged."
     f = self/'metrics.json'
     if not _there(f): raise RunError(f"{self} is no finished run: {self._none()}")
-    return _check_metrics(_read_json(f, 2**22), f)
+    return _check_metrics(_read_json(f), f)
 
 @patch
 def need(self:Run,
@@ -374,7 +378,7 @@ def read_table(
     cols=(), # Columns that it must have
 )->pd.DataFrame:
     "The numbers in the CSV `f`. Raises `RunError` where it is damaged."
-    b = _bytes(f, 2**24)
+    b = _bytes(f)
     try:
         df = pd.read_csv(io.BytesIO(b), nrows=10**6).apply(pd.to_numeric)
         x = df.to_numpy(float)
@@ -419,13 +423,11 @@ def members(self:Run)->list: # Of `Run`s; empty where it is one net
     return [Run(_folder(p/o)) for o in names]
 
 # %% ../nbs/10_rundir.ipynb #3f94eaa1
-_model = dict(json=2**22, safetensors=2**31)
-
-def _model_file(f, most):
-    "`f`, if it is a plain file of at most `most` bytes"
+def _model_file(f):
+    "`f`, if it is a plain file of no more bytes than it may have"
     if not _there(f):
         raise RunError(f"no model at {f.parent}: there is no {f.name}. Expected a run directory or its model folder")
-    st = os.lstat(f)
+    st,most = os.lstat(f),_limit(f)
     if stat.S_ISREG(st.st_mode) and st.st_size<=most: return f
     raise _damaged(f, _linked(f) or f"it is no regular file of at most {most:,} bytes")
 
@@ -436,8 +438,8 @@ def model_files(self:Run)->dict: # {path below the folder: path}
     for o in self.members() or [self]:
         p = o/'model' if _there(o/'model') or o!=self else o.path # the model's own folder will do
         if _linked(p): raise _wrong(p, 'it is no folder')
-        for k,most in _model.items():
-            f = _model_file(p/f'model.{k}', most)
+        for k in 'model.json','model.safetensors':
+            f = _model_file(p/k)
             res[str(f.relative_to(self.path))] = f
     return res
 
@@ -515,7 +517,7 @@ def save_lr_curve(self:Run, lrs, losses)->Path:
     return write_file(self/'lr_find.csv', df.to_csv(index=False))
 
 # %% ../nbs/10_rundir.ipynb #80f39d61
-_sizes = {'metrics.json':2**22, 'history.csv':2**24, 'lr_find.csv':2**24, 'predictions.npz':2**30, 'oof.npz':2**30}
+_known = 'metrics.json', 'history.csv', 'lr_find.csv', 'predictions.npz', 'oof.npz'
 
 @patch
 def copy_to(self:Run,
@@ -523,8 +525,8 @@ def copy_to(self:Run,
 )->'Run': # The copy
     "Copy what was measured, predicted and learnt: known files, each a plain one; not the page, not the submission"
     for o in [self, *self.members()]:
-        for k,most in _sizes.items():
-            if _there(o/k): write_file(Path(path)/o.relative_to(self.path)/k, _bytes(o/k, most))
+        for k in _known:
+            if _there(o/k): write_file(Path(path)/o.relative_to(self.path)/k, _bytes(o/k))
     self.copy_model(path)
     return Run(path)
 
@@ -533,7 +535,7 @@ def copy_model(self:Run,
     path, # Folder to write to
 )->Path:
     "Copy the files of the model alone"
-    for k,f in self.model_files().items(): write_file(Path(path)/k, _bytes(f, 2**31))
+    for k,f in self.model_files().items(): write_file(Path(path)/k, _bytes(f))
     return Path(path)
 
 # %% ../nbs/10_rundir.ipynb #8925ac18
@@ -605,7 +607,7 @@ def _lock(self:RunDir):
 
 @patch
 def _owner(self:RunDir):
-    try: return _bytes(self.path/'.owner', 1000).decode(errors='replace')
+    try: return _bytes(self.path/'.owner').decode(errors='replace')
     except RunError: return 'another process'
 
 @patch
@@ -762,7 +764,7 @@ def _save(self:RunLog):
 def _load(self:RunLog):
     state = read_checkpoint(self.path)
     try:
-        weights = _bytes(self.path/'state.safetensors', 2**32)
+        weights = _bytes(self.path/'state.safetensors')
         if hashlib.sha256(weights).hexdigest()!=state['sha256']:
             raise ValueError('its weights are not those that were written')
         self._restore(state, st_load(weights))
@@ -788,7 +790,7 @@ def read_checkpoint(
     if not path.exists() and old.exists(): old.rename(path)
     if not path.exists(): return None
     try:
-        state = _read_json(path/'state.json', 2**26, const=float)
+        state = _read_json(path/'state.json', const=float)
         _check_info(state['info'])
         if type(state['epoch']) is not int or not _text(state['sha256']): raise ValueError('it names no epoch')
         return state

@@ -195,6 +195,10 @@ OTHERS = {
                        no('colour')),
     'rgba':({'train.csv':csv(lab(np.stack([X, X, X, X*0+255], 2).reshape(N, -1), Y))}, no('RGBA')),
     'rgba, planes':({'train.csv':csv(lab(np.concatenate([X, X, X, X*0+255], 1), Y))}, no('RGBA')),
+    'column, then row':({'train.csv':csv(lab(X, Y, [f'c{j}r{i}' for i in range(28) for j in range(28)]))}, E),
+    'x, then y':({'train.csv':csv(lab(X, Y, [f'x{j}_y{i}' for i in range(28) for j in range(28)])[
+        ['label', *sorted(f'x{j}_y{i}' for i in range(28) for j in range(28))]])}, E),
+    'row, then column':({'train.csv':csv(lab(X, Y, [f'row{i}col{j}' for i in range(28) for j in range(28)]))}, E),
     '14x56':({'train.csv':csv(lab(sized(X, 14, 56), Y))}, no('14x56')),
     '56x14':({'train.csv':csv(lab(sized(X, 56, 14), Y))}, no('56x14')),
     '14x56, by name':({'train.csv':csv(lab(sized(X, 14, 56), Y, [f'r{i}c{j}' for i in range(14) for j in range(56)]))},
@@ -400,6 +404,9 @@ def test_another_sample_submission(sub, ok, tmp_path):
     assert any(('sample submission: entry.csv' if ok else 'not read: entry.csv') in o for o in d.said)
     d = read_csvs(put(tmp_path/'b', {'train.csv':TRAIN, 'test.csv':TEST, 'submission.csv':'Id,Category\n1,0\n'}))
     assert d.sample is None and '1 rows, not 30' in d.notes[0]
+
+def test_rows_alone_of_two_tables(tmp_path):
+    with pytest.raises(DataError, match='by name'): read_rows(put(tmp_path, {'mine.csv':TEST, 'yours.csv':TEST}))
 
 # ---- ink, rows alone, frames, copies, the working directory
 

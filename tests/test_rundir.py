@@ -6,7 +6,7 @@ import numpy as np, pandas as pd, pytest
 from digitfast.core import DigitError, RunError
 from digitfast.measure import Preds, versus
 from digitfast.report import report
-from digitfast.rundir import Run
+from digitfast.rundir import Run, read_checkpoint
 from test_measure import a_run, fake
 
 OLD = Path(__file__).parent/'fixtures'/'run-0.1'   # two runs of version 0.1, and their data
@@ -56,7 +56,7 @@ def test_the_predictions_of_a_run_of_version_0_1_are_those_of_its_net(old):
 def test_a_run_is_as_good_as_a_path(tmp_path):
     run = Run(a_run(tmp_path/'r', **fake()))
     assert os.fspath(run)==str(run)==f'{run}'==str(tmp_path/'r') and Path(run)==tmp_path/'r' and run==tmp_path/'r'
-    assert run==Run(run)
+    assert run==Run(run) and run!=Run(tmp_path/'q') and run!=tmp_path/'q' and run!=str(run) and run!=3
     assert (run/'metrics.json').is_file() and run.exists() and run.is_dir() and run.name=='r' and run.parent==tmp_path
     assert open(os.path.join(run, 'metrics.json')).read(1)=='{'
     assert sorted(o.name for o in run.iterdir())==['metrics.json','predictions.npz']
@@ -145,7 +145,9 @@ def test_predictions_that_are_another_runs(tmp_path):
     dict(data=dict(path='a\0b')), dict(settings=dict(tta=1.0)),
     dict(settings=dict(tta=9)), dict(settings=3), dict(recipe=...),
                                     dict(recipe=3), dict(seconds=dict(train='x')),
-    dict(versions=[1]), dict(members_accuracy=[2]),
+    dict(versions=[1]), dict(members_accuracy=[2]), dict(members_accuracy='1'), dict(joined='ab'), dict(joined=[1]),
+    dict(given=dict(loss_func='ab')), dict(given=[['a']]), dict(imports=['a']), dict(imports=3),
+    dict(options=dict(label=1)), dict(drop=dict(rows=[1.5])), dict(drop=dict(rows='1')), dict(drop=[1]),
     dict(format=True), dict(format=0), dict(format=1.0)], ids=str)
 def test_fields_that_are_not_of_their_kind(change, tmp_path):
     run = a_run(tmp_path/'r', **fake())
@@ -181,6 +183,37 @@ def test_only_plain_files_are_read(kind, name, old, monkeypatch):
     with pytest.raises(RunError, match=Path(name).name) as e: all_of(Run(run))
     assert str(e.value).isprintable()
     with pytest.raises(RunError, match=Path(name).name): Run(run).copy_to(old/'copy')
+
+LIMITS = {'metrics.json':2**22, 'history.csv':2**24, 'lr_find.csv':2**24, 'predictions.npz':2**30,
+          'model/model.json':2**22, 'model/model.safetensors':2**32}
+@pytest.mark.parametrize('name', LIMITS)
+def test_files_of_more_bytes_than_they_may_have(name, old):
+    "They are holes: nothing of them is on disk"
+    run,says = Run(old/'one'),f'{LIMITS[name]:,} bytes'
+    with open(run/name, 'wb') as f: f.truncate(LIMITS[name]+1)
+    def all_of(r): return [r.metrics, r.predictions(), r.history(), r.lr_curve(), r.learner('cpu')]
+    for f in all_of,lambda r: r.copy_to(old/'copy'):
+        with pytest.raises(RunError, match=f'{Path(name).name}.*{says}'): f(run)
+
+@pytest.mark.parametrize('threads,ok', [(1,True), (4096,True), (4097,False), (0,False), (1.0,False), (True,False)])
+def test_threads_of_a_checkpoint(threads, ok, tmp_path):
+    (tmp_path/'checkpoint').mkdir()
+    info = dict(path='a', data=dict(sha256='s'), recipe={}, threads=threads)
+    (tmp_path/'checkpoint'/'state.json').write_text(json.dumps(dict(info=info, epoch=0, sha256='s')))
+    if ok: assert read_checkpoint(tmp_path/'checkpoint')['info']==info
+    else:
+        with pytest.raises(RunError, match='threads.*remove it and start again'): read_checkpoint(tmp_path/'checkpoint')
+
+def test_data_that_are_gone_or_changed_are_named_by_their_place(old):
+    run,data = Run(old/'one'),old/'digits.zip'
+    was = run.metrics['data']['path']
+    with pytest.raises(RunError, match=f'no longer at {was}'): run.data()
+    with pytest.raises(RunError, match=f'no longer at {old}/no.zip'): run.data(old/'no.zip')
+    edit(run/'metrics.json', data=dict(run.metrics['data'], path=str(data), sha256='0'*64))
+    for path in None,data:
+        with pytest.raises(RunError, match=f'{data} has changed'): Run(run).data(path)
+    edit(run/'metrics.json', data=dict(run.metrics['data'], path=None))
+    with pytest.raises(RunError, match='frames in memory'): Run(run).data()
 
 @pytest.mark.parametrize('name', ['model','members','members/1','members/1/model'])
 def test_folders_that_are_links(name, old):

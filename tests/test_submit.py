@@ -296,6 +296,13 @@ def test_no_warning_for_predictions(n, put):
         res = check_submission(put(file_of(range(1, n+1), labels)), labelled(n, LABELS))
         assert not res['warnings'] or n>1 and (len(set(labels))==1 or first), (labels, res['warnings'])
 
+@pytest.mark.parametrize('n,says', [(1,False), (2,True), (3,True)])
+def test_the_first_training_labels_are_known_from_two_on(n, says, put):
+    first = [k for k in range(10) if k!=LABELS[0]]
+    labels = [LABELS[0], *first[:2]]
+    res = check_submission(put(file_of(range(1, n+1), labels[:n])), labelled(n, [*labels, *LABELS]))
+    assert any('training rows 1' in o for o in res['warnings'])==says
+
 def test_without_data_a_constant_is_all_that_can_be_seen(put):
     assert 'every label is 3' in check_submission(put(file_of(IDS, [3]*100)))['warnings'][0]
     assert check_submission(put(file_of(IDS, LABELS[:100])))['warnings']==[]
