@@ -241,7 +241,8 @@ def promises():
     skipped = f" {t.skipped.sum():,} were skipped." if t.skipped.sum() else ''
     heads = ['promise', 'proven by, in `tests/`', 'cases', 'failures']
     return '\n\n'.join([_table(heads, rows, '  rr'), f"Quick tests and slow ones, {_how('promises')}{skipped}",
-                        *([_intervals()] if (results/'interval.csv').exists() else [])])
+                        *(f() for name,f in (('interval',_intervals), ('mutants',_mutants))
+                          if (results/f'{name}.csv').exists())])
 
 def _intervals():
     "How often the printed interval held the score, from interval.csv"
@@ -249,6 +250,15 @@ def _intervals():
     held = [f'{100*o.held:.0f} % of them for `{o.recipe}` with {o.n_valid:,} rows held out' for o in t.itertuples()]
     return (f"**The printed interval** is to hold the score of the test rows in 95 of 100 cases. In {t.splits[0]} "
             f"simulated splits of rows that nets had not seen it did so in {' and '.join(held)}. {_how('interval')}")
+
+def _mutants():
+    "How many deliberate faults the tests find, and which they don't, from mutants.csv"
+    t = pd.read_csv(results/'mutants.csv', keep_default_na=False)
+    left,names = t[t.killed==''],', '.join(f'`{o}`' for o in sorted(t.module.unique()))
+    said = (f"**The tests are put to the test** by small faults: one comparison, operator, number, condition or "
+            f"returned value of {names} is changed. Of {len(t):,} drawn, the quick tests find {len(t)-len(left):,}. "
+            f"`python benchmarks/mutants.py --n {len(t)}`. Not found:")
+    return '\n'.join([said, '', '```', *(f'{o.module}, line {o.line}: {o.change}' for o in left.itertuples()), '```'])
 
 def folds():
     "Arms on the same folds, and means of two, from folds.csv and folds-single.csv"
