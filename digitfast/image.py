@@ -28,7 +28,8 @@ def _check_size(w, h, name):
         raise DataError(
             f'{name}: a picture of {w:,}x{h:,} pixels; 100 megapixels or more are not read: make it smaller')
     if min(w,h)<4 or max(w,h)<8 or max(w,h)>99*min(w,h):
-        raise DataError(f'{name}: {w:,}x{h:,} pixels show no digit; expected a picture of at least 8x8')
+        raise DataError(f'{name}: {w:,}x{h:,} pixels show no digit; expected a picture of at least 8x8, '
+                        'neither side 99 times as long as the other')
 
 def _from_array(a, name):
     "A PIL image of an array (h, w), (h, w, channels) or (channels, h, w), of any kind of number"

@@ -82,16 +82,21 @@ def finished(out, want):
 # ---- processes that fail
 
 def child(f, log=None):
-    """Fork a process that runs `f`, its output in the file `log`, and give its id. It exits with 1 for a `RunError`
-    in one line, 99 for anything else that is raised"""
+    """Fork a process that runs `f`, its output in the file `log`, and give its id as soon as it does. It exits with 1
+    for a `RunError` in one line, 99 for anything else that is raised"""
+    begun,begins = os.pipe()
     pid = os.fork()
-    if pid: return pid
+    if pid:
+        os.close(begins)
+        os.read(begun, 1); os.close(begun)
+        return pid
     code = 99
     try:
         if log:
             fd = os.open(log, os.O_WRONLY|os.O_CREAT|os.O_APPEND)
             os.dup2(fd, 1); os.dup2(fd, 2)
             sys.stdout,sys.stderr = (open(o, 'w', closefd=False) for o in (1,2))
+        os.write(begins, b'.'); os.close(begins)
         f()
         code = 0
     except RunError as e: code = 99 if '\n' in str(e) else 1; print(e)
