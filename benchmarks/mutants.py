@@ -8,6 +8,7 @@ that do least first, then the rest of its module's; it is killed where one fails
 mutants.csv is not tried again, so the command can be stopped and go on; after a change of the source, remove it."""
 from _common import results
 import argparse, ast, csv, multiprocessing, os, random, shutil, signal, sys, tempfile
+from collections import Counter
 from pathlib import Path
 
 REPO,FORK = Path(__file__).resolve().parent.parent,multiprocessing.get_context('fork')
@@ -99,13 +100,14 @@ def reached(root, modules):
     if outcome(3600, root, files, words)!=0: sys.exit(f'the tests fail without a mutant:\n{(root/"log").read_text()}')
     d = CoverageData(str(root/'.coverage'))
     d.read()
-    contexts = {m:d.contexts_by_lineno(f'{root}/digitfast/{m}.py') for m in modules}
-    by_line = {m:{l:{o.split('|')[0] for o in c if o} for l,c in lines.items()} for m,lines in contexts.items()}
-    cost = {}
-    for lines in by_line.values():
-        for tests in lines.values():
-            for o in tests: cost[o] = cost.get(o, 0)+1
-    return {m:{l:sorted(o, key=cost.get) for l,o in lines.items()} for m,lines in by_line.items()}
+    lines = {m:d.contexts_by_lineno(f'{root}/digitfast/{m}.py') for m in modules}
+    lines = {m:{l:tests_of(c) for l,c in o.items()} for m,o in lines.items()}
+    cost = Counter(t for o in lines.values() for tests in o.values() for t in tests)
+    return {m:{l:sorted(tests, key=cost.get) for l,tests in o.items()} for m,o in lines.items()}
+
+def tests_of(contexts):
+    "Tests, of which coverage has a context each for set-up, run and tear-down"
+    return {o.split('|')[0] for o in contexts if o}
 
 def survives(root, module, src, tests, secs):
     "Do the tests pass with the source `src` in the copy `root`: those named, then all of the module's?"
