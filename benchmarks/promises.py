@@ -2,7 +2,7 @@
 
 The slow ones take the better part of an hour on two cores. A case is one point to be killed at, one generated file, one
 wrong test set; a test that doesn't count its own is one."""
-from _common import parse, parser, save
+from _common import others, parse, parser, save
 import re, subprocess, sys, tempfile
 import xml.etree.ElementTree as ET
 from pathlib import Path
@@ -65,9 +65,10 @@ def outcomes(xml):
 if __name__=='__main__':
     p = parser(__doc__, data=False)
     p.add_argument('--quick', action='store_true', help='without the slow tests; prints, and saves nothing')
-    p.add_argument('--only', metavar='WORD', help='the promises with this word; prints, and saves nothing')
+    p.add_argument('--only', metavar='WORD', action='append', help='the promises with this word; repeat it for more')
+    p.add_argument('--add', action='store_true', help='with --only: save them, and leave the others as they were')
     args = parse(p)
-    promises = {k:v for k,v in promises.items() if args.only is None or args.only.lower() in k.lower()}
+    promises = {k:v for k,v in promises.items() if not args.only or any(o.lower() in k.lower() for o in args.only)}
     files = sorted({f for o in promises.values() for f in o})
     with tempfile.TemporaryDirectory() as d:
         which = ['-m','not slow'] if args.quick else ['-o','addopts=']
@@ -82,6 +83,7 @@ if __name__=='__main__':
         tests = ' '.join(f'{f}.py' for f in proof)
         rows.append(dict(promise=promise, tests=tests, cases=cases, failures=failed, skipped=skipped))
     df = pd.DataFrame(rows)
-    if args.quick or args.only: print(df.assign(promise=df.promise.str[:40]).to_string(index=False))
-    else: save('promises', rows, args)
+    if args.quick or args.only and not args.add:
+        print(df.assign(promise=df.promise.str[:40]).to_string(index=False))
+    else: save('promises', rows, args, keep=others('promises', args, 'promise', df.promise.tolist()))
     sys.exit(any(f for _,f,_ in done.values()))

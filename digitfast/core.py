@@ -59,12 +59,13 @@ class KaggleError(DigitError): "What Kaggle, or the way to it, did not do"
 def write_file(
     path, # File to write
     data, # Its bytes or text
+    make=True, # Make its folder where there is none?
 )->Path:
     "Write `data` aside, sync it, rename it to `path`. Raises `RunError` where that can't be done."
     path = Path(path)
     tmp = path.parent/f'.{uuid4().hex}.tmp'
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        if make: path.parent.mkdir(parents=True, exist_ok=True)
         with open(tmp, 'xb') as f:
             f.write(data.encode() if isinstance(data, str) else data)
             f.flush()

@@ -751,8 +751,9 @@ def _save(self:RunLog):
     if not home.is_dir(): raise RunError(f"{home} is gone: nothing more can be saved there. Start again")
     try:
         if new.exists(): shutil.rmtree(new)
-        write_file(new/'state.safetensors', weights)
-        write_file(new/'state.json', json.dumps(state))
+        new.mkdir()
+        write_file(new/'state.safetensors', weights, make=False)
+        write_file(new/'state.json', json.dumps(state), make=False)
         if old.exists(): shutil.rmtree(old)
         if self.path.exists(): self.path.rename(old)
         new.rename(self.path)

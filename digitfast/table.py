@@ -286,7 +286,7 @@ def _head_kind(fields):
     if len(fields)>2 and _mangled([o.strip() for o in fields]): return 'mangled'
     return 'names' if _counted([o.strip() for o in nums]) else 'none'
 
-# %% ../nbs/00b_table.ipynb #69d01669
+# %% ../nbs/00b_table.ipynb #11446c3a
 _formats = {
     rb'PK(\x03\x04|\x05\x06)':'a zip, or a spreadsheet', rb'\xd0\xcf\x11\xe0':'an old spreadsheet',
     rb'\x1f\x8b':'gzip', rb'BZh[1-9]':'bzip2', rb'\xfd7zXZ':'xz', rb'\x28\xb5\x2f\xfd':'zstd', rb'7z\xbc\xaf':'7z',
@@ -294,7 +294,8 @@ _formats = {
     rb'MATLAB 5':'a MATLAB file', rb'SQLite format 3':'a database', rb'\x93NUMPY':'a NumPy array',
     rb'\x80[\x02-\x05]':'a pickle', rb'\0\0[\x08-\x0e][\x01-\x04]\0':"MNIST's own format",
     rb'\x89PNG':'a PNG picture', rb'\xff\xd8\xff':'a JPEG picture', rb'%PDF':'a PDF',
-    rb'\s*(%[^\n]*\n\s*)*@relation\b':'ARFF', rb'\s*\[?\s*\{':'JSON', rb'\s*<[!?a-z]':'a web page or XML'}
+    rb'\s*<([!?]|[a-z]+[\s>])':'a web page or XML', rb'\s*\[?\s*\{\s*["}]':'JSON',
+    rb'\s*(%[^\n]*\n\s*)*@relation\b':'ARFF'}
 
 def _wide(b):
     "'UTF-16' or 'UTF-32' where the bytes at the beginning of a file are text of that kind, else ''"

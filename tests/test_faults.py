@@ -326,6 +326,15 @@ def test_folder_that_vanishes_at_each_file_operation(part, points, folder, want,
         whole(out, want)
         if not code and out.exists(): finished(out, want)   # it went before anything was in it
 
+def test_folder_that_vanishes_between_the_files_of_a_checkpoint(folder, tmp_path):
+    "No checkpoint is made of the second alone"
+    out,log,gone = tmp_path/'r',tmp_path/'said',[]
+    def at(*_):
+        if not gone and (out/'.checkpoint.new'/'state.safetensors').exists(): gone.append(1); shutil.rmtree(out)
+    def f():
+        with watched(out, at): go(folder, out)
+    assert forked(f, log)==1 and log.read_text().count('\n')==1 and not (out/'checkpoint').exists()
+
 @pytest.mark.parametrize('most', [0, 100, 2000, 20_000, 10**7])
 def test_file_size_limit_of_the_system(most, folder, want, tmp_path):
     "The kernel's own refusal in the middle of a write, where nothing fits to where everything does"
