@@ -286,7 +286,7 @@ def _head_kind(fields):
     if len(fields)>2 and _mangled([o.strip() for o in fields]): return 'mangled'
     return 'names' if _counted([o.strip() for o in nums]) else 'none'
 
-# %% ../nbs/00b_table.ipynb #11446c3a
+# %% ../nbs/00b_table.ipynb #9d21b301
 _formats = {
     rb'PK(\x03\x04|\x05\x06)':'a zip, or a spreadsheet', rb'\xd0\xcf\x11\xe0':'an old spreadsheet',
     rb'\x1f\x8b':'gzip', rb'BZh[1-9]':'bzip2', rb'\xfd7zXZ':'xz', rb'\x28\xb5\x2f\xfd':'zstd', rb'7z\xbc\xaf':'7z',
@@ -353,7 +353,7 @@ def _looked(t):
     rows = [_safe(l, at, sep) for l in lines[:50]]
     if kind=='none': rows = [cols, *rows]
     packed = next((i for i,o in enumerate(rows[0]) if _tokens(o)), None) if rows else None
-    if len(cols)<2 and kind=='names' and packed is None:
+    if kind=='names' and (len(cols)<2 if packed is None else len(cols)<=packed):
         raise DataError(f'{at}: found {_show(*cols or [""])}, expected names with commas between; add them, '
                         f'or save it with commas')
     if kind!='names': cols = [f'column {i+1}' for i in range(len(cols))]

@@ -267,6 +267,8 @@ FILES = [(b'', 'empty'), (b'\n\n', 'empty'), (b'\xef\xbb\xbf', 'found'), (text(T
          (b'% OpenML\n\n@RELATION mnist_784\n@DATA\n', 'this is ARFF'), (b'% '*2000+b'\n1', 'line 1'),
          (b'[\n {"label":5}]', 'this is JSON'), (b'{"label":['+b'5,'*3_000_000+b'5]}', 'this is JSON'),
          (b'PK,pixel0\n1,2\n', 'column label'),
+    *((f'{o}\n0 1,{packed},3\n'.encode(), 'line 1: found', 'expected names') for o in ('', ' ', 'label')
+       for packed in ('0 '*63+'1', '0 '*64+'1')),
     (bytes(range(256))*40, 'binary'),
          (np.random.default_rng(0).integers(1,256,5000,dtype=np.uint8).tobytes(), 'line 1'), (b'\0'*100_000, 'binary'),
          (b'\0'*5_000_000, 'this is binary'),

@@ -143,11 +143,14 @@ def exchange(rng, run, runs, outside):
     else: b.unlink()
     tmp.rename(b)
 
+def large(f): return f.is_file() and f.stat().st_size>2**22
+
 def folder(rng, run, outside):
     "Folders that are links, are missing, or are one too many"
     d = rng.choice([o for o in run.rglob('*') if o.is_dir()] or [run])
     what = rng.choice(['link','gone','more','name'])
-    if what=='more': shutil.copytree(d, d.with_name(rng.choice(['9','2','x','-1','00'])), dirs_exist_ok=True)
+    if what=='more': shutil.copytree(d, d.with_name(rng.choice(['9','2','x','-1','00'])), dirs_exist_ok=True,
+                                     ignore=lambda p,names: [o for o in names if large(Path(p)/o)])
     elif what=='name': d.rename(d.with_name(rng.choice(['9','x',' ','\x1b[1m','n'*200])))
     else:
         away = outside/f'moved{rng.random()}'
@@ -170,7 +173,7 @@ def change(rng, runs, outside):
     for _ in range(rng.choice([1,1,1,2,3])):
         f = run/rng.choice([o for o in FILES if (run/o).is_file()] or ['metrics.json'])
         what = rng.choice(['bytes','content','content','content','kind','exchange','folder'])
-        if not f.is_file() and what in ('bytes','content'): continue
+        if what in ('bytes','content') and (not f.is_file() or large(f)): continue
         done.append(f'{what} {f.relative_to(runs)}')
         try: one_change(rng, what, f, run, outside)
         # it was damaged already
