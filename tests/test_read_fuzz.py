@@ -143,6 +143,7 @@ def oracle(b):
         elif int(name[5:]) in num: return
         else: num[int(name[5:])] = c
     if label is None or sorted(num) not in (list(range(16)), list(range(1,17))): return
+    if head[label].isdecimal(): return     # such a name could be a pixel's, so it is asked
     if not head[label].isprintable() or head[label].lower() in ('','id') or re.fullmatch('unnamed[: ]*[0-9]*',
         head[label].lower()):
         return
