@@ -235,12 +235,15 @@ def accuracy():
 
 def promises():
     "What is promised, and how often it was put to the test, from promises.csv"
-    t = _csv('promises')
+    from promises import promises as promised
+    t = _csv('promises').set_index('promise', drop=False)
+    t = t.loc[[o for o in promised if o in t.index]]
     rows = [(o.promise, ', '.join(f'`{f}`' for f in o.tests.split()), f'{o.cases:,}', f'{o.failures:,}')
             for o in t.itertuples()]
     skipped = f" {t.skipped.sum():,} were skipped." if t.skipped.sum() else ''
     heads = ['promise', 'proven by, in `tests/`', 'cases', 'failures']
-    return '\n\n'.join([_table(heads, rows, '  rr'), f"Quick tests and slow ones, {_how('promises')}{skipped}",
+    how = f"Quick tests and slow ones, {_when('promises')}. {', '.join(f'`{o}`' for o in t.command.unique())}."
+    return '\n\n'.join([_table(heads, rows, '  rr'), f'{how}{skipped}',
                         *(f() for name,f in (('interval',_intervals), ('mutants',_mutants))
                           if (results/f'{name}.csv').exists())])
 
