@@ -67,6 +67,7 @@ if __name__=='__main__':
     p.add_argument('--quick', action='store_true', help='without the slow tests; prints, and saves nothing')
     p.add_argument('--only', metavar='WORD', action='append', help='the promises with this word; repeat it for more')
     p.add_argument('--add', action='store_true', help='with --only: save them, and leave the others as they were')
+    p.set_defaults(threads=1) # as conftest.py has it, whatever is said here
     args = parse(p)
     promises = {k:v for k,v in promises.items() if not args.only or any(o.lower() in k.lower() for o in args.only)}
     files = sorted({f for o in promises.values() for f in o})
