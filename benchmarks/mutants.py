@@ -115,7 +115,7 @@ def survives(root, module, src, tests, secs):
     path.write_text(src)
     try:
         for files,names in ((sorted({Path(o.split('::')[0]).stem for o in tests}),tests), (own,None)):
-            if files and outcome(secs, root, files, ['-x'], names)!=0: return False
+            if files and outcome(secs, root, files, ['-x'], names) not in (0, 5): return False # 5: none was found
         return True
     finally: shutil.copy(REPO/f'digitfast/{module}.py', path)
 
