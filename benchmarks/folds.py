@@ -17,6 +17,7 @@ class Arm:
     recipe:object
     seed:int=0              # Added to the number of the fold
     prepare:object=None     # A function of the frame, before it is trained on and measured
+    teachers:tuple=()       # Arms whose mean prediction of a row is half of its label: each net's of its own fold
 
 def upright(df):
     "The images, each sheared until its rows and columns are uncorrelated: a way of the committees of 2012"
@@ -32,6 +33,23 @@ def upright(df):
         res[k] = out.clip(0, 255).round().ravel()
     return df[['label']].join(pd.DataFrame(res, columns=df.columns.drop('label'), index=df.index))
 
+def soft_loss(p, y):
+    "Cross-entropy with a class or with probabilities for a target"
+    from torch import Tensor
+    from torch.nn.functional import cross_entropy
+    return cross_entropy(p.as_subclass(Tensor), y.as_subclass(Tensor))
+
+def taught(recipe, learn, rows, teacher):
+    "Fit with half of each label from the probabilities `teacher` of all `rows`: distillation, Hinton et al. 2015"
+    import torch
+    dl,hard = learn.dls.train,torch.eye(teacher.shape[1])[torch.tensor(rows.label.to_numpy())]
+    soft = .5*((1-recipe.smooth)*hard+recipe.smooth/teacher.shape[1])+.5*torch.tensor(teacher)
+    soft,pack,loss = soft[list(dl.dataset.items.index)],dl._pack,learn.loss_func
+    dl._pack = lambda cols, b: (pack(cols, b)[0], soft[b])
+    learn.loss_func = soft_loss
+    recipe.fit(learn)
+    learn.loss_func = loss
+
 @dataclass(frozen=True)
 class Group:
     arms:dict               # {name: Arm}; the first is what the others are compared with
@@ -46,17 +64,17 @@ def of_quick():
     return Group(arms, {f'mean of quick and {k}':('quick',k) for k in ('quick, other seeds','quick, slant removed')})
 
 def of_single():
-    "The two kinds of net that `ensemble` has, the second also on upright images, and their means"
+    "The two kinds of net that `ensemble` has, the second also on upright images, their means, and what those teach"
     from digitfast.recipe import recipes
     single = replace(recipes['single'], epochs=8, valid_every=99)
     small = replace(single, **recipes['ensemble'].vary[1], epochs=12)
     arms = {'single':Arm(single), 'small, 12 epochs':Arm(small, 300), 'small, slant removed':Arm(small, 300, upright)}
-    means = {f'mean of single and {k}':('single',k) for k in list(arms)[1:]}
-    return Group(arms, means|{'mean of all three':tuple(arms)})
+    means = {f'mean of single and {k}':('single',k) for k in list(arms)[1:]}|{'mean of all three':tuple(arms)}
+    return Group(arms|{'single, taught by all three':Arm(single, teachers=tuple(arms))}, means)
 
 groups = dict(quick=of_quick, single=of_single)
 
-def trained(arm, df, val, seed):
+def trained(arm, df, val, seed, teacher=None):
     "(probabilities of the rows `val` without and with shifts, seconds of processor time of training, device)"
     from digitfast.learner import seed_all
     from digitfast.predict import predict_rows
@@ -64,7 +82,9 @@ def trained(arm, df, val, seed):
     seed_all(arm.seed+seed, dls)
     learn = arm.recipe.learner(dls)
     t = time.process_time()
-    with learn.no_bar(), learn.no_logging(): arm.recipe.fit(learn)
+    with learn.no_bar(), learn.no_logging():
+        if teacher is None: arm.recipe.fit(learn)
+        else: taught(arm.recipe, learn, df, teacher)
     t = time.process_time()-t
     return [predict_rows(learn, tta=o).astype(np.float16) for o in (0,1)],t,device_name(dls.device)
 
@@ -78,10 +98,11 @@ def run(name, arm, df, folds, args):
     y = df.label.to_numpy()
     todo = [k for k in range(len(folds)) if (not args.fold or k in args.fold) and not kept(args.keep, name, k).exists()]
     if todo and arm.prepare: df = arm.prepare(df)
+    teacher = np.mean([joined(o, df, folds, args) for o in arm.teachers], 0) if todo and arm.teachers else None
     for k in todo:
         f = kept(args.keep, name, k)
         f.parent.mkdir(parents=True, exist_ok=True)
-        (p,q),t,device = trained(arm, df, folds[k], k)
+        (p,q),t,device = trained(arm, df, folds[k], k, teacher)
         with open(f.with_suffix('.tmp'), 'wb') as o: np.savez(o, p=p, q=q, t=t, device=device)
         f.with_suffix('.tmp').rename(f)
         wrong = ' and '.join(str((o.argmax(1)!=y[folds[k]]).sum()) for o in (p, q))

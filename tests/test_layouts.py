@@ -228,6 +228,7 @@ OTHERS = {
         f'{y};{",".join(map(str, x))}\n' for x,y in zip(X, Y))}, E),
     'an archive of three sets':({'archive.zip':zipped(**{f'mnist/mnist_{k}.csv':TESTED if k!='train' else TRAIN
                                                          for k in ('train','test','validation')})}, T),
+    'packed, as short as can be':({'train.csv':csv(packed(sized(X, 4)//32).assign(label=Y))}, dict(E, side=4)),
     'input1 to input64':({'optdigits.csv':csv(lab(X8, Y, px(64, 1, 'input'), 'class', -1))}, dict(E, side=8)),
     'V1 to V257':({'train.csv':csv(lab(X16, Y, px(256, 1, 'V'), 'V257', -1))}, dict(E, side=16)),
     'R, with row names':({'train.csv':csv(lab(X, Y), index=True, quoting=2)}, E),
@@ -379,6 +380,30 @@ def test_the_label_is_the_even_side(c, at, tmp_path):
     x[:c-1,0 if at else -1] = range(1, c)
     d = read_csvs(put(tmp_path, {'train.csv':bare(lab(x, y, at=at))}))
     assert len(d.classes)==c and d.train['label'].astype(int).tolist()==y.tolist()
+
+@pytest.mark.parametrize('at', [0,-1], ids=['first','last'])
+def test_the_label_is_the_side_that_counts(at, tmp_path):
+    "Without names, and with few values about as often at both ends, the label is where they are next to each other"
+    x,y = np.random.default_rng(0).integers(0, 256, (N,64)),np.arange(N)%3
+    x[:,0 if at else -1] = 120*(np.arange(N)//3%3)
+    d = read_csvs(put(tmp_path, {'train.csv':bare(lab(x, y, at=at))}))
+    assert d.train['label'].astype(int).tolist()==y.tolist()
+
+def test_one_odd_picture_is_no_rectangle(tmp_path):
+    "Pictures are taken for rectangles where most of them look like it, not one among twenty"
+    x = np.zeros((20,784), int)
+    x[:,:28] = 9
+    x[3] = 255*(np.arange(784)%16<8)   # as if it were 16 wide
+    def read(): return read_csvs(put(tmp_path, {'train.csv':csv(lab(x, np.arange(20)%2))}))
+    assert read().side==28
+    x[:] = x[3]*(np.arange(20)[:,None]%3+1)//3
+    with pytest.raises(DataError, match='784 pixels look like rectangles of 49x16, not 28x28'): read()
+
+def packed_by(x): return csv(packed(x).assign(label=Y))
+@pytest.mark.parametrize('form,h,w', [(lambda x: csv(lab(x, Y)),26,30), (lambda x: bare(lab(x, Y)),40,50),
+                                      (packed_by,26,30)], ids=['names','none','packed'])
+def test_rectangles_are_named_by_their_sides(form, h, w, tmp_path):
+    with pytest.raises(DataError, match=f'{h}x{w}'): read_csvs(put(tmp_path, {'train.csv':form(sized(X, h, w))}))
 
 def test_scales_are_those_of_the_training_set(tmp_path):
     d = read_csvs(put(tmp_path, {'train.csv':csv(lab((X/255).round(4), Y)), 'test.csv':csv(frame((XT/255).round(4)))}))
