@@ -230,6 +230,7 @@ OTHERS = {
                                                          for k in ('train','test','validation')})}, T),
     'packed, as short as can be':({'train.csv':csv(packed(sized(X, 4)//32).assign(label=Y))}, dict(E, side=4)),
     'beside the pixels, fifteen numbers in a column':({'train.csv':csv(lab(X, Y).assign(box=' '.join(['10']*15)))}, E),
+    'names with points':({'train.csv':csv(lab(X, Y, px(name='px.')).assign(**{'from.txt':'a'}))}, E),
     'input1 to input64':({'optdigits.csv':csv(lab(X8, Y, px(64, 1, 'input'), 'class', -1))}, dict(E, side=8)),
     'V1 to V257':({'train.csv':csv(lab(X16, Y, px(256, 1, 'V'), 'V257', -1))}, dict(E, side=16)),
     'R, with row names':({'train.csv':csv(lab(X, Y), index=True, quoting=2)}, E),

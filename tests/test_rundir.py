@@ -92,6 +92,7 @@ BAD = dict(
     rows_twice=lambda a: same(a, 'valid_rows', np.r_[a['valid_rows'][:-1], a['valid_rows'][0]]),
     rows_negative=lambda a: same(a, 'valid_rows', -1-a['valid_rows']),
     rows_huge=lambda a: same(a, 'valid_rows', a['valid_rows'].astype(np.uint64)+np.uint64(2**63)),
+    rows_too_far=lambda a: same(a, 'valid_rows', a['valid_rows']-a['valid_rows'].max()+2**40),
     rows_of_floats=lambda a: same(a, 'valid_rows', a['valid_rows'].astype(float)),
     no_size=lambda a: same(a, 'images', np.zeros((20,0,0), np.uint8)),
     not_square=lambda a: same(a, 'images', np.zeros((20,5,6), np.uint8)),
@@ -117,6 +118,20 @@ def test_what_is_damaged_is_damaged_for_everyone(what, tmp_path):
                            match='predictions.npz.*Take a whole copy|predictions.npz.*take a whole copy') as e: f(run)
         says.add(str(e.value))
     assert len(says)==1 and len(says.pop())<400
+
+def test_what_is_wrong_is_said(tmp_path):
+    run = a_run(tmp_path/'r', **fake())
+    for what,says in dict(not_square='images are of 5x6 pixels', rows_too_far=f'a row number is {2**40}',
+                          negative='a probability is -', all_repeated='image is in the training rows too').items():
+        (run/'predictions.npz').write_bytes(npz(**BAD[what](fake())))
+        with pytest.raises(RunError, match=says): Run(run).predictions()
+
+def test_what_is_just_right_is_read(tmp_path):
+    a = fake()
+    sure = np.eye(3, dtype=np.float32)[a['valid_probs'].argmax(1)]
+    far = {k:a[k]-a['valid_rows'].max()+2**40-1 for k in ('valid_rows','image_rows')}
+    p = Run(a_run(tmp_path/'r', **{**a, 'valid_probs':sure, **far})).predictions()
+    assert (p.probs==sure).all() and p.rows.max()==2**40-1
 
 @pytest.mark.parametrize('kind', ['<i2','>i4','<u8','>u2'])
 def test_other_widths_of_integers_are_the_same_run(kind, tmp_path):
