@@ -228,7 +228,7 @@ def accuracy():
     return '\n\n'.join([
         _table(['', 'accuracy', 'of what'], rows, ' r '),
         f"± is the standard deviation over the nets. {_days(t.date.iloc[0], m['date'])}, {t.machine.iloc[0]}; "
-        f"`ensemble` on {m['threads']} threads, beside other work, the others on {t.threads.iloc[0]}. "
+        f"`ensemble` on {_threads(m['threads'])}, beside other work, the others on {t.threads.iloc[0]}. "
         "`python benchmarks/folds.py digit-recognizer.zip`, "
         "`digitfast train digit-recognizer.zip --recipe ensemble`. "
         "What each ingredient is worth is [in the tutorial](tutorials/06_the_ascent.ipynb)."])

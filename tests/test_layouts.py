@@ -391,12 +391,13 @@ def test_the_label_is_the_side_that_counts(at, tmp_path):
     d = read_csvs(put(tmp_path, {'train.csv':bare(lab(x, y, at=at))}))
     assert d.train['label'].astype(int).tolist()==y.tolist()
 
-def test_one_odd_picture_is_no_rectangle(tmp_path):
+@pytest.mark.parametrize('form', [csv, bare], ids=['names','none'])
+def test_one_odd_picture_is_no_rectangle(form, tmp_path):
     "Pictures are taken for rectangles where most of them look like it, not one among twenty"
     x = np.zeros((20,784), int)
     x[:,:28] = 9
     x[3] = 255*(np.arange(784)%16<8)   # as if it were 16 wide
-    def read(): return read_csvs(put(tmp_path, {'train.csv':csv(lab(x, np.arange(20)%2))}))
+    def read(): return read_csvs(put(tmp_path, {'train.csv':form(lab(x, np.arange(20)%2))}))
     assert read().side==28
     x[:] = x[3]*(np.arange(20)[:,None]%3+1)//3
     with pytest.raises(DataError, match='784 pixels look like rectangles of 49x16, not 28x28'): read()

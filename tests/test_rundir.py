@@ -6,7 +6,7 @@ import numpy as np, pandas as pd, pytest
 from digitfast.core import DigitError, RunError
 from digitfast.measure import Preds, versus
 from digitfast.report import report
-from digitfast.rundir import Run, read_checkpoint
+from digitfast.rundir import Run, read_checkpoint, resumable
 from test_measure import a_run, fake
 
 OLD = Path(__file__).parent/'fixtures'/'run-0.1'   # two runs of version 0.1, and their data
@@ -150,6 +150,11 @@ def test_predictions_that_are_another_runs(tmp_path):
     assert len(Run(run).predictions())==200
     (run/'predictions.npz').write_bytes(npz(**fake(wrong=30)))
     with pytest.raises(RunError, match='not those of metrics.json'): Run(run).predictions()
+
+@pytest.mark.parametrize('name', [None,'/there/file'])
+def test_what_the_disk_refuses_is_named(name, tmp_path):
+    with pytest.raises(RunError, match=f'^{name or tmp_path}: No space. Put it right; nothing was done yet'):
+        with resumable(tmp_path): raise OSError(28, 'No space', name)
 
 # ---- damaged metrics
 
