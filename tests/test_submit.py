@@ -303,6 +303,11 @@ def test_the_first_training_labels_are_known_from_two_on(n, says, put):
     res = check_submission(put(file_of(range(1, n+1), labels[:n])), labelled(n, [*labels, *LABELS]))
     assert any('training rows 1' in o for o in res['warnings'])==says
 
+@pytest.mark.parametrize('n,says', [(1,False), (2,True)])
+def test_a_constant_is_told_from_two_on(n, says, put):
+    res = check_submission(put(file_of(range(1, n+1), [3]*n)), labelled(n, [*range(3), *LABELS]))
+    assert any('every label is 3' in o for o in res['warnings'])==says
+
 def test_without_data_a_constant_is_all_that_can_be_seen(put):
     assert 'every label is 3' in check_submission(put(file_of(IDS, [3]*100)))['warnings'][0]
     assert check_submission(put(file_of(IDS, LABELS[:100])))['warnings']==[]
