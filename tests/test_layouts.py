@@ -391,6 +391,14 @@ def test_the_label_is_the_side_that_counts(at, tmp_path):
     d = read_csvs(put(tmp_path, {'train.csv':bare(lab(x, y, at=at))}))
     assert d.train['label'].astype(int).tolist()==y.tolist()
 
+@pytest.mark.parametrize('k', [0,1], ids=['alone','numbered'])
+def test_two_sides_that_are_alike_are_asked_about(k, tmp_path):
+    f = lab(np.random.default_rng(0).integers(0, 256, (N,64)), np.arange(N)%3)
+    f['pixel63'] = f['label']
+    if k: f.insert(0, 'row', range(N))
+    with pytest.raises(DataError, match=f'with --label {1+k} or --label {65+k}$'):
+        read_csvs(put(tmp_path, {'train.csv':bare(f)}))
+
 @pytest.mark.parametrize('form', [csv, bare], ids=['names','none'])
 def test_one_odd_picture_is_no_rectangle(form, tmp_path):
     "Pictures are taken for rectangles where most of them look like it, not one among twenty"

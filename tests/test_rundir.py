@@ -287,6 +287,12 @@ def test_what_could_not_be_read_is_not_written(change, tmp_path):
                        match='metrics.json'): Run(tmp_path/'r').save_metrics({**Run(OLD/'one').metrics, **change})
     assert not (tmp_path/'r').exists()
 
+@pytest.mark.parametrize('big', ['1e31','-1e31','inf','-inf'])
+def test_a_table_holds_no_number_that_is_too_large(big, old):
+    f = old/'one'/'history.csv'
+    pd.read_csv(f).assign(train_loss=float(big)).to_csv(f, index=False)
+    with pytest.raises(RunError, match='history.csv.*a number that is too large'): Run(old/'one').history()
+
 # ---- runs that are joined and given away
 
 def worse(run, change):
