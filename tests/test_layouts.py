@@ -391,6 +391,21 @@ def test_the_label_is_the_side_that_counts(at, tmp_path):
     d = read_csvs(put(tmp_path, {'train.csv':bare(lab(x, y, at=at))}))
     assert d.train['label'].astype(int).tolist()==y.tolist()
 
+@pytest.mark.parametrize('n,ok', [(1,False), (19,False), (20,True)])
+def test_a_few_labels_of_255_were_minus_one(n, ok, tmp_path):
+    "A -1 that went through a byte; where a quarter of the rows have it, it is a class"
+    y = Y.copy()
+    y[:n] = 255
+    put(tmp_path, {'train.csv':csv(lab(X, y))})
+    if ok: assert 255 in read_csvs(tmp_path).classes
+    else:
+        with pytest.raises(DataError, match=f'255 in {n} rows.* is it -1, as a byte'): read_csvs(tmp_path)
+
+def test_three_sets_that_are_no_pictures_have_no_colour(tmp_path):
+    cols = [f'{c}{i}' for c in 'rgb' for i in range(70)]
+    with pytest.raises(DataError) as e: read_csvs(put(tmp_path, {'train.csv':csv(lab(X[:,:210], Y, cols))}))
+    assert 'RGB' not in str(e.value)
+
 @pytest.mark.parametrize('k', [0,1], ids=['alone','numbered'])
 def test_two_sides_that_are_alike_are_asked_about(k, tmp_path):
     f = lab(np.random.default_rng(0).integers(0, 256, (N,64)), np.arange(N)%3)

@@ -287,6 +287,11 @@ def test_what_could_not_be_read_is_not_written(change, tmp_path):
                        match='metrics.json'): Run(tmp_path/'r').save_metrics({**Run(OLD/'one').metrics, **change})
     assert not (tmp_path/'r').exists()
 
+@pytest.mark.parametrize('n', [2,10**12])
+def test_a_run_of_a_newer_format_says_so(n, old):
+    edit(old/'one'/'metrics.json', format=n)
+    with pytest.raises(RunError, match='made by a newer digitfast: upgrade'): Run(old/'one').metrics
+
 @pytest.mark.parametrize('big', ['1e31','-1e31','inf','-inf'])
 def test_a_table_holds_no_number_that_is_too_large(big, old):
     f = old/'one'/'history.csv'
