@@ -241,6 +241,10 @@ def test_bad_label_among_text(tmp_path, s):
 def test_one_class(tmp_path, labels): refused(put(tmp_path, train=text(csv(labels=labels))), 'train.csv, column '
     'label', 'two classes')
 
+def test_options_of_a_stranger():
+    assert data_options(dict(test='a', label=1, transpose=True, more='x'))==dict(test='a', transpose=True)
+    assert data_options(dict(label='b', transpose=1))==dict(label='b') and data_options([])==data_options(None)=={}
+
 # ---- bad lines and files
 
 def lines_with(i, new):
