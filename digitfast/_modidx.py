@@ -938,6 +938,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                  'digitfast.table.Table.__str__': ('table.html#table.__str__', 'digitfast/table.py'),
                                  'digitfast.table.Table.body': ('table.html#table.body', 'digitfast/table.py'),
                                  'digitfast.table.Table.column': ('table.html#table.column', 'digitfast/table.py'),
+                                 'digitfast.table.Table.empty': ('table.html#table.empty', 'digitfast/table.py'),
                                  'digitfast.table.Table.lines': ('table.html#table.lines', 'digitfast/table.py'),
                                  'digitfast.table.Table.look': ('table.html#table.look', 'digitfast/table.py'),
                                  'digitfast.table.Table.open': ('table.html#table.open', 'digitfast/table.py'),

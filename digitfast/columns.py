@@ -222,7 +222,7 @@ def _compact(texts):
     "Are these whole numbers that count classes?"
     if not all(re.fullmatch('[0-9]{1,3}(\\.0*)?', o) for o in set(texts)): return False
     ks = {int(o.partition('.')[0]) for o in texts}
-    return max(ks)-min(ks)<2*len(ks) and len(ks)<200
+    return 0<len(ks)<200 and max(ks)-min(ks)<2*len(ks)
 
 def label_side(first, last):
     "0 or -1: is the first or the last column the label? None where both could be, or neither"
@@ -255,6 +255,7 @@ def placed(table, # a `Table` without names, or whose names leave the label open
 )->Layout: # by position
     "What each column is, by its place and its numbers"
     look = table.look()
+    if not look.rows: raise table.empty()
     n = len(look.cols)
     k = counts(n, table)
     if not k: return _bare(table, n, need)

@@ -213,6 +213,7 @@ def _blank(o): return '' if pd.isna(o) is True else str(o).strip()
 
 def _frame_layout(df, name, labels, label):
     "What each column of a frame is"
+    if not len(df): raise DataError(f'{name}: no rows; expected one an image')
     cols = list(df.columns)
     if o := named(cols, name, df.iloc[:50].to_numpy(), label, need=labels): return o
     at = label_side(*([_blank(o) for o in df.iloc[:,i].tolist()] for i in (0,-1)))
@@ -256,7 +257,6 @@ def check_frame(df, # one image a row: pixel columns and, unless `labels=False`,
 )->pd.DataFrame: # `label` first (int64 or text), then uint8 pixels in numeric order; rows numbered from 0; a copy
     "Hold a frame to what `read_csvs` holds a file to; `DataError` names the row, counted from 0, and the column"
     o = _frame_layout(df, name, labels, label)
-    if not len(df): raise DataError(f'{name}: no rows; expected one an image')
     x, pix = _frame_pixels(df, o.pix, name), [df.columns[i] for i in o.pix]
     if not labels: return _frame(x, pix)
     for s in o.said: warnings.warn(f'{name}: {s}')

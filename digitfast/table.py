@@ -425,6 +425,11 @@ def _add(to, b, line, look, pix, oth, name):
 
 # %% ../nbs/00b_table.ipynb #ca906bc4
 @patch
+def empty(self:Table):
+    "The error where there is nothing but a header"
+    return DataError(f'{self}: a header and no rows; expected one image a line')
+
+@patch
 def read(self:Table,
     pix, # positions of the pixel columns, in the picture's order; how many pixels where one field holds them
     oth=(), # positions of other columns
@@ -438,7 +443,7 @@ def read(self:Table,
     for line,b in self.body(h):
         n += b.count(b'\n')
         for o,v in zip(txt, _add(to, b, line, look, pix, list(oth), self)): o += v
-    if not n: raise DataError(f'{self}: a header and no rows; expected one image a line')
+    if not n: raise self.empty()
     way,buf = to.best
     x = np.frombuffer(buf, np.uint8).reshape(n, len(pix))
     return (x,txt,way) if as_is else _stretched(x, txt, way, self)

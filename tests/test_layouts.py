@@ -497,6 +497,19 @@ def test_frames():
     assert as_data(frame(X).assign(a=Y, b=LETTERS[Y]), label='b').classes==list('ABCDEFGHIJ')
     with pytest.warns(UserWarning, match='columns left out: fold'): check_frame(lab(X, Y).assign(fold=1))
 
+def numbers(n): return list(map(str, range(n)))
+def mangled(n): return ['0', *(f'0.{i}' for i in range(1, n))]
+@pytest.mark.parametrize('n', [64,65,66,74,784,785,786,794])
+@pytest.mark.parametrize('names', [numbers, mangled])
+@pytest.mark.parametrize('test', [False,True], ids=['train','test'])
+def test_a_header_alone_is_a_header_alone(names, n, test, tmp_path):
+    "Whatever numbers it is of: a table cut short, found by the slow fuzz"
+    put(tmp_path, {'train.csv':TRAIN, f'{"test" if test else "train"}.csv':','.join(names(n))+'\n'})
+    for read in read_csvs,lambda p: read_rows(p/('test.csv' if test else 'train.csv')):
+        with pytest.raises(DataError, match='a header and no rows'+'|, line 1: '*(names is numbers)): read(tmp_path)
+    for f in check_frame,as_data:
+        with pytest.raises(DataError, match='no rows; expected one an image'): f(pd.DataFrame(columns=names(n)))
+
 @pytest.mark.parametrize('at', [0,-1])
 def test_frames_whose_columns_say_nothing(at):
     "The label is on the side whose numbers are those of classes; where both could be, the option is named"
