@@ -34,7 +34,8 @@ def rival(n_out=10, side=28, ps=0.4):
 class RivalRecipe(Recipe):
     "Adam at 1e-3 times 0.95 an epoch for 45 epochs, as its author trained it; in fewer epochs the rate falls as far"
     def fit(self, learn, cbs=None):
-        learn.fit(self.n_epoch(len(learn.dls.train_ds)), cbs=[ParamScheduler(dict(lr=SchedExp(1e-3, 1e-3*0.95**45)))])
+        falls = ParamScheduler(dict(lr=SchedExp(1e-3, 1e-3*0.95**45)))
+        learn.fit(self.n_epoch(len(learn.dls.train_ds)), cbs=[falls, *L(cbs)])
         return learn
 
 class Elastic(RandAffine):

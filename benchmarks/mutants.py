@@ -4,10 +4,11 @@
 
 A mutant is one change of one module: a comparison, an operator, a number, a condition or a returned value. It is drawn
 with a fixed seed and written into a copy of the package. There those quick tests run that reach its line, the ones
-that do least first, then the rest of its module's; it is killed where one fails or takes too long. What stands in
-mutants.csv is not tried again, so the command can be stopped and go on; after a change of the source, remove it."""
+that do least first, then the rest of its module's; it is killed where one fails. What none has found in `--seconds`
+counts as not found, so the share is a lower bound. What stands in mutants.csv is not tried again: the command can be
+stopped and go on. A change of the source draws others; remove the file then."""
 from _common import results
-import argparse, ast, csv, multiprocessing, os, random, shutil, signal, sys, tempfile
+import argparse, ast, csv, multiprocessing, os, random, shutil, signal, sys, tempfile, time
 from collections import Counter
 from pathlib import Path
 
@@ -116,11 +117,11 @@ def survives(root, module, src, tests, secs):
     path.write_text(src)
     try:
         for files,but in ((sorted({Path(o.split('::')[0]).stem for o in tests}),False), (own,True)):
-            if files and outcome(secs, root, files, ['-x'], tests, but) not in (0, 5): return False # 5: none was found
+            if files and outcome(secs, root, files, ['-x'], tests, but) not in (0, 5, None): return False # 5: no test
         return True
     finally: shutil.copy(REPO/f'digitfast/{module}.py', path)
 
-COLS = 'module', 'number', 'line', 'change', 'killed'
+COLS = 'module', 'number', 'line', 'change', 'killed', 'date'
 
 def kept(path):
     "The rows of an earlier run; a file of none is begun"
@@ -136,7 +137,7 @@ def share(root, todo, lines, secs, out):
     for module,i in todo:
         src,what,line = mutant((REPO/f'digitfast/{module}.py').read_text(), i)
         alive,what = survives(root, module, src, lines[module].get(line, []), secs),' '.join(what[:160].split())
-        append(out, (module, i, line, what, '' if alive else 'yes'))
+        append(out, (module, i, line, what, '' if alive else 'yes', time.strftime('%Y-%m-%d')))
         print(f"{'SURVIVED' if alive else 'killed':<9}{module}:{line} {what}", flush=True)
 
 def main():
@@ -144,7 +145,7 @@ def main():
     p.add_argument('--n', type=int, default=200, help='mutants to draw')
     p.add_argument('--seed', type=int, default=0)
     p.add_argument('--modules', nargs='*', default=list(TESTS), choices=list(TESTS))
-    p.add_argument('--seconds', type=int, default=600, help='a mutant whose tests take longer is killed')
+    p.add_argument('--seconds', type=int, default=60, help='of tests; what is not found by then counts as not found')
     p.add_argument('--jobs', type=int, default=os.cpu_count(), help='mutants that are tried at once')
     p.add_argument('--out', type=Path, default=results/'mutants.csv', metavar='FILE.csv')
     a = p.parse_args()

@@ -260,7 +260,7 @@ def _mutants():
     left,names = t[t.killed==''],', '.join(f'`{o}`' for o in sorted(t.module.unique()))
     said = (f"**The tests are put to the test** by small faults: one comparison, operator, number, condition or "
             f"returned value of {names} is changed. Of {len(t):,} drawn, the quick tests find {len(t)-len(left):,}. "
-            f"`python benchmarks/mutants.py --n {len(t)}`. Not found:")
+            f"{_days(*t.date)}, `python benchmarks/mutants.py --n {len(t)}`. Not found, with the lines of that day:")
     return '\n'.join([said, '', '```', *(f'{o.module}, line {o.line}: {o.change}' for o in left.itertuples()), '```'])
 
 def folds():
