@@ -407,6 +407,11 @@ def test_a_few_labels_of_255_were_minus_one(n, ok, tmp_path):
     else:
         with pytest.raises(DataError, match=f'255 in {n} rows.* is it -1, as a byte'): read_csvs(tmp_path)
 
+def test_one_number_in_two_spellings_is_two_classes_and_said(tmp_path):
+    y = [f'{i:02d}' if k==3 else str(i) for k,i in enumerate(Y)]
+    d = read_csvs(put(tmp_path, {'train.csv':csv(lab(X, y))}))
+    assert len(d.classes)==11 and f'the labels {Y[3]} and 0{Y[3]} are two classes' in ' '.join(d.notes)
+
 def test_three_sets_that_are_no_pictures_have_no_colour(tmp_path):
     cols = [f'{c}{i}' for c in 'rgb' for i in range(70)]
     with pytest.raises(DataError) as e: read_csvs(put(tmp_path, {'train.csv':csv(lab(X[:,:210], Y, cols))}))

@@ -81,6 +81,8 @@ BAD = dict(
     text_labels=lambda a: same(a, 'valid_labels', a['valid_labels'].astype(str)),
     classes_twice=lambda a: same(a, 'classes', np.array([0,1,1])),
     no_classes=lambda a: {k:v for k,v in a.items() if k!='classes'},
+    one_class=lambda a: {**{k:v for k,v in a.items() if k!='test_probs'}, 'classes':np.array([0]),
+                         'valid_labels':a['valid_labels']*0, 'valid_probs':np.ones((200,1), np.float32)},
     half_classes=lambda a: same(a, 'classes', a['classes'].astype(np.float16)),
     all_repeated=lambda a: same(a, 'valid_same', np.ones(200, bool)),
     negative=lambda a: same(a, 'valid_probs', a['valid_probs']*np.float32([-1,1,1])),
