@@ -98,6 +98,8 @@ def run(name, arm, df, folds, args):
     y = df.label.to_numpy()
     todo = [k for k in range(len(folds)) if (not args.fold or k in args.fold) and not kept(args.keep, name, k).exists()]
     if todo and arm.prepare: df = arm.prepare(df)
+    if todo and (lost := [o for o in arm.teachers if not done(o, folds, args)]):
+        return print(f'{name}: its teachers come first, all folds of {lost}', flush=True)
     teacher = np.mean([joined(o, df, folds, args) for o in arm.teachers], 0) if todo and arm.teachers else None
     for k in todo:
         f = kept(args.keep, name, k)

@@ -70,13 +70,13 @@ def _mean(t, col):
 
 def _race(acc, goal):
     "A row: who reached `goal` and after how many seconds; None where no recipe did"
-    fast,t = 'train_mnist_fast',_mean(acc, goal)
+    t = _mean(acc, goal)
     ours,rest = t[t.index.str.startswith('digitfast')],t[~t.index.str.startswith('digitfast')]
     if not len(ours): return
-    best = rest[rest.index.str.startswith(fast)].sort_values().head(1) # the length that suits it best
-    rest = pd.concat([best, rest[~rest.index.str.startswith(fast)]])
-    lost = [k for k in acc.system.unique() if not k.startswith(('digitfast', fast)) and k not in rest.index]
-    if not len(best): lost.append(fast)
+    kinds = {k:re.sub(r', \d+ epochs?$', '', k) for k in acc.system.unique() if not k.startswith('digitfast')}
+    rest = rest.sort_values()
+    rest = rest[~rest.index.map(kinds).duplicated()] # of several lengths the one that suits it best
+    lost = [o for o in dict.fromkeys(kinds.values()) if o not in set(rest.index.map(kinds))]
     beside = [_list(rest, lambda k,v: f'{k} {_seconds(v)}'), f"not reached: {', '.join(lost)}" if lost else '']
     mine = _list(ours, lambda k,v: f"{k.removeprefix('digitfast ')} {_seconds(v)}")
     how = '/'.join(acc.precision[acc.system.str.startswith('digitfast')].unique())
