@@ -224,11 +224,11 @@ def accuracy():
         f"each of {m['n_oof']:,} rows by a net that did not see it"),
              ('`ensemble`', f"{100*m['accuracy']:.2f} %",
         f"one run, {long}, {m['seconds']['train']/60:.0f} minutes; the {m['n_valid']:,} rows that no net saw, too few "
-        f"to tell it from `single`; expects a score of {m['score_low']:.4f} to {m['score_high']:.4f}")]
+        f"to tell from `single`; expects a score of {m['score_low']:.4f} to {m['score_high']:.4f}")]
     return '\n\n'.join([
         _table(['', 'accuracy', 'of what'], rows, ' r '),
         f"± is the standard deviation over the nets. {_days(t.date.iloc[0], m['date'])}, {t.machine.iloc[0]}; "
-        f"`ensemble` on {_threads(m['threads'])}, beside other work, the others on {t.threads.iloc[0]}. "
+        f"{_threads(t.threads.iloc[0])}, `ensemble` on {m['threads']} beside other work. "
         "`python benchmarks/folds.py digit-recognizer.zip`, "
         "`digitfast train digit-recognizer.zip --recipe ensemble`. "
         "What each ingredient is worth is [in the tutorial](tutorials/06_the_ascent.ipynb)."])
