@@ -70,6 +70,21 @@ def test_its_assertions_of_figures_are_hidden_cells(nb):
     hidden = [c for c in cells(nb, 'code') if ''.join(c['source']).startswith('#| hide')]
     assert any('assert' in source([c]) for c in hidden)
 
+MEASURED = [p for p in sorted(FOLDER.parent.rglob('*.ipynb')) if 'benchmarks/results' in source(cells(p, 'code'))]
+
+@pytest.mark.parametrize('nb', MEASURED, ids=lambda p: p.stem)
+def test_its_words_are_what_was_measured_last(nb, monkeypatch):
+    "Cells that hold prose to benchmarks/results, run alone: what a new measurement contradicts is red here, in seconds"
+    names,asserted = {},0
+    exec('from digitfast.all import *\nimport json\nfrom fastcore.test import test_eq', names)
+    monkeypatch.chdir(nb.parent)
+    for cell in cells(nb, 'code'):
+        text = source([cell])
+        if 'benchmarks/results' not in text: continue
+        exec(text, names)
+        asserted += 'assert' in text or 'test_eq' in text
+    assert asserted
+
 @each
 def test_its_outputs_are_clean(nb):
     outs = [o for c in cells(nb, 'code') for o in c['outputs']]
