@@ -51,9 +51,9 @@ def _colour(n, groups=()):
     return ''
 
 def _oblong(n):
-    "`n` pixels as height and width, as near to a square as can be"
+    "What pictures of `n` pixels may be that are no squares, as near to one as can be, and what to do then"
     h = next(o for o in range(isqrt(n), 0, -1) if n%o==0)
-    return f'{h}x{n//h}'
+    return f'are they rectangles ({h}x{n//h})? Pad or scale those to squares'
 
 # %% ../nbs/00c_columns.ipynb #968523bb
 def _swapped(words):
@@ -76,7 +76,7 @@ def _misshapen(keys, words):
     if _square(n): return ''
     return 'make no square picture'+(f': {said}' if (said := _colour(n)) else
         f'; expected {side**2:,} ({side}x{side}) or {(side+1)**2:,}: '
-        f'is one missing or left over, or are they rectangles ({_oblong(n)})?')
+        f'is one missing or left over, or {_oblong(n)}')
 
 def _ordered(cols, words, group):
     "Positions of the pixels `group` in the picture's order; `DataError` where they make no square"
@@ -240,9 +240,8 @@ def counts(n, name):
         if said := _colour(n-k): raise DataError(f'{name}, line 1: no names of columns; {said}')
     s = isqrt(n)
     if s>7 and 2<n-s*s<=62: return n-s*s
-    shape = _oblong(n-1) if n>1 else n
     raise DataError(f'{name}, line 1: no names of columns, and {n:,} numbers in a row; expected a square of 8x8 at '
-                    f'least, and a label: is one missing, or are they rectangles ({shape})?')
+                    f'least, and a label: is one missing, or {_oblong(max(n-1, 1))}')
 
 def _rises(texts):
     "Does it count rows?"
@@ -291,8 +290,8 @@ def _hot(table, look, n, k):
         if one_hot(look.cols, list(at), look.rows):
             said = f'label: columns {at[0]+1} to {at[-1]+1} of {n}, one 1 in each row'
             return Layout([i for i in range(n) if i not in at], list(at), [], [said], positions=True)
-    raise DataError(f'{table}: no names of columns, and {n:,} numbers in a row, no square and a label; expected '
-                    f'{n-k:,} pixels and one label: give them a header')
+    raise DataError(f'{table}: no names of columns, and {n:,} numbers in a row; expected a square and '
+                    f'a label, or a column for each class: is one missing, or {_oblong(n-1)}')
 
 def _told(table, n, k, label):
     "The label where the user says that it is: a place, 'first' or 'last'"
@@ -331,10 +330,10 @@ def _odd(ls, kind):
 
 # %% ../nbs/00c_columns.ipynb #af6fc83c
 def _minus_one(res):
-    "How many labels are 255, where that must be a -1 that went through a byte: the others are small, and many more"
-    ks = set(res) if res.dtype.kind=='i' else set()
-    n = int((res==255).sum()) if 255 in ks and max(ks-{255}, default=255)<128 else 0
-    return n if n<len(res)/4 and max(ks-{255}, default=0)<2*len(ks) else 0
+    "Where labels are 255, if that must be a -1 that went through a byte: the others are small, and many more"
+    at = np.flatnonzero(res==255) if res.dtype.kind=='i' else []
+    others = set(res)-{255}
+    return at if 0<len(at)<len(res)/4 and max(others)<min(128, 2*len(others)+2) else []
 
 def _labels(ls, name, at=lambda i: f'line {i+2}'):
     "Labels, as numbers where all are; `at(i)` says where row `i` is"
@@ -344,9 +343,10 @@ def _labels(ls, name, at=lambda i: f'line {i+2}'):
         tip = 'remove the rows that are not labelled' if ls[i].startswith('-1') else 'mend it or remove the row'
         raise DataError(f'{name}, {at(i)}, column label: {found}, expected {want} as in other rows; {tip}')
     res = as_numbers(ls)
-    if (n := _minus_one(res)):
-        raise DataError(f'{name}, column label: 255 in {n:,} rows, the others are small: is it -1, as a byte, for '
-                        f'rows that are not labelled? Remove them, or give that class another name')
+    if len(rows := _minus_one(res)):
+        raise DataError(f'{name}, {at(rows[0])}, column label: 255, in {len(rows):,} of {len(res):,} rows, where other '
+                        f'labels are small: is it -1, as a byte, for rows that are not labelled? Remove them, or give '
+                        f'that class another name')
     if res.nunique()<2:
         raise DataError(f'{name}, column label: {_show(res[0])} in every row; expected two classes or more, to tell '
                         f'apart: add rows of another')

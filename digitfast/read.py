@@ -353,7 +353,7 @@ def _packed(t, look, label, need):
     return Layout(list(range(n)), [], oth, said)
 
 def _no_square(t, look, n):
-    what = _colour(n) or f'{n:,} numbers make no square picture: are they rectangles ({_oblong(n)})?'
+    what = _colour(n) or f'{n:,} numbers make no square picture: {_oblong(n)}'
     raise DataError(f'{t}, column {look.cols[look.packed]}: {what}')
 
 # %% ../nbs/01_read.ipynb #cfaaadb1

@@ -405,7 +405,8 @@ def test_a_few_labels_of_255_were_minus_one(n, ok, tmp_path):
     put(tmp_path, {'train.csv':csv(lab(X, y))})
     if ok: assert 255 in read_csvs(tmp_path).classes
     else:
-        with pytest.raises(DataError, match=f'255 in {n} rows.* is it -1, as a byte'): read_csvs(tmp_path)
+        said = f'line 2, column label: 255, in {n} of .*is it -1, as a byte'
+        with pytest.raises(DataError, match=said): read_csvs(tmp_path)
 
 def test_one_number_in_two_spellings_is_two_classes_and_said(tmp_path):
     y = [f'{i:02d}' if k==3 else str(i) for k,i in enumerate(Y)]
@@ -438,9 +439,12 @@ def test_one_odd_picture_is_no_rectangle(form, tmp_path):
 
 def packed_by(x): return csv(packed(x).assign(label=Y))
 @pytest.mark.parametrize('form,h,w', [(lambda x: csv(lab(x, Y)),26,30), (lambda x: bare(lab(x, Y)),40,50),
-                                      (packed_by,26,30)], ids=['names','none','packed'])
+                                      (lambda x: bare(lab(x, Y)),26,30), (packed_by,26,30)],
+                         ids=['names','none','none, near a square','packed'])
 def test_rectangles_are_named_by_their_sides(form, h, w, tmp_path):
-    with pytest.raises(DataError, match=f'{h}x{w}'): read_csvs(put(tmp_path, {'train.csv':form(sized(X, h, w))}))
+    "and what to do with them"
+    with pytest.raises(DataError, match=rf'\({h}x{w}\)\? Pad or scale'):
+        read_csvs(put(tmp_path, {'train.csv':form(sized(X, h, w))}))
 
 def test_scales_are_those_of_the_training_set(tmp_path):
     d = read_csvs(put(tmp_path, {'train.csv':csv(lab((X/255).round(4), Y)), 'test.csv':csv(frame((XT/255).round(4)))}))
