@@ -176,6 +176,8 @@ def _pictured(tables, path, most=256):
         raise DataError(f'{path}: {len(tables):,} tables, such as {_few(sorted(tables))}; give the file by name')
     return {k:t for k,t in tables.items() if _wide(t)}
 
+_make_one = 'arrays x and y become one by: pd.DataFrame(x.reshape(len(x), -1)).assign(label=y)'
+
 def _only(res, p, files):
     "`res`, with the only table of pictures for a training set"
     wide = _pictured(res.other, p)
@@ -183,8 +185,10 @@ def _only(res, p, files):
         raise DataError(f'{p}: {_few(sorted(wide))} could each be the training set; '
                         f'give the file by name, as in DATA/{sorted(wide)[0]}')
     if not wide:
+        other = files and not any('.csv' in o.lower() for o in files)
+        tip = f"; {_make_one}.to_csv('train.csv', index=False)" if other else ''
         raise DataError(f'{p}: no training CSV; expected train.csv, or another name with train in it, '
-                        f'found {_few(sorted(files)) or "nothing"}')
+                        f'found {_few(sorted(files)) or "nothing"}{tip}')
     (name,t), = wide.items()
     said = [f'training set: {name}, the only table of pictures']
     if rest := set(res.other)-{name}: said.append(f'not read: {_few(sorted(rest))}')
@@ -556,7 +560,7 @@ def read_csvs(path, # a folder with the CSVs, a zip of them, one table, or the w
     transpose=False # turn each image about its diagonal, as EMNIST's want it?
 )->DigitData: # frames of uint8 pixels, checked
     "Read the training CSV and, if there, the test CSV and the sample submission; `DataError` says what is wrong"
-    path = _path(path, 'a path, a frame or (training, test) frames')
+    path = _path(path, f'a path, a frame or (training, test) frames: {_make_one}')
     with _reading(path): p, h = sample_path() if path=='sample' else Path(path).expanduser(), hashlib.sha256()
     f = _find_files(p, test)
     trn,ls,said,notes = _train(f.train, h, label)
@@ -621,7 +625,8 @@ def as_data(o, # a path as for `read_csvs`, a frame, a pair of frames (training 
     df,test = (o, test) if isinstance(o, pd.DataFrame) else o
     for o in (df,test):
         if not isinstance(o, (pd.DataFrame, type(None))) or df is None:
-            raise DataError(f'data holds a {type(o).__name__}, expected a frame, or (training, test) frames')
+            raise DataError(f'data holds a {type(o).__name__}, expected a frame, or (training, test) frames: '
+                            f'{_make_one}')
     return _from_frames(df, test, label, transpose)
 
 # %% ../nbs/01_read.ipynb #8ddf816b

@@ -295,7 +295,7 @@ _formats = {
     rb'\x80[\x02-\x05]':'a pickle', rb'\0\0[\x08-\x0e][\x01-\x04]\0':"MNIST's own format",
     rb'\x89PNG':'a PNG picture', rb'\xff\xd8\xff':'a JPEG picture', rb'%PDF':'a PDF',
     rb'\s*<([!?]|[a-z]+[\s>])':'a web page or XML', rb'\s*\[?\s*\{\s*["}]':'JSON',
-    rb'\s*(%[^\n]*\n\s*)*@relation\b':'ARFF'}
+    rb'\s*(%[^\n]*\n\s*)*@relation\b':'ARFF', rb'\s*[+-]?[\d.]+( +\d+:[-+\d.e]+){2}':'LIBSVM'}
 
 def _wide(b):
     "'UTF-16' or 'UTF-32' where the bytes at the beginning of a file are text of that kind, else ''"

@@ -270,6 +270,8 @@ FILES = [(b'', 'empty'), (b'\n\n', 'empty'), (b'\xef\xbb\xbf', 'found'), (text(T
     (text(TRAIN).encode('utf-32-le'), 'UTF-32'), (text(TRAIN).encode('utf-32-be'), 'UTF-32'),
          (pickle.dumps(TRAIN), 'this is a pickle'),
          (b'% OpenML\n\n@RELATION mnist_784\n@DATA\n', 'this is ARFF'), (b'% '*2000+b'\n1', 'line 1'),
+    (b'5 153:3 154:18 155:.5\n', 'this is LIBSVM'), (b'-1.0 1:1e-3 9:-2 \n', 'this is LIBSVM'),
+         (b'1:0 2:0\n', 'line 1'),
          (b'[\n {"label":5}]', 'this is JSON'), (b'{"label":['+b'5,'*3_000_000+b'5]}', 'this is JSON'),
          (b'PK,pixel0\n1,2\n', 'column label'),
     *((f'{o}\n0 1,{packed},3\n'.encode(), 'line 1: found', 'expected names') for o in ('', ' ', 'label')
@@ -374,6 +376,19 @@ def test_bad_sample_submission(tmp_path, b, says):
     refused(put(tmp_path, train=text(TRAIN), test=text(T), sample_submission=b), 'sample_submission.csv', says)
 
 # ---- folders and zips
+
+def test_arrays_are_told_how_to_become_a_table(tmp_path, monkeypatch):
+    "The advice is followed to its end"
+    x,y = np.random.default_rng(0).integers(0, 256, (6,28,28)),np.arange(6)%2
+    np.savez(put(tmp_path)/'mnist.npz', x=x, y=y)
+    told = []
+    for data in (tmp_path, x, (x, y)):
+        with pytest.raises(DataError, match='arrays x and y') as e: as_data(data)
+        told.append(str(e.value).rpartition(': ')[2])
+    monkeypatch.chdir(tmp_path)
+    for code in told:
+        d = as_data(tmp_path if (df := eval(code, dict(pd=pd, x=x, y=y))) is None else df)
+        assert (d.train.iloc[:,1:].to_numpy()==x.reshape(6, 784)).all() and d.train.label.tolist()==y.tolist()
 
 def test_no_such_thing(tmp_path, monkeypatch):
     refused(tmp_path/'no', 'no such file or folder')
