@@ -55,6 +55,11 @@ class DataError(DigitError): "What is wrong with the data, and where"
 class RunError(DigitError): "What is wrong with a run or its directory"
 class KaggleError(DigitError): "What Kaggle, or the way to it, did not do"
 
+def _want(o, kind, what, error=DigitError):
+    "`o`, if it is of the `kind`; else `error` says `what` was expected"
+    if isinstance(o, kind): return o
+    raise error(f"expected {what}, found a {type(o).__name__}")
+
 # %% ../nbs/00_core.ipynb #d659b530
 def write_file(
     path, # File to write

@@ -102,11 +102,11 @@ def images(self:RowToImage,
 
 # %% ../nbs/02_data.ipynb #0bd88568
 def pixel_stats(
-    x, # uint8 tensor of pixels, any shape
+    x, # uint8 tensor or array of pixels, any shape
 )->tuple: # (mean, standard deviation) of the pixels scaled to 0..1
     "Exact mean and standard deviation of `x`/255, from the count of each value"
     counts = torch.zeros(256, dtype=torch.float64)
-    for o in x.flatten().split(2**20): counts += torch.bincount(o, minlength=256).cpu()
+    for o in torch.as_tensor(x).flatten().split(2**20): counts += torch.bincount(o, minlength=256).cpu()
     v = torch.arange(256, dtype=torch.float64)/255
     p = counts/counts.sum()
     mean = (p*v).sum()
@@ -189,6 +189,7 @@ def _collate(items):
 # %% ../nbs/02_data.ipynb #6a33d4b4
 class DigitDL(TfmdDL):
     "A `TfmdDL` that indexes whole batches out of one tensor on its device where it knows what fastai would collate"
+    epochs_done = 0 # times that it was gone through to its end
     def __init__(self,
         dataset, # `Datasets` or `TfmdLists` over a frame of rows; whatever else fastai takes goes fastai's way
         bs=64, # Batch size
@@ -480,7 +481,7 @@ def digit_splitter(
 @patch
 def after_iter(self:DigitDL):
     "Count the epochs that were gone through, so that `save_run` can tell whether these rows were trained on"
-    self.epochs_done = getattr(self, 'epochs_done', 0)+1
+    self.epochs_done += 1
 
 # %% ../nbs/02_data.ipynb #4fccb06a
 def same_images(
@@ -488,7 +489,9 @@ def same_images(
     b, # uint8 images, (m, …)
 )->np.ndarray: # Bool mask, (m,): is this image of `b` in `a` too?
     "Which images of `b` are in `a`, pixel for pixel"
-    def rows(o): return [r.tobytes() for r in np.asarray(o.cpu()).reshape(len(o), math.prod(o.shape[1:]))]
+    def rows(o):
+        o = np.asarray(o.cpu() if hasattr(o, 'cpu') else o)
+        return [r.tobytes() for r in o.reshape(len(o), math.prod(o.shape[1:]))]
     seen = set(rows(a))
     return np.array([r in seen for r in rows(b)], dtype=bool)
 
@@ -589,9 +592,24 @@ class DigitDataLoaders(DataLoaders):
     @property
     def side(self): return self.row2im.side
     @property
+    def classes(self): return [o.item() if hasattr(o, 'item') else o for o in self.vocab]
+    @property
     def stats(self):
         dl = getattr(self.train, 'dl', self.train) # fastai's `DistributedDL` wraps it
         return first((f.mean,f.std) for f in dl.after_batch.fs if isinstance(f, NormalizePixels))
+
+    @classmethod
+    def of(cls, learn):
+        "Those of `learn`, a `DataBlock`'s too. Raises `DigitError` where its images are no `DigitBlock`'s."
+        dls = getattr(learn, 'dls', None)
+        if isinstance(dls, cls): return dls
+        if not isinstance(dls, DataLoaders): raise DigitError(f"expected a Learner, found a {type(learn).__name__}")
+        res = cls(*dls.loaders[:2], path=dls.path, device=dls.device)
+        ok = len(res.loaders)>1 and all(isinstance(o, DigitDL) for o in res.loaders)
+        if not ok or res.row2im is None:
+            raise DigitError("this Learner's data has no DigitBlock, so its rows are not known: use DigitDataLoaders, "
+                             "or a DataBlock with a DigitBlock")
+        return res
 
     def __repr__(self):
         sides = [f'  {k}: {dl!r}' for k,dl in zip(('train','valid','test'), self.loaders)]

@@ -28,20 +28,32 @@ def _digest(info):
     info = {k:v for k,v in info.items() if k!='check'}
     return hashlib.sha256(json.dumps(info, sort_keys=True).encode()).hexdigest()
 
+def _norm(dls):
+    "(mean, standard deviation) that pixels are normalised with. Raises `DigitError` where it is done in another way."
+    if dls.stats is None:
+        raise DigitError("the batch transforms of this Learner are not those of a DigitBlock, so no file can say how "
+                         "pixels become its input: use export_pickle")
+    return dls.stats
+
 def save_net(
     learn, # A Learner from `digit_learner` or a recipe
     path, # Folder for the two files
     strict=True, # Refuse a net that has no registered name, and so could not be loaded again?
 )->Path:
-    "Write `model.safetensors` and `model.json` into the folder `path`"
-    dls,cfg,path = learn.dls,learn.model.config,Path(path)
+    """Write `model.safetensors` and `model.json` into the folder `path`. Raises `DigitError` where they would not say
+    what the net is."""
+    dls,cfg,path = DigitDataLoaders.of(learn),getattr(learn.model, 'config', {}),Path(path)
+    if not cfg:
+        raise DigitError(f"this {type(learn.model).__name__} is not from digit_learner, so it could not be loaded "
+                         f"again: give digit_learner what builds it, with @arch above, or use export_pickle")
     if strict and cfg['arch'] not in archs:
         raise DigitError(f"architecture '{cfg['arch']}' isn't registered, so it could not be loaded again: "
                          f"put @arch('{cfg['arch']}', …) above it")
     weights = st_bytes({k:v.detach().cpu().contiguous() for k,v in learn.model.state_dict().items()})
-    mean,std = dls.stats
+    mean,std = _norm(dls)
     info = dict(format=1, arch=cfg['arch'], arch_kwargs=cfg['arch_kwargs'], loss=cfg.get('loss','cross_entropy'),
-                classes=list(dls.vocab), side=dls.side, mean=mean, std=std, columns=list(dls.row2im.cols),
+                classes=dls.classes, side=dls.side, mean=mean, std=std,
+                columns=list(dls.row2im.cols),
                 sha256=hashlib.sha256(weights).hexdigest(), versions=versions())
     if getattr(dls, 'polarity', 'bright')!='bright': info['polarity'] = dls.polarity # left out: bright, upright
     if getattr(dls, 'transposed', False): info['transposed'] = True
@@ -225,8 +237,8 @@ class PixelsToProbs(torch.nn.Module):
     "uint8 images (n, 1, side, side) to probabilities (n, classes): normalised, through the net of `learn` and its loss"
     def __init__(self, learn):
         super().__init__()
+        self.mean,self.std = _norm(DigitDataLoaders.of(learn))
         self.model,self.act = deepcopy(learn.model).cpu().eval(),learn.loss_func.activation
-        self.mean,self.std = learn.dls.stats
     def forward(self, x): return self.act(self.model((x.float()/255-self.mean)/self.std))
 
 # %% ../nbs/07_export.ipynb #58999beb
@@ -263,7 +275,8 @@ def export_onnx(
     except ImportError as e:
         raise DigitError(f"ONNX needs packages that are not installed ({e.name}): pip install 'digitfast[onnx]'"
                          ) from None
-    net,side,vocab = PixelsToProbs(learn),learn.dls.side,list(learn.dls.vocab)
+    net,dls = PixelsToProbs(learn),DigitDataLoaders.of(learn)
+    side,vocab = dls.side,dls.classes
     x = torch.randint(256, (16,1,side,side), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     proto = _to_onnx(net, x, onnxscript.__version__)
     onnx.helper.set_model_props(proto, dict(classes=json.dumps(vocab), digitfast=__version__))

@@ -11,8 +11,9 @@ __all__ = ['show_digits', 'plot_class_balance', 'read_history', 'plot_history', 
 from .core import DigitError, RunError, short_name
 from .read import pixel_cols
 from .export import PixelsToProbs
+from .graph import fit_record
 from .measure import calibration, wilson
-from .rundir import Run, history_cols, read_table
+from .rundir import Run, class_numbers, history_cols, read_table
 import math, torch
 import numpy as np, pandas as pd
 import matplotlib.pyplot as plt
@@ -29,6 +30,7 @@ def _images(items):
     "Images (n, side, side) of a frame of rows, an array or a tensor"
     if isinstance(items, pd.DataFrame): items = items[pixel_cols(items)]
     a = np.asarray(items.cpu() if hasattr(items, 'cpu') else items)
+    if a.dtype.kind not in 'iufb': raise DigitError(f"expected images, found a {type(items).__name__}")
     if a.size==0: raise DigitError("there are no images to show")
     side = a.shape[-1] if a.ndim>2 and a.shape[-1]==a.shape[-2] else math.isqrt(a.shape[-1])
     if a.ndim<2 or a.size%side**2 or (a.ndim==2 and side**2!=a.shape[-1]):
@@ -60,6 +62,7 @@ def show_digits(
     ims = _images(items)
     idxs = np.random.default_rng(seed).permutation(len(ims))[:n]
     labels = [''] * len(ims) if labels is None else list(labels)
+    if len(labels)!=len(ims): raise DigitError(f"{len(ims)} images and {len(labels)} labels: expected as many of each")
     return _grid(ims[idxs], [short_name(labels[i]) for i in idxs])
 
 # %% ../nbs/12_interpret.ipynb #39fa23fc
@@ -90,11 +93,12 @@ def plot_class_balance(
 # %% ../nbs/12_interpret.ipynb #9439dc35
 def _recorded(learn):
     "The history in the recorder of `learn`"
-    rec = getattr(learn, 'recorder', None)
-    if not getattr(rec, 'values', None):
+    rec = fit_record(learn)
+    if rec is None and not getattr(getattr(learn, 'recorder', None), 'values', None):
         raise DigitError("this Learner has not been trained, so there is no history to draw: call fit_one_cycle first")
-    if not rec.lrs:
-        raise DigitError("this Learner's history is gone: fastai drops it at get_preds or validate, so draw it before")
+    if rec is None:
+        raise DigitError("this Learner's history is gone: fastai drops it at get_preds, validate and lr_find. Draw it "
+                         "before, or make the Learner with digit_learner, which keeps it")
     df = pd.DataFrame(list(rec.values), columns=list(rec.metric_names[1:-1])).astype(float)
     df.insert(0, 'epoch', range(len(df)))
     return df.assign(lr=[float(rec.lrs[i-1]) for i in rec.iters])
@@ -159,7 +163,7 @@ def show_predictions(
     cols=None, # Images in a row
 )->plt.Figure:
     "A grid of images titled 'label / predicted', green where they agree and red where they don't"
-    ims,preds,targs = _images(items),np.asarray(preds),np.asarray(targs)
+    ims,(preds,targs) = _images(items),class_numbers(preds, targs)
     if not len(ims)==len(preds)==len(targs):
         raise DigitError(f"{len(ims)} images, {len(preds)} predictions and {len(targs)} labels: "
                          "expected as many of each")
@@ -196,7 +200,7 @@ def plot_confusion(
     n=40, # Draw no more classes than these, those with the most mistakes
 )->plt.Axes:
     "Confusion matrix: a row for each label, a column for each prediction, mistakes shaded by how many there are"
-    pairs = Counter(zip(np.asarray(targs).tolist(), np.asarray(preds).tolist()))
+    pairs = Counter(zip(*(o.tolist() for o in class_numbers(targs, preds))))
     names = _names(classes, 1+max(map(max, pairs)))
     some = _most_mistaken(pairs, len(names), n)
     at,c = {i:j for j,i in enumerate(some)},len(some)
@@ -217,7 +221,7 @@ def plot_class_accuracy(
     n=40, # Draw no more classes than these, the worst
 )->plt.Axes:
     "Accuracy of each class, with Wilson's 95 % interval and how many of its rows are wrong"
-    targs,preds = np.asarray(targs),np.asarray(preds)
+    targs,preds = class_numbers(targs, preds)
     tot,hit = np.bincount(targs),np.bincount(targs, targs==preds)
     names = _names(classes, max(len(tot), preds.max()+1))
     idxs = np.flatnonzero(tot)

@@ -275,7 +275,7 @@ def check_there(self:Job):
 def finish(self:Job,
     p, # `Preds`
     metrics, # What else is known
-    history, # Frame with a row an epoch
+    history, # Frame with a row an epoch; None where nothing is known of them
     whole=True, # Not a member only?
 )->Run:
     "Measure `p`, write the run's files, say how it went"
@@ -289,7 +289,7 @@ def finish(self:Job,
     elif whole: self.say("note: there is no test set, so no submission is written")
     p.images,p.looks = self.pictures(p),looks(self.data.train)
     self.out.save_predictions(p)
-    self.out.save_history(history)
+    if history is not None: self.out.save_history(history)
     metrics['seconds']['total'] = time.perf_counter()-self.t0
     self.check_there()
     self.out.save_metrics(metrics)

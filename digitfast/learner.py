@@ -7,6 +7,7 @@ __all__ = ['opts', 'losses', 'seed_all', 'LossAccuracy', 'digit_learner', 'RandA
            'AdamW', 'ValueLoss']
 
 # %% ../nbs/05_learner.ipynb #14e8cc21
+from .core import _want
 from .baseline import as_value, mean_squared_error, nearest_label
 from .models import create_model
 from .graph import DigitLearner
@@ -21,6 +22,7 @@ import fastai.callback.schedule, fastai.callback.progress # give a Learner `fit_
 from fastai.callback.core import Callback, CancelValidException
 from fastai.learner import Learner, AvgMetric
 from fastai.callback.tracker import TrackerCallback
+from fastai.data.core import DataLoaders
 from fastai.data.transforms import get_c
 from fastai.losses import CrossEntropyLossFlat
 from fastai.metrics import accuracy_multi
@@ -64,7 +66,8 @@ def digit_learner(
     metrics=None, # Metrics; accuracy for classes and `accuracy_multi` for several labels if None
     **kwargs # For `DigitLearner`: fastai's arguments, and `graph=True` for steps as one graph on a GPU
 )->DigitLearner:
-    "A fastai `Learner` with a fresh net on the device of `dls`. Raises `DigitError` for an unknown architecture."
+    "A fastai `Learner` with a fresh net on the device of `dls`. Raises `DigitError` where either is none."
+    _want(dls, DataLoaders, 'DataLoaders, such as DigitDataLoaders.from_df gives')
     ours = getattr(dls.train_ds, 'loss_func', None)
     if loss_func is None:
         loss_func = CrossEntropyLossFlat() if ours is None or type(ours) is CrossEntropyLossFlat else copy(ours)

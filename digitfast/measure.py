@@ -8,9 +8,9 @@ __all__ = ['wilson', 'score_interval', 'measured', 'read_preds', 'most_confused'
 
 # %% ../nbs/11_measure.ipynb #2e7c22ee
 from .core import DigitError, RunError
-from .data import same_images
+from .data import DigitDataLoaders, same_images
 from .predict import predict_rows
-from .rundir import Preds, Run
+from .rundir import Preds, Run, class_numbers, with_probs
 import math, os
 import numpy as np, pandas as pd
 from collections import Counter
@@ -28,6 +28,7 @@ def wilson(
     z=1.96, # Standard deviations; 1.96 for 95 %
 )->tuple: # (low, high), as fractions
     "Wilson's score interval for an accuracy of `k`/`n` (E. B. Wilson, 1927)"
+    if not 0<=k<=n or not n: raise DigitError(f"expected some rows, and from 0 to all of them right, found {k} of {n}")
     p,d = k/n, 1+z*z/n
     mid,half = (p+z*z/(2*n))/d, z*math.sqrt(p*(1-p)/n+z*z/(4*n*n))/d
     return max(0., mid-half), min(1., mid+half)
@@ -63,13 +64,12 @@ def measured(
 
 # %% ../nbs/11_measure.ipynb #2c5de8d8
 def _learner_preds(learn):
-    dls = learn.dls
+    dls = DigitDataLoaders.of(learn)
     if not len(dls.valid_ds): raise DigitError("this Learner has no validation rows: give the directory of its run")
     keep = ~same_images(dls.train.images, dls.valid.images)
     if not keep.any():
         raise DigitError("each validation image is in the training rows too: nothing can be measured on them")
-    forgets = L(getattr(learn, 'recorder', None)) # the training, at the next prediction
-    with learn.removed_cbs(forgets): probs = predict_rows(learn)
+    probs = predict_rows(learn)
     targs,ims = dls.valid.tensors[1].cpu().numpy(),dls.valid.images[:,0].cpu().numpy()
     rows = dls.valid_ds.items.index.to_numpy()[keep]
     return Preds(targs[keep], probs[keep], dls.vocab, rows, dict(zip(rows.tolist(), ims[keep])))
@@ -89,7 +89,7 @@ def most_confused(
     n=10, # How many pairs
 )->list: # Of (label, prediction, rows), the most frequent first
     "Pairs of classes that are confused most often"
-    targs,preds = np.asarray(targs),np.asarray(preds)
+    targs,preds = class_numbers(targs, preds)
     pairs = Counter((t,p) for t,p in zip(targs.tolist(), preds.tolist()) if t!=p)
     top = sorted(pairs.items(), key=lambda o: (-o[1],o[0]))[:n]
     return [(t,p,k) if classes is None else (classes[t],classes[p],k) for (t,p),k in top]
@@ -101,7 +101,7 @@ def worst_mistakes(
     n=None, # How many; all if None
 )->np.ndarray: # Positions of the rows
     "Rows that are wrong, the surest mistake first"
-    targs,probs = np.asarray(targs),np.asarray(probs)
+    targs,probs = with_probs(targs, probs)
     order = np.lexsort((probs[np.arange(len(targs)),targs], -probs.max(1)))
     return order[(probs.argmax(1)!=targs)[order]][:n]
 
@@ -111,7 +111,7 @@ def suspicious_labels(
     times=50, # How many times as likely as the label another class must be
 )->np.ndarray: # Positions of the rows
     "Rows of which the net holds another class to be at least `times` as likely as the label, least likely labels first"
-    targs,probs = np.asarray(targs),np.asarray(probs)
+    targs,probs = with_probs(targs, probs)
     odds = probs[np.arange(len(targs)),targs]/probs.max(1)   # a ratio: label smoothing keeps each probability off zero
     order = np.argsort(odds, kind='stable')
     return order[odds[order]*times<=1]
@@ -137,8 +137,8 @@ def calibration(
     bins=15, # Bins of equal width
 )->tuple: # (expected calibration error, frame with a row a bin that has any: confidence, accuracy, rows)
     "How far a net's confidence is from its accuracy (Guo et al., 2017)"
-    probs = np.asarray(probs)
-    df = pd.DataFrame(dict(confidence=probs.max(1), accuracy=(probs.argmax(1)==np.asarray(targs)).astype(float)))
+    targs,probs = with_probs(targs, probs)
+    df = pd.DataFrame(dict(confidence=probs.max(1), accuracy=(probs.argmax(1)==targs).astype(float)))
     g = df.groupby(np.ceil(df.confidence*bins).clip(1, bins))
     df = g.mean().assign(rows=g.size()).reset_index(drop=True)
     return float(((df.confidence-df.accuracy).abs()*df.rows).sum()/df.rows.sum()), df

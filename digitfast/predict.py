@@ -6,13 +6,15 @@
 __all__ = ['ShiftTTA', 'predict_rows', 'check_canary', 'predict_test', 'looks', 'unlike']
 
 # %% ../nbs/08_predict.ipynb #b03149d6
-from .core import RunError
+from .core import DataError, RunError, _few, _want
 from .learner import shifts
 from .recipe import Recipe
 import gc, math
 import numpy as np, pandas as pd, torch
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
+from types import SimpleNamespace
 from fastai.callback.core import Callback
+from fastai.learner import Learner
 from fastai.callback.progress import ProgressCallback # gives a Learner `no_bar`
 
 # %% ../nbs/08_predict.ipynb #2dd36d70
@@ -28,9 +30,18 @@ class ShiftTTA(Callback):
 # %% ../nbs/08_predict.ipynb #21928863
 _block = 2**16 # rows that are predicted at a time
 
+@contextmanager
+def _unforgotten(learn):
+    "What the `Recorder` of `learn` knows of its training, which `get_preds` has it drop"
+    known = vars(getattr(learn, 'recorder', SimpleNamespace()))
+    was = dict(known)
+    try: yield
+    finally: known.update(was)
+
 def _preds(learn, dl, tta):
     "`get_preds`, in silence"
-    with learn.no_bar(), learn.no_logging() if hasattr(learn, 'recorder') else nullcontext():
+    quiet = learn.no_logging() if hasattr(learn, 'recorder') else nullcontext()
+    with learn.no_bar(), quiet, _unforgotten(learn):
         return learn.get_preds(dl=dl, cbs=ShiftTTA(tta) if tta else None)[0].float().numpy()
 
 def predict_rows(
@@ -39,7 +50,7 @@ def predict_rows(
     tta=0, # Pixels of shift in test-time augmentation
 )->np.ndarray: # Probabilities, (n, classes) float32, in the order of the rows
     "Probabilities of each class for each row. Raises `DigitError` where `tta` is no whole number from 0 to 8."
-    tta = Recipe(tta=tta).tta
+    tta,learn = Recipe(tta=tta).tta,_want(learn, Learner, 'a Learner')
     if items is None: return _preds(learn, learn.dls.valid, tta)
     if not isinstance(items, pd.DataFrame) or len(items)<=_block: return _preds(learn, learn.dls.test_dl(items), tta)
     res = []
@@ -82,6 +93,9 @@ def predict_test(
     "Predict `test` among validation rows that must get their validation predictions, else there is a `RunError`"
     known = predict_rows(learn, tta=tta) if valid_probs is None else valid_probs
     canary = learn.dls.valid_ds.items.iloc[:n].drop(columns='label')
+    _want(test, pd.DataFrame, 'a DataFrame of test rows, such as read_csvs(path).test', DataError)
+    if lost := [o for o in canary if o not in test]:
+        raise DataError(f"the test rows have no {_few(lost)}, which the training rows have: expected the same pixels")
     n,h = len(canary),len(canary)//2
     probs = predict_rows(learn, pd.concat([canary.iloc[:h], test[canary.columns], canary.iloc[h:]]), tta=tta)
     flown = np.concatenate([probs[:h], probs[len(probs)-(n-h):]])

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np, pandas as pd
 from fastcore.basics import patch
 
-from .core import DataError, _few, _show
+from .core import DataError, _few, _show, _want
 from .table import Table, _between, _reading, _to_bytes, _tokens
 from .columns import (Layout, _colour, _ids, _kind, _labels, _oblong, _parts, _pick, _square, as_numbers,
     check_shape, class_names)
@@ -260,6 +260,7 @@ def check_frame(df, # one image a row: pixel columns and, unless `labels=False`,
     label=None # the column with the labels, where its name leaves it open
 )->pd.DataFrame: # `label` first (int64 or text), then uint8 pixels in numeric order; rows numbered from 0; a copy
     "Hold a frame to what `read_csvs` holds a file to; `DataError` names the row, counted from 0, and the column"
+    _want(df, pd.DataFrame, 'a DataFrame with an image a row, such as read_csvs(path).train', DataError)
     o = _frame_layout(df, name, labels, label)
     x, pix = _frame_pixels(df, o.pix, name), [df.columns[i] for i in o.pix]
     if not labels: return _frame(x, pix)

@@ -7,7 +7,9 @@ __all__ = ['render_report', 'Report', 'report', 'write_report']
 
 # %% ../nbs/13_report.ipynb #9a5c124b
 from .core import RunError, short_name, write_file
+from .data import DigitDataLoaders
 from .device import versions
+from .graph import fit_record
 from .interpret import (occlusion, plot_calibration, plot_class_accuracy, plot_confusion, plot_history,
                                  plot_lr_find, read_history)
 from .measure import calibration, measured, most_confused, read_preds, suspicious_labels, worst_mistakes
@@ -204,7 +206,7 @@ def _seen(learn, p, most=2400):
     "What `learn` looked at in its surest mistakes, as {row number: map}"
     n = max(1, most//(49*len(getattr(learn.model, 'models', [0]))))
     rows = [r for r in p.rows[worst_mistakes(p.targs, p.probs, min(n, 24))].tolist() if r in p.images]
-    ims = [p.images[r] for r in rows if p.images[r].shape==(learn.dls.side,)*2]
+    ims = [p.images[r] for r in rows if p.images[r].shape==(DigitDataLoaders.of(learn).side,)*2]
     return dict(zip(rows, occlusion(learn, np.stack(ims)))) if ims and len(ims)==len(rows) else {}
 
 def _learner_report(learn):
@@ -212,7 +214,7 @@ def _learner_report(learn):
     m = dict(arch=cfg.get('arch'), params=sum(q.numel() for q in learn.model.parameters()),
              n_train=len(learn.dls.train_ds), device=str(learn.dls.device),
              precision=getattr(learn, 'precision', None), versions=versions())
-    history = read_history(learn) if getattr(learn.recorder, 'lrs', None) else None
+    history = read_history(learn) if fit_record(learn) else None
     return Report(render_report(p, m, history, getattr(learn, 'lr_curve', None), seen=_seen(learn, p)))
 
 # %% ../nbs/13_report.ipynb #4533d299

@@ -9,7 +9,7 @@ __all__ = ['predict_csv']
 import math
 import numpy as np, pandas as pd
 from pathlib import Path
-from types import SimpleNamespace
+from dataclasses import replace
 from .core import DataError, RunError, echo, short_name, write_file
 from .read import _path, data_options, read_csvs, read_rows
 from .data import same_images
@@ -112,9 +112,7 @@ def _write(d, said, probs, vocab, out, with_probs):
         if d.sample is not None and d.test_ids is not None:
             p = p.set_axis(d.test_ids).loc[df.iloc[:,0]].reset_index(drop=True)
         return write_file(out, pd.concat([df, p], axis=1).to_csv(index=False))
-    if d.train is None:
-        d = SimpleNamespace(name=d.name, sample=None, test=d.test, test_ids=d.test_ids, classes=vocab,
-                            train=pd.DataFrame(dict(label=[])))
+    if d.train is None: d = replace(d, sample=None, train=pd.DataFrame(dict(label=vocab)))
     return save_submission(df, out, d)
 
 # %% ../nbs/15c_rows.ipynb #d2c837d8

@@ -9,13 +9,14 @@ __all__ = ['save_run']
 import shutil, time
 import numpy as np, pandas as pd, torch
 from copy import copy
-from fastcore.all import L, first, noop
+from fastcore.all import noop
 from fastai.callback.fp16 import MixedPrecision
 from fastai.learner import Learner
 from torch import nn
 from types import SimpleNamespace
 from .core import DataError, DigitError, RunError, _few, _show, echo
-from .data import DigitDataLoaders, DigitDL, RowToImage
+from .data import DigitDataLoaders
+from .graph import DigitLearner, fit_record
 from .models import archs
 from .predict import check_canary, predict_rows
 from .rundir import Run, RunDir, resumable
@@ -23,15 +24,6 @@ from .job import Job, fn_name, imported, in_python, load_data, loss_name, spoken
 from .recipe import Recipe
 
 # %% ../nbs/16b_save.ipynb #767abd13
-def _row2im(dls):
-    "The `RowToImage` of `dls`. Raises `DigitError` where they have none."
-    ok = len(dls.loaders)>1 and all(isinstance(o, DigitDL) for o in dls.loaders[:2])
-    res = first(dls.train_ds.tls[0].tfms.fs, lambda f: isinstance(f, RowToImage)) if ok else None
-    if res is None:
-        raise DigitError("this Learner's data has no DigitBlock, so it can't be told which rows it was trained on: "
-                         "use DigitDataLoaders, or a DataBlock with a DigitBlock")
-    return res
-
 def _check_args(learn, name):
     "`DigitError` unless `learn` is a Learner, and `name` could be one"
     if not isinstance(learn, Learner) or getattr(learn, 'dls', None) is None:
@@ -51,19 +43,33 @@ def _normed(net):
     norms = [o.num_batches_tracked for o in net.modules() if isinstance(o, nn.modules.batchnorm._BatchNorm)]
     return min((int(o) for o in norms if o is not None), default=None)
 
+_changed = "its dls changed after training, so it can't be told what it was trained on: give it those that it had"
+
+def _record(learn, say):
+    "What is known of the last fit of `learn`, or None. `DigitError` where nothing says that it was on its rows"
+    rec = fit_record(learn)
+    if rec:
+        if rec.rows in (None, id(learn.dls.train_ds)): return rec
+        raise DigitError(f"the last fit was on other rows: {_changed}")
+    sought = getattr(getattr(learn, 'recorder', None), 'lrs', None) # by `lr_find`, on whatever rows
+    steps,done = _steps(learn),learn.dls.train.epochs_done
+    if steps and not done: raise DigitError(f"this Learner took {steps:,} steps, none on its rows: {_changed}")
+    if sought or isinstance(learn, DigitLearner) or not steps:
+        raise DigitError("this Learner was not trained, or its record is gone, which fastai drops at lr_find, "
+                         "get_preds and validate: train it and save it at once, or make it with digit_learner, which "
+                         "keeps the record")
+    say("note: the history of this Learner is gone, as fastai drops it at get_preds and validate")
+
 def _check_trained(learn, say=noop):
     "`DigitError` unless `learn` was trained on the rows of its `dls`, and on no others as far as can be known"
-    rec,dl = getattr(learn, 'recorder', None),learn.dls.train
-    done,n = getattr(dl, 'epochs_done', 0),len(getattr(rec, 'values', ()))
-    if not n: raise DigitError("this Learner was not trained, or its recorder is gone: nothing is known of it")
-    changed = "its dls changed after training, so it can't be told what it was trained on: give it those that it had"
+    rec,dl,steps = _record(learn, say),learn.dls.train,_steps(learn)
+    done,n = dl.epochs_done,len(rec.values) if rec else 0
     if done<n:
         raise DigitError(f"the last fit of this Learner has {n} epochs, "
-                         f"and its DataLoader went through {done}: {changed}")
-    steps = _steps(learn)
+                         f"and its DataLoader went through {done}: {_changed}")
     if steps is not None and steps>(done+1)*len(dl):
         raise DigitError(f"this Learner took {steps:,} steps, "
-                         f"and its DataLoader gave {done*len(dl):,} batches: {changed}")
+                         f"and its DataLoader gave {done*len(dl):,} batches: {_changed}")
     n,net = _normed(learn.model),learn.model
     if n is None or n<=(done+1)*len(dl): return
     saw = f"its net has seen {n:,} batches, and its DataLoader gave {done*len(dl):,}"
@@ -94,7 +100,7 @@ def _positions(df, cols, d, used):
 
 def _rows(learn, d):
     "Positions in `d.train` of the rows that `learn` was trained on, and of those that it was not"
-    cols,ds = _row2im(learn.dls).cols,(learn.dls.train_ds,learn.dls.valid_ds)
+    cols,ds = DigitDataLoaders.of(learn).row2im.cols,(learn.dls.train_ds,learn.dls.valid_ds)
     if not len(ds[1]):
         raise DigitError("this Learner has no validation rows, so nothing can be measured: hold some out")
     trn = _positions(ds[0].items, cols, d, set())
@@ -106,11 +112,9 @@ def _rows(learn, d):
     return trn,val
 
 # %% ../nbs/16b_save.ipynb #e018d0cb
-def _plain(vocab): return [o.item() if hasattr(o, 'item') else o for o in vocab]
-
 def _check_classes(learn, d, val):
     "`DataError` unless the labels and classes of `learn` are those of the data `d`"
-    vocab = _plain(learn.dls.vocab)
+    vocab = DigitDataLoaders.of(learn).classes
     if set(vocab)!=set(d.classes):
         raise DataError(f"this Learner's classes are {_few(vocab)}, those of data {_few(d.classes)}: give the data "
                         f"that it was trained on")
@@ -122,9 +126,9 @@ def _check_classes(learn, d, val):
     return vocab
 
 # %% ../nbs/16b_save.ipynb #2bc37592
-def _history(learn)->pd.DataFrame: # A row an epoch
-    "How the last fit of `learn` went"
-    rec,n = learn.recorder,len(learn.recorder.values)
+def _history(rec)->pd.DataFrame: # A row an epoch
+    "How the fit of the record `rec` went"
+    n = len(rec.values)
     names = list(rec.metric_names)[1:]
     df = pd.DataFrame([dict(zip(names, map(float, o))) for o in rec.values]).reset_index(names='epoch')
     for k in 'train_loss','valid_loss','accuracy':
@@ -138,7 +142,7 @@ def _history(learn)->pd.DataFrame: # A row an epoch
 # %% ../nbs/16b_save.ipynb #386f8881
 def _test_probs(learn, d, val, probs, tta):
     "(probabilities of the test rows, number of canary rows that lived)"
-    cols = _row2im(learn.dls).cols
+    cols = DigitDataLoaders.of(learn).row2im.cols
     def frame(df): return pd.DataFrame(df[d.pixels].to_numpy(np.uint8), columns=cols)
     canary = frame(d.train.iloc[val[:100]])
     n,h = len(canary),len(canary)//2
@@ -153,11 +157,10 @@ def _no_net(job, why):
 def _save_net(job, learn, val, probs, tta):
     "Save the net, and see that what is loaded says the same; why it can't be loaded, else None"
     dls,net = DigitDataLoaders(*learn.dls.loaders[:2], path=learn.dls.path, device=learn.dls.device),learn.model
+    dls.polarity = job.data.polarity
     had,c = getattr(net, 'config', None),len(dls.vocab)
     net.config = dict(copy(had or dict(arch=fn_name(type(net)), arch_kwargs={})), loss=loss_name(learn.loss_func, c))
-    parts = dict(vocab=_plain(dls.vocab), side=dls.side, stats=dls.stats, row2im=dls.row2im,
-                 polarity=job.data.polarity, transposed=False)
-    said,shim = [],SimpleNamespace(dls=SimpleNamespace(**parts), model=net)
+    said,shim = [],SimpleNamespace(dls=dls, model=net)
     try:
         if dls.stats is None: return _no_net(job, "its batch transforms are not those of a DigitBlock")
         why = job.save_model(shim, known=had is not None, say=said.append)
@@ -194,7 +197,7 @@ def save_run(
     with spoken():
         _check_args(learn, name)
         tta = Recipe(tta=tta).tta
-        _row2im(learn.dls)
+        DigitDataLoaders.of(learn)
         _check_trained(learn, tell)
         loss_name(learn.loss_func, len(learn.dls.vocab))
         d,path,_ = load_data(data, tell)
@@ -214,23 +217,22 @@ def save_run(
 
 # %% ../nbs/16b_save.ipynb #1bd6f705
 def _save(job, learn, trn, val, vocab, tta):
-    history,t = _history(learn),time.perf_counter()
-    with learn.removed_cbs(L(learn.recorder)): # predicting would make it forget
-        probs = predict_rows(learn, tta=tta)
-        if not np.isfinite(probs).all():
-            raise DigitError("this Learner gives probabilities that are no numbers: its training went astray; train "
-                             "it anew, at a lower rate")
-        test,canary = _test_probs(learn, job.data, val, probs, tta) if job.n_test else (None,0)
+    rec,t = fit_record(learn),time.perf_counter()
+    probs = predict_rows(learn, tta=tta)
+    if not np.isfinite(probs).all():
+        raise DigitError("this Learner gives probabilities that are no numbers: its training went astray; train "
+                         "it anew, at a lower rate")
+    test,canary = _test_probs(learn, job.data, val, probs, tta) if job.n_test else (None,0)
     seen = torch.from_numpy(job.data.train.drop(columns='label').to_numpy(np.uint8, copy=True)[trn])
     p = job.preds(val, probs, vocab, test, seen)
     why = _save_net(job, learn, val, probs, tta)
     arch = getattr(learn.model, 'config', {}).get('arch') or fn_name(type(learn.model))
     fp16 = any(isinstance(o, MixedPrecision) for o in learn.cbs)
-    m = dict(recipe=job.name, arch=arch, params=sum(o.numel() for o in learn.model.parameters()), epochs=len(history),
-             seed=None, learner=True,
-             device=str(learn.dls.device), precision='fp16' if fp16 else getattr(learn, 'precision', 'fp32'),
-             threads=torch.get_num_threads(),
-             lr=float(max(learn.recorder.lrs)), n_train=len(trn), canary_rows=canary,
+    m = dict(recipe=job.name, arch=arch, params=sum(o.numel() for o in learn.model.parameters()), seed=None,
+             learner=True, device=str(learn.dls.device),
+             precision='fp16' if fp16 else getattr(learn, 'precision', 'fp32'),
+             threads=torch.get_num_threads(), n_train=len(trn), canary_rows=canary,
              seconds=dict(load=0., train=0., predict=time.perf_counter()-t))
     if why: m['no_model'] = why
-    return job.finish(p, m, history)
+    if rec: m |= dict(epochs=len(rec.values), lr=float(max(rec.lrs)))
+    return job.finish(p, m, _history(rec) if rec else None)

@@ -6,9 +6,9 @@
 __all__ = ['submission', 'check_submission', 'save_submission']
 
 # %% ../nbs/09_submit.ipynb #4eeca066
-from .core import DataError, read_plain, short_name, write_file
+from .core import DataError, read_plain, short_name, write_file, _want
 from .read import read_csvs, DigitData
-import csv, io
+import csv, io, os
 import numpy as np, pandas as pd
 from pathlib import Path
 
@@ -28,7 +28,10 @@ def submission(
     data, # `DigitData` with `sample` and `test_ids`, as `read_csvs` gives it
 )->pd.DataFrame: # An id and a label column
     "The submission for `labels`, as the sample submission is. Raises `DataError` where its ids are not the test set's."
-    labels = np.asarray(labels)
+    labels,data = np.asarray(labels),_want(data, DigitData, 'the data as read_csvs gives it', DataError)
+    if labels.ndim!=1:
+        raise DataError(f"expected a label for each test row, found an array of shape {labels.shape}: of probabilities "
+                        f"take np.array(learn.dls.vocab)[probs.argmax(1)]")
     cols,ids = _columns(data),_test_ids(data, len(labels))
     if len(ids)!=len(labels):
         raise DataError(f"{len(labels):,} predictions for {len(ids):,} ids: "
@@ -134,6 +137,7 @@ def check_submission(
     data=None, # The competition's data, as `read_csvs` takes or gives it; only the form is checked if None
 )->dict: # Number of rows, columns, the data's name, how often each label occurs, and warnings: sentences
     "What is in a submission, if Kaggle would take it. Raises `DataError` naming the line if not."
+    _want(path, (str,os.PathLike), 'the path of a submission', DataError)
     name = short_name(path, 200)
     try: text = read_plain(path).decode('utf-8-sig')
     except UnicodeDecodeError: raise DataError(f"{name} is no text in UTF-8: expected a CSV") from None
@@ -149,6 +153,8 @@ def save_submission(
     data=None, # `DigitData` to check it against
 )->Path:
     "Check the submission `df`, then write it aside and rename it to `path`"
+    _want(df, pd.DataFrame, 'a frame, as submission gives it', DataError)
+    if data is not None: _want(data, DigitData, 'the data as read_csvs gives it', DataError)
     text = df.to_csv(index=False, lineterminator='\n')
     _check(text, short_name(path, 200), data)
     return write_file(path, text)

@@ -2,6 +2,7 @@
 import numpy as np, pandas as pd, pytest, torch
 import matplotlib; matplotlib.use('Agg')
 import matplotlib.pyplot as plt
+from fastai.learner import Learner
 
 from conftest import digits
 from digitfast import interpret as I
@@ -142,7 +143,12 @@ def test_history_of_a_learner():
     df = I.read_history(learn)
     assert df.epoch.tolist()==[0,1] and df.lr.iloc[-1]<df.lr.iloc[0]<=.01 and df.accuracy.between(0, 1).all()
     with learn.no_logging(): learn.get_preds()
-    with pytest.raises(DigitError, match='history is gone'): I.read_history(learn)
+    assert I.read_history(learn).equals(df)
+    own = Learner(learn.dls, learn.model, loss_func=learn.loss_func)
+    with own.no_bar(), own.no_logging():
+        own.fit(1)
+        own.get_preds()
+    with pytest.raises(DigitError, match='history is gone'): I.read_history(own)
 
 def test_show_versus_colours_rows_by_who_is_right():
     y,a,b = np.zeros(4, int),np.eye(3)[[0,1,0,1]],np.eye(3)[[0,0,1,2]]

@@ -5,8 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 import numpy as np, pandas as pd, pytest, torch
 from torch import nn
-from fastai.vision.all import (Adam, Callback, CategoryBlock, ColReader, CrossEntropyLossFlat, CSVLogger, DataBlock,
-                               DataLoaders,
+from fastai.vision.all import (Adam, Callback, CategoryBlock, ClassificationInterpretation, ColReader,
+                               CrossEntropyLossFlat, CSVLogger, DataBlock, DataLoaders,
     EarlyStoppingCallback, FocalLossFlat, Learner, MixUp, RandomSplitter, SaveModelCallback, SGD, TensorImage,
     Transform, accuracy, error_rate, F)
 from digitfast import cli, job
@@ -14,11 +14,13 @@ from digitfast.core import DataError, DigitError, RunError
 from digitfast.data import DigitBlock, DigitDataLoaders
 from digitfast.export import load_net
 from digitfast.learner import RandAffine, digit_learner, losses, opts
-from digitfast.measure import versus
+from digitfast.interpret import plot_history, read_history
+from digitfast.measure import list_runs, read_preds, versus
 from digitfast.models import archs, stride2
-from digitfast.predict import predict_rows
+from digitfast.predict import predict_rows, predict_test
 from digitfast.read import as_data, read_csvs
 from digitfast.recipe import Recipe, recipes
+from digitfast.report import report
 from digitfast.rundir import Run
 from digitfast.save import save_run
 from digitfast.submit import check_submission
@@ -60,15 +62,53 @@ def test_a_learner_becomes_a_run(mine, frames):
     r,learn = mine
     p,m = r.predictions(),r.metrics
     assert set(p.rows.tolist())==set(learn.dls.valid_ds.items.index) and (p.labels==frames[0].label[p.rows]).all()
-    with learn.removed_cbs(learn.recorder):
-        assert np.allclose(p.probs, predict_rows(learn), atol=1e-6)
-        assert np.allclose(p.test_probs, predict_rows(learn, frames[1]), atol=1e-4)
+    assert np.allclose(p.probs, predict_rows(learn), atol=1e-6)
+    assert np.allclose(p.test_probs, predict_rows(learn, frames[1]), atol=1e-4)
     assert m['accuracy']==p.hits.mean() and m['canary_rows']==12 and m['n_train']==48 and m['epochs']==2
     assert ((pd.read_csv(r/'submission.csv').Label==p.test_probs.argmax(1)).all()
             and check_submission(r/'submission.csv')['rows']==20)
     h = r.history()
     assert h.accuracy.iloc[-1]==pytest.approx(learn.recorder.values[-1][2]) and len(h)==2 and (r/'report.html').exists()
     assert not (r/'checkpoint').exists() and sorted(o.name for o in r.iterdir() if o.name[0]=='.')==[]
+
+LOOKS = dict(get_preds=lambda l: l.get_preds(), validate=lambda l: l.validate(),
+             show_results=lambda l: l.show_results(),
+             predict=lambda l: l.predict(l.dls.valid_ds.items.iloc[0]), lr_find=lambda l: l.lr_find(show_plot=False),
+             interpretation=lambda l: ClassificationInterpretation.from_learner(l), tta=lambda l: l.tta(n=1))
+
+@pytest.mark.parametrize('look', LOOKS)
+def test_looking_at_a_learner_before_it_is_saved_changes_nothing(look, frames, tmp_path):
+    "fastai's Recorder forgets the fit at each of these, and after `lr_find` it holds rates that trained nothing"
+    torch.manual_seed(0)
+    learn = digit_learner(loaders(), 'stride2', cbs=SaveModelCallback(fname=str(tmp_path/'best')))
+    with learn.no_bar(), learn.no_logging():
+        learn.fit_one_cycle(3, .02)
+        was = save_run(learn, frames, tmp_path/'a', say=quiet)
+        LOOKS[look](learn)
+    r = save_run(learn, frames, tmp_path/'b', say=quiet)
+    assert r.history().equals(was.history()) and len(r.history())==3
+    assert [r.metrics[k] for k in ('epochs','lr','accuracy')]==[was.metrics[k] for k in ('epochs','lr','accuracy')]
+    assert r.metrics['epochs']==3 and r.metrics['lr']==pytest.approx(.02, rel=.1)
+    assert plot_history(learn)[1].lines[0].get_ydata().tolist()==(100*was.history().accuracy).tolist()
+
+@pytest.mark.parametrize('opt', [Adam, SGD])
+@pytest.mark.parametrize('look', LOOKS)
+def test_of_fastai_s_own_learner_what_is_forgotten_is_not_made_up(look, opt, frames, tmp_path):
+    learn,lines = fitted(loaders(), opt_func=opt),[]
+    with learn.no_bar(), learn.no_logging(): LOOKS[look](learn)
+    if look=='lr_find' or opt is SGD:
+        return refused(lambda: save_run(learn, frames, tmp_path/'r', say=quiet), 'record is gone', left=tmp_path/'r')
+    r = save_run(learn, frames, tmp_path/'r', say=lines.append)
+    assert r.history() is None and not {'epochs','lr'}&set(r.metrics) and any('history' in o for o in lines)
+    assert predict_rows(learn).argmax(1).tolist()==r.predictions().preds.tolist()
+    assert '2 epochs' not in (r/'report.html').read_text() and list_runs(tmp_path)['accuracy'].notna().all()
+
+def test_measuring_a_learner_leaves_its_history(frames, tmp_path):
+    learn = fitted(loaders(), cbs=SaveModelCallback(fname=str(tmp_path/'best')))
+    was = read_history(learn)
+    for f in (predict_rows, read_preds, report, lambda l: predict_test(l, frames[1])):
+        f(learn)
+        assert read_history(learn).equals(was)
 
 def test_a_datablock_of_one_s_own(frames, tmp_path):
     block = DataBlock((DigitBlock(), CategoryBlock()), get_y=ColReader('label'), splitter=RandomSplitter(.3, seed=3))
@@ -97,6 +137,7 @@ class Invert(Transform):
 
 @pytest.mark.parametrize('change', ['layer','transform'])
 def test_a_net_that_is_not_what_its_name_says_is_not_loaded(change, frames, tmp_path):
+    torch.manual_seed(0)
     learn = digit_learner(loaders(batch_tfms=[Invert] if change=='transform' else None), 'stride2')
     if change=='layer': learn.model.insert(0, nn.Threshold(0., 0.))
     with learn.no_bar(), learn.no_logging(): learn.fit(2, .05)
@@ -112,6 +153,15 @@ def test_a_run_without_a_loadable_model_refuses_by_name(mine, tmp_path):
     assert not (tmp_path/'s.csv').exists()
 
 def swapped(dls, other): learn = fitted(dls); learn.dls = other; return learn
+def swapped_and_sought(learn):
+    "`lr_find` goes through the other rows as often as training did, or more"
+    learn.dls = loaders(seed=1)
+    with learn.no_bar(), learn.no_logging(): learn.lr_find(show_plot=False)
+    return learn
+def kept():
+    learn = digit_learner(loaders(), 'stride2')
+    with learn.no_bar(), learn.no_logging(): learn.fit(2, .02)
+    return learn
 def half(learn):
     learn.dls = loaders(seed=1)
     with learn.no_bar(), learn.no_logging(): learn.fit_one_cycle(2, .02)
@@ -120,6 +170,9 @@ NOT = dict(untrained=(lambda: Learner(loaders(), net(3, 8), loss_func=CrossEntro
     swapped=(lambda: swapped(loaders(), loaders(seed=1)), 'dls changed'),
     shown=(lambda: (lambda l: (l.dls.one_batch(), l)[1])(swapped(loaders(), loaders(seed=1))), 'dls changed'),
     shorter=(lambda: swapped(loaders(), fitted(loaders(seed=1), 1).dls), 'dls changed'),
+    looked_at=(lambda: (lambda l: (l.validate(), l)[1])(swapped(loaders(), loaders(seed=1))), 'dls changed'),
+    sought=(lambda: swapped_and_sought(fitted(loaders())), 'record is gone'),
+    kept_and_sought=(lambda: swapped_and_sought(kept()), 'dls changed'),
     further=(lambda: half(fitted(loaders(), 4)), 'dls changed'),
     no_block=(lambda: fitted(DataLoaders.from_dsets([(torch.randn(1,8,8), i%3) for i in range(32)],
                                                     [(torch.randn(1,8,8), i%3) for i in range(32)], bs=8,

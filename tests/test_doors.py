@@ -1,0 +1,92 @@
+"""What is easily taken for another thing: data for a frame, a frame for DataLoaders, probabilities for labels, more of
+one than of the other. It is told in one sentence what was expected; what used to be counted up to the shorter is
+refused."""
+import numpy as np, pandas as pd, pytest, torch
+from torch import nn
+from fastai.vision.all import CategoryBlock, ColReader, DataBlock, Learner, RandomSplitter
+from digitfast.core import DigitError
+from digitfast.data import DigitBlock, DigitDataLoaders, pixel_stats, same_images
+from digitfast.export import export_onnx, load_net, save_net
+from digitfast.interpret import occlusion, plot_calibration, plot_class_accuracy, plot_confusion, show_digits
+from digitfast.learner import digit_learner
+from digitfast.measure import most_confused, suspicious_labels, wilson, worst_mistakes
+from digitfast.predict import predict_rows, predict_test
+from digitfast.read import as_data
+from digitfast.report import report
+from digitfast.rundir import Preds
+from digitfast.submit import check_submission, save_submission, submission
+from conftest import digits
+
+DATA = as_data((digits(), digits(20, seed=1).drop(columns='label')))
+X = DATA.train[DATA.pixels].to_numpy().reshape(-1, 8, 8)
+Y,P = np.arange(9)%3,np.eye(3)[np.arange(9)%3]
+
+@pytest.fixture(scope='module')
+def learn(): return digit_learner(DigitDataLoaders.from_df(DATA.train, bs=16, device='cpu'), 'stride2')
+
+FRAMES = {'a path':'sample', 'data':DATA, 'an array':X, 'nothing':None}
+DOORS = {f'{name} for a frame':(lambda l, o=o: DigitDataLoaders.from_df(o), 'read_csvs(path).train')
+         for name,o in FRAMES.items()}|{
+    f'{name} for test rows':(lambda l, o=o: predict_test(l, o), 'read_csvs(path).test') for name,o in FRAMES.items()}|{
+    f'{name} for DataLoaders':(lambda l, o=o: digit_learner(o), 'DataLoaders') for name,o in FRAMES.items()}|{
+    'other pixels':(lambda l: predict_test(l, DATA.test.iloc[:,1:]), 'the test rows have no pixel0'),
+    'rows for a Learner':(lambda l: predict_rows(DATA.test, l), 'expected a Learner, found a DataFrame'),
+    'a net for a Learner':(lambda l: save_net(l.model, 'x'), 'expected a Learner, found a'),
+    'a net for a Learner, ONNX':(lambda l: export_onnx(l.model, 'x'), 'expected a Learner, found a'),
+    'probabilities for labels':(lambda l: submission(np.eye(3)[[0]*20], DATA), 'argmax(1)'),
+    'a path for data':(lambda l: submission([0]*20, 'sample'), 'read_csvs'),
+    'labels for a submission':(lambda l: save_submission([0]*20, data=DATA), 'as submission gives it'),
+    'a submission for its path':(lambda l: check_submission(submission([0]*20, DATA), DATA), 'the path of a'),
+    'probabilities for predictions':(lambda l: plot_confusion(Y, P), 'argmax(1)'),
+    'labels for probabilities':(lambda l: worst_mistakes(Y, Y), 'expected probabilities'),
+    'names for numbers':(lambda l: Preds([*'abcabcabc'], P), 'class numbers'),
+    'none for numbers':(lambda l: plot_calibration(None, P), 'class numbers'),
+    'too few classes':(lambda l: Preds(Y, P[:,:2]), 'class number 2, and probabilities of 2'),
+    'a number below 0':(lambda l: suspicious_labels(Y-1, P), 'from 0 up'),
+    'more right than there are':(lambda l: wilson(5, 3), 'found 5 of 3'),
+    'no rows':(lambda l: wilson(0, 0), 'found 0 of 0'),
+    'fewer titles':(lambda l: show_digits(X, Y), 'as many of each'),
+    'words for images':(lambda l: show_digits('sample'), 'expected images')}|{
+    f'fewer predictions, {f.__name__}':(lambda l, f=f: f(Y, Y[:-1]), 'found 9 and 8 rows')
+        for f in (most_confused, plot_confusion, plot_class_accuracy)}|{
+    f'fewer labels, {f.__name__}':(lambda l, f=f: f(Y[:-1], P), 'found 8 and 9 rows')
+        for f in (Preds, worst_mistakes, suspicious_labels, plot_calibration)}
+
+@pytest.mark.parametrize('name', DOORS)
+def test_what_is_taken_for_another_thing_is_told(name, learn):
+    f,says = DOORS[name]
+    with pytest.raises(DigitError) as e: f(learn)
+    assert says in str(e.value)
+
+def test_tensors_and_arrays_are_as_good():
+    x = torch.from_numpy(X.astype(np.uint8))
+    assert pixel_stats(x)==pixel_stats(x.numpy())
+    assert same_images(x[:5], x[3:9]).tolist()==same_images(x[:5].numpy(), x[3:9].numpy()).tolist()==[True]*2+[False]*4
+    assert most_confused(torch.tensor([0,1]), torch.tensor([1,1]))==[(0,1,1)]
+    assert worst_mistakes(torch.tensor([1]), torch.tensor([[.9,.1]])).tolist()==[0]
+
+@pytest.fixture(scope='module')
+def block():
+    "A Learner on a `DataBlock` of one's own, whose classes are NumPy's numbers"
+    db = DataBlock((DigitBlock(), CategoryBlock()), get_y=ColReader('label'), splitter=RandomSplitter(.3, seed=3))
+    learn = digit_learner(db.dataloaders(DATA.train, bs=16, device='cpu'), 'stride2')
+    with learn.no_bar(), learn.no_logging(): learn.fit(2, .02)
+    return learn
+
+def test_a_datablock_of_one_s_own_is_saved_exported_and_looked_into(block, tmp_path):
+    ort = pytest.importorskip('onnxruntime')
+    want = predict_rows(block, DATA.test)
+    assert np.allclose(predict_rows(load_net(save_net(block, tmp_path/'net'), 'cpu'), DATA.test), want, atol=1e-4)
+    net = ort.InferenceSession(str(export_onnx(block, tmp_path/'net.onnx')))
+    p, = net.run(None, {'image':DATA.test.to_numpy(np.uint8).reshape(-1, 1, 8, 8)})
+    assert np.allclose(p, want, atol=1e-4)
+    assert occlusion(block, DATA.test.iloc[:2]).shape==(2, 8, 8) and 'img' in report(block).html
+
+def test_a_net_that_no_name_can_build_is_not_saved_by_name(block, tmp_path):
+    own = Learner(block.dls, nn.Sequential(nn.Flatten(), nn.Linear(64, 3)), loss_func=block.loss_func)
+    with pytest.raises(DigitError, match='@arch'): save_net(own, tmp_path/'net')
+    plain = Learner(DigitDataLoaders.from_df(DATA.train, bs=16, device='cpu'), block.model, loss_func=block.loss_func)
+    plain.dls.train.after_batch.fs.clear()
+    for f in (lambda: save_net(plain, tmp_path/'net'), lambda: export_onnx(plain, tmp_path/'o.onnx')):
+        with pytest.raises(DigitError, match='batch transforms'): f()
+    assert not list(tmp_path.iterdir())
