@@ -6,7 +6,7 @@
 __all__ = ['ShiftTTA', 'predict_rows', 'check_canary', 'predict_test', 'looks', 'unlike']
 
 # %% ../nbs/08_predict.ipynb #b03149d6
-from .core import DataError, RunError, _few, _want
+from .core import DataError, DigitError, RunError, _few, _want
 from .learner import shifts
 from .recipe import Recipe
 import gc, math
@@ -49,8 +49,10 @@ def predict_rows(
     items=None, # Rows to predict, as for `dls.test_dl`; the validation rows of `learn` if None
     tta=0, # Pixels of shift in test-time augmentation
 )->np.ndarray: # Probabilities, (n, classes) float32, in the order of the rows
-    "Probabilities of each class for each row. Raises `DigitError` where `tta` is no whole number from 0 to 8."
+    "Probabilities of each class for each row. Raises `DigitError` where `tta` is none from 0 to 8, or no row is."
     tta,learn = Recipe(tta=tta).tta,_want(learn, Learner, 'a Learner')
+    if items is None and not len(learn.dls.valid_ds):
+        raise DigitError("this Learner has no validation rows, as one that was exported or is a run's: give it rows")
     if items is None: return _preds(learn, learn.dls.valid, tta)
     if not isinstance(items, pd.DataFrame) or len(items)<=_block: return _preds(learn, learn.dls.test_dl(items), tta)
     res = []

@@ -16,7 +16,8 @@ from torch import nn
 from types import SimpleNamespace
 from .core import DataError, DigitError, RunError, _few, _show, echo
 from .data import DigitDataLoaders
-from .graph import DigitLearner, fit_record
+from .graph import DigitLearner, fit_record, row_hash
+from .learner import BF16
 from .models import archs
 from .predict import check_canary, predict_rows
 from .rundir import Run, RunDir, resumable
@@ -49,7 +50,7 @@ def _record(learn, say):
     "What is known of the last fit of `learn`, or None. `DigitError` where nothing says that it was on its rows"
     rec = fit_record(learn)
     if rec:
-        if rec.rows in (None, id(learn.dls.train_ds)): return rec
+        if rec.rows in (None, row_hash(learn.dls.train_ds)): return rec
         raise DigitError(f"the last fit was on other rows: {_changed}")
     sought = getattr(getattr(learn, 'recorder', None), 'lrs', None) # by `lr_find`, on whatever rows
     steps,done = _steps(learn),learn.dls.train.epochs_done
@@ -197,7 +198,9 @@ def save_run(
     with spoken():
         _check_args(learn, name)
         tta = Recipe(tta=tta).tta
-        DigitDataLoaders.of(learn)
+        if not len(DigitDataLoaders.of(learn).train_ds):
+            raise DigitError("this Learner has no rows, as one that was exported or is a run's: save the one that was "
+                             "trained")
         _check_trained(learn, tell)
         loss_name(learn.loss_func, len(learn.dls.vocab))
         d,path,_ = load_data(data, tell)
@@ -216,6 +219,13 @@ def save_run(
                 raise
 
 # %% ../nbs/16b_save.ipynb #1bd6f705
+def _precision(learn):
+    "What the steps of `learn` were computed in; fastai's `MixedPrecision` changes nothing but on CUDA devices"
+    for o in learn.cbs:
+        if isinstance(o, BF16): return 'bf16'
+        if isinstance(o, MixedPrecision) and learn.dls.device.type=='cuda': return o.amp_mode.value
+    return 'fp32'
+
 def _save(job, learn, trn, val, vocab, tta):
     rec,t = fit_record(learn),time.perf_counter()
     probs = predict_rows(learn, tta=tta)
@@ -227,11 +237,10 @@ def _save(job, learn, trn, val, vocab, tta):
     p = job.preds(val, probs, vocab, test, seen)
     why = _save_net(job, learn, val, probs, tta)
     arch = getattr(learn.model, 'config', {}).get('arch') or fn_name(type(learn.model))
-    fp16 = any(isinstance(o, MixedPrecision) for o in learn.cbs)
     m = dict(recipe=job.name, arch=arch, params=sum(o.numel() for o in learn.model.parameters()), seed=None,
              learner=True, device=str(learn.dls.device),
-             precision='fp16' if fp16 else getattr(learn, 'precision', 'fp32'),
-             threads=torch.get_num_threads(), n_train=len(trn), canary_rows=canary,
+             precision=_precision(learn), threads=torch.get_num_threads(), n_train=len(trn),
+             canary_rows=canary,
              seconds=dict(load=0., train=0., predict=time.perf_counter()-t))
     if why: m['no_model'] = why
     if rec: m |= dict(epochs=len(rec.values), lr=float(max(rec.lrs)))

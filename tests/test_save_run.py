@@ -1,19 +1,20 @@
 """`save_run`, what `train` takes beside a recipe, folds, `--config`, `--set`, `--import`, `--drop`, labelled test
 rows: what a practitioner does on the second day."""
 import json, os, shutil, sys
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 import numpy as np, pandas as pd, pytest, torch
 from torch import nn
 from fastai.vision.all import (Adam, Callback, CategoryBlock, ClassificationInterpretation, ColReader,
-                               CrossEntropyLossFlat, CSVLogger, DataBlock, DataLoaders,
+                               CrossEntropyLossFlat, CSVLogger, DataBlock, DataLoaders, load_learner, noop,
     EarlyStoppingCallback, FocalLossFlat, Learner, MixUp, RandomSplitter, SaveModelCallback, SGD, TensorImage,
     Transform, accuracy, error_rate, F)
 from digitfast import cli, job
 from digitfast.core import DataError, DigitError, RunError
 from digitfast.data import DigitBlock, DigitDataLoaders
-from digitfast.export import load_net
-from digitfast.learner import RandAffine, digit_learner, losses, opts
+from digitfast.export import load_net, save_net
+from digitfast.learner import BF16, RandAffine, digit_learner, losses, opts
 from digitfast.interpret import plot_history, read_history
 from digitfast.measure import list_runs, read_preds, versus
 from digitfast.models import archs, stride2
@@ -102,6 +103,32 @@ def test_of_fastai_s_own_learner_what_is_forgotten_is_not_made_up(look, opt, fra
     assert r.history() is None and not {'epochs','lr'}&set(r.metrics) and any('history' in o for o in lines)
     assert predict_rows(learn).argmax(1).tolist()==r.predictions().preds.tolist()
     assert '2 epochs' not in (r/'report.html').read_text() and list_runs(tmp_path)['accuracy'].notna().all()
+
+def test_an_exported_learner_has_no_rows(frames, tmp_path):
+    learn = kept()
+    learn.path = tmp_path
+    learn.export('learn.pkl')
+    loaded = load_learner(tmp_path/'learn.pkl')
+    assert np.allclose(predict_rows(loaded, frames[1]), predict_rows(learn, frames[1]), atol=1e-4)
+    for o in (loaded, load_net(save_net(learn, tmp_path/'net'))):
+        for f in (lambda: save_run(o, frames, tmp_path/'r', say=quiet), lambda: predict_test(o, frames[1]),
+                  lambda: predict_rows(o), lambda: read_preds(o)):
+            refused(f, ' rows', left=tmp_path/'r')
+
+@pytest.mark.parametrize('how,want', [(lambda l: l.to_fp16(), 'fp32'), (lambda l: l.to_bf16(), 'fp32'),
+                                      (lambda l: l.add_cb(BF16()), 'bf16'), (noop, 'fp32')],
+                         ids=['to_fp16','to_bf16','BF16','none'])
+def test_the_precision_is_that_of_the_steps(how, want, frames, tmp_path):
+    "On a CPU fastai's `MixedPrecision` computes in fp32"
+    learn = digit_learner(loaders(), 'stride2')
+    how(learn)
+    with learn.no_bar(), learn.no_logging(): learn.fit(1, .02)
+    assert save_run(learn, frames, tmp_path/'r', say=quiet).metrics['precision']==want
+
+def test_a_copy_of_a_learner_was_trained_on_the_same_rows(frames, tmp_path):
+    learn = kept()
+    a,b = (save_run(o, frames, tmp_path/k, say=quiet) for k,o in dict(a=learn, b=deepcopy(learn)).items())
+    assert a.history().equals(b.history()) and a.metrics['accuracy']==b.metrics['accuracy']
 
 def test_measuring_a_learner_leaves_its_history(frames, tmp_path):
     learn = fitted(loaders(), cbs=SaveModelCallback(fname=str(tmp_path/'best')))
