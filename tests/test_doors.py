@@ -3,7 +3,8 @@ one than of the other. It is told in one sentence what was expected; what used t
 refused."""
 import numpy as np, pandas as pd, pytest, torch
 from torch import nn
-from fastai.vision.all import CategoryBlock, ColReader, DataBlock, Learner, RandomSplitter
+from fastai.vision.all import (Brightness, Callback, CategoryBlock, ColReader, DataBlock, Learner, MixUp,
+                               RandomSplitter, TensorImage, Transform)
 from digitfast.core import DigitError
 from digitfast.data import DigitBlock, DigitDataLoaders, pixel_stats, same_images
 from digitfast.export import export_onnx, load_net, save_net
@@ -81,6 +82,25 @@ def test_a_datablock_of_one_s_own_is_saved_exported_and_looked_into(block, tmp_p
     p, = net.run(None, {'image':DATA.test.to_numpy(np.uint8).reshape(-1, 1, 8, 8)})
     assert np.allclose(p, want, atol=1e-4)
     assert occlusion(block, DATA.test.iloc[:2]).shape==(2, 8, 8) and 'img' in report(block).html
+
+class Invert(Transform):
+    order = 20
+    def encodes(self, x:TensorImage): return -x
+
+class Hotter(Callback):
+    def after_pred(self): self.learn.pred = 9*self.pred+torch.tensor([1.,0.,0.])
+
+@pytest.mark.parametrize('tfm,cb', [(Invert, None), (None, Hotter), (None, None), (Brightness(p=1.), MixUp)])
+def test_only_a_learner_that_is_its_net_alone_is_exported(tfm, cb, tmp_path):
+    "A transform or callback that changes predictions would be lost in the file; those of training do not count"
+    dls = DigitDataLoaders.from_df(DATA.train, bs=16, device='cpu', batch_tfms=[tfm] if tfm else None)
+    learn = digit_learner(dls, 'stride2', cbs=cb)
+    with learn.no_bar(), learn.no_logging(): learn.fit(2, .02)
+    for f in (lambda: save_net(learn, tmp_path/'net'), lambda: export_onnx(learn, tmp_path/'net.onnx')):
+        if tfm is not Invert and cb is not Hotter: assert f().exists()
+        else:
+            with pytest.raises(DigitError, match='not what its net alone says'): f()
+            assert not list(tmp_path.iterdir())
 
 def test_a_net_that_no_name_can_build_is_not_saved_by_name(block, tmp_path):
     own = Learner(block.dls, nn.Sequential(nn.Flatten(), nn.Linear(64, 3)), loss_func=block.loss_func)
