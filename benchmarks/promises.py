@@ -41,7 +41,8 @@ promises = {
              test_ensemble='unseen|folds|no_row', test_measure=''),
     '**Your own Learner is a run**: nets, losses, transforms, callbacks and folds of your own are measured, compared, '
     'joined and submitted as a recipe is; what it was trained on is known or refused':
-        dict(test_save_run='', test_attacks='net|registered|import|options|drop', test_tutorials='thirty'),
+        dict(test_save_run='', test_doors='', test_attacks='net|registered|import|options|drop',
+             test_tutorials='thirty'),
     '**Any table of digits is read in one way, or one question asked**: other names, separators, sides, packings, '
     'ids and labels as they are, and photos of one digit or several':
         dict(test_layouts='', test_pictures='', test_image='', test_cli='read_alike|no_meaning'),
