@@ -49,7 +49,7 @@ def predict_rows(
     items=None, # Rows to predict, as for `dls.test_dl`; the validation rows of `learn` if None
     tta=0, # Pixels of shift in test-time augmentation
 )->np.ndarray: # Probabilities, (n, classes) float32, in the order of the rows
-    "Probabilities of each class for each row. Raises `DigitError` where `tta` is none from 0 to 8, or no row is."
+    "Probabilities of each class for each row. Raises `DigitError` where there are none, or `tta` is not from 0 to 8."
     tta,learn = Recipe(tta=tta).tta,_want(learn, Learner, 'a Learner')
     if items is None and not len(learn.dls.valid_ds):
         raise DigitError("this Learner has no validation rows, as one that was exported or is a run's: give it rows")
