@@ -234,7 +234,7 @@ def test_a_worker_that_dies_has_its_member_done_again(cluster, tiny, tmp_path):
         while not list(tmp.rglob('checkpoint/state.json')): time.sleep(.02)
         b.kill()
         b.wait()
-    killer,lines,opts = threading.Thread(target=kill, daemon=True),[],dict(TINY, epochs=60)
+    killer,lines,opts = threading.Thread(target=kill, daemon=True),[],dict(TINY, epochs=24)
     killer.start()
     p = train(tiny, out=tmp_path/'run', say=lines.append, scheduler=addr, members=N, **opts)
     killer.join(60)

@@ -77,16 +77,21 @@ LOOKS = dict(get_preds=lambda l: l.get_preds(), validate=lambda l: l.validate(),
              predict=lambda l: l.predict(l.dls.valid_ds.items.iloc[0]), lr_find=lambda l: l.lr_find(show_plot=False),
              interpretation=lambda l: ClassificationInterpretation.from_learner(l), tta=lambda l: l.tta(n=1))
 
-@pytest.mark.parametrize('look', LOOKS)
-def test_looking_at_a_learner_before_it_is_saved_changes_nothing(look, frames, tmp_path):
-    "fastai's Recorder forgets the fit at each of these, and after `lr_find` it holds rates that trained nothing"
+@pytest.fixture(scope='module')
+def unseen(frames, tmp_path_factory):
+    "(a Learner with a tracker, the run that was saved before anyone looked at it)"
     torch.manual_seed(0)
-    learn = digit_learner(loaders(), 'stride2', cbs=SaveModelCallback(fname=str(tmp_path/'best')))
-    with learn.no_bar(), learn.no_logging():
-        learn.fit_one_cycle(3, .02)
-        was = save_run(learn, frames, tmp_path/'a', say=quiet)
-        LOOKS[look](learn)
-    r = save_run(learn, frames, tmp_path/'b', say=quiet)
+    out = tmp_path_factory.mktemp('unseen')
+    learn = digit_learner(loaders(), 'stride2', cbs=SaveModelCallback(fname=str(out/'best')))
+    with learn.no_bar(), learn.no_logging(): learn.fit_one_cycle(3, .02)
+    return learn,save_run(learn, frames, out/'run', say=quiet)
+
+@pytest.mark.parametrize('look', LOOKS)
+def test_looking_at_a_learner_before_it_is_saved_changes_nothing(look, unseen, frames, tmp_path):
+    "fastai's Recorder forgets the fit at each of these, and after `lr_find` it holds rates that trained nothing"
+    learn,was = unseen
+    with learn.no_bar(), learn.no_logging(): LOOKS[look](learn)
+    r = save_run(learn, frames, tmp_path/'r', say=quiet)
     assert r.history().equals(was.history()) and len(r.history())==3
     assert [r.metrics[k] for k in ('epochs','lr','accuracy')]==[was.metrics[k] for k in ('epochs','lr','accuracy')]
     assert r.metrics['epochs']==3 and r.metrics['lr']==pytest.approx(.02, rel=.1)
