@@ -36,7 +36,10 @@ class PixelsToProbs(torch.nn.Module):
     def __init__(self, learn):
         super().__init__()
         self.mean,self.std = _norm(DigitDataLoaders.of(learn))
-        self.model,self.act = deepcopy(learn.model).cpu().eval(),learn.loss_func.activation
+        self.model,self.act = deepcopy(learn.model).cpu().eval(),getattr(learn.loss_func, 'activation', None)
+        if self.act is None:
+            raise DigitError(f"the loss of this Learner makes no probabilities: give it one of fastai's kind, as in "
+                             f"learn.loss_func = CrossEntropyLossFlat()")
     def forward(self, x): return self.act(self.model((x.float()/255-self.mean)/self.std))
 
 # %% ../nbs/07_export.ipynb #07731151
@@ -79,8 +82,7 @@ def save_net(
     weights = st_bytes({k:v.detach().cpu().contiguous() for k,v in learn.model.state_dict().items()})
     mean,std = _norm(dls)
     info = dict(format=1, arch=cfg['arch'], arch_kwargs=cfg['arch_kwargs'], loss=cfg.get('loss','cross_entropy'),
-                classes=dls.classes, side=dls.side, mean=mean, std=std,
-                columns=list(dls.row2im.cols),
+                classes=dls.classes, side=dls.side, mean=mean, std=std, columns=list(dls.row2im.cols),
                 sha256=hashlib.sha256(weights).hexdigest(), versions=versions())
     if getattr(dls, 'polarity', 'bright')!='bright': info['polarity'] = dls.polarity # left out: bright, upright
     if getattr(dls, 'transposed', False): info['transposed'] = True

@@ -213,7 +213,7 @@ class ValidEvery(Callback):
 # %% ../nbs/05_learner.ipynb #121ab220
 class BF16(Callback):
     "Train the net in bfloat16 under autocast, on CPU or GPU; loss, weights and predictions stay fp32"
-    order = 10
+    order,precision = 10,'bf16'
     def before_fit(self):
         self.after_fit()
         self.model.forward = partial(self._forward, self.model.forward)

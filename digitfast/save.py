@@ -10,14 +10,12 @@ import shutil, time
 import numpy as np, pandas as pd, torch
 from copy import copy
 from fastcore.all import noop
-from fastai.callback.fp16 import MixedPrecision
 from fastai.learner import Learner
 from torch import nn
 from types import SimpleNamespace
 from .core import DataError, DigitError, RunError, _few, _show, echo
 from .data import DigitDataLoaders
-from .graph import DigitLearner, fit_record, row_hash
-from .learner import BF16
+from .graph import DigitLearner, fit_record, _precision, _row_hash
 from .models import archs
 from .predict import check_canary, predict_rows
 from .rundir import Run, RunDir, resumable
@@ -50,7 +48,7 @@ def _record(learn, say):
     "What is known of the last fit of `learn`, or None. `DigitError` where nothing says that it was on its rows"
     rec = fit_record(learn)
     if rec:
-        if rec.rows in (None, row_hash(learn.dls.train_ds)): return rec
+        if rec.rows in (None, _row_hash(learn.dls.train_ds)): return rec
         raise DigitError(f"the last fit was on other rows: {_changed}")
     sought = getattr(getattr(learn, 'recorder', None), 'lrs', None) # by `lr_find`, on whatever rows
     steps,done = _steps(learn),learn.dls.train.epochs_done
@@ -219,13 +217,6 @@ def save_run(
                 raise
 
 # %% ../nbs/16b_save.ipynb #1bd6f705
-def _precision(learn):
-    "What the steps of `learn` were computed in; fastai's `MixedPrecision` changes nothing but on CUDA devices"
-    for o in learn.cbs:
-        if isinstance(o, BF16): return 'bf16'
-        if isinstance(o, MixedPrecision) and learn.dls.device.type=='cuda': return o.amp_mode.value
-    return 'fp32'
-
 def _save(job, learn, trn, val, vocab, tta):
     rec,t = fit_record(learn),time.perf_counter()
     probs = predict_rows(learn, tta=tta)
@@ -239,8 +230,8 @@ def _save(job, learn, trn, val, vocab, tta):
     arch = getattr(learn.model, 'config', {}).get('arch') or fn_name(type(learn.model))
     m = dict(recipe=job.name, arch=arch, params=sum(o.numel() for o in learn.model.parameters()), seed=None,
              learner=True, device=str(learn.dls.device),
-             precision=_precision(learn), threads=torch.get_num_threads(), n_train=len(trn),
-             canary_rows=canary,
+             precision=getattr(rec, 'precision', None) or _precision(learn),
+             threads=torch.get_num_threads(), n_train=len(trn), canary_rows=canary,
              seconds=dict(load=0., train=0., predict=time.perf_counter()-t))
     if why: m['no_model'] = why
     if rec: m |= dict(epochs=len(rec.values), lr=float(max(rec.lrs)))

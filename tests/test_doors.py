@@ -107,6 +107,9 @@ def test_a_net_that_no_name_can_build_is_not_saved_by_name(block, tmp_path):
     with pytest.raises(DigitError, match='@arch'): save_net(own, tmp_path/'net')
     plain = Learner(DigitDataLoaders.from_df(DATA.train, bs=16, device='cpu'), block.model, loss_func=block.loss_func)
     plain.dls.train.after_batch.fs.clear()
-    for f in (lambda: save_net(plain, tmp_path/'net'), lambda: export_onnx(plain, tmp_path/'o.onnx')):
-        with pytest.raises(DigitError, match='batch transforms'): f()
+    raw = digit_learner(block.dls, 'stride2', loss_func=nn.CrossEntropyLoss())
+    for o,says in (plain,'batch transforms'), (raw,'CrossEntropyLossFlat'):
+        for f in (lambda: save_net(o, tmp_path/'net'), lambda: export_onnx(o, tmp_path/'o.onnx'),
+                  lambda: occlusion(o, X)):
+            with pytest.raises(DigitError, match=says): f()
     assert not list(tmp_path.iterdir())

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np, pandas as pd, pytest, torch
 from torch import nn
 from fastai.vision.all import (Adam, Callback, CategoryBlock, ClassificationInterpretation, ColReader,
-                               CrossEntropyLossFlat, CSVLogger, DataBlock, DataLoaders, load_learner, noop,
+                               CrossEntropyLossFlat, CSVLogger, DataBlock, DataLoaders, load_learner,
     EarlyStoppingCallback, FocalLossFlat, Learner, MixUp, RandomSplitter, SaveModelCallback, SGD, TensorImage,
     Transform, accuracy, error_rate, F)
 from digitfast import cli, job
@@ -120,14 +120,18 @@ def test_an_exported_learner_has_no_rows(frames, tmp_path):
                   lambda: predict_rows(o), lambda: read_preds(o)):
             refused(f, ' rows', left=tmp_path/'r')
 
-@pytest.mark.parametrize('how,want', [(lambda l: l.to_fp16(), 'fp32'), (lambda l: l.to_bf16(), 'fp32'),
-                                      (lambda l: l.add_cb(BF16()), 'bf16'), (noop, 'fp32')],
-                         ids=['to_fp16','to_bf16','BF16','none'])
-def test_the_precision_is_that_of_the_steps(how, want, frames, tmp_path):
-    "On a CPU fastai's `MixedPrecision` computes in fp32"
-    learn = digit_learner(loaders(), 'stride2')
-    how(learn)
-    with learn.no_bar(), learn.no_logging(): learn.fit(1, .02)
+def held(learn, cb):
+    "Trained with a callback that is taken away again"
+    with learn.added_cbs(cb): learn.fit(1, .02)
+
+HOW = dict(to_fp16=(lambda l: l.to_fp16().fit(1, .02), 'fp32'), to_bf16=(lambda l: l.to_bf16().fit(1, .02), 'fp32'),
+           BF16=(lambda l: l.add_cb(BF16()).fit(1, .02), 'bf16'), in_fit=(lambda l: l.fit(1, .02, cbs=BF16()), 'bf16'),
+           held=(lambda l: held(l, BF16()), 'bf16'), none=(lambda l: l.fit(1, .02), 'fp32'))
+@pytest.mark.parametrize('how', HOW)
+def test_the_precision_is_that_of_the_steps(how, frames, tmp_path):
+    "On a CPU fastai's `MixedPrecision` computes in fp32; a callback of the fit alone counts too"
+    learn,(f,want) = digit_learner(loaders(), 'stride2'),HOW[how]
+    with learn.no_bar(), learn.no_logging(): f(learn)
     assert save_run(learn, frames, tmp_path/'r', say=quiet).metrics['precision']==want
 
 def test_a_copy_of_a_learner_was_trained_on_the_same_rows(frames, tmp_path):
