@@ -866,6 +866,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                   'digitfast.rundir.RunDir.__init__': ('rundir.html#rundir.__init__', 'digitfast/rundir.py'),
                                   'digitfast.rundir.RunDir._check': ('rundir.html#rundir._check', 'digitfast/rundir.py'),
                                   'digitfast.rundir.RunDir._lock': ('rundir.html#rundir._lock', 'digitfast/rundir.py'),
+                                  'digitfast.rundir.RunDir._lost': ('rundir.html#rundir._lost', 'digitfast/rundir.py'),
                                   'digitfast.rundir.RunDir._owner': ('rundir.html#rundir._owner', 'digitfast/rundir.py'),
                                   'digitfast.rundir.RunDir.check_owner': ('rundir.html#rundir.check_owner', 'digitfast/rundir.py'),
                                   'digitfast.rundir.RunDir.discard': ('rundir.html#rundir.discard', 'digitfast/rundir.py'),

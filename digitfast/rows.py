@@ -6,7 +6,7 @@
 __all__ = ['predict_csv']
 
 # %% ../nbs/15c_rows.ipynb #6cbbcc2f
-import math
+import math, shlex
 import numpy as np, pandas as pd
 from pathlib import Path
 from dataclasses import replace
@@ -40,7 +40,8 @@ def _read(run, data, **given):
     path = m['data'].get('path') if data is None else str(data)
     if path is None: raise RunError(f"the data of {run} were frames in memory: say what to predict")
     if data is None and path!='sample' and not Path(path).exists():
-        raise RunError(f"the run's data is no longer at {path}: say where it is, as in digitfast predict {run} DATA")
+        raise RunError(f"the run's data is no longer at {path}: say where it is, as in "
+                       f"digitfast predict {shlex.quote(str(run))} DATA")
     if data is None or options.get('test') or _has_train(path):
         try: return read_csvs(path, **options),path,True
         except DataError as e:

@@ -655,7 +655,8 @@ def is_own(self:RunDir)->bool:
     return bool(self.owner) and _inode(self.path/'.lock')==self.inode and ''.join(self._owner())==self.owner
 
 @patch
-def __exit__(self:RunDir, *args):
+def __exit__(self:RunDir, kind=None, *args):
+    lost = kind and issubclass(kind, Exception) and self._lost()
     own = [o for o,ok in (('.owner',self.is_own()), ('.lock',_inode(self.path/'.lock')==self.inode)) if ok]
     for o in own:
         try: (self.path/o).unlink(missing_ok=True)
@@ -664,6 +665,7 @@ def __exit__(self:RunDir, *args):
     for o in self.made if own else ():
         try: o.rmdir() # it is empty
         except OSError: break
+    if lost: raise lost from None # whatever else failed, failed because of that
 
 # %% ../nbs/10_rundir.ipynb #147cf43e
 def is_begun(
@@ -701,13 +703,18 @@ def discard(self:RunDir):
 @patch
 def check_owner(self:RunDir):
     "Raise `RunError` unless the directory is still the one that this run locked"
-    if self.within: self.within.check_owner()
-    if self.is_own(): return
+    if lost := self._lost(): raise lost
+
+@patch
+def _lost(self:RunDir):
+    "The error that says how this run lost its directory; None if it did not"
+    if lost := self.within and self.within._lost(): return lost
+    if not self.owner or self.is_own(): return None
     p = self.path
     other = f", and is in use by {self._owner()[0]}" if _there(p/'.owner') else ''
     what = f'was replaced while this run was using it{other}' if _there(p) else \
         'was removed or renamed while this run was using it'
-    raise RunError(f"{p} {what}. Nothing more was written there: start again, and give --out a new directory")
+    return RunError(f"{p} {what}. Nothing more was written there: start again, and give --out a new directory")
 
 # %% ../nbs/10_rundir.ipynb #f6e1081c
 def _opt_state(opt):

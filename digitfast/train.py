@@ -110,7 +110,8 @@ def _check_resumable(state, given, out):
 
 def _check_same(old, new, out):
     "`RunError` where a resumed run would not be the one that was started"
-    if old['data']['sha256']!=new['data']['sha256']:
+    read_alike = (old.get('options') or {})==(new.get('options') or {})
+    if old['data']['sha256']!=new['data']['sha256'] and read_alike:
         was,now = old.get('about'),new.get('about')
         what = f'{was}, not {now}' if was and was!=now else f"{old['data']['name']}, with other images or labels"
         raise RunError(f"{out} was started on other data ({what}): resume it with the same data")
@@ -343,6 +344,7 @@ def _summed(ms, load):
 @patch
 def join(self:Job, name)->Run:
     "Average the members and finish the run"
+    self.check_owner()
     runs = Run(self.out).members()
     ms,ps = [o.metrics for o in runs],[o.predictions(same=True) for o in runs]
     p,oof,of = self.joined(ps)
