@@ -3,7 +3,7 @@ import gzip, hashlib, io, os, pickle, subprocess, sys, time, zipfile
 from pathlib import Path
 
 import numpy as np, pandas as pd, pytest
-from digitfast import table
+from conftest import REPO
 from digitfast.core import *
 from digitfast.read import *
 
@@ -619,7 +619,7 @@ def test_find_does_not_go_far(tmp_path, mount):
 
 def sub(code, *args):
     r = subprocess.run([sys.executable, '-c', code, *map(str,args)], capture_output=True, text=True,
-                       cwd=Path(table.__file__).parents[1])
+                       cwd=REPO)
     assert not r.returncode, r.stderr
     return r.stdout
 
