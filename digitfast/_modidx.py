@@ -143,6 +143,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                 'digitfast.core.scrub': ('core.html#scrub', 'digitfast/core.py'),
                                 'digitfast.core.short_name': ('core.html#short_name', 'digitfast/core.py'),
                                 'digitfast.core.write_file': ('core.html#write_file', 'digitfast/core.py')},
+            'digitfast.course': {'digitfast.course.check_answer': ('course.html#check_answer', 'digitfast/course.py')},
             'digitfast.data': { 'digitfast.data.DigitBlock': ('data.html#digitblock', 'digitfast/data.py'),
                                 'digitfast.data.DigitDL': ('data.html#digitdl', 'digitfast/data.py'),
                                 'digitfast.data.DigitDL.__init__': ('data.html#digitdl.__init__', 'digitfast/data.py'),
