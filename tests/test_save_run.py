@@ -707,6 +707,18 @@ def test_near_copies_are_warned_of(tmp_path):
         r = train(frame, out=tmp_path/str(warned), say=lines.append, **TINY)
         assert any('near copy' in o for o in lines)==warned and (r.metrics['near_valid']>.9)==warned
 
+@pytest.mark.parametrize('order', [1,-1])
+def test_an_image_that_one_of_the_joined_was_trained_on_stays_left_out(order, tmp_path):
+    "Whichever comes last: row 0 is held out by both, but its copy, row 59, is trained on by the first"
+    df = digits()
+    df.iloc[59] = df.iloc[0]
+    held = [*range(12)],[*range(12),59]
+    runs = [save_run(fitted(loaders(df, valid=v)), df, tmp_path/str(len(v)), say=quiet) for v in held]
+    assert [o.predictions(same=True).same.sum() for o in runs]==[1,0]
+    joined = ensemble(runs[::order], tmp_path/'joined', data=df, say=quiet)
+    p = joined.predictions(same=True)
+    assert p.rows[p.same].tolist()==[0] and joined.metrics['n_valid']==11 and joined.metrics['same_valid']==1
+
 def test_a_test_frame_beside_a_frame(frames, tmp_path):
     a,b = (train(*o, out=tmp_path/str(i), say=quiet, test=t, **TINY)
            for i,(o,t) in enumerate((([frames[0]],frames[1]), ([frames],None))))
