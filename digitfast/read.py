@@ -10,6 +10,7 @@ __all__ = ['check_frame', 'DigitData', 'frames_sum', 'sample_path', 'data_option
 import gzip, hashlib, os, re, warnings, zipfile
 from dataclasses import dataclass, replace
 from functools import cached_property
+from importlib import resources
 from itertools import islice
 from math import isqrt
 from pathlib import Path
@@ -524,7 +525,7 @@ def _sample(t, h):
 # %% ../nbs/01_read.ipynb #a3554bc1
 def sample_path()->Path: # a zip in Kaggle's layout
     "The sample in the package: the first 5,000 training and 1,000 test rows of Kaggle's Digit Recognizer"
-    return Path(__file__).parent/'sample'/'digit-recognizer.zip'
+    return resources.files('digitfast')/'sample'/'digit-recognizer.zip'
 
 def _turn(x):
     "Turn each of the images `x` about its diagonal, in place"

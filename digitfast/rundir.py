@@ -678,7 +678,7 @@ def _load_opt(opt, vals):
 # %% ../nbs/10_rundir.ipynb #916915ca
 class RunLog(Callback):
     "Tell how training goes, stop it where the loss is no number, and leave a checkpoint after each epoch"
-    order,names = 80,['epoch','train_loss','valid_loss','accuracy','lr','seconds']
+    graph_safe,order,names = True,80,['epoch','train_loss','valid_loss','accuracy','lr','seconds']
     def __init__(self,
         path, # Checkpoint folder
         info, # What the run is, for `resume` to compare

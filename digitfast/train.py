@@ -72,6 +72,7 @@ def _state(cb):
 
 class Watch(Callback):
     "Keep in the checkpoint's `info` the metrics that `log` does not, and the names of callbacks with a state"
+    graph_safe = True
     order = 79 # before `RunLog`, which saves `info`
     def __init__(self, log, mine=()): self.log,self.mine = log,[o for o in mine if not isinstance(o, _stateless)]
     def before_fit(self):
