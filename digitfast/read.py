@@ -608,7 +608,8 @@ def read_csvs(path, # a folder with the CSVs, a zip of them, one table, or the w
     for o in filter(None, (trn,tst) if transpose else ()): _turn(o.x)
     train,test = _frame(trn.x, trn.names, ls),tst and _frame(tst.x, trn.names)
     files = tuple(str(o.path) for o in (f.train, f.test, f.sample) if o)
-    return DigitData(train=train, test=test, sample=sample, test_ids=ids, name='sample' if path=='sample' else p.resolve().name, sha256=h.hexdigest(),
+    return DigitData(train=train, test=test, sample=sample, test_ids=ids, sha256=h.hexdigest(),
+                     name='sample' if path=='sample' else p.resolve().name,
                      notes=(*f.notes, *notes, *also), test_labels=scored, extra=trn.extra(),
                      test_extra=tst and tst.extra(), said=(*f.said, *said, *more), transposed=bool(transpose),
                      options=options, source=path if path=='sample' else str(p.resolve()),

@@ -461,8 +461,8 @@ def train(
         if own['seed'] is not None: own['seed'] = _number('seed', own['seed'], '[0, 4294967295]', Integral)
         out = Run(out or _new_dir(name))
         if base and data is None:
-            raise RunError(f"{config} was trained on frames in memory, which it does not keep. Specify the data: digitfast "
-                           f"train DATA --config {config}")
+            raise RunError(f"{config} was trained on frames in memory, which it does not keep. Specify the data: "
+                           f"digitfast train DATA --config {config}")
         options = read_options(base.get('options'), told, test=test and str(test), label=label,
                                transpose=transpose)
         if base.get('threads'): torch.set_num_threads(min(base['threads'], max(os.cpu_count() or 1, 16)))

@@ -428,7 +428,8 @@ def known(df):
 def test_a_run_finds_the_data_that_a_digit_data_was_read_from(in_tmp):
     csvs(in_tmp/'d')
     d = read_csvs('d')
-    assert d.source==str(in_tmp/'d') and sorted(map(os.path.basename, d.files))==['sample_submission.csv','test.csv','train.csv']
+    assert d.source==str(in_tmp/'d')
+    assert sorted(map(os.path.basename, d.files))==['sample_submission.csv','test.csv','train.csv']
     a = save_run(known(d.train), d, in_tmp/'a', say=quiet)
     b = train(d, out=in_tmp/'b', say=quiet, **TINY)
     for run in a,b:
