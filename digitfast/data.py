@@ -378,6 +378,7 @@ def _as(x, y):
 class NormalizePixels(Normalize):
     """Normalise images of 0..1 by the `mean` and `std` of the training rows' pixels, which `setup` takes where none
     are given"""
+    graph_safe = True
     def __init__(self, mean=None, std=None): self.mean,self.std = mean,std
     def setups(self, dl:DataLoader):
         others = [f for o in vars(dl.after_batch).values() for f in L(o) if isinstance(f, Normalize) and f is not self]

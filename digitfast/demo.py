@@ -13,6 +13,7 @@ from .rundir import Run
 import base64, io, os, socket, sys, threading, time, warnings
 import numpy as np, torch
 from importlib.metadata import version
+from importlib import resources
 from PIL import Image
 from pathlib import Path
 
@@ -60,7 +61,7 @@ class Reader:
         return dict(digit=self.names[p.argmax()], bars=bars, seen=row.reshape(self.side, -1).tolist())
 
 # %% ../nbs/15_demo.ipynb #385adfee
-def _page(name): return (Path(__file__).parent/'pages'/name).read_text('utf-8')
+def _page(name): return (resources.files('digitfast')/'pages'/name).read_text('utf-8')
 
 # %% ../nbs/15_demo.ipynb #a300455e
 def _gradio():
@@ -156,8 +157,8 @@ def export_space(
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise RunError(f"{path} is there already and not an empty folder: choose another place")
     Run(run).copy_model(path if (run/'model').is_dir() else path/'model')
-    pkg = Path(__file__).parent
-    for f in (*pkg.glob('*.py'), *pkg.glob('pages/*')): write_file(path/'digitfast'/f.relative_to(pkg), f.read_bytes())
+    pkg = resources.files('digitfast')
+    for f in (*pkg.rglob('*.py'), *pkg.glob('pages/*')): write_file(path/'digitfast'/f.relative_to(pkg), f.read_bytes())
     write_file(path/'app.py', _app)
     python = '.'.join(map(str, sys.version_info[:2]))
     write_file(path/'README.md', _page('space.md').format(gradio=gr.__version__, python=python))

@@ -10,7 +10,7 @@ import hashlib, json, re, shutil, tempfile, time, zipfile
 from base64 import b64encode, urlsafe_b64encode
 from collections import namedtuple
 from dataclasses import dataclass
-from importlib import metadata
+from importlib import metadata, resources
 from pathlib import Path
 from urllib.parse import unquote
 from fastcore.basics import patch
@@ -25,7 +25,7 @@ from .kaggle import Kaggle, _check_slug, _hide, _until
 # %% ../nbs/18_publish.ipynb #c66903e6
 def _package():
     "The files of the package that is running, data and all: bytes by name in the wheel"
-    pkg = Path(digitfast.__file__).parent
+    pkg = resources.files('digitfast')
     names = {f'digitfast/{p.relative_to(pkg).as_posix()}':p for p in sorted(pkg.rglob('*')) if p.is_file()}
     return {n:p.read_bytes() for n,p in names.items() if not re.search(r'/(__pycache__|\.)', n)}
 

@@ -18,12 +18,12 @@ import base64, html, io, re, warnings
 import matplotlib as mpl, numpy as np
 from contextlib import contextmanager
 from cycler import cycler
+from importlib import resources
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from matplotlib.figure import Figure
 from matplotlib.image import imsave
 from pathlib import Path
 from fastai.learner import Learner
-import digitfast
 
 # %% ../nbs/13_report.ipynb #4e1c7eca
 _colors = {'#010203':'currentColor', '#040506':'var(--accent)', '#070809':'var(--muted)', '#0a0b0c':'var(--line)'}
@@ -78,7 +78,7 @@ def _tint(heat):
 
 # %% ../nbs/13_report.ipynb #ff8d83f3
 def _template():
-    pages = Path(digitfast.__file__).parent/'pages'
+    pages = resources.files('digitfast')/'pages'
     env = Environment(loader=FileSystemLoader(pages), autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     env.globals.update(pct=_pct, num='{:,}'.format)
     return env.get_template('report.html')

@@ -508,7 +508,8 @@ def data(self:Run,
     "The data that it was trained on. Raises `RunError` where they are gone or changed."
     (sha256,),was = self.need('data.sha256'),self.metrics['data'].get('path')
     if path is None and was is None:
-        raise RunError(f"the data of {self} were frames in memory: say where they are now")
+        raise RunError(f"the data of {self} were frames in memory, which it does not keep. Pass their path: "
+                       "run.data(path)")
     d = _read_data(was if path is None else path, **data_options(self.metrics.get('options')))
     at = path or was
     if d is None: raise RunError(f"the data of {self} is no longer at {at}: put it there again, or say where it is")
@@ -683,7 +684,7 @@ def _load_opt(opt, vals):
 # %% ../nbs/10_rundir.ipynb #916915ca
 class RunLog(Callback):
     "Tell how training goes, stop it where the loss is no number, and leave a checkpoint after each epoch"
-    order,names = 80,['epoch','train_loss','valid_loss','accuracy','lr','seconds']
+    graph_safe,order,names = True,80,['epoch','train_loss','valid_loss','accuracy','lr','seconds']
     def __init__(self,
         path, # Checkpoint folder
         info, # What the run is, for `resume` to compare

@@ -277,7 +277,7 @@ def test_wheel(tmp_path):
         meta = z.read(next(o for o in names if o.endswith('METADATA'))).decode()
     assert 'digitfast/sample/digit-recognizer.zip' in names and any('LICENSE' in o.rsplit('/')[-1]
         for o in names) and not [o for o in names if o.startswith(('tests','nbs'))]
-    assert {f'digitfast/{o.name}' for o in (REPO/'digitfast').glob('*.py')}<=set(names)
+    assert {o.relative_to(REPO).as_posix() for o in (REPO/'digitfast').rglob('*.py')}<=set(names)
     assert 'Requires-Python: >=3.11' in meta and 'Requires-Dist: fastai' in meta and '# ' in meta.split('\n\n', 1)[1]
     r = subprocess.run([sys.executable,'-c',
         'import digitfast; print(digitfast.__file__); from digitfast.cli import main; main()','train','sample',
