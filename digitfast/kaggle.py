@@ -485,7 +485,8 @@ def send(self:Kaggle, file, message):
     if ref := _whole(res and res.ref): return ref
     message = short_name((res and res.message) or 'no answer', 200)
     if message==self.api.COMPETITION_SUBMIT_UPLOAD_FAILED_MESSAGE:
-        raise KaggleError(_hide(f'{self.slug}: Kaggle did not take {file}: {message}. {self.said or "Try again later"}'))
+        raise KaggleError(_hide(f'{self.slug}: Kaggle did not take {file}: {message}. '
+                                f'{self.said or "Try again later"}'))
     raise KaggleError(_hide(f'{self.slug}: Kaggle gave no reference to {file} (it says: {message}), so it may have '
                             f'counted. Look at {self.url} before another try'))
 
@@ -523,8 +524,8 @@ def submit_to_kaggle(
     say=echo, # Called with a line about each step, such as Kaggle's reference to the submission
     force=False, # Submit also what `check_submission` warns of?
 )->Submission: # `score` is None if pending or not shown; `left`, how many more today, is None if Kaggle doesn't tell
-    """Check `file`, submit it and wait for its score. Raises `DataError` if it is no submission, `KaggleError` if Kaggle
-    doesn't do its part; once the submission is sent, the error has Kaggle's reference to it."""
+    """Check `file`, submit it and wait for its score. Raises `DataError` if it is no submission, `KaggleError` if
+    Kaggle doesn't do its part; once the submission is sent, the error has Kaggle's reference to it."""
     _check_slug(competition)
     _check_before(file, data, force)
     ask = Kaggle(competition)
