@@ -1,5 +1,5 @@
 "One thread everywhere, so that equal seeds give equal bytes; the sample and small runs are made once a session."
-import os
+import os, signal, subprocess, sys, traceback
 # before torch is imported; subprocesses inherit them
 os.environ.update(OMP_NUM_THREADS='1', MKL_NUM_THREADS='1', MPLBACKEND='Agg')
 from pathlib import Path
@@ -61,6 +61,49 @@ def one_thread():
     import gc, sys
     if 'torch' in sys.modules: sys.modules['torch'].set_num_threads(1)
     gc.freeze()
+
+@pytest.fixture(scope='session', autouse=True)
+def undrawn():
+    """Reports are made without the lines of their figures, which take half of so short a run's time. Gives the function
+    that draws them, where it is imported"""
+    report = sys.modules.get('digitfast.report')
+    draw = getattr(report, '_svg', None)
+    with pytest.MonkeyPatch.context() as m:
+        if draw: m.setattr(report, '_svg', lambda ax, label: f'<svg role="img" aria-label="{label}"></svg>')
+        yield draw
+
+@pytest.fixture(scope='module')
+def drawn(undrawn):
+    "Reports with their figures, as everyone else has them"
+    with pytest.MonkeyPatch.context() as m:
+        m.setattr('digitfast.report._svg', undrawn)
+        yield
+
+def _become(words, env):
+    "What a process `digitfast words` does, from its start to its end"
+    from digitfast.cli import main
+    os.closerange(3, 4096)
+    os.environ.update(env)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    kw = dict(encoding=os.environ.get('PYTHONIOENCODING', 'utf-8'), closefd=False)
+    sys.stdout,sys.stderr = open(1, 'w', **kw),open(2, 'w', buffering=1, errors='backslashreplace', **kw)
+    code = 0
+    try:
+        try: main(words)
+        except SystemExit as e: code = e.code or 0
+        sys.stdout.flush()   # as Python does at its end
+    except BaseException:
+        traceback.print_exc()
+        code = 120
+    finally: os._exit(code)
+
+def command(*words, env={}, **kw):
+    """Start `digitfast words` in a process that is forked from this one, which has imported what takes long, and give
+    its `Popen`. What a new Python does until then, and its warnings, are not seen"""
+    kw = {**dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True), **kw}
+    return subprocess.Popen(['digitfast'], preexec_fn=lambda: _become([*map(str, words)], env), **kw)
 
 @pytest.fixture(scope='session')
 def data():
