@@ -38,9 +38,11 @@ def _read(run, data, **given):
     was = data_options(m.get('options') or m['data'].get('options'))
     options = read_options(was, data, **given)
     path = m['data'].get('path') if data is None else str(data)
-    if path is None: raise RunError(f"the data of {run} were frames in memory: say what to predict")
+    if path is None:
+        raise RunError(f"{run} was trained on frames in memory, which it does not keep. Specify what to predict: "
+                       f"digitfast predict {run} DATA")
     if data is None and path!='sample' and not Path(path).exists():
-        raise RunError(f"the run's data is no longer at {path}: say where it is, as in digitfast predict {run} DATA")
+        raise RunError(f"the run's data is no longer at {path}. Specify where it is now: digitfast predict {run} DATA")
     if data is None or options.get('test') or _has_train(path):
         try: return read_csvs(path, **options),path,True
         except DataError as e:

@@ -503,7 +503,8 @@ def data(self:Run,
     "The data that it was trained on. Raises `RunError` where they are gone or changed."
     (sha256,),was = self.need('data.sha256'),self.metrics['data'].get('path')
     if path is None and was is None:
-        raise RunError(f"the data of {self} were frames in memory: say where they are now")
+        raise RunError(f"the data of {self} were frames in memory, which it does not keep. Pass their path: "
+                       "run.data(path)")
     d = _read_data(was if path is None else path, **data_options(self.metrics.get('options')))
     at = path or was
     if d is None: raise RunError(f"the data of {self} is no longer at {at}: put it there again, or say where it is")
