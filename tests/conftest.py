@@ -31,6 +31,11 @@ def digits(n=60, side=8, n_class=3, seed=0, classes=None, prefix='pixel', label=
     if label: df.insert(0, 'label', y if classes is None else np.array(classes, dtype=object)[y])
     return df
 
+def every(n, cases):
+    "Parameters, of which each `n`-th is quick; the others, which repeat it with other values, are slow"
+    return [pytest.param(*(o if isinstance(o, tuple) else (o,)), marks=[pytest.mark.slow] if i%n else [])
+            for i,o in enumerate(cases)]
+
 def loaders(df=None, **kw):
     "`DigitDataLoaders` of a frame like `digits()`, in batches of 16"
     from digitfast.data import DigitDataLoaders
@@ -78,6 +83,39 @@ def drawn(undrawn):
     with pytest.MonkeyPatch.context() as m:
         m.setattr('digitfast.report._svg', undrawn)
         yield
+
+def child(f, log=None):
+    """Fork a process that runs `f`, its output in the file `log`, and give its id as soon as it does. It exits with 1
+    for a `RunError` in one line, 99 for anything else that is raised"""
+    begun,begins = os.pipe()
+    pid = os.fork()
+    if pid:
+        os.close(begins)
+        os.read(begun, 1); os.close(begun)
+        return pid
+    code = 99
+    from digitfast.core import RunError
+    try:
+        if log:
+            fd = os.open(log, os.O_WRONLY|os.O_CREAT|os.O_APPEND)
+            os.dup2(fd, 1); os.dup2(fd, 2)
+            sys.stdout,sys.stderr = (open(o, 'w', closefd=False) for o in (1,2))
+        os.write(begins, b'.'); os.close(begins)
+        f()
+        code = 0
+    except RunError as e: code = 99 if '\n' in str(e) else 1; print(e)
+    except SystemExit as e: code = e.code or 0
+    except BaseException: traceback.print_exc()
+    finally:
+        sys.stdout.flush(); sys.stderr.flush()
+        os._exit(code)
+
+def ended(pid):
+    "How a process ended: 'SIGKILL' or an exit code"
+    _,status = os.waitpid(pid, 0)
+    return signal.Signals(os.WTERMSIG(status)).name if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
+
+def forked(f, log=None): return ended(child(f, log))
 
 def _become(words, env):
     "What a process `digitfast words` does, from its start to its end"
