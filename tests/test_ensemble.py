@@ -253,14 +253,19 @@ def test_no_scheduler_is_said(tiny, tmp_path, monkeypatch):
     with pytest.raises(RunError, match='no Dask scheduler answers'):
         run(tiny, tmp_path/'run', scheduler=f'127.0.0.1:{free_port()}')
 
-def test_each_gpu_gets_its_members(monkeypatch):
+def test_each_gpu_gets_its_members(monkeypatch, tmp_path):
     pytest.importorskip('distributed', reason="needs digitfast[distributed]")
     from digitfast import spread
     monkeypatch.setattr(spread, 'gpus', lambda device='auto': 2)
-    def which_gpu(k, shared): # a worker gets it by value, and need not import this file
+    def which_gpu(k, seen): # a worker gets it by value, and need not import this file
+        "The GPU of this job, once the other has one too"
         import os, time
-        time.sleep(.5)
-        return os.environ.get('CUDA_VISIBLE_DEVICES')
+        gpu = os.environ.get('CUDA_VISIBLE_DEVICES')
+        (seen/str(gpu)).touch()
+        for _ in range(600):
+            if len(list(seen.iterdir()))>1: break
+            time.sleep(.1)
+        return gpu
     res = {}
-    spread.spread(which_gpu, range(4), None, res.__setitem__)
+    spread.spread(which_gpu, range(4), tmp_path, res.__setitem__)
     assert sorted(res)==[0,1,2,3] and set(res.values())=={'0','1'}
