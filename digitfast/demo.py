@@ -36,7 +36,7 @@ class Reader:
     ):
         dls = learn.dls
         self.net,self.side,self.names = PixelsToProbs(learn),dls.side,[str(o) for o in dls.vocab]
-        self.kind = getattr(dls, 'polarity', 'bright'),getattr(dls, 'transposed', False)
+        self.reading = dls.reading
         self.lock = threading.Lock() # one drawing at a time: how much memory is taken doesn't grow with who draws
 
     def read(self,
@@ -52,7 +52,7 @@ class Reader:
         try:
             b = base64.b64decode(drawing, validate=True)
             _check_drawing(b)
-            row,_ = read_picture(b, self.side, *self.kind)
+            row,_ = read_picture(b, self.side, self.reading)
         except DataError as e: return dict(note=str(e).removeprefix('the picture: '))
         except ValueError: return none
         with torch.inference_mode(): p = self.net(torch.from_numpy(row).view(1, 1, self.side, self.side))[0].numpy()

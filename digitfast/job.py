@@ -282,7 +282,7 @@ def finish(self:Job,
 )->Run:
     "Measure `p`, write the run's files, say how it went"
     metrics = dict(**self.measure(p, whole), **metrics, data=dict(self.info['data'], path=self.info['path']),
-                   settings=self.info['recipe'],
+                   settings=self.info['recipe'], reading=self.data.reading.to_json(),
                    versions=versions(), date=time.strftime('%Y-%m-%d'), format=1)
     metrics |= {k:self.info[k] for k in ('options','imports','drop','given','kind','joined') if self.info.get(k)}
     if whole and self.n_test:

@@ -68,9 +68,8 @@ def predict_pictures(
     learn,res = load_net(run, device),[]
     files,_ = picture_files(pictures)
     dls,taken = learn.dls,{os.path.relpath(f) for f in files}
-    kind = getattr(dls, 'polarity', 'bright'),getattr(dls, 'transposed', False)
     for f in files:
-        try: found = read_pictures(f, dls.side, *kind)
+        try: found = read_pictures(f, dls.side, dls.reading)
         except DataError as e: res.append(dict(file=f, error=str(e))); continue
         for d,p in zip(found, predict_rows(learn, np.stack([d.row for d in found]))):
             said,doubt = _reading(p, list(dls.vocab), sure, probs)

@@ -19,6 +19,7 @@ import numpy as np, pandas as pd
 from fastcore.basics import patch
 
 from .core import DataError, _few, _show, _want, read_plain
+from .reading import Reading
 from .table import Table, _between, _reading, _to_bytes, _tokens
 from .columns import (Layout, _colour, _ids, _kind, _labels, _oblong, _parts, _pick, _square, as_numbers,
     check_shape, class_names)
@@ -285,7 +286,7 @@ class DigitData:
     extra: pd.DataFrame|None=None # further columns of the training CSV, as text
     test_extra: pd.DataFrame|None=None # and of the test CSV
     said: tuple=() # what was inferred, a line each
-    transposed: bool=False # were the images turned about their diagonal?
+    reading: Reading=Reading() # how the rows became images: what later rows and pictures need
     options: dict|None=None # of `read_csvs`, those that read the same again
     source: str|None=None # path that was read, or 'sample'; None for frames in memory
     files: tuple=() # paths of the files that were read
@@ -337,10 +338,9 @@ def _ink(x # uint8 images, a row each
     edges = np.concatenate([x[:,[0,-1]].ravel(), x[:,:,[0,-1]].ravel()])
     return 'bright' if 2*int(np.median(edges))<=int(x.min())+int(x.max()) else 'dark'
 
-@patch(as_prop=True)
-def polarity(self:DigitData):
-    "'bright' or 'dark': the ink of the training images"
-    return _ink((self.test if self.train is None else self.train)[self.pixels].to_numpy())
+def _infer_reading(x, value_range, transpose, label=None):
+    "The `Reading` of the images `x`, a row each"
+    return Reading(value_range, _ink(x), transpose=bool(transpose), label=label)
 
 # %% ../nbs/01_read.ipynb #096f8d6a
 @dataclass
@@ -358,6 +358,11 @@ class _Part:
         "Of the pixels"
         by_place = self.layout.positions or self.table.look().packed is not None
         return [f'pixel{i}' for i in range(self.x.shape[1])] if by_place else [self.cols[i] for i in self.layout.pix]
+    @property
+    def label(self):
+        "Name of the column of labels, its place from 1 if columns have no names; None if it isn't one column"
+        if len(at := self.layout.label)!=1: return None
+        return self.cols[at[0]] if self.table.look().head=='names' else at[0]+1
     def extra(self, but=()):
         at = [i for i in self.layout.oth if i not in but]
         return pd.DataFrame({self.cols[i]:self.txt[i] for i in at}) if at else None
@@ -639,8 +644,9 @@ def read_csvs(path, # a folder with the CSVs, a zip of them, one table, or the w
     return DigitData(train=train, test=test, sample=sample, test_ids=ids, sha256=h.hexdigest(),
                      name='sample' if path=='sample' else p.resolve().name,
                      notes=(*f.notes, *notes, *also), test_labels=scored, extra=trn.extra(),
-                     test_extra=tst and tst.extra(), said=(*f.said, *said, *more), transposed=bool(transpose),
-                     options=options, source=path if path=='sample' else str(p.resolve()),
+                     test_extra=tst and tst.extra(), said=(*f.said, *said, *more),
+                     reading=_infer_reading(trn.x, trn.way, transpose, trn.label), options=options,
+                     source=path if path=='sample' else str(p.resolve()),
                      files=tuple(dict.fromkeys(files)), frames_sum=frames_sum(train, test))
 
 # %% ../nbs/01_read.ipynb #d6836f6d
@@ -665,8 +671,8 @@ def read_rows(path, # a folder with a test CSV, a zip, or one table
                      test_ids=None if ids is None else _column(x.txt[ids], x.cols[ids], t, True),
                      name=p.resolve().name, sha256=h.hexdigest(), notes=tuple(notes),
                      test_labels=as_numbers(_classes(x)) if o.label else None, test_extra=x.extra(),
-                     said=tuple(said), transposed=bool(transpose), source=str(p.resolve()), files=(str(t.path),),
-                     frames_sum=frames_sum(None, test))
+                     said=tuple(said), reading=_infer_reading(x.x, x.way, transpose, x.label), source=str(p.resolve()),
+                     files=(str(t.path),), frames_sum=frames_sum(None, test))
 
 # %% ../nbs/01_read.ipynb #c721ec9a
 def _unit(df, o):
@@ -723,8 +729,10 @@ def _from_frames(df, test, label, transpose):
     if test is not None: test,ls,ids = _test_frame(test, pix, [df.columns[i] for i in o.label])
     sha256 = _frames_sha(train, test)
     if transpose: train,test = (f if f is None else _turned(f, pix) for f in (train,test))
-    return DigitData(train, test, None, ids, name, sha256, notes, ls, said=tuple(o.said),
-                     transposed=bool(transpose), frames_sum=frames_sum(train, test))
+    column = str(df.columns[o.label[0]]) if len(o.label)==1 else None
+    reading = _infer_reading(train[pix].to_numpy(), (0,255), transpose, column)
+    return DigitData(train, test, None, ids, name, sha256, notes, ls, said=tuple(o.said), reading=reading,
+                     frames_sum=frames_sum(train, test))
 
 # %% ../nbs/01_read.ipynb #08cd4577
 def near_copies(a, # images, a row each, such as those that are trained on
@@ -845,4 +853,5 @@ def _mnist_data(x, y, sha, source, files):
     note = ("MNIST's images contain the competition's test set, so no submission is written: "
             "its score would not be honest")
     return DigitData(train=df, test=None, sample=None, test_ids=None, name='MNIST', sha256=sha, notes=(note,),
-                     source=source, files=files, frames_sum=frames_sum(df, None))
+                     reading=_infer_reading(pix, (0,255), False, 'label'), source=source, files=files,
+                     frames_sum=frames_sum(df, None))

@@ -7,7 +7,8 @@ __all__ = ['history_cols', 'class_numbers', 'with_probs', 'Preds', 'read_arrays'
            'read_checkpoint', 'Terminated', 'resumable', 'read_metrics']
 
 # %% ../nbs/10_rundir.ipynb #92f3fbcb
-from .core import DigitError, RunError, check_output, read_plain, scrub, write_file
+from .core import DataError, DigitError, RunError, check_output, read_plain, scrub, write_file
+from .reading import Reading
 from .read import DigitData, data_options, read_csvs
 from .data import read_mnist
 from .export import PixelsToProbs, load_net
@@ -55,6 +56,9 @@ def _number(o): return type(o) in (int,float) and math.isfinite(o)
 def _fraction(o): return _number(o) and 0<=o<=1
 def _dict(f, o): return isinstance(o, dict) and all(map(f, o.values()))
 def _data(o): return _dict(lambda v: v is None or _text(v), o)
+def _is_reading(o):
+    try: return bool(Reading.from_json(dict(reading=o))) and isinstance(o, dict)
+    except (DataError, TypeError): return False
 def _settings(o): return isinstance(o, dict) and o.get('tta', 0) in range(9) and type(o.get('tta', 0)) is int
 
 _schema = {
@@ -66,6 +70,7 @@ _schema = {
     _text: ('text of 4,096 characters at most', 'recipe arch device precision date kind no_model measured_on'),
     _data: ('names and paths', 'data'),
     _settings: ("a recipe's fields, with tta from 0 to 8", 'settings'),
+    _is_reading: ('how data were read: value_range, polarity, orientation, transpose and label', 'reading'),
     lambda o: _dict(_number, o): ('numbers by name', 'seconds'),
     lambda o: _dict(_text, o): ('texts by name', 'versions'),
     lambda o: isinstance(o, list) and all(map(_fraction, o)): ('numbers from 0 to 1', 'members_accuracy'),

@@ -156,7 +156,7 @@ def _no_net(job, why):
 def _save_net(job, learn, val, probs, tta):
     "Save the net, and see that what is loaded says the same; why it can't be loaded, else None"
     dls,net = DigitDataLoaders(*learn.dls.loaders[:2], path=learn.dls.path, device=learn.dls.device),learn.model
-    dls.polarity = job.data.polarity
+    dls.reading = job.data.reading
     had,c = getattr(net, 'config', None),len(dls.vocab)
     net.config = dict(copy(had or dict(arch=fn_name(type(net)), arch_kwargs={})), loss=loss_name(learn.loss_func, c))
     said,shim = [],SimpleNamespace(dls=dls, model=net)

@@ -128,7 +128,7 @@ def make(self:Job,
     own = {k:given.pop(k) for k in ('batch_tfms',) if k in given}
     if len(self.drop): own['drop'] = self.drop
     dls = recipe.dls(self.data.train, k, device=self.info['device'], path=self.out, **own)
-    dls.polarity = self.data.polarity # so that a picture is read as the rows are
+    dls.reading = self.data.reading # so that a picture is read as the rows are
     seed_all((self.info['seed']+1000*(k or 0))%2**32, dls)
     if k is not None: given['cbs'] = deepcopy(given.get('cbs'))
     if 'metrics' in given:

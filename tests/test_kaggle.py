@@ -416,7 +416,7 @@ def a_notebook(*cells, path='first_look.ipynb', **meta):
 def test_links_that_lead_nowhere_on_kaggle_become_text_and_pictures_come_along(home):
     Path('7.png').write_bytes(PNG)
     nb = a_notebook(('markdown',
-        'See [by hand](01_by_hand.ipynb#sgd), [the data](../README.md), [fastai](https://docs.fast.ai), [above](#up), '
+        'See [by hand](01_first.ipynb#sgd), [the data](../README.md), [fastai](https://docs.fast.ai), [above](#up), '
         '![a 7](7.png), ![an 8](8.png) and ![a 9](attachment:9.png)'),
                     ('code','x[0](1)'))
     a,b = pb.kernel_nb(nb).cells

@@ -89,7 +89,7 @@ def test_files_of_the_data(work):
     assert names(data_files('d/train.csv', 'de/test.csv'))==['test.csv','train.csv']
     assert names(data_files('s.zip/train.csv'))==['s.zip'] and names(data_files('sample'))==['digit-recognizer.zip']
     assert sorted(map(str, run_inputs('R')[1:]))==[str(work/'d'/o) for o in three] and run_inputs('no')==('no',)
-    assert read_csvs('d').files==tuple(map(str, (Path('d/train.csv'), Path('d/test.csv'), Path('d/sample_submission.csv'))))
+    assert read_csvs('d').files==('d/train.csv','d/test.csv','d/sample_submission.csv')
 
 # ---- every subcommand
 
@@ -140,7 +140,8 @@ def test_no_function_replaces_what_it_reads(work):
               lambda: save_net(learn, 'Z/model'), lambda: pictures_csv(res, 'd/train.csv'),
               lambda: report('R').save('R/metrics.json'), lambda: Run('R').copy_to('Z'),
               lambda: Run('R').copy_to('R'), lambda: Run('R').copy_model('Z/model'),
-              lambda: train(d, out='E/members/9', say=quiet, **TINY), lambda: ensemble(['R','Z'], 'E/members/9', say=quiet),
+              lambda: train(d, out='E/members/9', say=quiet, **TINY),
+              lambda: ensemble(['R','Z'], 'E/members/9', say=quiet),
               lambda: save_run(load_net('R', 'cpu'), d, 'R/members/0', say=quiet)):
         assert '--' not in refused(f, work)
     report('R').save('R/report.html')

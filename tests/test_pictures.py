@@ -8,6 +8,7 @@ from digitfast.core import DataError
 from digitfast.export import load_net, save_net
 from digitfast.image import image_row, read_picture, read_pictures
 from digitfast.pictures import predict_pictures
+from digitfast.reading import Reading
 from draw_digits import draw, strokes
 
 @pytest.fixture(scope='module')
@@ -104,18 +105,19 @@ def test_one_digit_raises_no_doubt(digit):
 def test_as_the_net_was_trained(polarity, transposed, net, tmp_path):
     from fastai.vision.core import PILImage
     learn = load_net(net, 'cpu')
-    learn.dls.polarity,learn.dls.transposed = polarity,transposed
+    reading = Reading(polarity=polarity, orientation='transposed' if transposed else 'upright')
+    learn.dls.reading = reading
     again = load_net(save_net(learn, tmp_path/'model'), 'cpu')
-    assert (again.dls.polarity,again.dls.transposed)==(polarity,transposed)
+    assert again.dls.reading==again.dls.new_empty().reading==reading
     im = draw(strokes(7), 100)
     row = image_row(im).reshape(28, 28)
     if transposed: row = row.T
     if polarity=='dark': row = 255-row
     got = again.dls.test_dl([PILImage(im.convert('RGB'))]).items.to_numpy().reshape(28, 28)
-    assert (got==row).all() and (image_row(im, polarity=polarity, transposed=transposed).reshape(28, 28)==row).all()
+    assert (got==row).all() and (image_row(im, reading=reading).reshape(28, 28)==row).all()
 
 def test_no_polarity():
-    with pytest.raises(DataError, match="'bright' or 'dark'"): read_picture(draw(strokes(7), 100), polarity='grey')
+    with pytest.raises(DataError, match="polarity: found 'grey', expected 'bright' or 'dark'"): Reading(polarity='grey')
 
 # the command
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np, pandas as pd, pytest, torch
 from digitfast.core import DataError, DigitError, RunError
 from digitfast.read import read_csvs
+from digitfast.reading import Reading
 from digitfast.data import DigitDataLoaders
 from digitfast.recipe import Recipe
 from digitfast.device import best_precision
@@ -679,5 +680,5 @@ def test_dark_ink_is_remembered(data, tmp_path):
     dark = x.assign(**{k:255-x[k] for k in data.pixels})
     for df,want in ((x,'bright'), (dark,'dark')):
         run = train(df, epochs=1, out=tmp_path/want, say=lambda s: None)
-        assert json.loads((run/'model'/'model.json').read_text()).get('polarity', 'bright')==want
-        assert run.learner('cpu').dls.polarity==want
+        assert json.loads((run/'model'/'model.json').read_text())['reading']['polarity']==want
+        assert run.learner('cpu').dls.reading==Reading.from_json(run.metrics)==Reading(polarity=want, label='label')
