@@ -326,8 +326,9 @@ def _as_held(d):
     "Return `d`; if its frames were changed after reading, as data that come from these frames"
     if d.frames_sum is None or d.frames_sum==(now := frames_sum(d.train, d.test)): return d
     note = f'the frames of {d.name} were changed after reading, so a run can not find them at {d.source} again.'
+    images = (d.test if d.train is None else d.train)[d.pixels].to_numpy(np.uint8)
     return replace(d, sha256=_frames_sha(d.train, d.test), frames_sum=now, source=None, files=(), options=None,
-                   notes=(*d.notes, *[note]*bool(d.source)))
+                   reading=replace(d.reading, polarity=_ink(images)), notes=(*d.notes, *[note]*bool(d.source)))
 
 # %% ../nbs/01_read.ipynb #33e083a1
 def _ink(x # uint8 images, a row each
