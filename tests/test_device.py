@@ -84,7 +84,8 @@ def conv_dtypes(net, x):
     return seen
 
 @pytest.mark.parametrize('arch,fp32', [('stride2', {2:4, 4:3, 8:2, 16:1, 17:0, 28:0}),
-                                       ('fastbook', {4:3, 8:2, 16:1, 17:0, 28:0}), ('small', {28:0}), ('stride3', {28:0}), ('residual', {28:0})])
+                                       ('fastbook', {4:3, 8:2, 16:1, 17:0, 28:0}),
+                                       ('small', {28:0}), ('stride3', {28:0}), ('residual', {28:0})])
 def test_which_layers_stay_in_fp32(arch, fp32):
     from digitfast.models import create_model
     for side,n in fp32.items():
