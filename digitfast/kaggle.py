@@ -378,8 +378,8 @@ def scored(self:Kaggle, ref):
 
 
 # %% ../nbs/17_kaggle.ipynb #50fff994
-def _check_before(file, data, force):
-    info = check_submission(file, data)
+def _check_before(file, data, force, allow_other_labels=False):
+    info = check_submission(file, data, allow_other_labels)
     if info['warnings'] and not force:
         raise DataError(f"{file} was not submitted: {info['warnings'][0]}. "
                         "To submit it all the same, use --force (in Python force=True)")
@@ -392,10 +392,11 @@ def submit_to_kaggle(
     wait=600, # Seconds to wait for the score; 0 to leave at once
     say=echo, # Is told what takes long
     force=False, # Submit also what `check_submission` warns of?
+    allow_other_labels=False, # Accept labels that the sample submission does not have?
 )->Submission: # `score` is None while `status` is 'pending', or where none is shown; `left` is how many more today
     "Check `file`, submit it, wait for its score; `DataError` if it is none, `KaggleError` for what Kaggle did not do"
     _check_slug(competition)
-    _check_before(file, data, force)
+    _check_before(file, data, force, allow_other_labels)
     ask = Kaggle(competition)
     left = max(ask.left()-1, 0)
     say(f'Submitting {file} to {competition}')

@@ -14,7 +14,7 @@ from .core import DataError, RunError, echo, short_name, write_file
 from .read import _path, data_options, read_csvs, read_rows
 from .data import same_images
 from .predict import check_canary, predict_rows, unlike
-from .submit import save_submission, submission
+from .submit import other_labels, save_submission, submission
 from .rundir import Run
 from .measure import wilson
 from .job import _pct, check_imports, in_python, read_options, spoken
@@ -139,6 +139,7 @@ def predict_csv(
             raise DataError(f"{out} holds the rows: write what they show to another file, with --out")
         d,path,_ = _read(run, data, label=label, test=test, transpose=transpose)
         for o in (*d.said, *(f"note: {o}" for o in d.notes)): tell(o)
+        if why := other_labels(d): tell(f"warning: {why}")
         if d.test is None: raise DataError(f"{path} has no test set: there is nothing to predict")
         learn = run.learner(device)
         test = _fit(d, learn, tell)
