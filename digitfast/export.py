@@ -123,9 +123,12 @@ def _wrong_type(info):
     return first(k for k,t in _types.items() if not isinstance(info.get(k), t) or isinstance(info.get(k), bool))
 
 def _are_classes(cs):
-    "Are these two to 10,000 classes, all text or all whole numbers, each once?"
+    "Are these two to 10,000 classes, all text or all whole numbers, each once, and negative only as a label may be?"
     if not 2<=len(cs)<=10_000 or len({type(c) for c in cs})>1 or type(cs[0]) not in (int,str): return False
-    return len(set(cs))==len(cs) and all(isinstance(c, str) or 0<=c<2**63 for c in cs)
+    if len(set(cs))<len(cs): return False
+    if isinstance(cs[0], str): return True
+    least = -2**63 if sum(c>=0 for c in cs)<2 else 0
+    return all(least<=c<2**63 for c in cs)
 
 def _misfits(info):
     "What isn't true of a `model.json` of the right types, as sentences, the first of which counts"
