@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from fastcore.all import L, noop, patch
-from .core import DataError, DigitError, RunError, _show, check_utf8, echo, read_plain, write_file
+from .core import DataError, DigitError, RunError, _show, check_utf8, echo, read_plain, short_name, write_file
 from .read import DigitData, as_data, find_data, near_copies
 from .device import versions
 from .data import read_mnist, same_images
@@ -22,8 +22,8 @@ from .learner import losses, opts
 from .recipe import HandRecipe, Recipe, fn_name, get_recipe, recipes
 from .export import save_net
 from .predict import looks, unlike
-from .submit import save_submission, submission
-from .rundir import Preds, Run, RunDir
+from .submit import other_labels, submission, submission_text
+from .rundir import Preds, Run
 from .measure import measured
 from .report import write_report
 
@@ -37,11 +37,16 @@ def _call(words):
         else: args.append(f'{w[2:]}={next(words)!r}' if w.startswith('--') else w.lower())
     return f"{''.join(imports)}train({', '.join(args)})"
 
+def _unquoted(word): return repr(shlex.split(word)[0])
+
 def in_python(
     s, # Advice that names options of the command
 )->str:
     "`s`, naming arguments"
     s = re.sub(r'digitfast train (.*--resume --out .*)', lambda m: _call(m[1]), s)
+    name = r"((?:'[^']*'|\S)+)" # as shlex quotes it
+    s = re.sub(f'digitfast train DATA --config {name}', lambda m: f"train(data, config={_unquoted(m[1])})", s)
+    s = re.sub(f'digitfast predict {name} DATA', lambda m: f"predict_csv({_unquoted(m[1])}, data)", s)
     s = s.replace('give --out ', 'give out=').replace('--import FILE.py', "import_file('FILE.py')")
     s = re.sub(r'--(resume|transpose|tta)\b', lambda m: f"{m[1]}={'1' if m[1]=='tta' else 'True'}", s)
     return re.sub(r'--([a-z][a-z-]*)( [A-Z]+\b)?', lambda m: m[1].replace('-', '_')+('='+m[2].strip() if m[2] else ''),
@@ -96,7 +101,7 @@ def load_data(
     data, # A path, a frame, `(train, test)` frames or a `DigitData`; None to look for one
     say=noop, # Called with each line for the user
     **options # For `read_csvs`
-)->tuple: # (`DigitData`, its path or None, rows that MNIST's own split trains on or None)
+)->tuple: # (`DigitData`, its `source`, rows that MNIST's own split trains on or None)
     "Read `data`, and say what was found in it"
     here = in_memory(data)
     path = None if here else locate_data(data, say=say)
@@ -110,7 +115,9 @@ def load_data(
     for o in d.said: say(o)
     for o in d.notes: say(f"note: {o}")
     for o in [] if d.test is None else unlike(looks(d.train), d.test): say(f"warning: {o}")
-    return d,None if path is None else str(path if path=='sample' else Path(path).resolve()),n
+    if why := other_labels(d): say(f"warning: {why} check and submit will need --allow-other-labels")
+    if d.source: check_utf8(d.source)
+    return d,d.source,n
 
 # %% ../nbs/15b_job.ipynb #15c2b3e8
 imported = {} # {file name: sha256} of what `import_file` ran
@@ -220,7 +227,6 @@ class Job:
     t0:float=field(default_factory=time.perf_counter) # When it began
     load:float=0.        # Seconds that reading took
     near:float=None      # Share of the held-out images with a near copy in the training rows
-    home:RunDir=None     # The lock on `out`; None on a worker
     resume:bool=False    # Go on from the checkpoint in `out`?
 
 @patch(as_prop=True)
@@ -290,11 +296,6 @@ def measure(self:Job,
 
 # %% ../nbs/15b_job.ipynb #83d8469e
 @patch
-def check_owner(self:Job):
-    "Raise `RunError` unless the directory is still this run's"
-    if self.home: self.home.check_owner()
-
-@patch
 def finish(self:Job,
     p, # `Preds`
     metrics, # What else is known
@@ -303,25 +304,24 @@ def finish(self:Job,
 )->Run:
     "Measure `p`, write the run's files, say how it went"
     metrics = dict(**self.measure(p, whole), **metrics, data=dict(self.info['data'], path=self.info['path']),
-                   settings=self.info['recipe'],
+                   settings=self.info['recipe'], reading=self.data.reading.to_json(),
                    versions=versions(), date=time.strftime('%Y-%m-%d'), format=1)
     metrics |= {k:self.info[k] for k in ('options','imports','drop','given','kind','joined') if self.info.get(k)}
     if whole and self.n_test:
         said = np.array(p.classes)[p.test_probs.argmax(1)]
-        self.check_owner()
-        save_submission(submission(said, self.data), self.out/'submission.csv', self.data)
+        f = self.out/'submission.csv'
+        text = submission_text(submission(said, self.data), short_name(f, 200), self.data)
+        self.out.check_owner()
+        write_file(f, text)
     elif whole: self.say("note: there is no test set, so no submission is written")
     p.images,p.looks = self.pictures(p),looks(self.data.train)
-    self.check_owner()
     self.out.save_predictions(p)
-    self.check_owner()
     if history is not None: self.out.save_history(history)
     metrics['seconds']['total'] = time.perf_counter()-self.t0
-    self.check_owner()
     self.out.save_metrics(metrics)
-    self.check_owner()
+    self.out.check_owner()
     if whole: write_report(self.out)
-    self.check_owner()
+    self.out.check_owner()
     self.clear()
     self.tell(metrics, whole)
     return self.out
@@ -378,7 +378,7 @@ def save_model(self:Job,
     say=None, # Called with a note; the job's if None
 )->str|None: # Why it can't be loaded; None where it can
     "Save the net of `learn`"
-    self.check_owner()
+    self.out.check_owner()
     cfg = learn.model.config
     if not known and cfg['arch'] in archs: cfg['arch'] += ' (own)'
     save_net(learn, self.out/'model', strict=False)

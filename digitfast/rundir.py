@@ -7,7 +7,8 @@ __all__ = ['history_cols', 'class_numbers', 'with_probs', 'Preds', 'read_arrays'
            'RunLog', 'read_checkpoint', 'how_to_resume', 'Terminated', 'resumable', 'read_metrics']
 
 # %% ../nbs/10_rundir.ipynb #92f3fbcb
-from .core import DigitError, RunError, check_utf8, read_plain, scrub, write_file
+from .core import DataError, DigitError, RunError, check_output, check_utf8, read_plain, scrub, write_file
+from .reading import Reading
 from .read import DigitData, data_options, read_csvs
 from .data import read_mnist
 from .export import PixelsToProbs, load_net
@@ -57,6 +58,9 @@ def _number(o): return type(o) in (int,float) and math.isfinite(o)
 def _fraction(o): return _number(o) and 0<=o<=1
 def _dict(f, o): return isinstance(o, dict) and all(map(f, o.values()))
 def _data(o): return _dict(lambda v: v is None or _text(v), o)
+def _is_reading(o):
+    try: return bool(Reading.from_json(dict(reading=o))) and isinstance(o, dict)
+    except (DataError, TypeError): return False
 def _settings(o): return isinstance(o, dict) and o.get('tta', 0) in range(9) and type(o.get('tta', 0)) is int
 
 _schema = {
@@ -68,6 +72,7 @@ _schema = {
     _text: ('text of 4,096 characters at most', 'recipe arch device precision date kind no_model measured_on'),
     _data: ('names and paths', 'data'),
     _settings: ("a recipe's fields, with tta from 0 to 8", 'settings'),
+    _is_reading: ('how data were read: value_range, polarity, orientation, transpose and label', 'reading'),
     lambda o: _dict(_number, o): ('numbers by name', 'seconds'),
     lambda o: _dict(_text, o): ('texts by name', 'versions'),
     lambda o: isinstance(o, list) and all(map(_fraction, o)): ('numbers from 0 to 1', 'members_accuracy'),
@@ -335,6 +340,7 @@ class Run(GetAttr):
         if not isinstance(path, (str,os.PathLike)) or '\0' in str(path):
             raise RunError(f"{scrub(path)[:80]} is a {type(path).__name__}, expected the directory of a run")
         self.path = Path(path)
+        self.owned = path.owned if isinstance(path, Run) else None # `RunDir`, while a run writes here
     def __fspath__(self): return str(self.path)
     def __str__(self): return str(self.path)
     def __truediv__(self, o): return self.path/o
@@ -505,7 +511,8 @@ def data(self:Run,
     "The data that it was trained on. Raises `RunError` where they are gone or changed."
     (sha256,),was = self.need('data.sha256'),self.metrics['data'].get('path')
     if path is None and was is None:
-        raise RunError(f"the data of {self} were frames in memory: say where they are now")
+        raise RunError(f"the data of {self} were frames in memory, which it does not keep. Pass their path: "
+                       "run.data(path)")
     d = _read_data(was if path is None else path, **data_options(self.metrics.get('options')))
     at = path or was
     if d is None: raise RunError(f"the data of {self} is no longer at {at}: put it there again, or say where it is")
@@ -514,12 +521,18 @@ def data(self:Run,
 
 # %% ../nbs/10_rundir.ipynb #61c2d59c
 @patch
+def check_owner(self:Run):
+    "Raise `RunError` if a run writes here, and the directory is no longer its own"
+    if self.owned: self.owned.check_owner()
+
+@patch
 def save_metrics(self:Run, metrics:dict)->Path:
     "Write `metrics.json`, which makes the run a finished one"
     f = self/'metrics.json'
     try: b = json.dumps(metrics, indent=1, allow_nan=False, default=lambda o: o.item()).encode()
     except (ValueError, TypeError, AttributeError) as e: raise RunError(f"{f} can't be written: {e}") from None
     _check_metrics(_parse(b), f)
+    self.check_owner()
     return write_file(f, b)
 
 @patch
@@ -527,17 +540,21 @@ def save_predictions(self:Run, preds:Preds, oof=False)->Path:
     "Write `preds` as what the run says of its validation and test rows, or out of fold"
     f,b = self/('oof.npz' if oof else 'predictions.npz'),io.BytesIO()
     np.savez_compressed(b, **_checked(_from_preds(preds), f))
+    self.check_owner()
     return write_file(f, b.getvalue())
 
 @patch
 def save_history(self:Run, history:pd.DataFrame)->Path:
     "Write `history`, a row an epoch"
-    return write_file(self/'history.csv', history.to_csv(index=False))
+    text = history.to_csv(index=False)
+    self.check_owner()
+    return write_file(self/'history.csv', text)
 
 @patch
 def save_lr_curve(self:Run, lrs, losses)->Path:
     "Write the curve of `lr_find`"
     df = pd.DataFrame(dict(lr=list(lrs), loss=list(losses))).astype(float)
+    self.check_owner()
     return write_file(self/'lr_find.csv', df.to_csv(index=False))
 
 # %% ../nbs/10_rundir.ipynb #80f39d61
@@ -548,10 +565,11 @@ def copy_to(self:Run,
     path, # Folder to write to
 )->'Run': # The copy
     "Copy what was measured, predicted and learnt: known files, each a plain one; not the page, not the submission"
+    check_output(Path(path)/'metrics.json', self)
+    self.copy_model(path)
     for o in [self, *self.members()]:
         for k in _known:
             if _there(o/k): write_file(Path(path)/o.relative_to(self.path)/k, _bytes(o/k))
-    self.copy_model(path)
     return Run(path)
 
 @patch
@@ -559,7 +577,9 @@ def copy_model(self:Run,
     path, # Folder to write to
 )->Path:
     "Copy the files of the model alone"
-    for k,f in self.model_files().items(): write_file(Path(path)/k, _bytes(f))
+    files = self.model_files()
+    for k in files: check_output(Path(path)/k, self)
+    for k,f in files.items(): write_file(Path(path)/k, _bytes(f))
     return Path(path)
 
 # %% ../nbs/10_rundir.ipynb #8925ac18
@@ -739,7 +759,7 @@ def _load_opt(opt, vals):
 # %% ../nbs/10_rundir.ipynb #916915ca
 class RunLog(Callback):
     "Tell how training goes, stop it where the loss is no number, and leave a checkpoint after each epoch"
-    order,names = 80,['epoch','train_loss','valid_loss','accuracy','lr','seconds']
+    graph_safe,order,names = True,80,['epoch','train_loss','valid_loss','accuracy','lr','seconds']
     def __init__(self,
         path, # Checkpoint folder
         info, # What the run is, for `resume` to compare
@@ -777,8 +797,10 @@ def after_epoch(self:RunLog):
     valid_loss,acc = valid[:2] or (math.nan,math.nan)
     if not all(map(math.isfinite, (loss,*valid))):
         kept = f" The checkpoint after epoch {self.epoch-1} is kept in {self.path}." if self.epoch else ''
+        precision = getattr(self.learn, 'precision', 'fp32')
+        other = '' if precision=='fp32' else f'--precision fp32 in place of {precision}, or with '
         self.error = RunError(f"the loss became {valid_loss if math.isfinite(loss) else loss} in epoch {self.epoch}: "
-                              f"try again with a lower --lr than {max(rec.lrs):.3g}.{kept}")
+                              f"try again with {other}a lower --lr than {max(rec.lrs):.3g}.{kept}")
         raise CancelFitException
     self.tell(self.epoch, loss, valid_loss, acc, float(rec.lrs[-1]))
     self._or_stop(self._save)

@@ -23,7 +23,7 @@ from functools import reduce
 from importlib.util import find_spec
 from numbers import Integral
 from pathlib import Path
-from .core import DataError, DigitError, RunError, _few, _show, check_utf8, echo, write_file
+from .core import DataError, DigitError, RunError, _few, _show, check_output, check_utf8, echo, write_file
 from .models import archs
 from .read import DigitData, data_options
 from .learner import LossAccuracy, losses, seed_all
@@ -82,6 +82,7 @@ def _state(cb):
 
 class Watch(Callback):
     "Keep in the checkpoint's `info` the metrics that `log` does not, and the names of callbacks with a state"
+    graph_safe = True
     order = 79 # before `RunLog`, which saves `info`
     def __init__(self, log, mine=()): self.log,self.mine = log,[o for o in mine if not isinstance(o, _stateless)]
     def before_fit(self):
@@ -153,7 +154,7 @@ def make(self:Job,
     own = {k:given.pop(k) for k in ('batch_tfms',) if k in given}
     if len(self.drop): own['drop'] = self.drop
     dls = recipe.dls(self.data.train, k, device=self.info['device'], path=self.out, **own)
-    dls.polarity = self.data.polarity # so that a picture is read as the rows are
+    dls.reading = self.data.reading # so that a picture is read as the rows are
     seed_all((self.info['seed']+1000*(k or 0))%2**32, dls)
     if k is not None: given['cbs'] = deepcopy(given.get('cbs'))
     if 'metrics' in given:
@@ -192,14 +193,13 @@ def say_net(self:Job, recipe, learn, k):
 @patch
 def fit(self:Job, recipe, learn)->tuple: # (the recipe with its rate, history, seconds)
     "Train, leaving a checkpoint after each epoch"
-    log = RunLog(self.out/'checkpoint', self.info, self.say, self.tick, self.resume, self.check_owner)
+    log = RunLog(self.out/'checkpoint', self.info, self.say, self.tick, self.resume, self.out.check_owner)
     t = time.perf_counter()
     with tempfile.TemporaryDirectory() as d, learn.no_bar(), learn.no_logging():
         learn.model_dir = Path(d) # `SaveModelCallback` keeps pickles there
         if recipe.lr=='auto':
             recipe = replace(recipe, lr=find_lr(learn))
             self.say(f"lr: {recipe.lr:.3g}, from the valley of lr_find's curve")
-            self.check_owner()
             self.out.save_lr_curve(*learn.lr_curve)
         recipe.fit(learn, cbs=[log, Watch(log, self.given.get('cbs', ()))])
     if log.error: raise log.error
@@ -232,13 +232,20 @@ def train_one(self:Job,
     return self.finish(p, m, history, whole)
 
 # %% ../nbs/16_train.ipynb #239eaaf8
+def _owned(path, home):
+    "The `Run` in the directory `path`, which the `RunDir` `home` has locked"
+    run = Run(path)
+    run.owned = home
+    return run
+
 def _member(k, job):
     "Train member `k` of the ensemble in `job.out`, or go on with it"
     path,info = job.out/'members'/str(k),{**job.info, 'member':k}
-    with RunDir(path, resume=True, within=job.home) as home:
+    with RunDir(path, resume=True, within=job.out.owned) as home:
         state = read_checkpoint(path/'checkpoint') if job.resume else None
         if state: _go_on(state, info, job.given, path)
-        job = replace(job, out=Run(path), info=info, t0=time.perf_counter(), load=0., home=home, resume=bool(state))
+        out = _owned(path, home)
+        job = replace(job, out=out, info=info, t0=time.perf_counter(), load=0., resume=bool(state))
         return job.train_one(k, whole=False)
 
 def _remote(k, job):
@@ -254,7 +261,7 @@ def _remote(k, job):
 def begin(self:Job):
     "Leave a checkpoint before the first member has one, so that the directory is known to be a run's"
     if self.resume: return
-    self.check_owner()
+    self.out.check_owner()
     new = self.out/'.checkpoint.new'
     write_file(new/'state.json', json.dumps(dict(info=self.info, epoch=-1, sha256='')))
     new.rename(self.out/'checkpoint')
@@ -263,7 +270,7 @@ def begin(self:Job):
 def keep(self:Job, k, files):
     "Put the `files` of member `k`, which was trained elsewhere, where they belong"
     import shutil
-    self.check_owner()
+    self.out.check_owner()
     path,tmp = (self.out/'members'/o for o in (str(k), f'.{k}.tmp'))
     for o in (path,tmp): shutil.rmtree(o, ignore_errors=True)
     for f,b in files.items(): write_file(tmp/f, b)
@@ -288,7 +295,8 @@ def train_members(self:Job,
         self.say("note: pip install 'digitfast[distributed]' would give each GPU its members; "
                  "without it they take turns on one")
     if scheduler or apart and find_spec('distributed'):
-        sent = replace(self, say=noop, tick=noop, home=None, info={**self.info, 'sources':dict(_sources)})
+        sent = replace(self, out=Run(self.out.path), say=noop, tick=noop,
+                       info={**self.info, 'sources':dict(_sources)})
         spread(_remote, todo, sent, self.keep, scheduler, self.say, then=how_to_resume(self.out))
     else:
         for k in todo: _member(k, replace(self, tick=lambda i,m: self.tick(k*m+i, n*m)))
@@ -344,12 +352,11 @@ def _summed(ms, load):
 @patch
 def join(self:Job, name)->Run:
     "Average the members and finish the run"
-    self.check_owner()
+    self.out.check_owner()
     runs = Run(self.out).members()
     ms,ps = [o.metrics for o in runs],[o.predictions(same=True) for o in runs]
     p,oof,of = self.joined(ps)
     oof.images = self.pictures(oof)
-    self.check_owner()
     self.out.save_predictions(oof, oof=True)
     hits = oof.unseen.hits
     m = dict(recipe=name, seed=self.info['seed'], oof_accuracy=hits.mean(), n_oof=len(hits), **_summed(ms, self.load))
@@ -533,20 +540,23 @@ def train(
         if member is not None: own['member'] = member = int(member)
         if own['seed'] is not None: own['seed'] = _number('seed', own['seed'], '[0, 4294967295]', Integral)
         out = Run(out or _new_dir(name))
+        check_output(out, option='--out')
         if base and data is None:
-            todo = how_to_resume(out) if state else 'give them, as data=…'
-            raise RunError(f"the data of {out if state else config} were frames in memory: {todo}")
+            todo = how_to_resume(out) if state else \
+                f"specify the data: digitfast train DATA --config {shlex.quote(str(config))}"
+            raise RunError(f"{out if state else config} was trained on frames in memory, which it does not keep: "
+                           f"{todo}")
         if state and told is None: _check_data_there(data, out)
         was = {} if isinstance(told, DigitData) else base.get('options')
         options = read_options(was, None if state else told, test=test and str(test), label=label, transpose=transpose)
         own['scheduler'] = scheduler
         if base.get('threads'): torch.set_num_threads(min(base['threads'], max(os.cpu_count() or 1, 16)))
         home = home or stack.enter_context(_at_work(out))
-        job = Job(None, recipe, name, out, own, tell, tick, given, drop, t0, home=home, resume=bool(state))
+        job = Job(None, recipe, name, _owned(out, home), own, tell, tick, given, drop, t0, resume=bool(state))
         stack.enter_context(warnings.catch_warnings())
         warnings.showwarning = lambda m,*a,**k: tell(f"note: {m}")
         if resume and not state: tell("nothing to resume: this run starts from the beginning")
-        job.open(data, options, state)
+        job.open(data, options, state, own_split='recipe' in base and (told is None or bool(state)))
         if config is not None and told is None and base['sha256']!=job.data.sha256:
             tell(f"note: the data have changed since {config} was trained on them")
         return job.train_one(member) if recipe.n_members==1 or member is not None else job.train_members(scheduler)
@@ -557,10 +567,11 @@ def open(self:Job,
     data, # As for `train`
     options, # For `read_csvs`
     state, # The checkpoint that the job goes on from; None if it starts from the beginning
+    own_split=False, # Does the recipe specify the split of these data already?
 ):
     "Read the data, and compare the job with the checkpoint that it goes on from"
     self.data,path,n = load_data(data, self.say, **options)
-    if n: self.keep_split(n)
+    if n and not own_split: self.keep_split(n)
     self.drop = () if self.drop is None else read_drop(self.drop, len(self.data.train))
     self.info = self.describe(path, options if self.data.options is None else self.data.options)
     self.load = time.perf_counter()-self.t0
@@ -622,30 +633,33 @@ def ensemble(
         _check_alike(runs)
         m = runs[0].metrics
         out = Run(out or _new_dir('ensemble'))
-        d = _data_of(runs[0], data)
+        check_output(out, option='--out')
+        d = _data_of(runs[0], data, command)
         tell(f"data: {d!r}")
         info = {k:m.get(k) for k in ('options','imports')}
         info |= dict(path=m['data'].get('path'), data=dict(name=d.name, sha256=d.sha256),
                      recipe={**m['settings'], 'members':len(runs)}, seed=m.get('seed'), joined=[o.name for o in runs])
         job = Job(d, None, 'ensemble', out, info, tell, t0=t0)
         job.joined([o.predictions(same=True) for o in runs]) # can they be?
-        with _at_work(out) as job.home:
+        with _at_work(out) as out.owned:
             try:
                 for k,o in enumerate(runs):
-                    job.check_owner()
+                    out.check_owner()
                     o.copy_to(out/'members'/str(k))
                 return job.join('ensemble')
             except BaseException:
-                job.home.discard()
+                out.owned.discard()
                 raise
 
 # %% ../nbs/16_train.ipynb #2f0c491d
-def _data_of(run, data=None):
-    "The data of `run`, or `data` if they are the same"
+def _data_of(run, data=None, command=False):
+    "Return the data of `run`, or `data` if they are the same"
     m = run.metrics
     path,options = m['data'].get('path'),m.get('options') or m['data'].get('options') or {}
     if data is None and path is None:
-        raise RunError(f"the data of {run} were frames in memory: give them, as data=(train, test)")
+        todo = ("The command cannot read them: call ensemble(runs, data=(train, test)) in Python" if command else
+                "Pass them: ensemble(runs, data=(train, test))")
+        raise RunError(f"{run} was trained on frames in memory, which it does not keep. {todo}")
     if data is None and path!='sample' and not Path(path).exists():
         raise RunError(f"the runs' data is no longer at {path}: put it there again")
     if isinstance(data, DigitData) or not isinstance(options, dict): options = {}
