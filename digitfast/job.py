@@ -47,7 +47,7 @@ def in_python(
     name = r"((?:'[^']*'|\S)+)" # as shlex quotes it
     s = re.sub(f'digitfast train DATA --config {name}', lambda m: f"train(data, config={_unquoted(m[1])})", s)
     s = re.sub(f'digitfast predict {name} DATA', lambda m: f"predict_csv({_unquoted(m[1])}, data)", s)
-    s = s.replace('give --out ', 'give out=').replace('--import FILE.py', "import_file('FILE.py')")
+    s = s.replace('ive --out ', 'ive out=').replace('--import FILE.py', "import_file('FILE.py')")
     s = re.sub(r'--(resume|transpose|tta)\b', lambda m: f"{m[1]}={'1' if m[1]=='tta' else 'True'}", s)
     return re.sub(r'--([a-z][a-z-]*)( [A-Z]+\b)?', lambda m: m[1].replace('-', '_')+('='+m[2].strip() if m[2] else ''),
                   s)

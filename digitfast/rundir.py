@@ -563,23 +563,29 @@ _known = 'metrics.json', 'history.csv', 'lr_find.csv', 'predictions.npz', 'oof.n
 @patch
 def copy_to(self:Run,
     path, # Folder to write to
+    check=noop, # Called before each write; it raises an error if nothing may be written any more
 )->'Run': # The copy
     "Copy what was measured, predicted and learnt: known files, each a plain one; not the page, not the submission"
     check_output(Path(path)/'metrics.json', self)
-    self.copy_model(path)
+    self.copy_model(path, check)
     for o in [self, *self.members()]:
         for k in _known:
+            check()
             if _there(o/k): write_file(Path(path)/o.relative_to(self.path)/k, _bytes(o/k))
     return Run(path)
 
 @patch
 def copy_model(self:Run,
     path, # Folder to write to
+    check=noop, # As for `copy_to`
 )->Path:
     "Copy the files of the model alone"
     files = self.model_files()
     for k in files: check_output(Path(path)/k, self)
-    for k,f in files.items(): write_file(Path(path)/k, _bytes(f))
+    for k,f in files.items():
+        b = _bytes(f)
+        check()
+        write_file(Path(path)/k, b)
     return Path(path)
 
 # %% ../nbs/10_rundir.ipynb #8925ac18
@@ -672,11 +678,13 @@ def _owner(self:RunDir):
 @patch
 def is_own(self:RunDir)->bool:
     "Is the directory still the one that this run locked?"
-    return bool(self.owner) and _inode(self.path/'.lock')==self.inode and ''.join(self._owner())==self.owner
+    if not self.owner: return False
+    if _there(self.path/'.owner'): return ''.join(self._owner())==self.owner
+    return self.inode is not None and _inode(self.path/'.lock')==self.inode
 
 @patch
-def __exit__(self:RunDir, kind=None, *args):
-    lost = kind and issubclass(kind, Exception) and self._lost()
+def __exit__(self:RunDir, kind=None, error=None, *args):
+    lost = error and self._lost()
     own = [o for o,ok in (('.owner',self.is_own()), ('.lock',_inode(self.path/'.lock')==self.inode)) if ok]
     for o in own:
         try: (self.path/o).unlink(missing_ok=True)
@@ -685,7 +693,8 @@ def __exit__(self:RunDir, kind=None, *args):
     for o in self.made if own else ():
         try: o.rmdir() # it is empty
         except OSError: break
-    if lost: raise lost from None # whatever else failed, failed because of that
+    if lost and isinstance(error, Exception): raise lost from None # the other error follows from this one
+    if lost: error.lost = str(lost) # for Ctrl-C's message
 
 # %% ../nbs/10_rundir.ipynb #147cf43e
 def is_begun(
@@ -797,6 +806,7 @@ def after_epoch(self:RunLog):
     valid_loss,acc = valid[:2] or (math.nan,math.nan)
     if not all(map(math.isfinite, (loss,*valid))):
         kept = f" The checkpoint after epoch {self.epoch-1} is kept in {self.path}." if self.epoch else ''
+        if is_begun(_ensemble(self.path.parent) or self.path.parent): kept += " Give --out a new directory"
         precision = getattr(self.learn, 'precision', 'fp32')
         other = '' if precision=='fp32' else f'--precision fp32 in place of {precision}, or with '
         self.error = RunError(f"the loss became {valid_loss if math.isfinite(loss) else loss} in epoch {self.epoch}: "
@@ -973,7 +983,7 @@ def resumable(
     term = main and signal.getsignal(signal.SIGTERM)==signal.SIG_DFL
     if term: signal.signal(signal.SIGTERM, stop)
     try: yield
-    except KeyboardInterrupt as e: raise type(e)(_kept(out)) from None
+    except KeyboardInterrupt as e: raise type(e)(getattr(e, 'lost', None) or _kept(out)) from None
     except OSError as e:
         raise RunError(f"{e.filename or out}: {e.strerror or e}. Put it right; {_kept(out)}") from None
     finally:

@@ -643,9 +643,7 @@ def ensemble(
         job.joined([o.predictions(same=True) for o in runs]) # can they be?
         with _at_work(out) as out.owned:
             try:
-                for k,o in enumerate(runs):
-                    out.check_owner()
-                    o.copy_to(out/'members'/str(k))
+                for k,o in enumerate(runs): o.copy_to(out/'members'/str(k), out.check_owner)
                 return job.join('ensemble')
             except BaseException:
                 out.owned.discard()

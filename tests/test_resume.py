@@ -215,6 +215,12 @@ def test_each_message_gives_the_complete_command(name, tiny, begun, tmp_path, ca
     with pytest.raises(RunError, match=re.escape(f'train(resume=True, out={str(kept)!r})')): train(tiny, out=kept)
     assert names(eval(f"train(resume=True, out={str(kept)!r}, say=quiet)"))==DONE
 
+def test_a_lower_rate_is_advised_for_a_new_directory(tiny, tmp_path):
+    kw = dict(lr=1e9, opt='sgd', sched='flat', members=2)
+    with pytest.raises(RunError, match='lower lr than.*Give out=a new directory'): run(tiny, tmp_path/'r', **kw)
+    with pytest.raises(RunError, match=r'lower lr than 1e\+09\.$'): run(tiny, tmp_path/'s', **{**kw, 'members':1})
+    assert names(run(tiny, tmp_path/'s'))==DONE
+
 def test_a_member_is_resumed_by_its_ensemble(tiny, tmp_path, capsys):
     out = tmp_path/'runs'/'r'
     interrupt(tiny, out, members=2)
@@ -360,6 +366,20 @@ def test_a_run_does_not_go_on_from_the_checkpoint_of_another(tiny, tmp_path):
             seen.append(run(tiny, out, seed=2))
     with pytest.raises(RunError, match='mix was replaced'): run(tiny, out, seed=1, tick=tick)
     assert outcome(seen[0])==outcome(want) and not list(out.glob('.*'))
+
+def test_ctrl_c_does_not_speak_of_the_other_run_s_checkpoint(tiny, tmp_path):
+    others = []
+    def tick(i, n):
+        if i==4: others.append(take(tmp_path/'mix', 'removed')); raise KeyboardInterrupt
+    with pytest.raises(KeyboardInterrupt, match='mix was replaced'): run(tiny, tmp_path/'mix', tick=tick)
+    assert others[0].is_own()
+    others[0].__exit__()
+
+def test_a_run_whose_name_of_the_owner_was_deleted_goes_on(tiny, tmp_path):
+    def tick(i, n):
+        if i==2: (tmp_path/'r'/'.owner').unlink()
+    r = run(tiny, tmp_path/'r', tick=tick)
+    assert names(r)==DONE and not list(r.path.glob('.*'))
 
 def test_a_directory_that_was_only_removed_is_not_made_again(tiny, tmp_path):
     def tick(i, n):
