@@ -8,6 +8,7 @@ __all__ = ['RowToImage', 'pixel_stats', 'DigitDL', 'NormalizePixels', 'DigitBloc
 
 # %% ../nbs/02_data.ipynb #f0d44682
 from .core import DataError, DigitError
+from .reading import Reading
 from .read import check_frame, pixel_cols, read_csvs, read_mnist
 from .device import digit_device, predict_bs
 import math, random, warnings, zlib
@@ -55,6 +56,7 @@ class RowToImage(Transform):
     def __init__(self,
         cols=None # Names of the pixel columns, in the image's order; found by `pixel_cols` if None
     ): self.cols = None if cols is None else list(cols)
+    reading = Reading() # how a picture becomes such an image
 
     def setup(self, items=None, train_setup=False):
         if not len(items or []): return
@@ -380,6 +382,7 @@ def _as(x, y):
 class NormalizePixels(Normalize):
     """Normalise images of 0..1 by the `mean` and `std` of the training rows' pixels, which `setup` takes where none
     are given"""
+    graph_safe = True
     def __init__(self, mean=None, std=None): self.mean,self.std = mean,std
     def setups(self, dl:DataLoader):
         others = [f for o in vars(dl.after_batch).values() for f in L(o) if isinstance(f, Normalize) and f is not self]
@@ -517,11 +520,11 @@ def image_hashes(
     return res
 
 # %% ../nbs/02_data.ipynb #f27dc551
-def _drawn(items, cols, polarity, transposed):
+def _drawn(items, cols, reading):
     "The `items`, with pictures among them read as rows of pixels"
     if not isinstance(items, (list,tuple,L)) or not any(isinstance(o, (str,Path,PILImage)) for o in items): return items
     from digitfast.image import image_row # pictures are rare, and it is slow to import
-    return np.stack([image_row(o, round(len(cols)**0.5), polarity, transposed) for o in items])
+    return np.stack([image_row(o, round(len(cols)**0.5), reading) for o in items])
 
 def _framed(items, cols):
     "Rows in a list, or arrays of pixels, as a frame"
@@ -542,12 +545,11 @@ def _check_cols(df, cols):
 def rows_frame(
     items, # A frame, its rows, arrays of pixels (n, p) or (n, side, side), one image, a list of them, or of pictures
     cols, # Names of the pixel columns
-    polarity='bright', # Ink that the net knows, for pictures: 'bright' or 'dark'
-    transposed=False, # Does it know transposed images?
+    reading=Reading(), # How pictures become such images
 )->pd.DataFrame:
     "`items` as a frame with columns `cols`. Raises `DataError` where they are no images of that size."
     if isinstance(items, pd.Series): items = [items]
-    items = _drawn(items, cols, polarity, transposed)
+    items = _drawn(items, cols, reading)
     if not isinstance(items, pd.DataFrame): items = _framed(items, cols)
     _check_cols(items, cols)
     _check_scale(items, cols)
@@ -575,8 +577,6 @@ def class_error(
 
 class DigitDataLoaders(DataLoaders):
     "`DataLoaders` of images that are rows of a frame, with factory methods for CSVs and frames"
-    # how the images that it learns from differ from MNIST's: what a picture has to become
-    polarity,transposed = 'bright',False
     @classmethod
     def from_df(cls,
         df, # Frame with a column `label`, the others pixels of 0 to 255
@@ -623,6 +623,12 @@ class DigitDataLoaders(DataLoaders):
     @property
     def side(self): return self.row2im.side
     @property
+    def reading(self):
+        "The `Reading` of its images; it stays with the transform of rows, in what fastai makes of these loaders too"
+        return self.row2im.reading
+    @reading.setter
+    def reading(self, o): self.row2im.reading = o
+    @property
     def classes(self):
         if not hasattr(self, 'vocab'): raise class_error(self)
         return [o.item() if hasattr(o, 'item') else o for o in self.vocab]
@@ -652,7 +658,7 @@ class DigitDataLoaders(DataLoaders):
     @delegates(DataLoaders.test_dl)
     def test_dl(self, test_items, **kwargs):
         "A DataLoader for `test_items`: a frame, rows of one, or arrays of pixels 0 to 255"
-        df = rows_frame(test_items, self.row2im.cols, self.polarity, self.transposed)
+        df = rows_frame(test_items, self.row2im.cols, self.reading)
         if kwargs.get('with_labels') and 'label' not in df.columns:
             raise DataError("the rows have no column 'label', expected one for with_labels=True: leave it out for rows "
                             "whose labels are not known")

@@ -6,13 +6,14 @@
 __all__ = ['Reader', 'demo_page', 'launch_page', 'demo', 'export_space']
 
 # %% ../nbs/15_demo.ipynb #6d754d5c
-from .core import DataError, DigitError, RunError, echo, write_file
+from .core import DataError, DigitError, RunError, check_output, echo, write_file
 from .export import PixelsToProbs, load_net
 from .image import read_picture
 from .rundir import Run
 import base64, io, os, socket, sys, threading, time, warnings
 import numpy as np, torch
 from importlib.metadata import version
+from importlib import resources
 from PIL import Image
 from pathlib import Path
 
@@ -35,7 +36,7 @@ class Reader:
     ):
         dls = learn.dls
         self.net,self.side,self.names = PixelsToProbs(learn),dls.side,[str(o) for o in dls.vocab]
-        self.kind = getattr(dls, 'polarity', 'bright'),getattr(dls, 'transposed', False)
+        self.reading = dls.reading
         self.lock = threading.Lock() # one drawing at a time: how much memory is taken doesn't grow with who draws
 
     def read(self,
@@ -51,7 +52,7 @@ class Reader:
         try:
             b = base64.b64decode(drawing, validate=True)
             _check_drawing(b)
-            row,_ = read_picture(b, self.side, *self.kind)
+            row,_ = read_picture(b, self.side, self.reading)
         except DataError as e: return dict(note=str(e).removeprefix('the picture: '))
         except ValueError: return none
         with torch.inference_mode(): p = self.net(torch.from_numpy(row).view(1, 1, self.side, self.side))[0].numpy()
@@ -60,7 +61,7 @@ class Reader:
         return dict(digit=self.names[p.argmax()], bars=bars, seen=row.reshape(self.side, -1).tolist())
 
 # %% ../nbs/15_demo.ipynb #385adfee
-def _page(name): return (Path(__file__).parent/'pages'/name).read_text('utf-8')
+def _page(name): return (resources.files('digitfast')/'pages'/name).read_text('utf-8')
 
 # %% ../nbs/15_demo.ipynb #a300455e
 def _gradio():
@@ -151,13 +152,14 @@ def export_space(
     path # Folder to make; empty or not there
 )->Path: # `path`
     "Write what a Hugging Face Space needs. Raises `RunError` where `path` holds something."
+    check_output(path, run)
     gr,run,path = _gradio(),Path(run),Path(path)
     load_net(run, 'cpu') # whole, and known
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise RunError(f"{path} is there already and not an empty folder: choose another place")
     Run(run).copy_model(path if (run/'model').is_dir() else path/'model')
-    pkg = Path(__file__).parent
-    for f in (*pkg.glob('*.py'), *pkg.glob('pages/*')): write_file(path/'digitfast'/f.relative_to(pkg), f.read_bytes())
+    pkg = resources.files('digitfast')
+    for f in (*pkg.rglob('*.py'), *pkg.glob('pages/*')): write_file(path/'digitfast'/f.relative_to(pkg), f.read_bytes())
     write_file(path/'app.py', _app)
     python = '.'.join(map(str, sys.version_info[:2]))
     write_file(path/'README.md', _page('space.md').format(gradio=gr.__version__, python=python))

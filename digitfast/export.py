@@ -6,8 +6,9 @@
 __all__ = ['PixelsToProbs', 'save_net', 'load_net', 'export_onnx', 'export_pickle']
 
 # %% ../nbs/07_export.ipynb #0efc673b
-from .core import DataError, DigitError, RunError, read_plain, write_file, _show
+from .core import DataError, DigitError, RunError, check_output, read_plain, write_file, _show
 from .device import digit_device, versions
+from .reading import Reading
 from .data import DigitDataLoaders
 from .models import Ensemble, archs, create_model
 from .learner import digit_learner, learner_activation, loss_name, losses
@@ -72,6 +73,7 @@ def save_net(
     if not cfg:
         raise DigitError(f"this {type(learn.model).__name__} is not from digit_learner, so it could not be loaded "
                          f"again: give digit_learner what builds it, with @arch above, or use export_pickle")
+    for o in ('model.safetensors','model.json') if strict else (): check_output(path/o)
     if strict: _check_alone(learn, PixelsToProbs(learn))
     if strict and cfg['arch'] not in archs:
         raise DigitError(f"architecture '{cfg['arch']}' isn't registered, so it could not be loaded again: "
@@ -81,9 +83,7 @@ def save_net(
     loss = cfg.get('loss') or loss_name(learn.loss_func, len(dls.classes), vars(learn).get('activation'))
     info = dict(format=1, arch=cfg['arch'], arch_kwargs=cfg['arch_kwargs'], loss=loss,
                 classes=dls.classes, side=dls.side, mean=mean, std=std, columns=list(dls.row2im.cols),
-                sha256=hashlib.sha256(weights).hexdigest(), versions=versions())
-    if getattr(dls, 'polarity', 'bright')!='bright': info['polarity'] = dls.polarity # left out: bright, upright
-    if getattr(dls, 'transposed', False): info['transposed'] = True
+                reading=dls.reading.to_json(), sha256=hashlib.sha256(weights).hexdigest(), versions=versions())
     write_file(path/'model.safetensors', weights)
     write_file(path/'model.json', json.dumps(dict(info, check=_digest(info)), indent=1))
     return path
@@ -132,8 +132,8 @@ def _misfits(info):
     elif len(set(cols))<len(cols): yield "a name of its columns is there twice"
     if not _are_classes(info['classes']): yield "its classes are none"
     if not (abs(info['mean'])<=1 and 0<info['std']<=1): yield "its mean and standard deviation are of no pixels"
-    if info.get('polarity', 'bright') not in ('bright','dark'): yield "its polarity is none"
-    if type(info.get('transposed', False)) is not bool: yield "its transposed is no yes or no"
+    try: Reading.from_json(info)
+    except DataError as e: yield str(e)
     if len(json.dumps(info['arch_kwargs']))>2000: yield "its arch_kwargs are too long for an architecture's arguments"
 
 # %% ../nbs/07_export.ipynb #bd47dd3c
@@ -199,7 +199,7 @@ def _empty_dls(path, info, device):
         df.insert(0, 'label', classes[:2]*2)
         dls = DigitDataLoaders.from_df(df, valid=[0,1], classes=classes, bs=1, mean=info['mean'], std=info['std'],
                                        device=device).new_empty()
-        dls.polarity,dls.transposed = info.get('polarity', 'bright'),info.get('transposed', False)
+        dls.reading = Reading.from_json(info)
         if dls.row2im.cols!=cols: raise DataError('the pixel columns are not in order')
     except (DataError, KeyError, ValueError) as e:
         raise RunError(f"{path/'model.json'} is damaged: {e}. {_damaged}") from None
@@ -250,7 +250,7 @@ def _load_members(path, device):
     if not learns: raise RunError(f"no model at {path}: its members folder is empty. Expected a run directory")
     def about(o):
         dls = o.dls
-        return list(dls.vocab),dls.side,dls.row2im.cols,dls.polarity,dls.transposed,o.model.config['loss']
+        return list(dls.vocab),dls.side,dls.row2im.cols,dls.reading,o.model.config['loss']
     if any(about(o)!=about(learns[0]) or about(o)[-1]!='cross_entropy' for o in learns):
         raise RunError(f"{path}: its members have other classes, images or losses than one another: "
                        "take a whole copy of the run")
@@ -289,6 +289,7 @@ def export_onnx(
 )->Path: # `path`
     """Write `PixelsToProbs` of `learn` as ONNX with a free batch size, input `image`, output `probability`. Raises
     `DigitError` without the extra `onnx`, or where `learn` does more; `RunError` where the file is untrue."""
+    check_output(path)
     try: import onnx, onnxruntime as ort, onnxscript
     except ImportError as e:
         raise DigitError(f"ONNX needs packages that are not installed ({e.name}): pip install 'digitfast[onnx]'"
@@ -297,7 +298,8 @@ def export_onnx(
     _check_alone(learn, net)
     x,vocab = _noise(dls.side),dls.classes
     proto = _to_onnx(net, x, onnxscript.__version__)
-    onnx.helper.set_model_props(proto, dict(classes=json.dumps(vocab), digitfast=__version__))
+    onnx.helper.set_model_props(proto, dict(classes=json.dumps(vocab), digitfast=__version__,
+                                            reading=json.dumps(dls.reading.to_json())))
     data = proto.SerializeToString()
     got = ort.InferenceSession(data, providers=['CPUExecutionProvider']).run(None, dict(image=x.numpy()))[0]
     with torch.no_grad(): off = np.abs(got-net(x).numpy()).max()
@@ -311,6 +313,7 @@ def export_pickle(
     path, # File to write
 )->Path: # `path`
     "fastai's `learn.export`, written aside and renamed. Whoever loads a pickle runs the code in it."
+    check_output(path)
     with tempfile.TemporaryDirectory() as d:
         learn.export(Path(d)/'learner.pkl')
         return write_file(path, (Path(d)/'learner.pkl').read_bytes())

@@ -22,10 +22,6 @@ from fastai.torch_core import cast
 
 # %% ../nbs/04a_graph.ipynb #6e3490f0
 _safe = {
-    'digitfast.data': 'NormalizePixels',
-    'digitfast.learner': 'AdamW BF16 EMA RandAffine ValidEvery ValueLoss',
-    'digitfast.rundir': 'RunLog',
-    'digitfast.train': 'Watch',
     'fastai.callback.core': 'TrainEvalCallback',
     'fastai.callback.progress': 'CSVLogger ProgressCallback ShowGraphCallback',
     'fastai.callback.schedule': 'ParamScheduler',
@@ -40,7 +36,7 @@ _safe = {
     'torch.nn.functional': 'binary_cross_entropy_with_logits cross_entropy l1_loss mse_loss nll_loss',
     'torch.optim.adamw': 'AdamW',
 }
-_safe_nets = 'torch.nn.modules.', 'digitfast.models', 'torchvision.models.', 'torchvision.ops.', 'fastai.vision.models.'
+_safe_nets = 'torch.nn.modules.', 'torchvision.models.', 'torchvision.ops.', 'fastai.vision.models.'
 
 # %% ../nbs/04a_graph.ipynb #990e179d
 def _named(o):

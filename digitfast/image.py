@@ -7,6 +7,7 @@ __all__ = ['Digit', 'read_pictures', 'read_picture', 'image_row', 'save_row']
 
 # %% ../nbs/14_image.ipynb #c1e759f1
 from .core import DataError
+from .reading import Reading
 import io, warnings
 from collections import namedtuple
 import numpy as np
@@ -364,12 +365,6 @@ def _row(x, m, side):
     return res.ravel()
 
 # %% ../nbs/14_image.ipynb #96a3b6de
-def _as_trained(row, polarity, transposed):
-    "A row of bright, upright ink as the training rows were"
-    if polarity not in ('bright','dark'): raise DataError(f"polarity {polarity!r}: ink is 'bright' or 'dark'")
-    if transposed: row = row.reshape(round(row.size**0.5), -1).T.ravel()
-    return 255-row if polarity=='dark' else row
-
 def _doubts(m):
     "Why the mask `m` may be more than one digit"
     (h,w),wd = _crop(m).shape,_width(m)
@@ -385,8 +380,7 @@ Digit.__doc__ = ("A digit found on a picture: its row, its box (left, top, "
 def read_pictures(
     img, # Path, bytes, PIL image, array or tensor (h, w[, 3 or 4]) with digits beside each other or in lines
     side=28, # Pixels a side of the images that the net knows
-    polarity='bright', # Ink of the images that the net knows: 'bright' or 'dark'
-    transposed=False, # Are those images transposed, rows for columns?
+    reading=Reading(), # How those images are: their ink and orientation
 )->list: # A `Digit` for each, in reading order
     """The digits on a picture, as rows like MNIST's; `DataError` where there is no picture, no ink or more than 200
     digits"""
@@ -400,7 +394,7 @@ def read_pictures(
         box = *at(a.start, b.start),*at(a.stop, b.stop)
         box = tuple(int(np.clip(round(v*scale), 0, round(most*scale))) for v,most in zip(box, im.size*2))
         m = who==k
-        row = _as_trained(_row(ink, m, side), polarity, transposed)
+        row = reading.as_trained(_row(ink, m, side))
         res.append(Digit(row, box, [*notes, *_doubts(m)]))
     return _near_above(res)
 
@@ -419,11 +413,10 @@ def read_picture(
     # Path, bytes, PIL image, array or tensor (h, w[, 3 or 4]) of one digit: any size, colour, polarity or transparency
     img,
     side=28, # Pixels a side of the images that the net knows
-    polarity='bright', # Ink of the images that the net knows: 'bright' or 'dark'
-    transposed=False, # Are those images transposed, rows for columns?
+    reading=Reading(), # How those images are: their ink and orientation
 )->tuple: # uint8 row of side*side pixels; and a list of sentences on how the picture was read
     "A picture of a digit as a row like MNIST's; `DataError` where there is no picture, no ink or more than one digit"
-    ds = read_pictures(img, side, polarity, transposed)
+    ds = read_pictures(img, side, reading)
     if len(ds)>1:
         name = str(img) if isinstance(img, (str,Path)) else 'the picture'
         raise DataError(f'{name}: {len(ds)} digits or other things side by side; '
@@ -433,11 +426,10 @@ def read_picture(
 def image_row(
     img, # As for `read_picture`
     side=28, # Pixels a side of the images that the net knows
-    polarity='bright', # As for `read_picture`
-    transposed=False, # As for `read_picture`
+    reading=Reading(), # As for `read_picture`
 )->np.ndarray: # uint8, side*side
     "The row of `read_picture` alone"
-    return read_picture(img, side, polarity, transposed)[0]
+    return read_picture(img, side, reading)[0]
 
 # %% ../nbs/14_image.ipynb #f2f59531
 def save_row(

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from fastcore.all import L, noop, patch
-from .core import DataError, DigitError, RunError, _show, echo, read_plain, write_file
+from .core import DataError, DigitError, RunError, _show, echo, read_plain, short_name, write_file
 from .read import DigitData, as_data, find_data, near_copies
 from .device import versions
 from .data import read_mnist, same_images
@@ -22,7 +22,7 @@ from .learner import losses, opts
 from .recipe import HandRecipe, Recipe, fn_name, get_recipe, recipes
 from .export import save_net
 from .predict import looks, unlike
-from .submit import save_submission, submission
+from .submit import submission, submission_text
 from .rundir import Preds, Run
 from .measure import measured
 from .report import write_report
@@ -34,6 +34,8 @@ def in_python(
     "`s`, naming arguments"
     s = re.sub(r"with the same command and --resume --out (\S+)", r"with the same call, out='\1' and resume=True", s)
     s = s.replace('finish it with digitfast train --resume', 'finish it with train(…, resume=True)')
+    s = re.sub(r'digitfast train DATA --config (\S+)', r"train(data, config='\1')", s)
+    s = re.sub(r'digitfast predict (\S+) DATA', r"predict_csv('\1', data)", s)
     s = s.replace('give --out ', 'give out=')
     s = re.sub(r'--(resume|transpose|tta)\b', lambda m: f"{m[1]}={'1' if m[1]=='tta' else 'True'}", s)
     return re.sub(r'--([a-z][a-z-]*)( [A-Z]+\b)?', lambda m: m[1].replace('-', '_')+('='+m[2].strip() if m[2] else ''),
@@ -86,7 +88,7 @@ def load_data(
     data, # A path, a frame, `(train, test)` frames or a `DigitData`; None to look for one
     say=noop, # Called with each line for the user
     **options # For `read_csvs`
-)->tuple: # (`DigitData`, its path or None, rows that MNIST's own split trains on or None)
+)->tuple: # (`DigitData`, its `source`, rows that MNIST's own split trains on or None)
     "Read `data`, and say what was found in it"
     here = isinstance(data, (DigitData, pd.DataFrame, tuple, list))
     path = None if here else locate_data(data, say=say)
@@ -98,7 +100,7 @@ def load_data(
     for o in d.said: say(o)
     for o in d.notes: say(f"note: {o}")
     for o in [] if d.test is None else unlike(looks(d.train), d.test): say(f"warning: {o}")
-    return d,None if path is None else str(path if path=='sample' else Path(path).resolve()),n
+    return d,d.source,n
 
 # %% ../nbs/15b_job.ipynb #15c2b3e8
 imported = {} # {file name: sha256} of what `import_file` ran
@@ -280,12 +282,13 @@ def finish(self:Job,
 )->Run:
     "Measure `p`, write the run's files, say how it went"
     metrics = dict(**self.measure(p, whole), **metrics, data=dict(self.info['data'], path=self.info['path']),
-                   settings=self.info['recipe'],
+                   settings=self.info['recipe'], reading=self.data.reading.to_json(),
                    versions=versions(), date=time.strftime('%Y-%m-%d'), format=1)
     metrics |= {k:self.info[k] for k in ('options','imports','drop','given','kind','joined') if self.info.get(k)}
     if whole and self.n_test:
         said = np.array(p.classes)[p.test_probs.argmax(1)]
-        save_submission(submission(said, self.data), self.out/'submission.csv', self.data)
+        f = self.out/'submission.csv'
+        write_file(f, submission_text(submission(said, self.data), short_name(f, 200), self.data))
     elif whole: self.say("note: there is no test set, so no submission is written")
     p.images,p.looks = self.pictures(p),looks(self.data.train)
     self.out.save_predictions(p)

@@ -252,7 +252,7 @@ def __repr__(self:DigitLearner):
 class RandAffine(Transform):
     """Rotate, shift, zoom and shear each image of a training batch at random, in one bilinear resampling with black
     around it"""
-    order,split_idx = 30,0
+    graph_safe,order,split_idx = True,30,0
     def __init__(self,
         rotate=0., # Largest angle in degrees, either way
         shift=0., # Largest shift in pixels, either way and along each axis; by whole pixels where it is all there is
@@ -303,6 +303,7 @@ def _ema(decay, avg, now, n):
 class EMA(Callback):
     """Validate, and end, with an exponential moving average of the weights (Polyak and Juditsky, 1992), which
     forgets the first steps sooner: `decay` is (1+n)/(10+n) at most after `n`"""
+    graph_safe = True
     order = 64 # after fastai's trackers, which save, and stop, with the average in the model
     def __init__(self, decay=0.998): self.decay,self.on,self.swapped = decay,False,False
     def __repr__(self): return f'EMA({self.decay:g})'
@@ -347,7 +348,7 @@ def _on_device(self:EMA):
 # %% ../nbs/05_learner.ipynb #9df48c9f
 class ValidEvery(Callback):
     "Validate every `n` epochs and after the last; fastai's trackers look at those epochs only"
-    order = 25
+    graph_safe,order = True,25
     def __init__(self, n): self.n,self.skip,self.off = n,False,[]
     def __repr__(self): return f'ValidEvery({self.n})'
     def _wake(self):
@@ -367,7 +368,7 @@ class ValidEvery(Callback):
 # %% ../nbs/05_learner.ipynb #121ab220
 class BF16(Callback):
     "Train the net in bfloat16 under autocast, on CPU or GPU; loss, weights and predictions stay fp32"
-    order,precision = 10,'bf16'
+    graph_safe,order,precision = True,10,'bf16'
     def before_fit(self):
         self.after_fit()
         self.model.forward = partial(self._forward, self.model.forward)
@@ -380,6 +381,7 @@ class BF16(Callback):
 # %% ../nbs/05_learner.ipynb #50c5503c
 class AdamW(torch.optim.AdamW):
     "torch's AdamW, less its hooks for `torch.compile`, whose import takes a second at the first step"
+    graph_safe = True
     add_param_group,zero_grad,state_dict,load_state_dict = (inspect.unwrap(getattr(torch.optim.AdamW, k))
                                                             for k in ('add_param_group',
                                                                       'zero_grad','state_dict','load_state_dict'))
@@ -391,6 +393,7 @@ opts = dict(adam=Adam, adamw=partial(OptimWrapper, opt=partial(AdamW, betas=(0.9
 class ValueLoss:
     """Mean squared error of one output and the number of the class, as in the articles; the output is squashed into
     0 to `n`-0.5 for predictions only"""
+    graph_safe = True
     def __init__(self, n): self.n,self.reduction = n,'mean' # Number of classes; 'none' for a loss of each row
     def __call__(self, pred, targ):
         if self.reduction=='none': return (pred-as_value(targ)).pow(2).flatten(1).mean(1)

@@ -214,6 +214,7 @@ def mlp_512_512(n_out=10, side=28, ps=0.2):
 # %% ../nbs/04_models.ipynb #096dc329
 class RepeatChannels(nn.Module):
     "One channel as three: (n, 1, h, w) to (n, 3, h, w)"
+    graph_safe = True
     def forward(self, x): return x.expand(-1, 3, -1, -1)
 
 @arch('resnet18', "torchvision's ResNet-18 with fastai's head, from the rows as three channels")
@@ -229,6 +230,7 @@ def pretrained_resnet18(n_out=10, side=28):
 # %% ../nbs/04_models.ipynb #c73e5290
 class HandNet(nn.Module):
     "A `by_hand` system: (n, 1, side, side) pixels of 0 to 1 to log-probabilities (n, n_out)"
+    graph_safe = True
     def __init__(self, system, n_out, side):
         super().__init__()
         self.system,self.n_out = system,n_out
@@ -243,6 +245,7 @@ for k in by_hand: _hand_arch(k)
 # %% ../nbs/04_models.ipynb #54ba2d70
 class Ensemble(nn.Module):
     "The logarithm of the mean of the `models`' probabilities"
+    graph_safe = True
     def __init__(self,
         models, # Nets that give (n, n_out) scores
         stats, # (mean, std) by which each takes its pixels normalised; the ensemble takes them by the first

@@ -10,7 +10,7 @@ import hashlib, json, re, shutil, tempfile, time, zipfile
 from base64 import b64encode, urlsafe_b64encode
 from collections import namedtuple
 from dataclasses import dataclass
-from importlib import metadata
+from importlib import metadata, resources
 from pathlib import Path
 from urllib.parse import unquote
 from fastcore.basics import patch
@@ -18,14 +18,14 @@ from fastcore.meta import delegates
 from fastcore.nbio import mk_cell, new_nb, write_nb
 import digitfast
 from . import kaggle
-from .core import KaggleError, echo, read_plain, short_name, write_file
+from .core import KaggleError, check_output, echo, read_plain, short_name, write_file
 from .kaggle import Kaggle, _check_slug, _hide, _until
 
 
 # %% ../nbs/18_publish.ipynb #c66903e6
 def _package():
     "The files of the package that is running, data and all: bytes by name in the wheel"
-    pkg = Path(digitfast.__file__).parent
+    pkg = resources.files('digitfast')
     names = {f'digitfast/{p.relative_to(pkg).as_posix()}':p for p in sorted(pkg.rglob('*')) if p.is_file()}
     return {n:p.read_bytes() for n,p in names.items() if not re.search(r'/(__pycache__|\.)', n)}
 
@@ -274,7 +274,9 @@ def write(self:Kernel, folder):
 
 @patch
 def dry_run(self:Kernel, written, folder, say):
-    "Copy what was `written` to `folder`, and say what would be sent"
+    "Copy what was `written` to `folder`, and say what would be sent. Raises `RunError` if that replaces the notebook."
+    for o in Path(written).rglob('*'):
+        if o.is_file(): check_output(Path(folder)/o.relative_to(written), self.notebook, option='dry_run')
     try:
         for p in Path(folder).glob('dataset/digitfast-*.whl'): p.unlink() # of an earlier run
         shutil.copytree(written, folder, dirs_exist_ok=True)

@@ -6,7 +6,7 @@
 __all__ = ['render_report', 'Report', 'report', 'write_report']
 
 # %% ../nbs/13_report.ipynb #9a5c124b
-from .core import RunError, short_name, write_file
+from .core import RunError, check_output, short_name, write_file
 from .data import DigitDataLoaders
 from .device import versions
 from .graph import fit_record
@@ -18,12 +18,12 @@ import base64, html, io, re, warnings
 import matplotlib as mpl, numpy as np
 from contextlib import contextmanager
 from cycler import cycler
+from importlib import resources
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from matplotlib.figure import Figure
 from matplotlib.image import imsave
 from pathlib import Path
 from fastai.learner import Learner
-import digitfast
 
 # %% ../nbs/13_report.ipynb #4e1c7eca
 _colors = {'#010203':'currentColor', '#040506':'var(--accent)', '#070809':'var(--muted)', '#0a0b0c':'var(--line)'}
@@ -78,7 +78,7 @@ def _tint(heat):
 
 # %% ../nbs/13_report.ipynb #ff8d83f3
 def _template():
-    pages = Path(digitfast.__file__).parent/'pages'
+    pages = resources.files('digitfast')/'pages'
     env = Environment(loader=FileSystemLoader(pages), autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     env.globals.update(pct=_pct, num='{:,}'.format)
     return env.get_template('report.html')
@@ -198,7 +198,8 @@ class Report:
     def save(self,
         path='report.html', # File to write
     )->Path:
-        "Write the page aside and rename it to `path`"
+        "Write the page aside and rename it to `path`. Raises `RunError` if that is another file of a run."
+        if Path(path).name!='report.html': check_output(path)
         return write_file(path, self.html)
 
 # %% ../nbs/13_report.ipynb #c2c89245

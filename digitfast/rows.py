@@ -10,8 +10,8 @@ import math
 import numpy as np, pandas as pd
 from pathlib import Path
 from dataclasses import replace
-from .core import DataError, RunError, echo, short_name, write_file
-from .read import _path, data_options, read_csvs, read_rows
+from .core import DataError, RunError, check_output, echo, short_name, write_file
+from .read import _path, data_files, data_options, read_csvs, read_rows, run_inputs
 from .data import same_images
 from .predict import check_canary, predict_rows, unlike
 from .submit import save_submission, submission
@@ -38,9 +38,11 @@ def _read(run, data, **given):
     was = data_options(m.get('options') or m['data'].get('options'))
     options = read_options(was, data, **given)
     path = m['data'].get('path') if data is None else str(data)
-    if path is None: raise RunError(f"the data of {run} were frames in memory: say what to predict")
+    if path is None:
+        raise RunError(f"{run} was trained on frames in memory, which it does not keep. Specify what to predict: "
+                       f"digitfast predict {run} DATA")
     if data is None and path!='sample' and not Path(path).exists():
-        raise RunError(f"the run's data is no longer at {path}: say where it is, as in digitfast predict {run} DATA")
+        raise RunError(f"the run's data is no longer at {path}. Specify where it is now: digitfast predict {run} DATA")
     if data is None or options.get('test') or _has_train(path):
         try: return read_csvs(path, **options),path,True
         except DataError as e:
@@ -135,9 +137,9 @@ def predict_csv(
         (_,settings),was = run.need('data.sha256', 'settings'),run.metrics['settings'].get('tta', 0)
         check_imports(run)
         if data is not None: _path(data, "a path; predict_rows takes frames")
-        if data is not None and Path(out).exists() and Path(data).exists() and Path(out).samefile(data):
-            raise DataError(f"{out} holds the rows: write what they show to another file, with --out")
+        check_output(out, *run_inputs(run), *data_files(data, test, rows=True), option='--out')
         d,path,_ = _read(run, data, label=label, test=test, transpose=transpose)
+        check_output(out, *d.files, option='--out')
         for o in (*d.said, *(f"note: {o}" for o in d.notes)): tell(o)
         if d.test is None: raise DataError(f"{path} has no test set: there is nothing to predict")
         learn = run.learner(device)

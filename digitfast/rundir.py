@@ -7,7 +7,8 @@ __all__ = ['history_cols', 'class_numbers', 'with_probs', 'Preds', 'read_arrays'
            'read_checkpoint', 'Terminated', 'resumable', 'read_metrics']
 
 # %% ../nbs/10_rundir.ipynb #92f3fbcb
-from .core import DigitError, RunError, read_plain, scrub, write_file
+from .core import DataError, DigitError, RunError, check_output, read_plain, scrub, write_file
+from .reading import Reading
 from .read import DigitData, data_options, read_csvs
 from .data import read_mnist
 from .export import PixelsToProbs, load_net
@@ -55,6 +56,9 @@ def _number(o): return type(o) in (int,float) and math.isfinite(o)
 def _fraction(o): return _number(o) and 0<=o<=1
 def _dict(f, o): return isinstance(o, dict) and all(map(f, o.values()))
 def _data(o): return _dict(lambda v: v is None or _text(v), o)
+def _is_reading(o):
+    try: return bool(Reading.from_json(dict(reading=o))) and isinstance(o, dict)
+    except (DataError, TypeError): return False
 def _settings(o): return isinstance(o, dict) and o.get('tta', 0) in range(9) and type(o.get('tta', 0)) is int
 
 _schema = {
@@ -66,6 +70,7 @@ _schema = {
     _text: ('text of 4,096 characters at most', 'recipe arch device precision date kind no_model measured_on'),
     _data: ('names and paths', 'data'),
     _settings: ("a recipe's fields, with tta from 0 to 8", 'settings'),
+    _is_reading: ('how data were read: value_range, polarity, orientation, transpose and label', 'reading'),
     lambda o: _dict(_number, o): ('numbers by name', 'seconds'),
     lambda o: _dict(_text, o): ('texts by name', 'versions'),
     lambda o: isinstance(o, list) and all(map(_fraction, o)): ('numbers from 0 to 1', 'members_accuracy'),
@@ -503,7 +508,8 @@ def data(self:Run,
     "The data that it was trained on. Raises `RunError` where they are gone or changed."
     (sha256,),was = self.need('data.sha256'),self.metrics['data'].get('path')
     if path is None and was is None:
-        raise RunError(f"the data of {self} were frames in memory: say where they are now")
+        raise RunError(f"the data of {self} were frames in memory, which it does not keep. Pass their path: "
+                       "run.data(path)")
     d = _read_data(was if path is None else path, **data_options(self.metrics.get('options')))
     at = path or was
     if d is None: raise RunError(f"the data of {self} is no longer at {at}: put it there again, or say where it is")
@@ -546,10 +552,11 @@ def copy_to(self:Run,
     path, # Folder to write to
 )->'Run': # The copy
     "Copy what was measured, predicted and learnt: known files, each a plain one; not the page, not the submission"
+    check_output(Path(path)/'metrics.json', self)
+    self.copy_model(path)
     for o in [self, *self.members()]:
         for k in _known:
             if _there(o/k): write_file(Path(path)/o.relative_to(self.path)/k, _bytes(o/k))
-    self.copy_model(path)
     return Run(path)
 
 @patch
@@ -557,7 +564,9 @@ def copy_model(self:Run,
     path, # Folder to write to
 )->Path:
     "Copy the files of the model alone"
-    for k,f in self.model_files().items(): write_file(Path(path)/k, _bytes(f))
+    files = self.model_files()
+    for k in files: check_output(Path(path)/k, self)
+    for k,f in files.items(): write_file(Path(path)/k, _bytes(f))
     return Path(path)
 
 # %% ../nbs/10_rundir.ipynb #8925ac18
@@ -678,7 +687,7 @@ def _load_opt(opt, vals):
 # %% ../nbs/10_rundir.ipynb #916915ca
 class RunLog(Callback):
     "Tell how training goes, stop it where the loss is no number, and leave a checkpoint after each epoch"
-    order,names = 80,['epoch','train_loss','valid_loss','accuracy','lr','seconds']
+    graph_safe,order,names = True,80,['epoch','train_loss','valid_loss','accuracy','lr','seconds']
     def __init__(self,
         path, # Checkpoint folder
         info, # What the run is, for `resume` to compare

@@ -13,7 +13,7 @@ from fastcore.all import noop
 from fastai.learner import Learner
 from torch import nn
 from types import SimpleNamespace
-from .core import DataError, DigitError, RunError, _few, _show, echo
+from .core import DataError, DigitError, RunError, _few, _show, check_output, echo
 from .data import DigitDataLoaders, class_error
 from .graph import DigitLearner, fit_record, _precision, _row_hash
 from .models import archs
@@ -164,7 +164,7 @@ def _no_net(job, why):
 def _save_net(job, learn, val, probs, tta, act):
     "Save the net, and see that what is loaded says the same; why it can't be loaded, else None"
     dls,net = DigitDataLoaders(*learn.dls.loaders[:2], path=learn.dls.path, device=learn.dls.device),learn.model
-    dls.polarity = job.data.polarity
+    dls.reading = job.data.reading
     had,c = getattr(net, 'config', None),len(dls.vocab)
     net.config = dict(copy(had or dict(arch=fn_name(type(net)), arch_kwargs={})))
     net.config['loss'] = loss_name(learn.loss_func, c, act)
@@ -219,6 +219,7 @@ def save_run(
         info = dict(path=path, data=dict(name=d.name, sha256=d.sha256), options=d.options, recipe=dict(tta=tta),
                     imports=dict(imported))
         out = Run(out or f"runs/{time.strftime('%Y-%m-%d_%H%M%S')}_{name}")
+        check_output(out, option='--out')
         job = Job(d, None, name, out, info, tell, t0=t0)
         with resumable(out), RunDir(out):
             try: return _save(job, learn, trn, val, vocab, tta, act)

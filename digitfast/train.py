@@ -22,7 +22,7 @@ from functools import reduce
 from importlib.util import find_spec
 from numbers import Integral
 from pathlib import Path
-from .core import DataError, DigitError, RunError, _few, _show, echo, write_file
+from .core import DataError, DigitError, RunError, _few, _show, check_output, echo, write_file
 from .models import archs
 from .read import DigitData
 from .learner import LossAccuracy, activations, losses, seed_all
@@ -73,6 +73,7 @@ def _state(cb):
 
 class Watch(Callback):
     "Keep in the checkpoint's `info` the metrics that `log` does not, and the names of callbacks with a state"
+    graph_safe = True
     order = 79 # before `RunLog`, which saves `info`
     def __init__(self, log, mine=()): self.log,self.mine = log,[o for o in mine if not isinstance(o, _stateless)]
     def before_fit(self):
@@ -128,7 +129,7 @@ def make(self:Job,
     own = {k:given.pop(k) for k in ('batch_tfms',) if k in given}
     if len(self.drop): own['drop'] = self.drop
     dls = recipe.dls(self.data.train, k, device=self.info['device'], path=self.out, **own)
-    dls.polarity = self.data.polarity # so that a picture is read as the rows are
+    dls.reading = self.data.reading # so that a picture is read as the rows are
     seed_all((self.info['seed']+1000*(k or 0))%2**32, dls)
     if k is not None: given['cbs'] = deepcopy(given.get('cbs'))
     if 'metrics' in given:
@@ -460,14 +461,17 @@ def train(
         if member is not None: own['member'] = member = int(member)
         if own['seed'] is not None: own['seed'] = _number('seed', own['seed'], '[0, 4294967295]', Integral)
         out = Run(out or _new_dir(name))
-        if base and data is None: raise RunError(f"the data of {config} were frames in memory: give them, as data=…")
+        check_output(out, option='--out')
+        if base and data is None:
+            raise RunError(f"{config} was trained on frames in memory, which it does not keep. Specify the data: "
+                           f"digitfast train DATA --config {config}")
         options = read_options(base.get('options'), told, test=test and str(test), label=label,
                                transpose=transpose)
         if base.get('threads'): torch.set_num_threads(min(base['threads'], max(os.cpu_count() or 1, 16)))
         job = Job(None, recipe, name, out, own, tell, tick, given, drop, t0)
         with resumable(out), RunDir(out, resume), warnings.catch_warnings():
             warnings.showwarning = lambda m,*a,**k: tell(f"note: {m}")
-            job.open(data, options, resume)
+            job.open(data, options, resume, own_split=bool(base) and told is None)
             if base and told is None and base['sha256']!=job.data.sha256:
                 tell(f"note: the data have changed since {config} was trained on them")
             return job.train_one(member) if recipe.n_members==1 or member is not None else job.train_members(scheduler)
@@ -478,12 +482,13 @@ def open(self:Job,
     data, # As for `train`
     options, # For `read_csvs`
     resume, # Is there to be a checkpoint?
+    own_split=False, # Does the recipe specify the split of these data already?
 ):
     "Read the data, and hold the job against the checkpoint that it goes on from"
     state = read_checkpoint(self.out/'checkpoint') if resume else None
     if state and data is None and not options: data,options = state['info']['path'],state['info'].get('options') or {}
     self.data,path,n = load_data(data, self.say, **options)
-    if n: self.keep_split(n)
+    if n and not own_split: self.keep_split(n)
     self.drop = () if self.drop is None else read_drop(self.drop, len(self.data.train))
     self.info = self.describe(path, options if path is None else self.data.options or {})
     self.load = time.perf_counter()-self.t0
@@ -536,7 +541,8 @@ def ensemble(
         _check_alike(runs)
         m = runs[0].metrics
         out = Run(out or _new_dir('ensemble'))
-        d = _data_of(runs[0], data)
+        check_output(out, option='--out')
+        d = _data_of(runs[0], data, command)
         tell(f"data: {d!r}")
         info = {k:m.get(k) for k in ('options','imports')}
         info |= dict(path=m['data'].get('path'), data=dict(name=d.name, sha256=d.sha256),
@@ -548,12 +554,14 @@ def ensemble(
             return job.join('ensemble')
 
 # %% ../nbs/16_train.ipynb #2f0c491d
-def _data_of(run, data=None):
-    "The data of `run`, or `data` if they are the same"
+def _data_of(run, data=None, command=False):
+    "Return the data of `run`, or `data` if they are the same"
     m = run.metrics
     path,options = m['data'].get('path'),m.get('options') or m['data'].get('options') or {}
     if data is None and path is None:
-        raise RunError(f"the data of {run} were frames in memory: give them, as data=(train, test)")
+        todo = ("The command cannot read them: call ensemble(runs, data=(train, test)) in Python" if command else
+                "Pass them: ensemble(runs, data=(train, test))")
+        raise RunError(f"{run} was trained on frames in memory, which it does not keep. {todo}")
     if data is None and path!='sample' and not Path(path).exists():
         raise RunError(f"the runs' data is no longer at {path}: put it there again")
     if isinstance(data, DigitData) or not isinstance(options, dict): options = {}

@@ -159,23 +159,30 @@ def test_a_field_of_another_kind_is_damage(field, value, tiny_run, tmp_path):
     (r/'metrics.json').write_text(json.dumps(m))
     refused(lambda: train(config=r, out=tmp_path/'again', say=quiet), left=tmp_path/'again')
 
-def test_threads_of_others_are_no_order(tiny_run, tmp_path):
-    import torch
+@pytest.mark.parametrize('threads,want', [(3,3), (4096,max(os.cpu_count(), 16))])
+def test_threads_of_others_are_no_order(threads, want, tiny_run, tmp_path, monkeypatch):
+    "A run is trained again with its own number of threads, up to what a machine may have"
     r = Path(shutil.copytree(tiny_run[0], tmp_path/'r'))
     m = json.loads((r/'metrics.json').read_text())
-    (r/'metrics.json').write_text(json.dumps({**m, 'threads':4096}))
-    was = torch.get_num_threads()
-    try:
-        train(config=r, out=tmp_path/'again', say=quiet)
-        assert torch.get_num_threads()<=max(os.cpu_count(), 16)
-    finally: torch.set_num_threads(was)
+    (r/'metrics.json').write_text(json.dumps({**m, 'threads':threads}))
+    set_to,was = [],torch.get_num_threads()
+    # only recorded: sixteen threads on two cores would take seconds
+    monkeypatch.setattr(torch, 'set_num_threads', set_to.append)
+    monkeypatch.setattr(torch, 'get_num_threads', lambda: set_to[-1] if set_to else was)
+    assert train(config=r, out=tmp_path/'again', say=quiet).metrics['threads']==want and set_to==[want]
 
-def test_config_says_that_the_data_have_changed(tiny, tmp_path):
-    d = Path(shutil.copytree(tiny, tmp_path/'d'))
-    a,lines = train(d, out=tmp_path/'a', say=quiet, **TINY),[]
-    digits(60, seed=3).to_csv(d/'train.csv', index=False)
-    train(config=a, out=tmp_path/'b', say=lines.append)
-    assert any('have changed since' in o for o in lines)
+def test_config_says_that_the_data_have_changed(tiny, tiny_run, tmp_path):
+    "And only then"
+    d,r = (Path(shutil.copytree(o, tmp_path/o.name)) for o in (tiny,Path(tiny_run[0])))
+    m = json.loads((r/'metrics.json').read_text())
+    (r/'metrics.json').write_text(json.dumps({**m, 'data':{**m['data'], 'path':str(d)}}))
+    said = []
+    for k in 'same','other':
+        lines = []
+        if k=='other': digits(60, seed=3).to_csv(d/'train.csv', index=False)
+        train(config=r, out=tmp_path/k, say=lines.append)
+        said.append(any('changed since' in o for o in lines))
+    assert said==[False,True]
 
 def test_a_run_is_joined_once(tiny_run, tmp_path):
     a = tiny_run[0]

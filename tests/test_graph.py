@@ -3,7 +3,7 @@
 A CPU has no graphs, so `graph_double.capture` stands in: it records a step's operations and replays those."""
 import copy, random, warnings
 from importlib import import_module
-from pkgutil import iter_modules
+from pkgutil import walk_packages
 from dataclasses import replace
 from functools import partial
 import pytest, torch
@@ -303,7 +303,7 @@ def test_the_list_names_what_there_is():
     "What is on the list exists under that name; of this package's callbacks all are on it but that for shifts"
     for name,ks in graph._safe.items():
         for k in ks.split(): assert getattr(import_module(name), k).__module__==name, (name, k)
-    ours = [k for o in iter_modules(digitfast.__path__, 'digitfast.') for k in vars(import_module(o.name)).values()
+    ours = [k for o in walk_packages(digitfast.__path__, 'digitfast.') for k in vars(import_module(o.name)).values()
             if isinstance(k, type) and issubclass(k, Callback) and k.__module__==o.name]
     assert {o.__name__ for o in ours if not graph.is_graph_safe(o)}=={'ShiftTTA'}
 

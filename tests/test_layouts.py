@@ -333,7 +333,8 @@ def test_transpose(tmp_path):
     d,t = read_csvs(tmp_path),read_csvs(tmp_path, transpose=True)
     for a,b in ((d.train.iloc[:,1:], t.train.iloc[:,1:]), (d.test, t.test)):
         assert (a.to_numpy().reshape(-1,28,28)==b.to_numpy().reshape(-1,28,28).swapaxes(1,2)).all()
-    assert (d.transposed,t.transposed)==(False,True) and t.options==dict(transpose=True) and d.sha256!=t.sha256
+    assert (d.reading.transpose,t.reading.transpose)==(False,True)
+    assert t.options==dict(transpose=True) and d.sha256!=t.sha256
     assert (t.train['label']==d.train['label']).all()
     assert not any('--transpose' in o
                    for o in read_csvs(put(tmp_path/'e', {'emnist-train.csv':TRAIN}), transpose=True).notes)
@@ -479,7 +480,7 @@ def test_rows_alone_of_two_tables(tmp_path):
 @pytest.mark.parametrize('x,ink',
                          [(X, 'bright'), (255-X, 'dark'), (X//3+80, 'bright'), (255-X//4, 'dark'),
                           (sized(X[:,:], 8), 'bright'), (255-sized(X, 16), 'dark')])
-def test_polarity(x, ink, tmp_path): assert read_csvs(put(tmp_path, {'train.csv':csv(lab(x, Y))})).polarity==ink
+def test_polarity(x, ink, tmp_path): assert read_csvs(put(tmp_path, {'train.csv':csv(lab(x, Y))})).reading.polarity==ink
 
 @pytest.mark.parametrize('files',
                          [{'new.csv':TEST}, {'test.csv':TEST}, {'new.csv':bare(frame(XT))}, {'new.csv':TESTED},

@@ -1,6 +1,7 @@
 """What a run makes of pictures: several digits on one, folders, bad ones among good, tables, names that are taken
 or too long"""
 import csv, io, json
+from itertools import product
 import numpy as np, pytest
 from PIL import Image
 from digitfast.cli import main
@@ -8,6 +9,8 @@ from digitfast.core import DataError
 from digitfast.export import load_net, save_net
 from digitfast.image import image_row, read_picture, read_pictures
 from digitfast.pictures import predict_pictures
+from digitfast.reading import Reading
+from conftest import every
 from draw_digits import draw, strokes
 
 @pytest.fixture(scope='module')
@@ -43,8 +46,7 @@ SHEETS = dict(line=('12345',), lines=('678','90','12345'), two=('47',), below=('
 LOOKS = dict(dark=lambda im: im, bright=lambda im: Image.eval(im, lambda v: 255-v),
              photo=photo, large=lambda im: im.resize((1960,1470)))
 
-@pytest.mark.parametrize('how', LOOKS)
-@pytest.mark.parametrize('name', SHEETS)
+@pytest.mark.parametrize('name,how', every(3, product(SHEETS, LOOKS)))
 def test_several_in_reading_order(name, how):
     lines = SHEETS[name]
     found = read_pictures(LOOKS[how](sheet(*lines, size=(560,420))))
@@ -104,18 +106,19 @@ def test_one_digit_raises_no_doubt(digit):
 def test_as_the_net_was_trained(polarity, transposed, net, tmp_path):
     from fastai.vision.core import PILImage
     learn = load_net(net, 'cpu')
-    learn.dls.polarity,learn.dls.transposed = polarity,transposed
+    reading = Reading(polarity=polarity, orientation='transposed' if transposed else 'upright')
+    learn.dls.reading = reading
     again = load_net(save_net(learn, tmp_path/'model'), 'cpu')
-    assert (again.dls.polarity,again.dls.transposed)==(polarity,transposed)
+    assert again.dls.reading==again.dls.new_empty().reading==reading
     im = draw(strokes(7), 100)
     row = image_row(im).reshape(28, 28)
     if transposed: row = row.T
     if polarity=='dark': row = 255-row
     got = again.dls.test_dl([PILImage(im.convert('RGB'))]).items.to_numpy().reshape(28, 28)
-    assert (got==row).all() and (image_row(im, polarity=polarity, transposed=transposed).reshape(28, 28)==row).all()
+    assert (got==row).all() and (image_row(im, reading=reading).reshape(28, 28)==row).all()
 
 def test_no_polarity():
-    with pytest.raises(DataError, match="'bright' or 'dark'"): read_picture(draw(strokes(7), 100), polarity='grey')
+    with pytest.raises(DataError, match="polarity: found 'grey', expected 'bright' or 'dark'"): Reading(polarity='grey')
 
 # the command
 

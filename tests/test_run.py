@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np, pandas as pd, pytest, torch
 from digitfast.core import DataError, DigitError, RunError
 from digitfast.read import read_csvs
+from digitfast.reading import Reading
 from digitfast.data import DigitDataLoaders
 from digitfast.recipe import Recipe
 from digitfast.device import best_precision
@@ -256,7 +257,8 @@ def outcome(r):
     return dict(sub=(r/'submission.csv').read_bytes(), model=(r/'model/model.safetensors').read_bytes(),
                 history=h.to_csv(), arrays=arrays, acc=m['accuracy'], lr=m['lr'])
 
-@pytest.mark.parametrize('kind', KINDS)
+@pytest.mark.parametrize('kind', [pytest.param(k, marks=[] if k in ('adamw','lrauto') else pytest.mark.slow)
+                                  for k in KINDS])
 def test_resumed_run_is_the_same_byte_for_byte(kind, big_tiny, whole, tmp_path):
     n = KINDS[kind].epochs*6
     for i in random.Random(kind).sample(range(7, n+1), 2):   # from the second epoch on
@@ -679,5 +681,5 @@ def test_dark_ink_is_remembered(data, tmp_path):
     dark = x.assign(**{k:255-x[k] for k in data.pixels})
     for df,want in ((x,'bright'), (dark,'dark')):
         run = train(df, epochs=1, out=tmp_path/want, say=lambda s: None)
-        assert json.loads((run/'model'/'model.json').read_text()).get('polarity', 'bright')==want
-        assert run.learner('cpu').dls.polarity==want
+        assert json.loads((run/'model'/'model.json').read_text())['reading']['polarity']==want
+        assert run.learner('cpu').dls.reading==Reading.from_json(run.metrics)==Reading(polarity=want, label='label')

@@ -463,6 +463,85 @@ def test_config_of_frames_in_memory_needs_them(frames, in_tmp):
     b = train(frames, config=a, out=in_tmp/'b', say=quiet)
     assert (a/'submission.csv').read_bytes()==(b/'submission.csv').read_bytes()
 
+# ---- data remember where they were read
+
+def known(df):
+    "A trained Learner whose net can be loaded again"
+    learn = digit_learner(loaders(df), 'fastbook')
+    with learn.no_bar(), learn.no_logging(): learn.fit_one_cycle(1, .01)
+    return learn
+
+def test_a_run_finds_the_data_that_a_digit_data_was_read_from(in_tmp):
+    csvs(in_tmp/'d')
+    d = read_csvs('d')
+    assert d.source==str(in_tmp/'d')
+    assert sorted(map(os.path.basename, d.files))==['sample_submission.csv','test.csv','train.csv']
+    a = save_run(known(d.train), d, in_tmp/'a', say=quiet)
+    b = train(d, out=in_tmp/'b', say=quiet, **TINY)
+    for run in a,b:
+        assert run.metrics['data']['path']==d.source and run.data().sha256==d.sha256
+        predict_csv(run, out=in_tmp/'p.csv', say=quiet)
+        assert (run/'submission.csv').read_bytes()==(in_tmp/'p.csv').read_bytes()
+    both = ensemble([a, b], in_tmp/'both', say=quiet)
+    assert both.metrics['data']['path']==d.source
+
+def test_reading_options_are_remembered_with_the_place(in_tmp):
+    folder = csvs(in_tmp/'d', digits().rename(columns=dict(label='kind')), test=False)
+    csvs(in_tmp/'other')
+    d = read_csvs(folder/'train.csv', test='other/test.csv', label='kind', transpose=True)
+    a = save_run(known(d.train), d, in_tmp/'a', say=quiet)
+    assert a.metrics['options']==dict(test=str(in_tmp/'other'/'test.csv'), label='kind', transpose=True)
+    assert (a.data().train==d.train).all(axis=None)
+    predict_csv(a, out=in_tmp/'p.csv', say=quiet)
+    assert (a/'submission.csv').read_bytes()==(in_tmp/'p.csv').read_bytes()
+
+def shuffled(d): return replace(d, train=d.train.sample(frac=1, random_state=0).reset_index(drop=True))
+def fewer(d): return replace(d, train=d.train.iloc[:50])
+def relabelled(d): return replace(d, train=d.train.assign(label=d.train.label.iloc[::-1].to_numpy()))
+def other_test(d): return replace(d, test=255-d.test)
+def in_place(d): d.train.iloc[3,5] = 99; return d
+
+@pytest.mark.parametrize('change', [shuffled, fewer, relabelled, other_test, in_place])
+def test_changed_frames_claim_no_place(change, in_tmp):
+    csvs(in_tmp/'d')
+    was = read_csvs('d')
+    sha,now = was.sha256,as_data(change(was))
+    assert now.source is None and now.files==() and now.options is None and now.sha256!=sha
+    assert any(f'changed after reading, so a run can not find them at {in_tmp}/d' in o for o in now.notes)
+    assert as_data(now) is now
+
+def test_inverted_frames_are_read_as_inverted(tiny):
+    d = read_csvs(tiny)
+    now = as_data(replace(d, train=d.train.assign(**(255-d.train[d.pixels]))))
+    assert {d.reading.polarity, now.reading.polarity}=={'bright','dark'}
+
+def test_a_run_of_changed_frames_does_not_go_back_to_the_unchanged(in_tmp):
+    csvs(in_tmp/'d')
+    d = shuffled(read_csvs('d'))
+    lines = []
+    a = save_run(known(d.train), d, in_tmp/'a', say=lines.append)
+    assert a.metrics['data']=={**a.metrics['data'], 'path':None, 'sha256':as_data(d).sha256}
+    assert any('changed after reading' in o for o in lines)
+    refused(lambda: predict_csv(a, out=in_tmp/'p.csv', say=quiet), f"predict_csv('{a}', data)", left=in_tmp/'p.csv')
+
+def test_equal_frames_keep_their_place(in_tmp):
+    csvs(in_tmp/'d')
+    d = read_csvs('d')
+    assert as_data(replace(d, train=d.train.copy())).source==d.source and as_data(d) is d
+
+def test_each_front_door_gives_its_own_advice_on_frames_in_memory(frames, mine, in_tmp, capsys):
+    run = str(mine[0])
+    other = train(frames, out=in_tmp/'o', say=quiet, **TINY)
+    for args,advice in ((('predict', run), f'digitfast predict {run} DATA'),
+                        (('train', '--config', str(other), '--out', 'r'), f'digitfast train DATA --config {other}'),
+                        (('ensemble', run, other, '--out', 'e'), 'call ensemble(runs, data=(train, test)) in Python')):
+        with pytest.raises(SystemExit) as e: cli.main([str(o) for o in args])
+        err = capsys.readouterr().err
+        assert e.value.code==1 and advice in err and err.count('\n')==1
+    refused(lambda: predict_csv(run, say=quiet), f"predict_csv('{run}', data)")
+    refused(lambda: train(config=other, out='r', say=quiet), f"train(data, config='{other}')")
+    refused(lambda: ensemble([run, other], 'e', say=quiet), 'Pass them: ensemble(runs, data=(train, test))')
+
 def run_cli(*args):
     with pytest.raises(SystemExit) as e: cli.main([*map(str, args), '--quiet'])
     return e.value.code or 0
@@ -679,6 +758,18 @@ def test_near_copies_are_warned_of(tmp_path):
         lines = []
         r = train(frame, out=tmp_path/str(warned), say=lines.append, **TINY)
         assert any('near copy' in o for o in lines)==warned and (r.metrics['near_valid']>.9)==warned
+
+@pytest.mark.parametrize('order', [1,-1])
+def test_an_image_that_one_of_the_joined_was_trained_on_stays_left_out(order, tmp_path):
+    "Whichever comes last: row 0 is held out by both, but its copy, row 59, is trained on by the first"
+    df = digits()
+    df.iloc[59] = df.iloc[0]
+    held = [*range(12)],[*range(12),59]
+    runs = [save_run(fitted(loaders(df, valid=v)), df, tmp_path/str(len(v)), say=quiet) for v in held]
+    assert [o.predictions(same=True).same.sum() for o in runs]==[1,0]
+    joined = ensemble(runs[::order], tmp_path/'joined', data=df, say=quiet)
+    p = joined.predictions(same=True)
+    assert p.rows[p.same].tolist()==[0] and joined.metrics['n_valid']==11 and joined.metrics['same_valid']==1
 
 def test_a_test_frame_beside_a_frame(frames, tmp_path):
     a,b = (train(*o, out=tmp_path/str(i), say=quiet, test=t, **TINY)

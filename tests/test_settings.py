@@ -22,7 +22,8 @@ def imported(file):
         if isinstance(o, ast.Import): yield from (a.name.split('.')[0] for a in o.names)
         elif isinstance(o, ast.ImportFrom) and not o.level: yield o.module.split('.')[0]
 
-@pytest.mark.parametrize('file', sorted((REPO/'digitfast').glob('*.py')), ids=lambda f: f.stem)
+@pytest.mark.parametrize('file', sorted((REPO/'digitfast').rglob('*.py')),
+                         ids=lambda f: f.relative_to(REPO/'digitfast').as_posix())
 def test_what_is_imported_is_required(file):
     names = set(imported(file))-set(sys.stdlib_module_names)-{'digitfast'}-EXTRAS
     assert not {CALLED.get(o, o) for o in names}-set(required())
