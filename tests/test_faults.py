@@ -177,7 +177,7 @@ def pair(folder, tmp_path_factory):
     with watched(out, lambda i,phase,*_: seen.append((i, phase))): go(folder, out, members=2)
     return {o:content(out/o) for o in names(out)},seen
 
-@parts(60)
+@parts(48)
 def test_an_ensemble_is_killed_at_each_file_operation(part, pair, folder, tmp_path, record_property):
     "Between its members, inside them, and while they are joined"
     want,points = pair
