@@ -723,8 +723,10 @@ def after_epoch(self:RunLog):
     valid_loss,acc = valid[:2] or (math.nan,math.nan)
     if not all(map(math.isfinite, (loss,*valid))):
         kept = f" The checkpoint after epoch {self.epoch-1} is kept in {self.path}." if self.epoch else ''
+        precision = getattr(self.learn, 'precision', 'fp32')
+        other = '' if precision=='fp32' else f'--precision fp32 in place of {precision}, or with '
         self.error = RunError(f"the loss became {valid_loss if math.isfinite(loss) else loss} in epoch {self.epoch}: "
-                              f"try again with a lower --lr than {max(rec.lrs):.3g}.{kept}")
+                              f"try again with {other}a lower --lr than {max(rec.lrs):.3g}.{kept}")
         raise CancelFitException
     self.tell(self.epoch, loss, valid_loss, acc, float(rec.lrs[-1]))
     self._or_stop(self._save)

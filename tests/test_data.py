@@ -204,7 +204,7 @@ def test_frames_index_does_not_matter(index):
                          [lambda d: d.drop(columns='label'), lambda d: d.astype(float)+.5,
                           lambda d: d.astype(int)+200, lambda d: d.drop(columns='pixel5'), lambda d: d.iloc[:0],
     lambda d: d.assign(pixel3=-1), lambda d: d.assign(pixel3=np.nan), lambda d: d.assign(label=1),
-    lambda d: d.assign(label=[-1,1]*30)],
+    lambda d: d.assign(label=[-1,0,1]*20)],
     ids='unlabelled fraction above missing empty negative blank one-class minus'.split())
 def test_frame_refused(change):
     with pytest.raises(DataError): loaders(change(digits()))
