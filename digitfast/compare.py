@@ -6,7 +6,7 @@
 __all__ = ['compare', 'summarise']
 
 # %% ../nbs/16a_compare.ipynb #2886252d
-from .core import DigitError, echo, write_file
+from .core import DigitError, check_output, echo, write_file
 from .read import read_csvs
 from .data import digit_splitter
 from .recipe import get_recipe, recipes
@@ -38,6 +38,7 @@ def compare(
                          "use digitfast train and digitfast versus")
     todo = {k:replace(get_recipe(k), **(dict(epochs=epochs) if epochs else {})) for k in systems}
     d = read_csvs(data, label=label, transpose=transpose)
+    for o in ('compare.csv','runs.csv','compare.png') if out else (): check_output(Path(out)/o, *d.files, option='out')
     trn,tst = digit_splitter('stratified', 0.1, seed=0)(d.train)
     train,test = d.train.iloc[trn],d.train.iloc[tst]
     say(f"{d.name}: {len(train):,} rows to train on, {len(test):,} to test on, {len(systems)} systems, {seeds} seeds, "

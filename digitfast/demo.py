@@ -6,7 +6,7 @@
 __all__ = ['Reader', 'demo_page', 'launch_page', 'demo', 'export_space']
 
 # %% ../nbs/15_demo.ipynb #6d754d5c
-from .core import DataError, DigitError, RunError, echo, write_file
+from .core import DataError, DigitError, RunError, check_output, echo, write_file
 from .export import PixelsToProbs, load_net
 from .image import read_picture
 from .rundir import Run
@@ -152,6 +152,7 @@ def export_space(
     path # Folder to make; empty or not there
 )->Path: # `path`
     "Write what a Hugging Face Space needs. Raises `RunError` where `path` holds something."
+    check_output(path, run)
     gr,run,path = _gradio(),Path(run),Path(path)
     load_net(run, 'cpu') # whole, and known
     if path.exists() and (not path.is_dir() or any(path.iterdir())):

@@ -6,7 +6,7 @@
 __all__ = ['PixelsToProbs', 'save_net', 'load_net', 'export_onnx', 'export_pickle']
 
 # %% ../nbs/07_export.ipynb #0efc673b
-from .core import DataError, DigitError, RunError, read_plain, write_file, _show
+from .core import DataError, DigitError, RunError, check_output, read_plain, write_file, _show
 from .device import digit_device, versions
 from .reading import Reading
 from .data import DigitDataLoaders
@@ -76,6 +76,7 @@ def save_net(
     if not cfg:
         raise DigitError(f"this {type(learn.model).__name__} is not from digit_learner, so it could not be loaded "
                          f"again: give digit_learner what builds it, with @arch above, or use export_pickle")
+    for o in ('model.safetensors','model.json') if strict else (): check_output(path/o)
     if strict: _check_alone(learn, PixelsToProbs(learn))
     if strict and cfg['arch'] not in archs:
         raise DigitError(f"architecture '{cfg['arch']}' isn't registered, so it could not be loaded again: "
@@ -290,6 +291,7 @@ def export_onnx(
 )->Path: # `path`
     """Write `PixelsToProbs` of `learn` as ONNX with a free batch size, input `image`, output `probability`. Raises
     `DigitError` without the extra `onnx`, or where `learn` does more; `RunError` where the file is untrue."""
+    check_output(path)
     try: import onnx, onnxruntime as ort, onnxscript
     except ImportError as e:
         raise DigitError(f"ONNX needs packages that are not installed ({e.name}): pip install 'digitfast[onnx]'"
@@ -313,6 +315,7 @@ def export_pickle(
     path, # File to write
 )->Path: # `path`
     "fastai's `learn.export`, written aside and renamed. Whoever loads a pickle runs the code in it."
+    check_output(path)
     with tempfile.TemporaryDirectory() as d:
         learn.export(Path(d)/'learner.pkl')
         return write_file(path, (Path(d)/'learner.pkl').read_bytes())

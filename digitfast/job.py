@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from fastcore.all import L, noop, patch
-from .core import DataError, DigitError, RunError, _show, echo, read_plain, write_file
+from .core import DataError, DigitError, RunError, _show, echo, read_plain, short_name, write_file
 from .read import DigitData, as_data, find_data, near_copies
 from .device import versions
 from .data import read_mnist, same_images
@@ -22,7 +22,7 @@ from .learner import losses, opts
 from .recipe import HandRecipe, Recipe, fn_name, get_recipe, recipes
 from .export import save_net
 from .predict import looks, unlike
-from .submit import save_submission, submission
+from .submit import submission, submission_text
 from .rundir import Preds, Run
 from .measure import measured
 from .report import write_report
@@ -287,7 +287,8 @@ def finish(self:Job,
     metrics |= {k:self.info[k] for k in ('options','imports','drop','given','kind','joined') if self.info.get(k)}
     if whole and self.n_test:
         said = np.array(p.classes)[p.test_probs.argmax(1)]
-        save_submission(submission(said, self.data), self.out/'submission.csv', self.data)
+        f = self.out/'submission.csv'
+        write_file(f, submission_text(submission(said, self.data), short_name(f, 200), self.data))
     elif whole: self.say("note: there is no test set, so no submission is written")
     p.images,p.looks = self.pictures(p),looks(self.data.train)
     self.out.save_predictions(p)

@@ -8,7 +8,7 @@ __all__ = ['is_picture', 'picture_files', 'predict_pictures', 'pictures_csv']
 # %% ../nbs/14a_pictures.ipynb #de8809ab
 import itertools, os
 import numpy as np, pandas as pd
-from .core import DataError, write_file
+from .core import DataError, check_output, same_file, write_file
 from .export import load_net
 from .image import read_pictures, save_row
 from .predict import predict_rows
@@ -40,11 +40,11 @@ def picture_files(
 
 # %% ../nbs/14a_pictures.ipynb #1a685691
 def _seen(file, taken):
-    "Where to save what the net saw of `file`; none of the names `taken`, and no folder"
+    "Return where to save what the net saw of `file`: none of the names `taken`, and no folder"
     stem = Path(file).stem.encode()[:200].decode(errors='ignore') or 'picture'
     for n in itertools.count(1):
         f = f"{stem}-seen{'' if n==1 else f'-{n}'}.png"
-        if f not in taken and not os.path.isdir(f): break
+        if f not in taken and not os.path.isdir(f) and not any(same_file(f, o) for o in taken): break
     taken.add(f)
     return f
 
@@ -83,7 +83,8 @@ def pictures_csv(
     res, # From `predict_pictures`
     path # File to write
 )->Path: # `path`
-    "Write what was read as a CSV: file, box, digit, probabilities, note or error"
+    "Write what was read as a CSV: file, box, digit, probabilities, note or error. Raises `RunError` if it is an input."
+    check_output(path, *dict.fromkeys(o['file'] for o in res))
     cols = 'file','left','top','right','bottom','digit','probability','runner_up','runner_up_probability','note','error'
     rows = [{**{k:v for k,v in o.items() if k in cols}, **dict(zip(cols[1:5], o.get('box', ()))),
              **{f'p_{k}':v for k,v in o.get('probs', {}).items()}} for o in res]

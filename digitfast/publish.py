@@ -18,7 +18,7 @@ from fastcore.meta import delegates
 from fastcore.nbio import mk_cell, new_nb, write_nb
 import digitfast
 from . import kaggle
-from .core import KaggleError, echo, read_plain, short_name, write_file
+from .core import KaggleError, check_output, echo, read_plain, short_name, write_file
 from .kaggle import Kaggle, _check_slug, _hide, _until
 
 
@@ -274,7 +274,9 @@ def write(self:Kernel, folder):
 
 @patch
 def dry_run(self:Kernel, written, folder, say):
-    "Copy what was `written` to `folder`, and say what would be sent"
+    "Copy what was `written` to `folder`, and say what would be sent. Raises `RunError` if that replaces the notebook."
+    for o in Path(written).rglob('*'):
+        if o.is_file(): check_output(Path(folder)/o.relative_to(written), self.notebook, option='dry_run')
     try:
         for p in Path(folder).glob('dataset/digitfast-*.whl'): p.unlink() # of an earlier run
         shutil.copytree(written, folder, dirs_exist_ok=True)

@@ -6,7 +6,7 @@
 __all__ = ['render_report', 'Report', 'report', 'write_report']
 
 # %% ../nbs/13_report.ipynb #9a5c124b
-from .core import RunError, short_name, write_file
+from .core import RunError, check_output, short_name, write_file
 from .data import DigitDataLoaders
 from .device import versions
 from .graph import fit_record
@@ -198,7 +198,8 @@ class Report:
     def save(self,
         path='report.html', # File to write
     )->Path:
-        "Write the page aside and rename it to `path`"
+        "Write the page aside and rename it to `path`. Raises `RunError` if that is another file of a run."
+        if Path(path).name!='report.html': check_output(path)
         return write_file(path, self.html)
 
 # %% ../nbs/13_report.ipynb #c2c89245

@@ -10,8 +10,8 @@ import math
 import numpy as np, pandas as pd
 from pathlib import Path
 from dataclasses import replace
-from .core import DataError, RunError, echo, short_name, write_file
-from .read import _path, data_options, read_csvs, read_rows
+from .core import DataError, RunError, check_output, echo, short_name, write_file
+from .read import _path, data_files, data_options, read_csvs, read_rows, run_inputs
 from .data import same_images
 from .predict import check_canary, predict_rows, unlike
 from .submit import save_submission, submission
@@ -129,9 +129,9 @@ def predict_csv(
         (_,settings),was = run.need('data.sha256', 'settings'),run.metrics['settings'].get('tta', 0)
         check_imports(run)
         if data is not None: _path(data, "a path; predict_rows takes frames")
-        if data is not None and Path(out).exists() and Path(data).exists() and Path(out).samefile(data):
-            raise DataError(f"{out} holds the rows: write what they show to another file, with --out")
+        check_output(out, *run_inputs(run), *data_files(data, test, rows=True), option='--out')
         d,path,_ = _read(run, data, label=label, test=test, transpose=transpose)
+        check_output(out, *d.files, option='--out')
         for o in (*d.said, *(f"note: {o}" for o in d.notes)): tell(o)
         if d.test is None: raise DataError(f"{path} has no test set: there is nothing to predict")
         learn = run.learner(device)

@@ -7,7 +7,7 @@ __all__ = ['history_cols', 'class_numbers', 'with_probs', 'Preds', 'read_arrays'
            'read_checkpoint', 'Terminated', 'resumable', 'read_metrics']
 
 # %% ../nbs/10_rundir.ipynb #92f3fbcb
-from .core import DataError, DigitError, RunError, read_plain, scrub, write_file
+from .core import DataError, DigitError, RunError, check_output, read_plain, scrub, write_file
 from .reading import Reading
 from .read import DigitData, data_options, read_csvs
 from .data import read_mnist
@@ -560,10 +560,11 @@ def copy_to(self:Run,
     path, # Folder to write to
 )->'Run': # The copy
     "Copy what was measured, predicted and learnt: known files, each a plain one; not the page, not the submission"
+    check_output(Path(path)/'metrics.json', self)
+    self.copy_model(path)
     for o in [self, *self.members()]:
         for k in _known:
             if _there(o/k): write_file(Path(path)/o.relative_to(self.path)/k, _bytes(o/k))
-    self.copy_model(path)
     return Run(path)
 
 @patch
@@ -571,7 +572,9 @@ def copy_model(self:Run,
     path, # Folder to write to
 )->Path:
     "Copy the files of the model alone"
-    for k,f in self.model_files().items(): write_file(Path(path)/k, _bytes(f))
+    files = self.model_files()
+    for k in files: check_output(Path(path)/k, self)
+    for k,f in files.items(): write_file(Path(path)/k, _bytes(f))
     return Path(path)
 
 # %% ../nbs/10_rundir.ipynb #8925ac18
@@ -728,8 +731,10 @@ def after_epoch(self:RunLog):
     valid_loss,acc = valid[:2] or (math.nan,math.nan)
     if not all(map(math.isfinite, (loss,*valid))):
         kept = f" The checkpoint after epoch {self.epoch-1} is kept in {self.path}." if self.epoch else ''
+        precision = getattr(self.learn, 'precision', 'fp32')
+        other = '' if precision=='fp32' else f'--precision fp32 in place of {precision}, or with '
         self.error = RunError(f"the loss became {valid_loss if math.isfinite(loss) else loss} in epoch {self.epoch}: "
-                              f"try again with a lower --lr than {max(rec.lrs):.3g}.{kept}")
+                              f"try again with {other}a lower --lr than {max(rec.lrs):.3g}.{kept}")
         raise CancelFitException
     self.tell(self.epoch, loss, valid_loss, acc, float(rec.lrs[-1]))
     self._or_stop(self._save)

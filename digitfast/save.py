@@ -13,7 +13,7 @@ from fastcore.all import noop
 from fastai.learner import Learner
 from torch import nn
 from types import SimpleNamespace
-from .core import DataError, DigitError, RunError, _few, _show, echo
+from .core import DataError, DigitError, RunError, _few, _show, check_output, echo
 from .data import DigitDataLoaders
 from .graph import DigitLearner, fit_record, _precision, _row_hash
 from .models import archs
@@ -207,6 +207,7 @@ def save_run(
         info = dict(path=path, data=dict(name=d.name, sha256=d.sha256), options=d.options, recipe=dict(tta=tta),
                     imports=dict(imported))
         out = Run(out or f"runs/{time.strftime('%Y-%m-%d_%H%M%S')}_{name}")
+        check_output(out, option='--out')
         job = Job(d, None, name, out, info, tell, t0=t0)
         with resumable(out), RunDir(out):
             try: return _save(job, learn, trn, val, vocab, tta)

@@ -22,7 +22,7 @@ from functools import reduce
 from importlib.util import find_spec
 from numbers import Integral
 from pathlib import Path
-from .core import DataError, DigitError, RunError, _few, _show, echo, write_file
+from .core import DataError, DigitError, RunError, _few, _show, check_output, echo, write_file
 from .models import archs
 from .read import DigitData
 from .learner import LossAccuracy, losses, seed_all
@@ -460,6 +460,7 @@ def train(
         if member is not None: own['member'] = member = int(member)
         if own['seed'] is not None: own['seed'] = _number('seed', own['seed'], '[0, 4294967295]', Integral)
         out = Run(out or _new_dir(name))
+        check_output(out, option='--out')
         if base and data is None:
             raise RunError(f"{config} was trained on frames in memory, which it does not keep. Specify the data: "
                            f"digitfast train DATA --config {config}")
@@ -539,6 +540,7 @@ def ensemble(
         _check_alike(runs)
         m = runs[0].metrics
         out = Run(out or _new_dir('ensemble'))
+        check_output(out, option='--out')
         d = _data_of(runs[0], data, command)
         tell(f"data: {d!r}")
         info = {k:m.get(k) for k in ('options','imports')}

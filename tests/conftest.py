@@ -1,5 +1,5 @@
 "One thread everywhere, so that equal seeds give equal bytes; the sample and small runs are made once a session."
-import os
+import os, signal, subprocess, sys, traceback
 # before torch is imported; subprocesses inherit them
 os.environ.update(OMP_NUM_THREADS='1', MKL_NUM_THREADS='1', MPLBACKEND='Agg')
 from pathlib import Path
@@ -31,6 +31,11 @@ def digits(n=60, side=8, n_class=3, seed=0, classes=None, prefix='pixel', label=
     if label: df.insert(0, 'label', y if classes is None else np.array(classes, dtype=object)[y])
     return df
 
+def every(n, cases):
+    "Parameters, of which each `n`-th is quick; the others, which repeat it with other values, are slow"
+    return [pytest.param(*(o if isinstance(o, tuple) else (o,)), marks=[pytest.mark.slow] if i%n else [])
+            for i,o in enumerate(cases)]
+
 def loaders(df=None, **kw):
     "`DigitDataLoaders` of a frame like `digits()`, in batches of 16"
     from digitfast.data import DigitDataLoaders
@@ -61,6 +66,82 @@ def one_thread():
     import gc, sys
     if 'torch' in sys.modules: sys.modules['torch'].set_num_threads(1)
     gc.freeze()
+
+@pytest.fixture(scope='session', autouse=True)
+def undrawn():
+    """Reports are made without the lines of their figures, which take half of so short a run's time. Gives the function
+    that draws them, where it is imported"""
+    report = sys.modules.get('digitfast.report')
+    draw = getattr(report, '_svg', None)
+    with pytest.MonkeyPatch.context() as m:
+        if draw: m.setattr(report, '_svg', lambda ax, label: f'<svg role="img" aria-label="{label}"></svg>')
+        yield draw
+
+@pytest.fixture(scope='module')
+def drawn(undrawn):
+    "Reports with their figures, as everyone else has them"
+    with pytest.MonkeyPatch.context() as m:
+        m.setattr('digitfast.report._svg', undrawn)
+        yield
+
+def child(f, log=None):
+    """Fork a process that runs `f`, its output in the file `log`, and give its id as soon as it does. It exits with 1
+    for a `RunError` in one line, 99 for anything else that is raised"""
+    begun,begins = os.pipe()
+    pid = os.fork()
+    if pid:
+        os.close(begins)
+        os.read(begun, 1); os.close(begun)
+        return pid
+    code = 99
+    from digitfast.core import RunError
+    try:
+        if log:
+            fd = os.open(log, os.O_WRONLY|os.O_CREAT|os.O_APPEND)
+            os.dup2(fd, 1); os.dup2(fd, 2)
+            sys.stdout,sys.stderr = (open(o, 'w', closefd=False) for o in (1,2))
+        os.write(begins, b'.'); os.close(begins)
+        f()
+        code = 0
+    except RunError as e: code = 99 if '\n' in str(e) else 1; print(e)
+    except SystemExit as e: code = e.code or 0
+    except BaseException: traceback.print_exc()
+    finally:
+        sys.stdout.flush(); sys.stderr.flush()
+        os._exit(code)
+
+def ended(pid):
+    "How a process ended: 'SIGKILL' or an exit code"
+    _,status = os.waitpid(pid, 0)
+    return signal.Signals(os.WTERMSIG(status)).name if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
+
+def forked(f, log=None): return ended(child(f, log))
+
+def _become(words, env):
+    "What a process `digitfast words` does, from its start to its end"
+    from digitfast.cli import main
+    os.closerange(3, 4096)
+    os.environ.update(env)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    kw = dict(encoding=os.environ.get('PYTHONIOENCODING', 'utf-8'), closefd=False)
+    sys.stdout,sys.stderr = open(1, 'w', **kw),open(2, 'w', buffering=1, errors='backslashreplace', **kw)
+    code = 0
+    try:
+        try: main(words)
+        except SystemExit as e: code = e.code or 0
+        sys.stdout.flush()   # as Python does at its end
+    except BaseException:
+        traceback.print_exc()
+        code = 120
+    finally: os._exit(code)
+
+def command(*words, env={}, **kw):
+    """Start `digitfast words` in a process that is forked from this one, which has imported what takes long, and give
+    its `Popen`. What a new Python does until then, and its warnings, are not seen"""
+    kw = {**dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True), **kw}
+    return subprocess.Popen(['digitfast'], preexec_fn=lambda: _become([*map(str, words)], env), **kw)
 
 @pytest.fixture(scope='session')
 def data():

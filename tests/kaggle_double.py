@@ -40,6 +40,7 @@ class Double:
         self.score,self.error,self.pending,self.mate = '0.99571',None,1,None
         # of a kernel; polls that a dataset is busy for
         self.run,self.log,self.message,self.busy = ['QUEUED','RUNNING','COMPLETE'],'',None,1
+        self.answers = {}                       # method: function of its answer, whose result is sent in its place
         self.push = {}                                                 # what SaveKernel's answer says besides
 
     # -- the server
@@ -71,7 +72,8 @@ class Double:
             https_proxy='http://127.0.0.1:9')
 
     def fail(self, method, fault, times=1, **kw):
-        "The next `times` calls of `method` meet `fault`: a status, or 'reset', 'short', 'hang' or 'garbage'"
+        """The next `times` calls of `method` meet `fault`: a status, or 'reset', 'short', 'hang' or 'garbage', or a
+        function that is called with the handler in place of answering"""
         self.faults.setdefault(method, []).extend([(fault,kw)]*times)
 
     def asked(self, method): return [c for c in self.calls if c['method']==method]
@@ -91,6 +93,7 @@ class Double:
             with self.lock:
                 self.calls.append(call)
                 fault,kw = self.faults[name].pop(0) if self.faults.get(name) else (None,{})
+            if callable(fault): h.close_connection = True; return fault(h)
             if fault in ('reset','hang','garbage'): return self.misbehave(h, fault, **kw)
             if isinstance(fault, int):
                 head = {'Retry-After':str(kw['retry_after'])} if 'retry_after' in kw else {}
@@ -165,6 +168,7 @@ class Double:
         if not f or m[1]!=f.__doc__: raise Refuse(404, 'Not found')
         if name not in ('IntrospectToken','GenerateAccessToken'): self.who(h)
         with self.lock: res = f(req)
+        if name in self.answers: res = self.answers[name](res)
         if isinstance(res, str): self.send(h, 302, b'', {'Location':res})
         else: self.send(h, 200, json.dumps(res).encode(), {'Content-Type':'application/json'})
 

@@ -3,7 +3,7 @@ import json, os, re, signal, subprocess, sys, time
 from pathlib import Path
 import numpy as np, pandas as pd, pytest
 from digitfast.cli import app, main
-from conftest import REPO, TINY, csvs, digits
+from conftest import REPO, TINY, command, csvs, digits
 
 CALL = [sys.executable, '-c', 'from digitfast.cli import main; main()']
 PATHS = os.pathsep.join([str(REPO), *filter(None, [os.environ.get('PYTHONPATH')])])
@@ -238,9 +238,7 @@ def test_process_codes_and_streams(tmp_path, tiny):
     assert r.stdout.splitlines()[-1].startswith('run: r')
 
 def test_process_interrupted(tmp_path, tiny):
-    p = subprocess.Popen([*CALL,'train',str(tiny),'--arch','stride2','--bs','4','--epochs','2000','--out','r'],
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL), cwd=tmp_path,
-        env={**os.environ, 'PYTHONPATH':PATHS}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    p = command('train', tiny, '--arch','stride2','--bs','4','--epochs','2000','--out','r', cwd=tmp_path)
     for line in p.stdout:
         if line.split()[:1]==['1']: break
     p.send_signal(signal.SIGINT)
@@ -248,12 +246,13 @@ def test_process_interrupted(tmp_path, tiny):
     assert p.returncode==130 and 'Traceback' not in err and '--resume --out r' in err, err
     assert (tmp_path/'r'/'checkpoint'/'state.json').exists() and not (tmp_path/'r'/'.lock').exists()
 
-@pytest.mark.parametrize('words', [['models'],['train','--help']])
-def test_closed_pipe_is_silent(words, tmp_path):
-    p = subprocess.Popen([*CALL, *words], cwd=tmp_path, env={**os.environ, 'PYTHONPATH':PATHS, 'PYTHONUNBUFFERED':'1'},
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+@pytest.mark.parametrize('start', [lambda **kw: command('models', **kw),
+    lambda **kw: subprocess.Popen([*CALL,'train','--help'], text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        env={**os.environ, 'PYTHONPATH':PATHS, 'PYTHONUNBUFFERED':'1'}, **kw)], ids=['models','train --help'])
+def test_closed_pipe_is_silent(start, tmp_path):
+    p = start(cwd=tmp_path)
     p.stdout.close()
-    err = p.stderr.read().decode()
+    err = p.stderr.read()
     assert p.wait(120) in (0,1,141,-13) and err==''
 
 def test_script_is_installed():
@@ -318,12 +317,10 @@ def test_names_that_no_file_has(words, cli, here):
 
 def test_a_closed_pipe_does_not_end_a_training(tmp_path, tiny):
     "`digitfast train | head -1`: what was begun is finished, and nothing is promised that is not there"
-    p = subprocess.Popen([*CALL,'train',str(tiny),*OPTS,'--out','r'], cwd=tmp_path,
-        env={**os.environ, 'PYTHONPATH':PATHS},
-                         stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    assert p.stdout.readline().startswith(b'data: ')
+    p = command('train', tiny, *OPTS, '--out','r', cwd=tmp_path)
+    assert p.stdout.readline().startswith('data: ')
     p.stdout.close()
-    err = p.stderr.read().decode()
+    err = p.stderr.read()
     assert p.wait(120)==0 and err=='' and (tmp_path/'r'/'submission.csv').exists()
 
 @pytest.mark.skipif(not os.path.exists('/dev/full'), reason='needs /dev/full')

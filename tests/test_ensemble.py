@@ -1,7 +1,6 @@
 """Ensembles: who sees which rows, members apart and together, what a kill or a lost worker costs, joining, and
 predicting with one."""
-import json, os, shutil, socket, subprocess, sys, threading, time
-from pathlib import Path
+import asyncio, json, os, shutil, signal, socket, tempfile, threading, time
 import numpy as np, pandas as pd, pytest, torch
 from digitfast.core import DataError, DigitError, RunError
 from digitfast.read import read_csvs
@@ -13,7 +12,7 @@ from digitfast.train import ensemble, predict_csv, train
 from digitfast.rundir import read_metrics
 from digitfast.predict import predict_rows
 from digitfast.cli import main
-from conftest import TINY, csvs, digits
+from conftest import TINY, child, csvs, digits, ended, every
 
 N = 3
 def quiet(*a): pass
@@ -95,7 +94,7 @@ def test_members_apart_join_to_the_same_ensemble(trio, tiny, tmp_path):
 
 class Stop(Exception): pass
 
-@pytest.mark.parametrize("at", (1, 3, 4, 7, 12))    # of 12 batches: 3 members, 2 epochs, 2 batches
+@pytest.mark.parametrize("at", every(2, (1, 3, 4, 7, 12)))    # of 12 batches: 3 members, 2 epochs, 2 batches
 def test_an_interrupted_ensemble_goes_on_where_it_was(at, trio, tiny, tmp_path):
     def tick(i, n):
         if i>=at: raise Stop('by the test')
@@ -204,27 +203,32 @@ def free_port():
 @pytest.fixture
 def cluster(tmp_path):
     """(address, function that starts a worker and gives its process and temporary folder) of a Dask cluster on
-    loopback; it is gone after the test"""
-    pytest.importorskip('distributed', reason="needs digitfast[distributed]")
-    port,procs = free_port(),[]
-    def start(name, *args):
+    loopback; it is gone after the test. Its processes are forked from this one, which has imported what takes long"""
+    distributed = pytest.importorskip('distributed', reason="needs digitfast[distributed]")
+    port,pids,here = free_port(),[],dict(host='127.0.0.1', dashboard=False)
+    async def serve(make):
+        async with make() as server: await server.finished()
+    def start(name, make):
         (tmp_path/name).mkdir()
-        env = {**os.environ, 'PYTHONPATH':str(Path(__file__).parent.parent), 'OMP_NUM_THREADS':'1',
-               'TMPDIR':str(tmp_path/name)}
-        procs.append(subprocess.Popen([sys.executable, '-m', *args], env=env, cwd=tmp_path/name,
-                                      stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
-        return procs[-1],tmp_path/name
-    start('scheduler', 'distributed.cli.dask_scheduler', '--host', '127.0.0.1', '--port', str(port), '--no-dashboard')
+        def f():
+            tempfile.tempdir = str(tmp_path/name)
+            os.chdir(tmp_path/name)
+            asyncio.run(serve(make))
+        pids.append(child(f, tmp_path/f'{name}.log'))
+        return pids[-1],tmp_path/name
+    start('scheduler', lambda: distributed.Scheduler(port=port, **here))
     for _ in range(600):
         with socket.socket() as o:
             if not o.connect_ex(('127.0.0.1', port)): break
         time.sleep(.1)
     def worker(name):
-        opts = '--no-nanny --nthreads 1 --host 127.0.0.1 --no-dashboard --death-timeout 120'.split()
-        return start(name, 'distributed.cli.dask_worker', f'127.0.0.1:{port}', *opts)
+        return start(name, lambda: distributed.Worker(f'127.0.0.1:{port}', nthreads=1, local_directory=tempfile.tempdir,
+                                                      **here))
     yield f'127.0.0.1:{port}', worker
-    for p in procs: p.kill()
-    for p in procs: p.wait()
+    for p in pids:
+        try: os.kill(p, signal.SIGKILL)
+        except ProcessLookupError: continue
+        os.waitpid(p, 0)
 
 def test_a_worker_that_dies_has_its_member_done_again(cluster, tiny, tmp_path):
     addr,start = cluster
@@ -232,29 +236,36 @@ def test_a_worker_that_dies_has_its_member_done_again(cluster, tiny, tmp_path):
     def kill():
         "Once it is in the midst of its member"
         while not list(tmp.rglob('checkpoint/state.json')): time.sleep(.02)
-        b.kill()
-        b.wait()
-    killer,lines,opts = threading.Thread(target=kill, daemon=True),[],dict(TINY, epochs=24)
+        os.kill(b, signal.SIGKILL)
+        ends.append(ended(b))
+    killer,lines,ends,opts = threading.Thread(target=kill, daemon=True),[],[],dict(TINY, epochs=24)
     killer.start()
     p = train(tiny, out=tmp_path/'run', say=lines.append, scheduler=addr, members=N, **opts)
     killer.join(60)
-    assert b.poll() is not None and any('is gone: member' in o for o in lines), lines
+    assert ends==['SIGKILL'] and any('is gone: member' in o for o in lines), lines
     assert sub(p)==sub(train(tiny, out=tmp_path/'here', say=quiet, members=N, **opts))
     assert read_metrics(p)['members']==N and len([o for o in lines if 'rows that it did not see' in o])==N
 
-def test_no_scheduler_is_said(tiny, tmp_path):
-    pytest.importorskip('distributed', reason="needs digitfast[distributed]")
+def test_no_scheduler_is_said(tiny, tmp_path, monkeypatch):
+    distributed = pytest.importorskip('distributed', reason="needs digitfast[distributed]")
+    def client(*args, timeout, old=distributed.Client, **kw): return old(*args, timeout='1s', **kw)
+    monkeypatch.setattr(distributed, 'Client', client)
     with pytest.raises(RunError, match='no Dask scheduler answers'):
         run(tiny, tmp_path/'run', scheduler=f'127.0.0.1:{free_port()}')
 
-def which_gpu(k, shared):
-    time.sleep(.5)
-    return os.environ.get('CUDA_VISIBLE_DEVICES')
-
-def test_each_gpu_gets_its_members(monkeypatch):
+def test_each_gpu_gets_its_members(monkeypatch, tmp_path):
     pytest.importorskip('distributed', reason="needs digitfast[distributed]")
     from digitfast import spread
     monkeypatch.setattr(spread, 'gpus', lambda device='auto': 2)
+    def which_gpu(k, seen): # a worker gets it by value, and need not import this file
+        "The GPU of this job, once the other has one too"
+        import os, time
+        gpu = os.environ.get('CUDA_VISIBLE_DEVICES')
+        (seen/str(gpu)).touch()
+        for _ in range(600):
+            if len(list(seen.iterdir()))>1: break
+            time.sleep(.1)
+        return gpu
     res = {}
-    spread.spread(which_gpu, range(4), None, res.__setitem__)
+    spread.spread(which_gpu, range(4), tmp_path, res.__setitem__)
     assert sorted(res)==[0,1,2,3] and set(res.values())=={'0','1'}

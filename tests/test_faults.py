@@ -5,16 +5,15 @@ The points are not listed but found: a run is recorded, and each write, fsync, r
 directory becomes a test. Children are forked
 from this process, which has imported everything, so that each takes a tenth of a second."""
 import builtins, errno, hashlib, io, itertools, json, os, random, resource
-import shutil, signal, sys, tempfile, time, traceback
+import shutil, signal, tempfile, time
 from contextlib import contextmanager
 from pathlib import Path
-import numpy as np, pandas as pd, pytest, torch
+import numpy as np, pandas as pd, pytest
 from digitfast import cli, job, recipe, train as run
 from digitfast.core import write_file
 from digitfast.recipe import Recipe
-from digitfast.core import RunError
 from digitfast.train import train
-from conftest import csvs
+from conftest import child, csvs, ended, forked
 
 pytestmark = pytest.mark.skipif(not hasattr(os, 'fork'), reason='needs fork')
 RECIPE = Recipe(arch='stride2', bs=16, epochs=2, valid_pct=.2, affine=dict(shift=1),
@@ -80,38 +79,6 @@ def finished(out, want):
     assert not [o for o in os.listdir(out) if o.startswith('.')]
 
 # ---- processes that fail
-
-def child(f, log=None):
-    """Fork a process that runs `f`, its output in the file `log`, and give its id as soon as it does. It exits with 1
-    for a `RunError` in one line, 99 for anything else that is raised"""
-    begun,begins = os.pipe()
-    pid = os.fork()
-    if pid:
-        os.close(begins)
-        os.read(begun, 1); os.close(begun)
-        return pid
-    code = 99
-    try:
-        if log:
-            fd = os.open(log, os.O_WRONLY|os.O_CREAT|os.O_APPEND)
-            os.dup2(fd, 1); os.dup2(fd, 2)
-            sys.stdout,sys.stderr = (open(o, 'w', closefd=False) for o in (1,2))
-        os.write(begins, b'.'); os.close(begins)
-        f()
-        code = 0
-    except RunError as e: code = 99 if '\n' in str(e) else 1; print(e)
-    except SystemExit as e: code = e.code or 0
-    except BaseException: traceback.print_exc()
-    finally:
-        sys.stdout.flush(); sys.stderr.flush()
-        os._exit(code)
-
-def ended(pid):
-    "How a process ended: 'SIGKILL' or an exit code"
-    _,status = os.waitpid(pid, 0)
-    return signal.Signals(os.WTERMSIG(status)).name if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
-
-def forked(f, log=None): return ended(child(f, log))
 
 @contextmanager
 def watched(root, at):
@@ -185,7 +152,7 @@ def over(out): return (out/'metrics.json').exists() and not (out/'checkpoint').e
 
 # ---- killed
 
-@parts(12)
+@parts(24)
 def test_killed_at_each_file_operation(part, points, folder, want, tmp_path, record_property):
     record_property('cases', len(points[part]))
     for i,phase,kind,name in points[part]:
@@ -210,7 +177,7 @@ def pair(folder, tmp_path_factory):
     with watched(out, lambda i,phase,*_: seen.append((i, phase))): go(folder, out, members=2)
     return {o:content(out/o) for o in names(out)},seen
 
-@parts(24)
+@parts(48)
 def test_an_ensemble_is_killed_at_each_file_operation(part, pair, folder, tmp_path, record_property):
     "Between its members, inside them, and while they are joined"
     want,points = pair
@@ -285,7 +252,7 @@ def refusing(out, i, phase, error, kinds):
     return watched(out, at)
 
 @pytest.mark.parametrize('how', REFUSES)
-@parts(12)
+@parts(24)
 def test_refused_at_each_file_operation(how, part, points, folder, want, tmp_path, record_property):
     "One clear line, exit 1, and the checkpoint still there; once there is room, it goes on"
     ops = [o for o in points if o[1]!='after' and o[2] in (REFUSES[how]['kinds'] or [o[2]])]
@@ -307,7 +274,7 @@ def test_refused_at_each_file_operation(how, part, points, folder, want, tmp_pat
         assert epoch==saved-1 or over(out), (why, epoch)   # nothing that had been saved is lost
         if not over(out): resumed(out, folder, want, epoch, why)
 
-@parts(8)
+@parts(16)
 def test_folder_that_vanishes_at_each_file_operation(part, points, folder, want, tmp_path, record_property):
     "It is not made again with half of a run in it and called finished"
     ops = [o for o in points if o[1]=='before'][part]

@@ -37,6 +37,7 @@ def thrice(f):
             while time.process_time()<t: pass
     return _f
 
+@pytest.mark.slow # a test of the tests above
 def test_threefold_slip_is_seen(measured, monkeypatch):
     "The guard itself goes red where a batch, or a step of the Learner, takes three times as long"
     from digitfast.data import DigitDL

@@ -1,5 +1,5 @@
 "Everything that talks to Kaggle, through the real fastkaggle and kaggle client, against the double on the loopback"
-import base64, builtins, hashlib, json, os, subprocess, sys, tempfile, textwrap, time, zipfile
+import base64, builtins, hashlib, json, os, shutil, subprocess, sys, tempfile, textwrap, time, zipfile
 from pathlib import Path
 import pytest
 import digitfast
@@ -290,6 +290,121 @@ def test_folder_that_refuses(kg):
     Path('file').write_text('')
     with fails('could not download', 'file'): dk.comp_path(path='file')
 
+# -- bounds of what a server sends
+
+def drip(h):
+    "A head at once, then a byte now and then"
+    h.send_response(200)
+    h.send_header('Content-Length', '100000')
+    h.end_headers()
+    for _ in range(500): h.wfile.write(b'x'); time.sleep(.02)
+
+def drip_head(h):
+    h.wfile.write(b'HTTP/1.1 200 OK\r\nX-Slow: ')
+    for _ in range(500): h.wfile.write(b'x'); time.sleep(.02)
+
+def drip_chunk(h):
+    "The size of the next part of an answer, never ending"
+    h.wfile.write(b'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n')
+    for _ in range(500): h.wfile.write(b'0'); time.sleep(.02)
+
+def endless(h, n=10**9):
+    "A body without a length"
+    h.send_response(200)
+    h.send_header('Content-Type', 'application/json')
+    h.end_headers()
+    for _ in range(n//2**16): h.wfile.write(b'['*2**16)
+
+def unpacks(h):
+    "A small body that unpacks to a large one"
+    import gzip
+    b = gzip.compress(b'['*10**7)
+    h.send_response(200)
+    for k,v in {'Content-Encoding':'gzip', 'Content-Length':len(b), 'Content-Type':'application/json'}.items():
+        h.send_header(k, str(v))
+    h.end_headers()
+    h.wfile.write(b)
+
+def announces(h, n=2**40):
+    h.send_response(200)
+    h.send_header('Content-Length', str(n))
+    h.end_headers()
+    h.wfile.write(b'PK')
+    time.sleep(.1)
+
+BOUNDS = dict(drip=(drip, 'too slowly'), drip_head=(drip_head, 'broke off (ReadTimeout)'), drip_chunk=(drip_chunk,
+    'too slowly'), endless=(endless, 'too large: over 200,000 bytes'),
+    unpacks=(unpacks, 'too large: over 200,000 bytes'))
+@pytest.mark.parametrize('method', ['GetBlob','DownloadDataFiles'])
+@pytest.mark.parametrize('name', BOUNDS)
+def test_download_has_bounds(kg, old, monkeypatch, name, method):
+    fault,says = BOUNDS[name]
+    bounds = dict(silence=.15, patience=0, largest_download=200_000, largest_answer=200_000)
+    for k,v in bounds.items(): monkeypatch.setattr(dk, k, v)
+    kg.fail(method, fault)
+    t = time.monotonic()
+    with fails('could not download', says): dk.comp_path()
+    assert time.monotonic()-t<5 and len(kg.asked(method))==1
+
+def test_a_large_announcement_is_enough(kg, old):
+    kg.fail('GetBlob', announces)
+    with fails('too large', '1,099,511,627,776 bytes are announced', 'expected 1,073,741,824'): dk.comp_path()
+
+def test_room_on_the_disk_is_checked_first(kg, old, monkeypatch):
+    monkeypatch.setattr(dk.shutil, 'disk_usage', lambda p: shutil._ntuple_diskusage(10**6, 10**6-100, 100))
+    kg.fail('GetBlob', lambda h: announces(h, 5000))
+    with fails('5,000 bytes', '100 are free', 'Make room'): dk.comp_path()
+
+def test_a_broken_download_stays_bounded(kg, monkeypatch):
+    "What an earlier try has left counts too"
+    kg.zip = a_zip({'train.csv': os.urandom(300_000)})
+    monkeypatch.setattr(dk, 'largest_download', 200_000)
+    kg.fail('GetBlob', lambda h: kg.store(h, dk.urlsplit(h.path), b'', {}, 'cut'))
+    kg.fail('GetBlob', lambda h: announces(h, 'many'))
+    with fails('too large'): dk.comp_path()
+    assert inside()==[]
+
+def test_a_zip_that_unpacks_to_too_much(kg, old, monkeypatch):
+    monkeypatch.setattr(dk, 'largest_download', 1000)
+    kg.zip = a_zip({'train.csv':'0'*20_000})
+    with fails('unpacks to 20,000 bytes'): dk.comp_path()
+
+@pytest.mark.parametrize('name', ['endless','unpacks','drip','drip_head'])
+def test_other_answers_have_bounds(kg, sub, monkeypatch, name):
+    fault,says = BOUNDS[name]
+    for k,v in dict(silence=.15, patience=0, largest_answer=200_000).items(): monkeypatch.setattr(dk, k, v)
+    kg.fail('GetSubmissionLimits', fault)
+    with fails(says): dk.submit_to_kaggle(sub, 'm')
+    assert not kg.subs
+
+def test_a_score_that_drips_keeps_its_reference(kg, sub, monkeypatch):
+    for k,v in dict(silence=.15, patience=0).items(): monkeypatch.setattr(dk, k, v)
+    kg.fail('ListSubmissions', drip)
+    with fails('submission 51000000'): dk.submit_to_kaggle(sub, 'm')
+
+@pytest.mark.parametrize('url', ['', 'storage', 'ftp://storage/x', 'http://[::1', '//storage/x', 'https://', 'http://:80',
+    'file:///etc/passwd', None, 7, [1], {}])
+def test_an_address_to_upload_to_that_is_none(kg, sub, url):
+    kg.answers['StartSubmissionUpload'] = lambda r: r|dict(createUrl=url)
+    with fails('address to upload to', 'Nothing was uploaded') as e: dk.submit_to_kaggle(sub, 'm')
+    assert 'no connection' not in e.msg and not kg.subs and len(kg.asked('StartSubmissionUpload'))==1
+
+def test_an_upload_is_not_sent_on_to_another_host(kg, sub):
+    def redirect(h):
+        h.send_response(307)
+        h.send_header('Location', 'http://localhost/elsewhere')
+        h.send_header('Content-Length', '0')
+        h.end_headers()
+    kg.fail('PutBlob', redirect)
+    with fails('did not take'): dk.submit_to_kaggle(sub, 'm')
+    assert not kg.asked('elsewhere') and not kg.subs
+
+def test_secrets_are_hidden_quickly():
+    t = time.monotonic()
+    for s in '/', '/?', 'a/', '?/', 'x': dk._hide(s*200_000)
+    assert time.monotonic()-t<2
+    assert dk._hide('(see http://a/b?sig=1) "/c?x=/d"')=='(see http://a/b?***) "/c?***"'
+
 # -- submissions
 
 @pytest.fixture
@@ -346,6 +461,55 @@ def test_score_of_this_submission(kg, sub):
     kg.mate = '0.10217'
     assert dk.submit_to_kaggle(sub, 'm').score==.99571
 
+NO_SCORES = ['N/A', '0,99', [.9], {'a':1}, '\x1b[31m0.9', 'nan', '1e999', float('nan'), float('inf'), True, '9'*5000,
+    '1_0', '\u0660.\u0669', 'inf', '-', '0.9 0.8', '0x1']
+@pytest.mark.parametrize('score', NO_SCORES, ids=range(len(NO_SCORES)))
+def test_a_score_that_is_no_number(kg, sub, score):
+    "The submission counts, so its reference is printed at once and is in the error"
+    kg.score,said = score,[]
+    with fails('scored submission 51000000', 'expected a number', 'digit-recognizer/submissions') as e:
+        dk.submit_to_kaggle(sub, 'm', say=said.append)
+    assert len(e.msg)<400 and '\x1b' not in e.msg and any('submission 51000000' in o for o in said)
+
+@pytest.mark.parametrize('score', ['0.5', .5, ' 0.5 ', '5e-1', '+.5'])
+def test_a_score_that_is_a_number(kg, sub, score):
+    kg.score = score
+    assert dk.submit_to_kaggle(sub, 'm').score==.5
+
+@pytest.mark.parametrize('ref', [None, 0, 'abc', [1], {'a':1}, '\x1b[31m', -1, float('inf'), True], ids=range(9))
+def test_a_reference_that_is_none(kg, sub, ref):
+    "It may have counted: another try isn't advised"
+    kg.answers['CreateSubmission'] = lambda r: r|dict(ref=ref)
+    with fails('no reference', 'before another try', 'digit-recognizer/submissions') as e: dk.submit_to_kaggle(sub, 'm')
+    assert 'did not take' not in e.msg and len(kg.subs)
+
+def test_a_reference_that_is_text(kg, sub):
+    kg.answers['CreateSubmission'] = lambda r: r|dict(ref=str(r['ref']))
+    assert dk.submit_to_kaggle(sub, 'm')[:3]==(51000000, 'complete', .99571)
+
+LISTS = dict(date=dict(date='today'), number=dict(date=5), status=dict(status='NOPE'), none=dict(status=None),
+    list=dict(status=[1]))
+@pytest.mark.parametrize('name', LISTS)
+def test_a_list_of_submissions_that_cannot_be_read(kg, sub, name):
+    kg.answers['ListSubmissions'] = lambda r: dict(submissions=[o|LISTS[name] for o in r['submissions']])
+    with fails('submission 51000000', "can't be read" if name!='date' else 'today'): dk.submit_to_kaggle(sub, 'm')
+
+@pytest.mark.parametrize('answer', [5, None, dict(submissions=5), dict(submissions=[None])], ids=range(4))
+def test_a_list_of_submissions_that_is_none(kg, sub, answer):
+    kg.answers['ListSubmissions'] = lambda r: answer
+    with fails('submission 51000000', "can't be read"): dk.submit_to_kaggle(sub, 'm')
+
+def test_the_rest_of_an_answer_does_not_matter(kg, sub):
+    more = dict(totalBytes='many', publicScoreNullable='N/A', privateScore=[1], errorDescription=7, new={'a':[1]})
+    kg.answers['ListSubmissions'] = lambda r: dict(submissions=[o|more for o in r['submissions']])
+    assert dk.submit_to_kaggle(sub, 'm').score==.99571
+
+def test_ctrl_c_while_waiting(kg, sub, monkeypatch, capfd):
+    def stop(*args): raise KeyboardInterrupt
+    monkeypatch.setattr(dk, '_until', stop)
+    assert command('--quiet', 'submit', sub, '-m', 'm')==130
+    assert 'submission 51000000 was sent' in capfd.readouterr().err
+
 def test_no_score_to_show(kg, sub):
     kg.score = ''
     assert dk.submit_to_kaggle(sub, 'm')[1:3]==('complete', None)
@@ -356,6 +520,28 @@ def test_limit(kg, sub):
     kg.by_total = True
     with fails('no submission is left', '5 in all'): dk.submit_to_kaggle(sub, 'm')
     assert not kg.asked('StartSubmissionUpload')
+
+LIMITS = [({}, None), ([], None), (dict(numAllowedNow='5', numTotal='7', numToday='2'), 4), (dict(numAllowedNow=5.), 4),
+    (dict(numAllowedNow='N/A', numTotal=7), None), (dict(numAllowedNow=None), None), (dict(numAllowedNow=[5]), None),
+    (dict(numAllowedNow=float('inf')), None), (dict(numAllowedNow=True), None), (dict(numAllowedNow=-1), None)]
+@pytest.mark.parametrize('answer,left', LIMITS, ids=range(len(LIMITS)))
+def test_limits_of_other_types(kg, sub, answer, left):
+    "How many are left is a number or is not known; an answer without limits is no used-up day"
+    kg.answers['GetSubmissionLimits'],said = lambda r: answer,[]
+    assert dk.submit_to_kaggle(sub, 'm', say=said.append).left==left
+    assert any('does not tell' in o for o in said)==(left is None)
+
+@pytest.mark.parametrize('answer,says', [(dict(numAllowedNow='0', numTotal='7', numToday='5'), '5 were made today'),
+    (dict(numTotal='7', numToday='\x1b'), '0 were made today'), (dict(numTotal=7, limitedByTotal='no'), 'made today')])
+def test_limits_of_other_types_that_are_used_up(kg, sub, answer, says):
+    kg.answers['GetSubmissionLimits'] = lambda r: answer
+    with fails('no submission is left', says): dk.submit_to_kaggle(sub, 'm')
+    assert not kg.asked('StartSubmissionUpload')
+
+def test_command_without_limits(kg, sub, capfd):
+    kg.answers['GetSubmissionLimits'] = lambda r: {}
+    assert command('submit', sub, '-m', 'm')==0
+    assert 'more today' not in capfd.readouterr().out
 
 def test_submit_before_the_rules(kg, sub):
     "All limits are zero for one who has not joined: not a used-up day"
@@ -416,7 +602,7 @@ def a_notebook(*cells, path='first_look.ipynb', **meta):
 def test_links_that_lead_nowhere_on_kaggle_become_text_and_pictures_come_along(home):
     Path('7.png').write_bytes(PNG)
     nb = a_notebook(('markdown',
-        'See [by hand](01_by_hand.ipynb#sgd), [the data](../README.md), [fastai](https://docs.fast.ai), [above](#up), '
+        'See [by hand](01_first.ipynb#sgd), [the data](../README.md), [fastai](https://docs.fast.ai), [above](#up), '
         '![a 7](7.png), ![an 8](8.png) and ![a 9](attachment:9.png)'),
                     ('code','x[0](1)'))
     a,b = pb.kernel_nb(nb).cells

@@ -1,6 +1,7 @@
 """What a run makes of pictures: several digits on one, folders, bad ones among good, tables, names that are taken
 or too long"""
 import csv, io, json
+from itertools import product
 import numpy as np, pytest
 from PIL import Image
 from digitfast.cli import main
@@ -9,6 +10,7 @@ from digitfast.export import load_net, save_net
 from digitfast.image import image_row, read_picture, read_pictures
 from digitfast.pictures import predict_pictures
 from digitfast.reading import Reading
+from conftest import every
 from draw_digits import draw, strokes
 
 @pytest.fixture(scope='module')
@@ -44,8 +46,7 @@ SHEETS = dict(line=('12345',), lines=('678','90','12345'), two=('47',), below=('
 LOOKS = dict(dark=lambda im: im, bright=lambda im: Image.eval(im, lambda v: 255-v),
              photo=photo, large=lambda im: im.resize((1960,1470)))
 
-@pytest.mark.parametrize('how', LOOKS)
-@pytest.mark.parametrize('name', SHEETS)
+@pytest.mark.parametrize('name,how', every(3, product(SHEETS, LOOKS)))
 def test_several_in_reading_order(name, how):
     lines = SHEETS[name]
     found = read_pictures(LOOKS[how](sheet(*lines, size=(560,420))))

@@ -12,6 +12,7 @@ from test_interpret import HIST
 from test_measure import a_run, fake
 
 OLD = Path(__file__).parent/'fixtures'/'run-0.1'
+pytestmark = pytest.mark.usefixtures('drawn')
 
 EVIL = ['<script>alert(1)</script>', '--><script>alert(2)</script>', '"\' onload=alert(3) x="',
         '</svg><img src=x onerror=alert(4)>', ']]>&amp;<!--', '$x$', r'$\frac', '{{ 7*7 }}',

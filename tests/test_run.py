@@ -257,7 +257,8 @@ def outcome(r):
     return dict(sub=(r/'submission.csv').read_bytes(), model=(r/'model/model.safetensors').read_bytes(),
                 history=h.to_csv(), arrays=arrays, acc=m['accuracy'], lr=m['lr'])
 
-@pytest.mark.parametrize('kind', KINDS)
+@pytest.mark.parametrize('kind', [pytest.param(k, marks=[] if k in ('adamw','lrauto') else pytest.mark.slow)
+                                  for k in KINDS])
 def test_resumed_run_is_the_same_byte_for_byte(kind, big_tiny, whole, tmp_path):
     n = KINDS[kind].epochs*6
     for i in random.Random(kind).sample(range(7, n+1), 2):   # from the second epoch on

@@ -464,6 +464,11 @@ def test_changed_frames_claim_no_place(change, in_tmp):
     assert any(f'changed after reading, so a run can not find them at {in_tmp}/d' in o for o in now.notes)
     assert as_data(now) is now
 
+def test_inverted_frames_are_read_as_inverted(tiny):
+    d = read_csvs(tiny)
+    now = as_data(replace(d, train=d.train.assign(**(255-d.train[d.pixels]))))
+    assert {d.reading.polarity, now.reading.polarity}=={'bright','dark'}
+
 def test_a_run_of_changed_frames_does_not_go_back_to_the_unchanged(in_tmp):
     csvs(in_tmp/'d')
     d = shuffled(read_csvs('d'))

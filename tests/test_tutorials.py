@@ -21,8 +21,14 @@ def section(nb, title):
 
 each = pytest.mark.parametrize('nb', TUTORIALS, ids=lambda p: p.stem)
 
-def test_there_are_eleven_in_order():
-    assert [p.stem[:2] for p in TUTORIALS]==[f'{i:02}' for i in range(11)]
+def test_they_are_numbered_without_a_gap():
+    "01b stands between 01 and 02"
+    numbers = [p.stem.split('_')[0] for p in TUTORIALS]
+    assert sorted({o[:2] for o in numbers})==[f'{i:02}' for i in range(11)] and len(set(numbers))==len(numbers)==12
+
+def test_each_is_listed_in_the_readme_in_order():
+    text = (FOLDER.parents[1]/'README.md').read_text(encoding='utf-8').split('## Learn from it')[1].split('\n## ')[0]
+    assert re.findall(r'nbs/tutorials/(\d\w+)\.ipynb', text)==[p.stem for p in TUTORIALS]
 
 @each
 def test_it_says_what_one_will_be_able_to_do(nb):
@@ -33,8 +39,8 @@ def test_it_says_what_one_will_be_able_to_do(nb):
 @each
 def test_it_asks_and_answers(nb):
     text = section(nb, 'Questions')
-    asked = re.findall(r'^\d\. ', text, re.M)
-    assert 6<=len(asked)<=8
+    asked = re.findall(r'^\d+\. ', text, re.M)
+    assert 6<=len(asked)<=12
     assert text.count('<details><summary>Answer</summary>')==text.count('</details>')==len(asked)
 
 @each
@@ -101,7 +107,7 @@ def test_the_glossary_is_in_order():
     "Each row of the glossary names the notebook that explains the word"
     lines = (FOLDER/'glossary.md').read_text(encoding='utf-8').splitlines()
     rows = [l.split('|') for l in lines if l.startswith('| ')][1:]
-    assert len(rows)>60 and all(re.search(r'\]\(\d\d_\w+\.ipynb\)', r[3]) for r in rows)
+    assert len(rows)>60 and all(re.search(r'\]\(\d\d[a-z]?_\w+\.ipynb\)', r[3]) for r in rows)
     for to in {m for r in rows for m in re.findall(r'\]\(([^)]+)\)', r[3])}: assert (FOLDER/to).exists(), to
     names = [r[1].strip().lower().strip('`').split(',')[0].replace('1cycle', 'one') for r in rows]
     assert names==sorted(names), 'rows are in alphabetical order'
