@@ -175,13 +175,11 @@ class RangeReader:
 
     def _stop(self, v, ok, at):
         v = v.astype(float)
-        if self.given:
-            want,tip = self.given,f' as in the {self.of}: bring all rows to that range'
-            low,high = want
-            if want==(0,255) and np.nanmax(v)<=1: tip = f' as in the {self.of}: multiply the numbers by 255'
-        elif not np.isfinite(v).all():
-            want,tip = (0,255),'; fill it or remove the row'
-            ok = {want:np.isfinite(v)}
+        if not np.isfinite(v).all(): want,tip = self.given or (0,255),'; fill it or remove the row'
+        elif self.given:
+            unit = self.given==(0,255) and v.max()<=1
+            fix = 'multiply the numbers by 255' if unit else 'bring all rows to that range'
+            want,tip = self.given,f' as in the {self.of}: {fix}'
         else: want,tip = cause(v, min(self.low, v.min()), max(self.high, v.max()))
         bad = ~fits(v, want) if np.isfinite(v).all() else ~np.isfinite(v)
         if not bad.any(): # this block has that range, but those before have another
