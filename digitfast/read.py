@@ -9,6 +9,7 @@ __all__ = ['read_frame', 'check_frame', 'DigitData', 'frames_sum', 'infer_readin
 
 # %% ../nbs/01_read.ipynb #18c19299
 import gzip, hashlib, json, os, re, warnings, zipfile
+from collections import Counter
 from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib import resources
@@ -23,7 +24,7 @@ from .core import DataError, _few, _show, _want, read_plain
 from .reading import RangeReader, Reading, stretch
 from .table import Table, _between, _reading, _tokens
 from .columns import (Layout, _colour, _ids, _kind, _labels, _oblong, _parts, _pick, _square, as_numbers,
-    check_shape, class_names)
+    bare_labels, check_shape, check_size, check_texts, class_names)
 from .columns import label_side, named, pixel_cols, placed, spellings
 
 # %% ../nbs/01_read.ipynb #c8d687fa
@@ -58,7 +59,14 @@ def _in_folder(p):
         if any(_role(o)=='train' for o in res): break
     return res
 
-def _in_zip(z): return [o for o in z.namelist() if o and o[-1]!='/']
+def _in_zip(z, name):
+    "Names of the files in the zip `z`; `DataError` if two tables have the same name"
+    names = [o for o in z.namelist() if o and o[-1]!='/']
+    paths = Counter(re.sub(r'(^|/)(\./|/)+', r'\1', o.replace('\\', '/')) for o in names if _role(o))
+    if twice := [o for o,n in paths.items() if n>1]:
+        raise DataError(f'{name}: {paths[twice[0]]} entries are named {_few(twice[:1])}, expected one. '
+                        f'They may hold different rows: write the zip again with one of them')
+    return names
 
 def _on_disk(p):
     "Files of the folder or zip `p`, as {name there: `Table`}"
@@ -70,13 +78,13 @@ def _on_disk(p):
         with open(p, 'rb') as f: sig = f.read(2)
         if not sig: raise DataError(f'{p}: an empty file; {want}')
         if sig!=b'PK': return {p.name:Table(p)}
-        with zipfile.ZipFile(p) as z: return {o:Table(p, o) for o in _in_zip(z)}
+        with zipfile.ZipFile(p) as z: return {o:Table(p, o) for o in _in_zip(z, p)}
 
 def _unzipped(files):
     "Those of `files` that are in the zips among them, two deep"
     res = {}
     for name,t in [o for o in files.items() if _is_zip(o[0]) and _role(o[0])][:16]:
-        with t.open() as (f,_), _reading(t), zipfile.ZipFile(f) as z: inner = _in_zip(z)[:10_000]
+        with t.open() as (f,_), _reading(t), zipfile.ZipFile(f) as z: inner = _in_zip(z, t)[:10_000]
         res |= {f'{name}/{o}':Table(t.path, *t.members, o) for o in inner}
     return res
 
@@ -142,8 +150,9 @@ def _named_file(p):
         if p.is_file():
             with open(p, 'rb') as f: return None if f.read(2) in (b'PK', b'') else Table(p)
         zips = [] if p.exists() else [o for o in p.parents if o.is_file()]
-        if zips and p.relative_to(zips[0]).as_posix() in zipfile.ZipFile(zips[0]).namelist():
-            return Table(zips[0], p.relative_to(zips[0]).as_posix())
+        if not zips: return
+        with zipfile.ZipFile(zips[0]) as z: names = _in_zip(z, zips[0])
+        if (name := p.relative_to(zips[0]).as_posix()) in names: return Table(zips[0], name)
 
 def _find_files(path, # a folder, a zip, or a table
     test=None # the test set, where it is another than the one in `path`: a file, or a name there
@@ -216,7 +225,7 @@ def _frame(x, pix, label=None):
     if label is not None: df.insert(0, 'label', label)
     return df
 
-def _blank(o): return '' if pd.isna(o) is True else str(o).strip()
+def _blank(o): return '' if pd.isna(o) is True else repr(o) if isinstance(o, bytes) else str(o).strip()
 
 def _frame_layout(df, name, labels, label):
     "What each column of a frame is"
@@ -291,7 +300,8 @@ def read_frame(df, # one image a row: pixel columns and, unless `labels=False`, 
     if value_range!=(0,255): warnings.warn(f'{name}: {_stretched(value_range)}')
     for s in o.said: warnings.warn(f'{name}: {s}')
     if o.oth: warnings.warn(f'{name}: columns left out: {_few(df.columns[i] for i in o.oth)}')
-    ls = [_blank(l) for l in _frame_labels(df, o.label, name)]
+    ls,said = bare_labels([_blank(l) for l in _frame_labels(df, o.label, name)])
+    for s in said: warnings.warn(f'{name}: {s}')
     return _frame(x, pix, _labels(ls, name, lambda i: f'row {i}')),value_range
 
 def check_frame(df, # one image a row: pixel columns and, unless `labels=False`, a label
@@ -468,13 +478,16 @@ def _sentences(p):
 def _train(t, h, label=None, reading=None):
     "The training set: its part, its labels, what was inferred, and notes"
     o = _layout_of(t, label or _known_label(t, reading))
+    if t.look().packed is None: check_size([t.look().cols[i] for i in o.pix], f'{t}, line 1')
     p = _read(t, o, h, reading and reading.value_range, 'run')
     said,notes = _sentences(p)
     if not o.placed: check_shape(p.x, t)
-    ls = _labels(texts := _classes(p), t)
+    texts,more = bare_labels(_classes(p))
+    said += more
+    ls = _labels(texts, t)
     if label is None and o.said and len(ls)>19 and ls.nunique()==len(ls):
         raise DataError(f'{t}: {o.said[0]}, but each row has another; say which column is the label with --label NAME')
-    if ls.dtype.kind=='i' and str(ls[0])!=texts[0]: said.append(f'labels: {texts[0]} is {ls[0]}')
+    if not more and ls.dtype.kind=='i' and str(ls[0])!=texts[0]: said.append(f'labels: {texts[0]} is {ls[0]}')
     if two := spellings(ls.unique()):
         notes.append(f'{t}: the labels {two[0]} and {two[1]} are two classes, as they are written.')
     return p, ls, said, notes
@@ -544,7 +557,7 @@ def _test(t, h, trn, labels, key=None, label=None):
 # %% ../nbs/01_read.ipynb #e8b58ab3
 def _scored(p, labels):
     "Labels of the test set, as those of the training set are; None, and a note, where they are none of its classes"
-    known, texts = {str(c):c for c in labels.unique().tolist()}, _classes(p)
+    known, texts = {str(c):c for c in labels.unique().tolist()}, bare_labels(_classes(p))[0]
     ls = [known.get(str(o)) for o in as_numbers(texts).tolist()]
     odd = next((i for i,o in enumerate(ls) if o is None), None)
     if odd is not None: why = f'{_show(texts[odd])} in row {odd+1:,} is none of the classes'
@@ -715,7 +728,7 @@ def read_rows(path, # a folder with a test CSV, a zip, or one table
     return DigitData(train=None, test=test, sample=None,
                      test_ids=None if ids is None else _column(x.txt[ids], x.cols[ids], t, True),
                      name=p.resolve().name, sha256=h.hexdigest(), notes=tuple(notes),
-                     test_labels=as_numbers(_classes(x)) if o.label else None, test_extra=x.extra(),
+                     test_labels=as_numbers(bare_labels(_classes(x))[0]) if o.label else None, test_extra=x.extra(),
                      said=tuple(said), reading=infer_reading(x.x, x.value_range, transpose, x.label),
                      source=str(p.resolve()), files=(str(t.path),), frames_sum=frames_sum(None, test))
 
@@ -726,7 +739,9 @@ def as_data(o, # a path as for `read_csvs`, a frame, a pair of frames (training 
     transpose=False # turn each image about its diagonal?
 )->DigitData:
     "Whatever holds images, as `DigitData`"
-    if isinstance(o, DigitData): return _as_held(o)
+    if isinstance(o, DigitData):
+        if o.train is not None: check_texts(o.train['label'].tolist(), o.name)
+        return _as_held(o)
     if not isinstance(o, (pd.DataFrame, tuple, list)): return read_csvs(o, test, label, transpose)
     if not isinstance(o, pd.DataFrame) and len(o)!=2:
         raise DataError(f'data is a {type(o).__name__} of {len(o)}, expected two frames, (training, test)')
@@ -750,7 +765,7 @@ def _test_frame(df, pix, ys, value_range):
     if gone := [c for c in pix if c not in df]:
         raise DataError(f'{name}: without {_few(gone)}, expected the pixel columns of the training frame')
     there = [c for c in ys if c in df]
-    ls = as_numbers([_blank(l) for l in df[there[0]]]) if len(there)==1 else None
+    ls = as_numbers(bare_labels([_blank(l) for l in df[there[0]]])[0]) if len(there)==1 else None
     ids = next((df[c].reset_index(drop=True) for c in df if str(c).lower() in _ids), None)
     return read_frame(df, name, labels=False, value_range=value_range)[0][pix], ls, ids
 
@@ -758,18 +773,20 @@ def _from_frames(df, test, label, transpose):
     "`DigitData` of a frame with labels and, if given, one to predict"
     name = 'the frame'
     o = _frame_layout(df, name, True, label)
+    check_size([df.columns[i] for i in o.pix], name)
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')   # said in `notes` instead
         train,value_range = read_frame(df, name, label=label)
     notes = (f'{name}: columns left out: {_few(df.columns[i] for i in o.oth)}.',) if o.oth else ()
+    said = bare_labels([_blank(l) for l in _frame_labels(df, o.label, name)])[1]
     pix,ls,ids = list(train.columns[1:]),None,None
     if test is not None: test,ls,ids = _test_frame(test, pix, [df.columns[i] for i in o.label], value_range)
     sha256 = _frames_sha(train, test)
     if transpose: train,test = (f if f is None else _turned(f, pix) for f in (train,test))
     column = str(df.columns[o.label[0]]) if len(o.label)==1 else None
     reading = infer_reading(train[pix].to_numpy(), value_range, transpose, column)
-    said = (*o.said, *([] if value_range==(0,255) else [_stretched(value_range)]))
-    return DigitData(train, test, None, ids, name, sha256, notes, ls, said=said, reading=reading,
+    if value_range!=(0,255): said = (*said, _stretched(value_range))
+    return DigitData(train, test, None, ids, name, sha256, notes, ls, said=(*o.said, *said), reading=reading,
                      frames_sum=frames_sum(train, test))
 
 # %% ../nbs/01_read.ipynb #08cd4577

@@ -14,7 +14,7 @@ from .core import DataError, RunError, check_output, echo, short_name, write_fil
 from .read import _path, data_files, data_options, read_csvs, read_rows, run_inputs
 from .data import same_images
 from .predict import check_canary, predict_rows, unlike
-from .submit import save_submission, submission
+from .submit import other_labels, save_submission, submission
 from .rundir import Run
 from .measure import wilson
 from .job import _pct, check_imports, in_python, read_options, spoken
@@ -133,6 +133,7 @@ def predict_csv(
         d,path,_ = _read(run, data, label=label, test=test, transpose=transpose)
         check_output(out, *d.files, option='--out')
         for o in (*d.said, *(f"note: {o}" for o in d.notes)): tell(o)
+        if why := other_labels(d): tell(f"warning: {why}")
         if d.test is None: raise DataError(f"{path} has no test set: there is nothing to predict")
         learn = run.learner(device)
         test = _fit(d, learn, tell)

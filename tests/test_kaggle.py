@@ -1,8 +1,10 @@
 "Everything that talks to Kaggle, through the real fastkaggle and kaggle client, against the double on the loopback"
 import base64, builtins, hashlib, json, os, shutil, subprocess, sys, tempfile, textwrap, time, zipfile
+from dataclasses import replace
 from pathlib import Path
-import pytest
+import pandas as pd, pytest
 import digitfast
+from conftest import csvs
 from kaggle_double import KEY, OAUTH, TOKEN, USER, Double, a_zip
 from digitfast import kaggle as dk, publish as pb
 from digitfast.core import DataError, KaggleError
@@ -434,6 +436,17 @@ def test_submit_refuses_what_is_no_prediction(kg, sub, data, name):
     with fails('was not submitted', '--force', kind=DataError): dk.submit_to_kaggle(sub, 'm', data=data)
     assert not kg.calls
     assert dk.submit_to_kaggle(sub, 'm', data=data, force=True).score==.99571
+
+def test_submit_of_other_labels_needs_an_option(kg, sub, data, capfd, tmp_path):
+    other = replace(data, sample=data.sample.assign(Label='zero'))
+    with fails('--allow-other-labels', 'allow_other_labels=True', kind=DataError):
+        dk.submit_to_kaggle(sub, 'm', data=other, force=True)
+    assert not kg.calls
+    assert dk.submit_to_kaggle(sub, 'm', data=other, allow_other_labels=True).score==.99571
+    csvs(tmp_path/'d', sample=pd.DataFrame(dict(ImageId=range(1, 21), Label=9)))
+    sub.write_text('ImageId,Label\n'+''.join(f'{i},{i*i%3}\n' for i in range(1, 21)))
+    assert command('submit', sub, tmp_path/'d', '-m', 'm')==1 and '--allow-other-labels' in capfd.readouterr().err
+    assert command('submit', sub, tmp_path/'d', '-m', 'm', '--allow-other-labels')==0
 
 def test_command_submit_force(kg, sub, capfd):
     sub.write_text('ImageId,Label\n'+''.join(f'{i},7\n' for i in range(1, 1001)))

@@ -127,7 +127,7 @@ def test_score_interval_holds_the_score():
 def submission_of(folder, tmp_path, **kw):
     lines = []
     r = run(folder, tmp_path/'run', say=lines.append, **kw)
-    return pd.read_csv(r/'submission.csv', dtype=object),lines,r
+    return pd.read_csv(r/'submission.csv', dtype=object, keep_default_na=False),lines,r
 
 def test_kannada_layout(tmp_path):
     test = digits(20, seed=1).drop(columns='label')
@@ -149,7 +149,8 @@ def test_fashion_layout(tmp_path):
 
 @pytest.mark.parametrize('kw',
                          [dict(side=40), dict(classes=['ka','ki','ku']), dict(classes=['<b>','a,b','"q"']),
-                          dict(prefix='p')], ids='40 text odd prefix'.split())
+                          dict(classes=['٣','1_0','nan']), dict(classes=['-1','1'], n_class=2),
+                          dict(prefix='p')], ids='40 text odd digits signs prefix'.split())
 def test_other_sides_and_classes(kw, tmp_path):
     sub,_,r = submission_of(csvs(tmp_path/'d', **kw), tmp_path)
     assert (set(sub.Label)<={str(o) for o in kw.get('classes', [0,1,2])} and len(sub)==20
