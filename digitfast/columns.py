@@ -23,9 +23,11 @@ _ids = 'id','imageid','image_id'
 
 def _parts(c):
     "A column's name as (words, numbers); None where it has no number, or none that could count pixels"
-    words, nums = re.split('[0-9]+', str(c)), re.findall('[0-9]+', str(c))
-    if 0<len(nums)<4 and all(len(o.lstrip('0'))<7 for o in nums) and len(str(c))<100:
-        return tuple(words), tuple(map(int, nums))
+    c = str(c)
+    if len(c)>=100: return
+    *parts, last = re.split('([0-9]+)', c)
+    words, nums = (*parts[::2], last), parts[1::2]
+    if 0<len(nums)<4 and all(len(o.lstrip('0'))<7 for o in nums): return words, tuple(map(int, nums))
 
 def _groups(cols, but=()):
     "Names that are equal but for their numbers, as {words: {numbers: position}}, largest group first"

@@ -569,7 +569,7 @@ class DigitDataLoaders(DataLoaders):
         if len(trn)<bs:
             warnings.warn(f"batches are of {len(trn)} images, not {bs}: there are only {len(trn)} training rows")
         n,df = len(trn),df.iloc[np.concatenate([trn,val]).astype(int)]
-        dblock = _SliceBlock((DigitBlock(pixel_cols(df), mean, std), CategoryBlock(vocab=classes, sort=False)),
+        dblock = _SliceBlock((DigitBlock(list(df.columns[1:]), mean, std), CategoryBlock(vocab=classes, sort=False)),
                              get_y=ColReader('label'),
                              splitter=lambda _: (slice(n),slice(n,None)), item_tfms=kwargs.pop('item_tfms', None),
                              batch_tfms=batch_tfms)
