@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['imported', 'in_python', 'spoken', 'locate_data', 'read_options', 'load_data', 'import_source', 'own_line',
-           'import_file', 'check_imports', 'Job', 'loss_name']
+           'import_file', 'check_imports', 'Job']
 
 # %% ../nbs/15b_job.ipynb #4a9d00a2
 import hashlib, importlib.util, json, re, sys, time
@@ -334,20 +334,6 @@ def tell(self:Job, m, whole=True):
     self.say(f"run: {self.out} ({m['seconds']['train']:.1f} s of training, {m['seconds']['total']:.1f} s in all)")
 
 # %% ../nbs/15b_job.ipynb #a84a365d
-def loss_name(
-    loss_func, # A loss
-    c, # Number of classes
-)->str: # The name in `losses` of one that makes the same probabilities, else its own
-    "`DigitError` unless `loss_func` makes probabilities of a net's outputs"
-    x = torch.linspace(-3, 3, 4*c).view(c, 4).T.contiguous()
-    try: p,top = loss_func.activation(x),loss_func.decodes(x)
-    except AttributeError: p = top = None
-    if p is None or p.shape!=x.shape or p.min()<0 or ((p.sum(1)-1).abs()>1e-3).any():
-        raise DigitError(f"the loss {fn_name(loss_func)} makes no probabilities: expected one of fastai's kind, "
-                         "with `activation` and `decodes`, such as CrossEntropyLossFlat()")
-    plain = torch.allclose(p, x.softmax(1), atol=1e-6) and (top==x.argmax(1)).all()
-    return 'cross_entropy' if plain else fn_name(loss_func)
-
 @patch
 def save_model(self:Job,
     learn, # A trained Learner

@@ -11,6 +11,7 @@ import numpy as np, pandas as pd, pytest, torch
 from PIL import Image
 from digitfast.core import DataError
 from digitfast.read import as_data, check_frame, find_data, near_copies, read_csvs, read_rows
+from digitfast.reading import Reading
 from digitfast.submit import check_submission, other_labels
 from conftest import REPO
 
@@ -526,7 +527,7 @@ def test_frames_whose_columns_say_nothing(at):
     "The label is on the side whose numbers are those of classes; where both could be, the option is named"
     f = lab(X8, Y, at=at).set_axis([f'c{i}' for i in range(65)] if at else range(65), axis=1)
     d = as_data(f)
-    assert d.train['label'].astype(int).tolist()==Y.tolist() and (d.train.iloc[:,1:].to_numpy()==X8).all()
+    assert d.train['label'].astype(int).tolist()==Y.tolist() and (d.train.iloc[:,1:].to_numpy()==17*X8).all()
     f[f.columns[-1 if at==0 else 0]] = Y
     with pytest.raises(DataError, match='say which with label=NAME'): as_data(f)
 
@@ -556,6 +557,120 @@ def test_label_changes_the_sum(tmp_path):
     options = {}, dict(label='other'), dict(transpose=True), dict(label='other', transpose=True)
     sums = {read_csvs(tmp_path, **o).sha256 for o in options}
     assert len(sums)==4
+
+# ---- on which scale pixels are, and what is wrong with numbers on none
+
+XI,XTI = X.astype(int),XT.astype(int)
+SCALES = dict(bits2=lambda x: x//64, bits3=lambda x: x//32, bits4=lambda x: x//16, bits5=lambda x: x//8,
+              bits6=lambda x: x//4, bits7=lambda x: x//2, percent=lambda x: np.rint(x/2.55), tenths=lambda x: x//25.6,
+              binary=lambda x: x//128, truth=lambda x: x>127, counts=lambda x: np.rint(x/16), bits16=lambda x: x*257,
+              unit=lambda x: x/255, centred=lambda x: x/255-.5, signed=lambda x: x/127.5-1)
+TOPS = dict(bits2=3, bits3=7, bits4=15, bits5=31, bits6=63, bits7=127, percent=100, tenths=9, binary=1, truth=1,
+            counts=16, bits16=65535, unit=1, centred=.5, signed=1)
+
+def as_csvs(tmp_path, train, test=None):
+    files = {'train.csv':csv(train)} if test is None else {'train.csv':csv(train), 'test.csv':csv(test)}
+    return read_csvs(put(tmp_path, files))
+
+@pytest.mark.parametrize('scale', SCALES)
+def test_a_scale_is_stretched_in_files_and_frames_alike(scale, tmp_path):
+    "to 0 to 255, with the test set on the training set's scale, and both log it"
+    to = SCALES[scale]
+    train,test = lab(to(XI), Y),frame(to(XTI[:9]//2))
+    low,high = (float(f(to(XI))) for f in (np.min, np.max))
+    def stretched(df): return np.rint((df.to_numpy().astype(float)-low)*255/(high-low))
+    for d in as_csvs(tmp_path, train, test),as_data((train, test)):
+        x = d.train.iloc[:,1:].to_numpy().astype(int)
+        assert (d.reading.value_range[1],x.max(),x.min())==(TOPS[scale],255,0)
+        assert abs(x-stretched(train.iloc[:,1:])).max()<=1 and abs(d.test.to_numpy()-stretched(test)).max()<=1
+        assert any(f'to {TOPS[scale]}, stretched to 0 to 255' in o for o in d.said)
+
+def dim(x, top):
+    "Images whose maxima differ, up to `top`"
+    return x*np.linspace(40, top, len(x)).astype(int)[:,None]//255
+@pytest.mark.parametrize('x', [np.minimum(X, 254), XI*2//5, dim(XI, 127), dim(XI, 100), dim(XI, 90), XI[:1]//2, X],
+                         ids=['254','102','dim 127','dim 100','dim 90','one row','255'])
+def test_dim_images_are_not_stretched(x, tmp_path):
+    df = lab(x, Y[:len(x)]) if len(x)>1 else frame(x)
+    if len(x)==1:
+        (tmp_path/'a.csv').write_text(csv(df))
+        d = read_rows(tmp_path/'a.csv')
+        assert (d.test.to_numpy()==x).all() and d.reading.value_range==(0,255)
+        return
+    for d in as_csvs(tmp_path, df),as_data(df):
+        assert (d.train.iloc[:,1:].to_numpy()==x).all() and d.reading.value_range==(0,255)
+        assert not any('stretched' in o for o in d.said)
+
+@pytest.mark.parametrize('a,b', [(16,17),(100,101),(1,2),(127,255)])
+def test_a_test_set_beyond_the_scale_of_the_training_set(a, b, tmp_path):
+    "is an error that names the scale, in files and frames alike"
+    train,test = lab(np.rint(XI*a/255).astype(int), Y),frame(np.rint(XTI*b/255).astype(int))
+    for read in lambda: as_csvs(tmp_path, train, test),lambda: as_data((train, test)):
+        with pytest.raises(DataError, match=f'test.*found .* number from 0 to {a} as in the training'): read()
+    as_data((test.assign(label=YT), train.drop(columns='label')))
+
+NONE = {'int8':(lambda x: x.astype(np.uint8).astype(np.int8), r"found '-\d+'.*0 to 255\. .*-128 to 12\d.*int8"),
+        'int8, shifted':(lambda x: x-128, r"found '-\d+'.*Add 128"),
+        'normalised':(lambda x: ((x/255-.1307)/.3081).round(4), r'mean of 0\.1307 and a standard deviation of 0\.3081'),
+        'normalised otherwise':(lambda x: ((x/255-.286)/.353).round(4), r'mean of 0\.2860 and .* of 0\.3530'),
+        'each column':(lambda x: (x-x.mean(0))/(x.std(0)+1), 'each column by itself'),
+        'overshoot':(lambda x: (x/255*1.26-.13).round(4), "found '-0.13', expected a number from 0 to 1.*Clip"),
+        'overshoot below':(lambda x: (x/255*1.1-.1).round(4), 'from 0 to 1.*Clip'),
+        'overshoot in bytes':(lambda x: x*5//4-30, "found '-30'.*Clip the numbers to 0 and 255"),
+        '16 bits':(lambda x: x*256, r"16-bit values\? Divide them by 257"),
+        '12 bits':(lambda x: x*16+5*(x>0), r"12-bit values\? Divide them by 16\.0588"),
+        '10 bits':(lambda x: x*4-(x>249), r"10-bit values\? Divide them by 4\.01176"),
+        'averages':(lambda x: x*.75+.25, r"found '0\.25', .*averages of pixels\? Round"),
+        'truth among numbers':(lambda x: pd.DataFrame(x, dtype=object).map(lambda o: True if o==1 else o).to_numpy(),
+                               "found 'True'")}
+@pytest.mark.parametrize('what', NONE)
+def test_numbers_on_no_scale_get_their_cause(what, tmp_path):
+    "and what to do, the same in files and frames; no legal number is accused"
+    make,says = NONE[what]
+    x = XI.copy()
+    x[:,5] = np.arange(len(x))%3
+    train = lab(make(x), Y)
+    errors = []
+    for read in lambda: as_csvs(tmp_path, train),lambda: as_data(train),lambda: check_frame(train):
+        with pytest.raises(DataError, match=says) as e: read()
+        errors.append(str(e.value).partition('found')[2])
+    assert len(set(errors))==1 or what in ('averages','each column','truth among numbers')
+
+def test_true_and_false_in_a_file(tmp_path):
+    train = lab(X>99, Y)
+    for form in csv(train),csv(train).replace('True', 'TRUE').replace('False', 'FALSE'),csv(train).lower():
+        d = read_csvs(put(tmp_path, {'train.csv':form}))
+        assert (d.train.iloc[:,1:].to_numpy()==255*(X>99)).all() and d.reading.value_range==(0,1)
+
+@pytest.mark.parametrize('low,high', [(0,255),(0,16),(0,1),(-1,1),(0,127)])
+def test_rows_are_on_the_scale_of_their_run(low, high, tmp_path):
+    "one row too, be it dim or blank; beyond it there is an error that names it"
+    x = low+XI*(high-low)/255
+    if high>1: x = np.rint(x).astype(int)
+    reading = Reading((low,high), label='label')
+    want = as_data(lab(x, Y)).train
+    for rows in slice(0,1),slice(3,5),slice(0,N):
+        (tmp_path/'new.csv').write_text(csv(lab(x, Y).iloc[rows]))
+        d = read_rows(tmp_path/'new.csv', reading=reading)
+        assert (d.test.to_numpy()==want.iloc[rows,1:].to_numpy()).all() and d.reading.value_range==(low,high)
+        assert d.test_labels.tolist()==Y[rows].tolist()
+    (tmp_path/'blank.csv').write_text(csv(frame(x[:1]*0)))
+    assert read_rows(tmp_path/'blank.csv', reading=reading).test.to_numpy().std()==0
+    over = x.copy()
+    over[0,300] = high+3
+    (tmp_path/'over.csv').write_text(csv(frame(over[:2])))
+    with pytest.raises(DataError, match=rf'found .*{high+3}.* from {low} to {high}( as in the run|; fix)'):
+        read_rows(tmp_path/'over.csv', reading=reading)
+
+@pytest.mark.parametrize('at', [0,-1])
+def test_one_row_without_names_has_the_runs_label(at, tmp_path):
+    "where a single row could not say on which side its label is"
+    f = lab(X, Y, at=at)
+    d = read_csvs(put(tmp_path, {'train.csv':bare(f)}))
+    assert d.reading.label==(785 if at else 1)
+    (tmp_path/'row.csv').write_text(bare(f.iloc[:1]))
+    r = read_rows(tmp_path/'row.csv', reading=d.reading)
+    assert (r.test.to_numpy()==X[:1]).all() and r.test_labels.tolist()==[Y[0]]
 
 # ---- labels: what Python printed around them, digits of other scripts, names that look like numbers
 
