@@ -16,21 +16,13 @@ from .data import same_images
 from .predict import check_canary, predict_rows, unlike
 from .submit import other_labels, save_submission, submission
 from .rundir import Run
-from .measure import wilson
-from .job import _pct, check_imports, in_python, read_options, spoken
+from .measure import score_interval, wilson
+from .job import _pct, check_imports, in_python, read_options, spoken, unexpected
 
 # %% ../nbs/15c_rows.ipynb #2fe1f220
 def _has_train(path):
     "Is `path` the data of a competition, rather than rows to predict?"
     return path=='sample' or Path(path).suffix.lower()=='.zip' or Path(path).is_dir()
-
-def _read_rows(path, was, label=None, transpose=False, test=None):
-    "Rows to predict; their label is the column `was`, the run's, where they have one of that name"
-    if label!=was or not was: return read_rows(path, label, transpose)
-    try: return read_rows(path, was, transpose)
-    except DataError as e:
-        if 'no column' not in str(e): raise
-    return read_rows(path, None, transpose)
 
 def _read(run, data, **given):
     "(data to predict, where it is, is there a training set in it?)"
@@ -45,10 +37,10 @@ def _read(run, data, **given):
         raise RunError(f"the run's data is no longer at {path}. Specify where it is now: "
                        f"digitfast predict {shlex.quote(str(run))} DATA")
     if data is None or options.get('test') or _has_train(path):
-        try: return read_csvs(path, **options),path,True
+        try: return read_csvs(path, **options, reading=run.reading),path,True
         except DataError as e:
             if 'no training CSV' not in str(e) or data is None: raise
-    return _read_rows(path, None if given.get('label') else was.get('label'), **options),path,False
+    return read_rows(path, given.get('label'), given.get('transpose'), run.reading),path,False
 
 # %% ../nbs/15c_rows.ipynb #2c4da017
 def _fit(d, learn, say):
@@ -97,6 +89,8 @@ def _score(run, d, said, say):
     hits = np.array([str(o) for o in said])==np.array([str(o) for o in d.test_labels])
     low,high = wilson(int(hits.sum()), len(hits))
     say(f"score {_pct(hits.mean())} on {len(hits):,} labelled rows (95 %: {_pct(low)} to {_pct(high)})")
+    held = run.predictions()
+    if note := unexpected(hits.mean(), *score_interval(int(held.hits.sum()), len(held), len(hits))): say(note)
     try: train = run.data().train.drop(columns='label')
     except (RunError, DataError): return
     if train.shape[1]!=d.test.shape[1]: return

@@ -364,6 +364,14 @@ def metrics(self:Run)->dict:
     if not _there(f): raise RunError(f"{self} is no finished run: {self._none()}")
     return _check_metrics(_read_json(f), f)
 
+@patch(as_prop=True)
+def reading(self:Run)->Reading:
+    "How its data were read. Version 0.1 kept the options alone, so the range is not known"
+    m = self.metrics
+    if m.get('reading') is not None: return Reading.from_json(m)
+    options = data_options(m.get('options') or m['data'].get('options'))
+    return Reading(None, transpose=options.get('transpose', False), label=options.get('label'))
+
 @patch
 def need(self:Run,
     *names, # Of fields, such as 'data.path'

@@ -6,7 +6,7 @@
 __all__ = ['Watch', 'n_params', 'read_drop', 'train', 'ensemble']
 
 # %% ../nbs/16_train.ipynb #c46bb6a3
-import json, os, shlex, tempfile, time, warnings
+import hashlib, json, os, shlex, tempfile, time, warnings
 import numpy as np, pandas as pd, torch
 from contextlib import ExitStack, contextmanager
 from copy import deepcopy
@@ -26,12 +26,12 @@ from pathlib import Path
 from .core import DataError, DigitError, RunError, _few, _show, check_output, check_utf8, echo, write_file
 from .models import archs
 from .read import DigitData, data_options
-from .learner import LossAccuracy, losses, seed_all
+from .learner import LossAccuracy, activations, losses, seed_all
 from .recipe import HandRecipe, Recipe, _number, find_lr, fn_name, get_recipe, recipes
 from .predict import predict_rows, predict_test
 from .rundir import Preds, Run, RunDir, RunLog, how_to_resume, read_checkpoint, read_metrics, resumable
 from .job import (Job, _pct, _sources, check_imports, check_same_imports, import_paths, import_source,
-    imported, in_python, load_data, locate_data, loss_name, read_options, spoken)
+    imported, in_python, load_data, locate_data, read_options, spoken)
 from .fingerprint import difference, fingerprint
 from .spread import check_address, gpus, spread
 from .rows import predict_csv
@@ -45,14 +45,15 @@ def _check_given(given, recipe, changes):
         if not isinstance(o, Callback): raise DigitError(f"cbs holds {_show(o)}: expected fastai's callbacks")
     for k in given.keys()-{'cbs'}:
         for o in L(given[k]):
-            if not (callable(o) or isinstance(o, Metric)):
+            if not (callable(o) or isinstance(o, Metric) or k=='activation' and o in activations):
                 raise DigitError(f"{k} is {_show(o)}: expected what fastai takes there, a function")
     if given and isinstance(recipe, HandRecipe):
         raise DigitError(f"{next(iter(given))} has no meaning for '{recipe.arch}', "
                          "which was written by hand: leave it out")
     if twice := [(k,f) for k,f in _one_of.items() if k in given and f in changes]:
         raise DigitError("{} and {} say the same thing twice: give one of them".format(*twice[0]))
-    if 'loss_func' in given: loss_name(given['loss_func'], 3)
+    if 'activation' in given and 'loss_func' not in given:
+        raise DigitError("activation makes probabilities of what loss_func trains: pass loss_func too, or leave it out")
 
 def _given(recipe, changes, **given):
     "What of `given` there is, checked: lists, and callbacks that are instances"
@@ -161,7 +162,6 @@ def make(self:Job,
         acc = LossAccuracy(given.get('loss_func') or losses[recipe.loss](len(dls.vocab), 0.))
         given['metrics'] = [acc, *(o for o in given['metrics'] if getattr(o, 'name', fn_name(o))!='accuracy')]
     learn = recipe.learner(dls, precision=self.info['precision'], graph=self.info.get('graph', True), **given)
-    if 'loss_func' in given: learn.model.config['loss'] = loss_name(given['loss_func'], len(dls.vocab))
     self.say_net(recipe, learn, k)
     return recipe,learn
 
@@ -514,7 +514,8 @@ def train(
     drop=None, # Rows that are not trained on: their numbers, or a CSV with a column `row`
     cbs=None, # fastai callbacks
     batch_tfms=None, # Transforms of training batches, in place of the recipe's `affine`
-    loss_func=None, # A loss with `activation` and `decodes`, in place of the recipe's
+    loss_func=None, # A loss, in place of the recipe's
+    activation=None, # Function of the net's outputs that gives probabilities, if `loss_func` has none that is known
     opt_func=None, # As for fastai's `Learner`, in place of the recipe's
     metrics=None, # Further metrics
     graph=None, # The training step as one graph, on a GPU if all in it allows it? As it was started, else yes, if None
@@ -527,7 +528,8 @@ def train(
         if resume and out is None: raise DigitError('--resume needs --out DIR, the directory of the unfinished run')
         if isinstance(test, pd.DataFrame): data,test = (data, test),None
         told = data
-        objects = dict(cbs=cbs, batch_tfms=batch_tfms, loss_func=loss_func, opt_func=opt_func, metrics=metrics)
+        objects = dict(cbs=cbs, batch_tfms=batch_tfms, loss_func=loss_func, opt_func=opt_func, metrics=metrics,
+                       activation=activation)
         home = stack.enter_context(_at_work(Run(out), True)) if resume else None
         state = read_checkpoint(Run(out)/'checkpoint') if resume else None
         base = _again(config) if config is not None else _begun(state, out, objects, recipe, changes) if state else {}
@@ -604,8 +606,32 @@ def describe(self:Job, path, options)->dict:
         drop=dict(rows=self.drop.tolist()) if len(self.drop) else None, kind=type(self.recipe).__name__)))
 
 # %% ../nbs/16_train.ipynb #f5a09bf0
+def _sum_arrays(arrays):
+    "Return one sha256 of `arrays`, {name: array or tensor}"
+    h = hashlib.sha256()
+    for k,v in sorted(arrays.items()):
+        v = v.detach().cpu().double().numpy() if torch.is_tensor(v) else np.ascontiguousarray(v)
+        h.update(repr((k, v.dtype.str, v.shape)).encode()+v.tobytes())
+    return h.hexdigest()
+
+def _network_sums(run):
+    "Return sums of what two runs share only if they hold one network: its weights and its predictions"
+    p = run.predictions(same=True)
+    res = {_sum_arrays(dict(rows=p.rows, probs=p.probs))}
+    return res if run.metrics.get('no_model') else res|{_sum_arrays(run.learner('cpu').model.state_dict())}
+
+def _check_different(runs):
+    "Raise `RunError` if two of `runs` hold one network, or if one of them is damaged"
+    seen = {}
+    for o in runs:
+        sums = _network_sums(o)
+        if other := next((seen[k] for k in sums if k in seen), None):
+            raise RunError(f"{other} and {o} hold the same network, which would count twice in the mean: leave one of "
+                           "them out, or train it with another seed")
+        seen |= dict.fromkeys(sums, o)
+
 def _check_alike(runs):
-    "`RunError` unless `runs` can be joined"
+    "Raise `RunError` unless `runs` can be joined"
     if len(runs)<2: raise RunError("an ensemble needs two runs at least")
     sha = runs[0].need('data.sha256')[0]
     for o in runs:
@@ -614,9 +640,9 @@ def _check_alike(runs):
         if o.metrics['data'].get('sha256')!=sha:
             raise RunError(f"{o} was trained on other data than {runs[0]}: the rows that one holds out, "
                            f"the other may have seen")
-        if not o.metrics.get('no_model'): o.learner('cpu') # is it whole?
     same = [o for i,o in enumerate(runs) if any(o.samefile(p) for p in runs[:i])]
     if same: raise RunError(f"{same[0]} is named twice, and would count twice in the mean: name each run once")
+    _check_different(runs)
 
 def ensemble(
     runs, # Finished runs on the same data

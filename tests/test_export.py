@@ -195,6 +195,7 @@ def test_json_that_is_huge(folder):
     refused(folder, 'bytes')
 
 FIELDS = dict(
+    nan=(dict(versions=float('nan')), 'expected JSON'),
     newer=(dict(format=2), 'upgrade'),
     newest=(dict(format=10**30), 'upgrade'),
     older=(dict(format=0), 'format'),

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np, pandas as pd, pytest
 from digitfast import columns, table
 from conftest import REPO, every
+from digitfast import table
 from digitfast.core import *
 from digitfast.read import *
 
@@ -548,6 +549,7 @@ def test_bad_frame(v):
 
 def test_bad_row_deep_in_a_frame():
     df = pd.concat([FRAME]*3000, ignore_index=True)
+    df.at[0,'pixel3'] = 255 # else 0 to 31 would be a scale
     df.at[5000,'pixel3'] = 256
     with pytest.raises(DataError, match='row 5000, column pixel3'): check_frame(df)
     df.at[5000,'pixel3'] = 7
