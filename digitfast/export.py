@@ -11,7 +11,7 @@ from .device import digit_device, predict_bs, versions
 from .reading import Reading
 from .data import DigitDataLoaders
 from .models import Ensemble, archs, create_model
-from .learner import digit_learner, losses
+from .learner import digit_learner, learner_activation, loss_name, losses
 from .predict import predict_rows
 import hashlib, io, json, logging, os, tempfile, warnings
 import numpy as np, pandas as pd, torch
@@ -38,10 +38,7 @@ class PixelsToProbs(torch.nn.Module):
     def __init__(self, learn):
         super().__init__()
         self.mean,self.std = _norm(DigitDataLoaders.of(learn))
-        self.model,self.act = deepcopy(learn.model).cpu().eval(),getattr(learn.loss_func, 'activation', None)
-        if self.act is None:
-            raise DigitError(f"the loss of this Learner makes no probabilities: give it one of fastai's kind, as in "
-                             f"learn.loss_func = CrossEntropyLossFlat()")
+        self.model,self.act = deepcopy(learn.model).cpu().eval(),learner_activation(learn)
     def forward(self, x): return self.act(self.model((x.float()/255-self.mean)/self.std))
 
 # %% ../nbs/07_export.ipynb #07731151
@@ -81,10 +78,11 @@ def save_net(
     if strict: _check_alone(learn, PixelsToProbs(learn))
     if strict and cfg['arch'] not in archs:
         raise DigitError(f"architecture '{cfg['arch']}' isn't registered, so it could not be loaded again: "
-                         f"put @arch('{cfg['arch']}', …) above it")
+                         f"put @arch('{cfg['arch'].replace(' (own)', '-2')}', …) above it")
     weights = st_bytes({k:v.detach().cpu().contiguous() for k,v in learn.model.state_dict().items()})
     mean,std = _norm(dls)
-    info = dict(format=1, arch=cfg['arch'], arch_kwargs=cfg['arch_kwargs'], loss=cfg.get('loss','cross_entropy'),
+    loss = cfg.get('loss') or loss_name(learn.loss_func, len(dls.classes), vars(learn).get('activation'))
+    info = dict(format=1, arch=cfg['arch'], arch_kwargs=cfg['arch_kwargs'], loss=loss,
                 classes=dls.classes, side=dls.side, mean=mean, std=std, columns=list(dls.row2im.cols),
                 reading=dls.reading.to_json(), sha256=hashlib.sha256(weights).hexdigest(), versions=versions())
     write_file(path/'model.safetensors', weights)

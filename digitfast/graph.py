@@ -370,8 +370,12 @@ def _batch_rows(dl):
 @delegates(Learner.__init__)
 class DigitLearner(Learner):
     "A `Learner` whose training steps, where `graph` and the device and all that is in a step allow it, are one graph"
-    def __init__(self, dls, model, graph=False, **kwargs):
-        self.graph,self.graphed,self.step_graph,self._said = graph,False,None,None
+    def __init__(self, dls, model,
+        graph=False, # Steps as one graph on a GPU, if everything in a step allows it?
+        activation=None, # Function of the network's outputs that gives probabilities; that of the loss if None
+        **kwargs
+    ):
+        self.graph,self.graphed,self.step_graph,self._said,self.activation = graph,False,None,None,activation
         super().__init__(dls, model, **kwargs)
 
     def _start_graph(self):

@@ -8,7 +8,8 @@ __all__ = ['wilson', 'score_interval', 'measured', 'read_preds', 'most_confused'
 
 # %% ../nbs/11_measure.ipynb #2e7c22ee
 from .core import DigitError, RunError
-from .data import DigitDataLoaders, same_images
+from .data import DigitDataLoaders, class_error, same_images
+from .learner import n_classes
 from .predict import predict_rows
 from .rundir import Preds, Run, class_numbers, with_probs
 import math, os
@@ -66,6 +67,7 @@ def measured(
 def _learner_preds(learn):
     dls = DigitDataLoaders.of(learn)
     if not len(dls.valid_ds): raise DigitError("this Learner has no validation rows: give the directory of its run")
+    if n_classes(dls) is None: raise class_error(dls)
     keep = ~same_images(dls.train.images, dls.valid.images)
     if not keep.any():
         raise DigitError("each validation image is in the training rows too: nothing can be measured on them")

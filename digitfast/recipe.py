@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from difflib import get_close_matches
 from numbers import Integral, Real
 from pathlib import Path
+from types import SimpleNamespace
 from fastcore.all import L, delegates, patch
 from fastai.callback.fp16 import MixedPrecision
 from fastai.callback.schedule import valley
@@ -19,10 +20,11 @@ from fastai.learner import Learner
 from sklearn.model_selection import StratifiedKFold
 from .core import DataError, DigitError, _few, _show
 from .device import best_precision
-from .data import DigitDataLoaders, digit_splitter
+from .data import DigitDataLoaders, class_error, digit_splitter
 from .baseline import by_hand
-from .models import archs
-from .learner import BF16, EMA, RandAffine, ValidEvery, digit_learner, losses, opts
+from .models import archs, builder_args
+from .learner import (BF16, EMA, RandAffine, ValidEvery, digit_learner, learner_activation, loss_name, losses,
+                               n_classes, opts)
 
 # %% ../nbs/06_recipe.ipynb #329261b0
 def unknown(
@@ -78,9 +80,11 @@ def _check_kwargs(arch, kwargs):
     "`DigitError` unless the architecture `arch` takes `kwargs`"
     if not isinstance(kwargs, dict):
         raise DigitError(f"arch_kwargs is {_show(kwargs)}: expected a dict of the architecture's arguments")
-    try: sig = inspect.signature(archs.get(arch, arch) if isinstance(arch, str) else arch)
+    build = archs.get(arch, arch) if isinstance(arch, str) else arch
+    try: sig = inspect.signature(build)
     except (TypeError, ValueError): return # something built in, of which nothing is known
-    try: sig.bind(10, 28, **kwargs)
+    args,own = builder_args(build, 10, 28, **kwargs)
+    try: sig.bind(*args, **own)
     except TypeError as e:
         raise DigitError(f"architecture '{fn_name(arch)}' is called as f(n_out, side, …) and takes {sig}, not these "
                          f"arch_kwargs {kwargs}: {e}") from None
@@ -333,14 +337,17 @@ def learner(self:Recipe,
     precision = best_precision(precision, dls.device, like)
     own = [EMA(self.ema)]*(self.ema>0) + [ValidEvery(self.valid_every)]*(self.valid_every>1)
     own += dict(fp32=[], bf16=[BF16()], fp16=[MixedPrecision()])[precision]
-    loss = loss_func or _loss(self.loss, len(dls.vocab), self.smooth)
+    if (c := n_classes(dls)) is None: raise class_error(dls)
+    loss = loss_func or _loss(self.loss, c, self.smooth)
+    learner_activation(SimpleNamespace(dls=dls, loss_func=loss, activation=kwargs.get('activation'))) # is one known?
     kwargs |= dict(loss_func=loss, opt_func=opt_func or opts[self.opt], wd=self.wd, cbs=L(cbs)+own, graph=graph)
     try: learn = digit_learner(dls, self.arch, self.arch_kwargs, **kwargs)
     except (TypeError, ValueError, RuntimeError) as e:
         raise DigitError(f"architecture '{fn_name(self.arch)}' can't be built from {self.arch_kwargs}: {e}") from e
     learn.precision = precision
-    learn.model.config['loss'] = fn_name(loss_func) if loss_func else self.loss
-    _check_outputs(learn, 1 if self.loss=='value' else len(dls.vocab))
+    learn.model.config['loss'] = loss_name(loss, c, learn.activation) if loss_func else self.loss
+    if not any(p.requires_grad for p in learn.model.parameters()):
+        raise DigitError(f"architecture '{learn.model.config['arch']}' has no parameters: there is nothing to train")
     return learn
 
 def _loss(name, c, smooth):
@@ -349,22 +356,7 @@ def _loss(name, c, smooth):
     except Exception as e:
         raise DigitError(f"the loss '{name}' can't be built for {c} classes: {type(e).__name__}: {e}") from e
 
-def _check_outputs(learn, want):
-    "`DigitError` unless the net gives `want` numbers an image"
-    cfg = learn.model.config
-    name = cfg['arch']
-    try:
-        with torch.no_grad(): out = learn.model.eval()(learn.dls.train.images[:2].float())
-    except Exception as e: # whatever a net of one's own raises
-        raise DigitError(f"architecture '{name}' can't take images of {learn.dls.side}x{learn.dls.side} pixels: "
-                         f"{type(e).__name__}: {e}") from e
-    if not any(p.requires_grad for p in learn.model.parameters()):
-        raise DigitError(f"architecture '{name}' has no parameters: there is nothing to train")
-    if not isinstance(out, torch.Tensor):
-        raise DigitError(f"architecture '{name}' gives a {type(out).__name__}, expected one tensor")
-    if out.ndim==2 and out.shape[-1]==want: return
-    raise DigitError(f"architecture '{cfg['arch']}' has {out.shape[-1]} outputs, the loss '{cfg['loss']}' expects "
-                     f"{want}: use another architecture or recipe")
+
 
 # %% ../nbs/06_recipe.ipynb #55849f0b
 @patch

@@ -14,12 +14,13 @@ from fastai.learner import Learner
 from torch import nn
 from types import SimpleNamespace
 from .core import DataError, DigitError, RunError, _few, _show, check_output, echo
-from .data import DigitDataLoaders
+from .data import DigitDataLoaders, class_error
 from .graph import DigitLearner, fit_record, _precision, _row_hash
 from .models import archs
 from .predict import check_canary, predict_rows
 from .rundir import Run, RunDir, resumable
-from .job import Job, fn_name, imported, in_python, load_data, loss_name, spoken
+from .learner import learner_activation, loss_name, n_classes
+from .job import Job, fn_name, imported, in_python, load_data, spoken
 from .recipe import Recipe
 
 # %% ../nbs/16b_save.ipynb #767abd13
@@ -79,23 +80,28 @@ def _check_trained(learn, say=noop):
 
 # %% ../nbs/16b_save.ipynb #c16b37f1
 def _positions(df, cols, d, used):
-    "Which rows of `d.train` those of `df` are, by their numbers, else by their pixels; those in `used` are taken"
+    "Which rows of `d.train` those of `df` are, by their numbers, else by their pixels; those in `used` are trained on"
     x,every = df[cols].to_numpy(np.uint8),d.train[d.pixels].to_numpy(np.uint8)
     if x.shape[1]!=every.shape[1]:
         raise DataError(f"this Learner's images have {x.shape[1]:,} pixels, those of data {every.shape[1]:,}: give "
                         f"the data that it was trained on")
     at = df.index.to_numpy()
     if at.dtype.kind in 'iu' and len(at) and 0<=at.min()<=at.max()<len(every) and (every[at]==x).all(): return at
-    where = {}
-    for i in reversed(range(len(every))):
-        if i not in used: where.setdefault(every[i].tobytes(), []).append(i)
+    where,seen = {},{every[i].tobytes() for i in used}
+    for i in range(len(every)): where.setdefault(every[i].tobytes(), []).append(i)
+    free = {k:[i for i in v if i not in used] for k,v in where.items()}
     res = []
-    for i,o in enumerate(x):
-        if not where.get(o.tobytes()):
+    for i,o in enumerate(o.tobytes() for o in x):
+        if o not in where:
             raise DataError(f"image {i:,} of this Learner's rows is none of data's {len(every):,}: give the data "
                             f"that it was trained on")
-        res.append(where[o.tobytes()].pop())
+        if not free[o] and o in seen: raise _trained_on(1, where[o][0])
+        res.append(free[o].pop(0) if len(free[o])>1 else (free[o] or where[o])[0]) # a repeated row keeps the last one
     return np.array(res)
+
+def _trained_on(n, row):
+    return DigitError(f"{n:,} of the validation rows were trained on, such as row {row:,}: an accuracy on them would "
+                      "mean nothing. Hold rows out before you repeat any")
 
 def _rows(learn, d):
     "Positions in `d.train` of the rows that `learn` was trained on, and of those that it was not"
@@ -105,10 +111,12 @@ def _rows(learn, d):
     trn = _positions(ds[0].items, cols, d, set())
     val = _positions(ds[1].items, cols, d, set(trn.tolist()))
     both = np.intersect1d(trn, val)
-    if len(both):
-        raise DigitError(f"{len(both):,} of the validation rows were trained on, such as row {both[0]:,}: an "
-                         f"accuracy on them would mean nothing")
-    return trn,val
+    if len(both): raise _trained_on(len(both), both[0])
+    rows,times = np.unique(val, return_counts=True)
+    if (times>1).any():
+        raise DigitError(f"row {rows[times.argmax()]:,} is held out {times.max():,} times, expected once, because it "
+                         f"would count {times.max():,} times in the accuracy. Repeat training rows only")
+    return np.unique(trn),val
 
 # %% ../nbs/16b_save.ipynb #e018d0cb
 def _check_classes(learn, d, val):
@@ -139,13 +147,13 @@ def _history(rec)->pd.DataFrame: # A row an epoch
     return df[[*cols, *(o for o in df if o not in cols)]]
 
 # %% ../nbs/16b_save.ipynb #386f8881
-def _test_probs(learn, d, val, probs, tta):
+def _test_probs(learn, d, val, probs, tta, act):
     "(probabilities of the test rows, number of canary rows that lived)"
     cols = DigitDataLoaders.of(learn).row2im.cols
     def frame(df): return pd.DataFrame(df[d.pixels].to_numpy(np.uint8), columns=cols)
     canary = frame(d.train.iloc[val[:100]])
     n,h = len(canary),len(canary)//2
-    p = predict_rows(learn, pd.concat([canary[:h], frame(d.test), canary[h:]], ignore_index=True), tta=tta)
+    p = predict_rows(learn, pd.concat([canary[:h], frame(d.test), canary[h:]], ignore_index=True), tta, act)
     check_canary(np.concatenate([p[:h], p[len(p)-(n-h):]]), probs[:n])
     return p[h:len(p)-(n-h)],n
 
@@ -153,12 +161,13 @@ def _no_net(job, why):
     job.say(f"note: {why}, so no model is saved: predict, demo and export will refuse this run")
     return why
 
-def _save_net(job, learn, val, probs, tta):
+def _save_net(job, learn, val, probs, tta, act):
     "Save the net, and see that what is loaded says the same; why it can't be loaded, else None"
     dls,net = DigitDataLoaders(*learn.dls.loaders[:2], path=learn.dls.path, device=learn.dls.device),learn.model
     dls.reading = job.data.reading
     had,c = getattr(net, 'config', None),len(dls.vocab)
-    net.config = dict(copy(had or dict(arch=fn_name(type(net)), arch_kwargs={})), loss=loss_name(learn.loss_func, c))
+    net.config = dict(copy(had or dict(arch=fn_name(type(net)), arch_kwargs={})))
+    net.config['loss'] = loss_name(learn.loss_func, c, act)
     said,shim = [],SimpleNamespace(dls=dls, model=net)
     try:
         if dls.stats is None: return _no_net(job, "its batch transforms are not those of a DigitBlock")
@@ -187,6 +196,7 @@ def save_run(
     name='own', # What to call it, where a recipe's run has the recipe's name
     tta=0, # Pixels of shift in test-time augmentation
     say=echo, # Called with each line for the user
+    activation=None, # As for `predict_rows`
 )->Run:
     """Make a run of `learn`. Raises `DigitError`, and leaves nothing, where it is known that it was trained on other
     rows than those of its `dls`. What a net without batch norms learnt from an optimiser that counts no steps, such as
@@ -200,7 +210,9 @@ def save_run(
             raise DigitError("this Learner has no rows, as one that was exported or is a run's: save the one that was "
                              "trained")
         _check_trained(learn, tell)
-        loss_name(learn.loss_func, len(learn.dls.vocab))
+        if n_classes(learn.dls) is None: raise class_error(learn.dls)
+        act = learner_activation(learn, activation)
+        loss_name(learn.loss_func, len(learn.dls.vocab), act)
         d,path,_ = load_data(data, tell)
         trn,val = _rows(learn, d)
         vocab = _check_classes(learn, d, val)
@@ -210,7 +222,7 @@ def save_run(
         check_output(out, option='--out')
         job = Job(d, None, name, out, info, tell, t0=t0)
         with resumable(out), RunDir(out):
-            try: return _save(job, learn, trn, val, vocab, tta)
+            try: return _save(job, learn, trn, val, vocab, tta, act)
             except BaseException:
                 for o in RunDir.files:
                     if (out/o).is_dir(): shutil.rmtree(out/o, ignore_errors=True)
@@ -218,16 +230,16 @@ def save_run(
                 raise
 
 # %% ../nbs/16b_save.ipynb #1bd6f705
-def _save(job, learn, trn, val, vocab, tta):
+def _save(job, learn, trn, val, vocab, tta, act):
     rec,t = fit_record(learn),time.perf_counter()
-    probs = predict_rows(learn, tta=tta)
+    probs = predict_rows(learn, None, tta, act)
     if not np.isfinite(probs).all():
         raise DigitError("this Learner gives probabilities that are no numbers: its training went astray; train "
                          "it anew, at a lower rate")
-    test,canary = _test_probs(learn, job.data, val, probs, tta) if job.n_test else (None,0)
+    test,canary = _test_probs(learn, job.data, val, probs, tta, act) if job.n_test else (None,0)
     seen = torch.from_numpy(job.data.train.drop(columns='label').to_numpy(np.uint8, copy=True)[trn])
     p = job.preds(val, probs, vocab, test, seen)
-    why = _save_net(job, learn, val, probs, tta)
+    why = _save_net(job, learn, val, probs, tta, act)
     arch = getattr(learn.model, 'config', {}).get('arch') or fn_name(type(learn.model))
     m = dict(recipe=job.name, arch=arch, params=sum(o.numel() for o in learn.model.parameters()), seed=None,
              learner=True, device=str(learn.dls.device),

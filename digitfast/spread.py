@@ -27,6 +27,14 @@ def _local(n):
     return SpecCluster(workers=workers, scheduler=dict(cls=Scheduler, options=home), silence_logs=40)
 
 # %% ../nbs/15a_spread.ipynb #a276e8bf
+def _check_tls(address):
+    "`DigitError` if `address` asks for TLS and Dask has no certificates, which its client would find out too late"
+    try: from distributed.security import Security
+    except ImportError: return # said when it is needed
+    if Security().get_connection_args('client').get('ssl_context'): return
+    raise DigitError(f"scheduler {address}: tls:// needs certificates, and Dask's configuration names none "
+                     f"(distributed.comm.tls). Use tcp://{address[6:]} if the scheduler has no TLS")
+
 def check_address(
     address, # 'host:port' of a Dask scheduler, perhaps with a protocol before it
 ):
@@ -35,6 +43,7 @@ def check_address(
     if not host or not re.fullmatch(r'[\w.\-\[\]:]+', host) or not port.isdecimal() or not 0<int(port)<65536:
         raise DigitError(f"{_show(address)} is no address of a Dask scheduler: "
                          "expected HOST:PORT, such as 127.0.0.1:8786")
+    if str(address).startswith('tls://'): _check_tls(str(address))
 
 # %% ../nbs/15a_spread.ipynb #1593565a
 def _job(f, k, shared):
@@ -53,7 +62,7 @@ def _connect(address):
     except ImportError: raise DigitError("Dask is not installed: pip install 'digitfast[distributed]'") from None
     cluster = None if address else _local(gpus())
     try: return Client(address or cluster, timeout='10s', set_as_default=False),cluster
-    except (OSError, ValueError) as e:
+    except (OSError, ValueError, RuntimeError) as e:
         raise RunError(f"no Dask scheduler answers at {address}: "
                        f"start one with dask scheduler ({str(e)[:100]})") from None
 

@@ -25,12 +25,12 @@ from pathlib import Path
 from .core import DataError, DigitError, RunError, _few, _show, check_output, echo, write_file
 from .models import archs
 from .read import DigitData
-from .learner import LossAccuracy, losses, seed_all
+from .learner import LossAccuracy, activations, losses, seed_all
 from .recipe import HandRecipe, Recipe, _number, find_lr, fn_name, get_recipe, recipes
 from .predict import predict_rows, predict_test
 from .rundir import Preds, Run, RunDir, RunLog, read_checkpoint, read_metrics, resumable
 from .job import (Job, _pct, _sources, check_imports, import_source, imported, in_python, load_data,
-    locate_data, loss_name, read_options, spoken)
+    locate_data, read_options, spoken)
 from .spread import check_address, gpus, spread
 from .rows import predict_csv
 
@@ -43,14 +43,15 @@ def _check_given(given, recipe, changes):
         if not isinstance(o, Callback): raise DigitError(f"cbs holds {_show(o)}: expected fastai's callbacks")
     for k in given.keys()-{'cbs'}:
         for o in L(given[k]):
-            if not (callable(o) or isinstance(o, Metric)):
+            if not (callable(o) or isinstance(o, Metric) or k=='activation' and o in activations):
                 raise DigitError(f"{k} is {_show(o)}: expected what fastai takes there, a function")
     if given and isinstance(recipe, HandRecipe):
         raise DigitError(f"{next(iter(given))} has no meaning for '{recipe.arch}', "
                          "which was written by hand: leave it out")
     if twice := [(k,f) for k,f in _one_of.items() if k in given and f in changes]:
         raise DigitError("{} and {} say the same thing twice: give one of them".format(*twice[0]))
-    if 'loss_func' in given: loss_name(given['loss_func'], 3)
+    if 'activation' in given and 'loss_func' not in given:
+        raise DigitError("activation makes probabilities of what loss_func trains: pass loss_func too, or leave it out")
 
 def _given(recipe, changes, **given):
     "What of `given` there is, checked: lists, and callbacks that are instances"
@@ -135,7 +136,6 @@ def make(self:Job,
         acc = LossAccuracy(given.get('loss_func') or losses[recipe.loss](len(dls.vocab), 0.))
         given['metrics'] = [acc, *(o for o in given['metrics'] if getattr(o, 'name', fn_name(o))!='accuracy')]
     learn = recipe.learner(dls, precision=self.info['precision'], graph=self.info.get('graph', True), **given)
-    if 'loss_func' in given: learn.model.config['loss'] = loss_name(given['loss_func'], len(dls.vocab))
     self.say_net(recipe, learn, k)
     return recipe,learn
 
@@ -437,7 +437,8 @@ def train(
     drop=None, # Rows that are not trained on: their numbers, or a CSV with a column `row`
     cbs=None, # fastai callbacks
     batch_tfms=None, # Transforms of training batches, in place of the recipe's `affine`
-    loss_func=None, # A loss with `activation` and `decodes`, in place of the recipe's
+    loss_func=None, # A loss, in place of the recipe's
+    activation=None, # Function of the net's outputs that gives probabilities, if `loss_func` has none that is known
     opt_func=None, # As for fastai's `Learner`, in place of the recipe's
     metrics=None, # Further metrics
     graph=True, # The training step as one graph, on a GPU and where all in it allows it?
@@ -452,7 +453,7 @@ def train(
         told = data
         recipe,name = _recipe(recipe, changes, base)
         given = _given(recipe, changes, cbs=cbs, batch_tfms=batch_tfms, loss_func=loss_func, opt_func=opt_func,
-                       metrics=metrics)
+                       metrics=metrics, activation=activation)
         own = _else(base, data=data, drop=drop, seed=seed, precision=precision, device=device, member=member,
                     graph=graph)
         data,drop,member = own.pop('data'),own.pop('drop'),own['member']

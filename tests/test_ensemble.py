@@ -246,6 +246,12 @@ def test_a_worker_that_dies_has_its_member_done_again(cluster, tiny, tmp_path):
     assert sub(p)==sub(train(tiny, out=tmp_path/'here', say=quiet, members=N, **opts))
     assert read_metrics(p)['members']==N and len([o for o in lines if 'rows that it did not see' in o])==N
 
+def test_tls_without_certificates_is_named(tiny, tmp_path):
+    pytest.importorskip('distributed', reason="needs digitfast[distributed]")
+    with pytest.raises(DigitError, match=r'tls://127.0.0.1:9: tls:// needs certificates.*Use tcp://127.0.0.1:9'):
+        run(tiny, tmp_path/'run', scheduler='tls://127.0.0.1:9')
+    assert not (tmp_path/'run').exists()
+
 def test_no_scheduler_is_said(tiny, tmp_path, monkeypatch):
     distributed = pytest.importorskip('distributed', reason="needs digitfast[distributed]")
     def client(*args, timeout, old=distributed.Client, **kw): return old(*args, timeout='1s', **kw)

@@ -532,11 +532,83 @@ def test_frames_whose_columns_say_nothing(at):
     f[f.columns[-1 if at==0 else 0]] = Y
     with pytest.raises(DataError, match='say which with label=NAME'): as_data(f)
 
+# ---- near copies
+
+def noisy(x, size=20, seed=0):
+    return np.clip(x+np.random.default_rng(seed).normal(0, size, x.shape), 0, 255).astype(np.uint8)
+def moved(x, by=(1,0)): return np.roll(x.reshape(-1, 28, 28), by, (1,2)).reshape(len(x), -1)
+def four_shifts(x): return np.concatenate([moved(x, by) for by in ((1,0),(-1,0),(0,1),(0,-1))])
+def half_inverted(x): return np.where(np.arange(len(x))[:,None]%2, 255-x, x)
+def parted(x, seed=0):
+    x = x[np.random.default_rng(seed).permutation(len(x))]
+    return x[:len(x)*4//5],x[len(x)*4//5:]
+
 def test_near_copies():
-    x,rng = digits()[0],np.random.default_rng(0)
-    noisy = np.clip(X*rng.uniform(.85, 1.15, (N,1))+rng.integers(0, 30, X.shape), 0, 255).astype(np.uint8)
-    assert near_copies(X, noisy)>.95 and near_copies(x[:3000], x[3000:])<.15 and near_copies(X, X)==1
-    assert near_copies(X[:0], X)==0
+    x = digits()[0]
+    assert near_copies(X[:0], X)==near_copies(X, X[:0])==0 and near_copies(X, X)==1
+    assert near_copies(x[:1], x[1:2])==near_copies(x[:5], x[5:9])==0
+    assert near_copies(x[:5], noisy(x[:5], 5))==near_copies(x[:1], x[:1])==1 # too few to know what is usual
+    assert near_copies(x[:3000].astype(int), x[:3000].astype(int))==1
+
+UNRELATED = dict(sample=lambda x: x, few=lambda x: x[:400], half_inverted=half_inverted, all_inverted=lambda x: 255-x,
+                 faint=lambda x: (x//4+90).astype(np.uint8),
+                 small=lambda x: x.reshape(-1, 28, 28)[:,2:26:3,2:26:3].reshape(-1, 64),
+                 noise=lambda x: np.random.default_rng(0).integers(0, 256, (900,256)).astype(np.uint8))
+@pytest.mark.parametrize('kind', UNRELATED)
+def test_unrelated_images_are_no_copies(kind):
+    assert near_copies(*parted(UNRELATED[kind](digits()[0])))<=.08 # half of `near_limit`
+
+COPIES = dict(noisy=noisy, moved=moved, diagonal=lambda x: noisy(moved(x, (1,-1)), 10), inverted=lambda x: 255-x,
+              inverted_noisy=lambda x: 255-noisy(x),
+              paler=lambda x: (x*.6).astype(np.uint8), brighter=lambda x: x//2+100)
+@pytest.mark.parametrize('kind', COPIES)
+def test_copies_are_found_among_few_and_many(kind):
+    x = digits()[0]
+    for n in 300,4000: assert near_copies(x[:n], COPIES[kind](x[:n]))>=.9, n
+
+def test_many_copies_of_each():
+    x = digits()[0]
+    assert near_copies(*parted(four_shifts(x[:1200])))>.9
+    for m,n in (10,100),(30,40),(200,5):
+        assert near_copies(*parted(np.concatenate([noisy(x[:n], 8, seed) for seed in range(m)])))>.9, m
+
+def test_the_share_is_that_of_the_copies():
+    "Of images that correlate by less than 0.992, and lie ten times nearer than usual, those that are copies"
+    x = digits()[0]
+    for share in .1,.3,.6:
+        b = np.concatenate([noisy(x[:int(300*share)]), x[4000:4300-int(300*share)]])
+        assert abs(near_copies(x[:4000], b)-share)<.03
+    assert .5<near_copies(x[:4000], noisy(x[:300], 60))<.95 # where noise hides the image, some are found
+
+def test_the_warning_of_near_copies(tmp_path):
+    "From a share of 0.15 on; rows that are identical have a note of their own and do not count"
+    import torch
+    from digitfast.job import Job
+    from digitfast.read import near_limit
+    from digitfast.rundir import Run
+    x,y = digits()
+    assert near_limit==.15
+    def told(held):
+        d = as_data(lab(np.concatenate([x[:1000], held]), np.concatenate([y[:1000], y[:len(held)]])))
+        rows,lines = np.arange(1000, 1000+len(held)),[]
+        job = Job(d, None, 'x', Run(tmp_path/'x'), {}, lines.append)
+        job.preds(rows, np.eye(10, dtype=np.float32)[y[:len(held)]], range(10), seen=torch.tensor(x[:1000]))
+        return job.near,[o for o in lines if 'near copy' in o]
+    for n,warned in (10,False),(13,False),(18,True),(60,True):
+        near,lines = told(np.concatenate([noisy(x[:n]), x[2000:2100-n]]))
+        assert abs(near-n/100)<.02 and bool(lines)==warned and (not warned or f'{100*near:.0f} %' in lines[0])
+    near,lines = told(np.concatenate([x[:60], x[2000:2040]]))
+    assert near<.03 and not lines
+
+@pytest.mark.slow
+def test_near_copies_at_full_size(big_zip):
+    import time
+    x = read_csvs(big_zip).train.iloc[:,1:].to_numpy()
+    t = time.process_time()
+    found = near_copies(x, noisy(x, 30))
+    assert time.process_time()-t<1 and found>.85
+    assert near_copies(x[:20_000], noisy(x[:20_000], 30))>.85 and near_copies(*parted(x))<.03
+    assert near_copies(*parted(four_shifts(x[:8400])))>.75 and near_copies(*parted(half_inverted(x)))<.03
 
 def test_the_working_directory(tmp_path, monkeypatch):
     "Issue: `train` with train.csv here trained on the sample, and said that there was no data"

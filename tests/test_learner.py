@@ -1,14 +1,17 @@
 "`digit_learner`, recipes, callbacks and transforms. What fastai's own calls do with a Learner: test_fastai.py."
 import pickle, random
+from functools import partial
 from dataclasses import FrozenInstanceError, asdict, replace
 import numpy as np, pytest, torch
 import torch.nn.functional as F
 from torch import nn
-from fastai.vision.all import (Callback, CancelBatchException, CrossEntropyLossFlat, EarlyStoppingCallback,
-                               IntToFloatTensor, Learner, SaveModelCallback, TensorImageBW, TerminateOnNaNCallback,
-                               accuracy, error_rate, load_learner)
+from fastai.vision.all import (BaseLoss, Callback, CancelBatchException, CrossEntropyLossFlat, EarlyStoppingCallback,
+                               FocalLoss, IntToFloatTensor, LabelSmoothingCrossEntropy, Learner, SaveModelCallback,
+                               TensorImageBW, TerminateOnNaNCallback, accuracy, error_rate, load_learner)
 from digitfast.core import DigitError
-from digitfast.learner import EMA, BF16, RandAffine, digit_learner, losses, opts, seed_all, shifts
+from digitfast.export import PixelsToProbs, load_net, save_net
+from digitfast.learner import EMA, BF16, RandAffine, digit_learner, loss_name, losses, opts, seed_all, shifts
+from digitfast.predict import predict_rows
 from digitfast.recipe import Recipe, find_lr, get_recipe, recipes
 from digitfast.device import best_precision
 from conftest import digits, learner, loaders
@@ -110,6 +113,71 @@ def test_export_has_no_pixels_and_loads(in_tmp):
     with other.no_bar(), big.no_bar():
         assert torch.equal(other.get_preds(dl=other.dls.test_dl(df))[0], big.get_preds(dl=big.dls.test_dl(df))[0])
         assert other.predict(df.iloc[0])[2].shape==(3,)
+
+# ---- from outputs to probabilities
+
+class Smoothed(nn.Module):
+    "As timm writes LabelSmoothingCrossEntropy"
+    def forward(self, x, target):
+        logprobs = F.log_softmax(x, dim=-1)
+        nll = -logprobs.gather(dim=-1, index=target.unsqueeze(1)).squeeze(1)
+        return (.9*nll - .1*logprobs.mean(dim=-1)).mean()
+class Soft(nn.Module):
+    "As timm writes SoftTargetCrossEntropy"
+    def forward(self, x, target): return torch.sum(-target*F.log_softmax(x, dim=-1), dim=-1).mean()
+class Twice(nn.CrossEntropyLoss):
+    def forward(self, x, target): return 2*super().forward(x, target)
+def written(pred, targ): return F.cross_entropy(pred, targ.long(), label_smoothing=.2)
+def logs(n_out, side): return nn.Sequential(nn.Flatten(), nn.Linear(side*side, n_out), nn.LogSoftmax(1))
+
+LOSSES = dict(plain=nn.CrossEntropyLoss(), function=F.cross_entropy, weighted=nn.CrossEntropyLoss(torch.arange(1., 4.)),
+              partial=partial(F.cross_entropy, label_smoothing=.1), timm=Smoothed(), soft=Soft(), subclass=Twice(),
+              fastai=LabelSmoothingCrossEntropy(), focal=FocalLoss(), written=written, flat=CrossEntropyLossFlat(),
+              base=BaseLoss(nn.CrossEntropyLoss), method=nn.CrossEntropyLoss().forward, nll=nn.NLLLoss(),
+              nll_function=F.nll_loss, nll_partial=partial(F.nll_loss, reduction='sum'))
+
+@pytest.mark.parametrize('name', LOSSES)
+def test_outputs_become_the_probabilities_of_their_loss(name, tmp_path):
+    learn = digit_learner(loaders(), logs if 'nll' in name else 'stride2', loss_func=LOSSES[name])
+    with torch.no_grad(): want = learn.model.eval()(learn.dls.valid.one_batch()[0]).softmax(-1).numpy()
+    plain = Learner(learn.dls, learn.model, loss_func=LOSSES[name])
+    for o in learn,plain:
+        assert np.allclose(predict_rows(o), want, atol=1e-5)
+        assert np.allclose(predict_rows(o, tta=1).sum(1), 1, atol=1e-5)
+    if name=='soft': return # fastai takes its loss of these labels
+    with learn.no_bar(), learn.no_logging():
+        probs,_,classes = learn.get_preds(with_decoded=True)
+        assert np.allclose(probs, want, atol=1e-5) and classes.tolist()==want.argmax(1).tolist()
+        assert learn.predict(digits().iloc[0])[1]==predict_rows(learn, digits().iloc[:1]).argmax()
+    net = PixelsToProbs(learn)(learn.dls.valid.images).detach().numpy()
+    assert np.allclose(net, want, atol=1e-5) and loss_name(LOSSES[name], 3)=='cross_entropy'
+    if 'nll' in name: return
+    saved = load_net(save_net(learn, tmp_path/'net'))
+    assert np.allclose(predict_rows(saved, learn.dls.valid_ds.items), want, atol=1e-5)
+
+UNKNOWN = dict(margin=nn.MultiMarginLoss(), squares=lambda p,t: (p-F.one_hot(t, 3)).pow(2).mean())
+@pytest.mark.parametrize('name', UNKNOWN)
+@pytest.mark.parametrize('make', [digit_learner, lambda dls,arch,**k: Recipe(arch).learner(dls, **k)],
+                         ids=['digit_learner','recipe'])
+def test_a_loss_without_an_activation_is_refused_before_training(make, name):
+    loss,dls = UNKNOWN[name],loaders()
+    with pytest.raises(DigitError, match='loss_func: no activation.*Pass activation='):
+        make(dls, 'stride2', loss_func=loss)
+    for act in 'softmax',nn.Softmax(1),partial(torch.softmax, dim=-1):
+        learn = make(dls, 'stride2', loss_func=loss, activation=act)
+        with learn.no_bar(): assert np.allclose(learn.get_preds()[0], predict_rows(learn))
+        assert np.allclose(predict_rows(learn, tta=1).sum(1), 1, atol=1e-5)
+    plain = Learner(dls, learn.model, loss_func=loss)
+    with pytest.raises(DigitError, match='Pass activation='): predict_rows(plain)
+    assert np.allclose(predict_rows(plain, activation='softmax'), predict_rows(learn), atol=1e-6)
+
+@pytest.mark.parametrize('kw,says', [
+    (dict(loss_func=nn.MultiMarginLoss(), activation=torch.sigmoid), 'sum to .*expected 1'),
+    (dict(loss_func=nn.MultiMarginLoss(), activation='sigmoid'), "activation is 'sigmoid'.*softmax, exp"),
+    (dict(loss_func=nn.NLLLoss()), r'sum to .*LogSoftmax\(1\)'),
+    (dict(arch=lambda n,s: nn.Sequential(nn.Flatten(), nn.Linear(64, 1000))), '1,000 outputs.*expects 3')])
+def test_what_gives_no_probabilities_is_refused_before_training(kw, says):
+    with pytest.raises(DigitError, match=says): digit_learner(loaders(), kw.pop('arch', 'stride2'), **kw)
 
 # ---- seeds
 

@@ -1,8 +1,12 @@
 "The registry of nets: shapes, sides, freshness, what is refused."
-import pytest, torch
+from functools import partial
+import pytest, torch, torchvision
 from torch import nn
+from torchvision.models.resnet import BasicBlock, ResNet
 from digitfast.core import DigitError
 from digitfast.models import arch, archs, conv, create_model, model_cost
+from digitfast.recipe import Recipe
+from conftest import loaders
 
 N_OUT = lambda name: 1 if name=='mlp-30-value' else 10
 
@@ -90,3 +94,61 @@ def test_conv():
             and conv(1, 2, norm=True)[0].bias is None)
     assert (len(conv(1, 2, act=False))==1 and conv(1, 2)(torch.randn(1,1,9,9)).shape==(1,2,5,5)
             and conv(1, 2, 5, 2, 0)(torch.randn(1,1,9,9)).shape==(1,2,3,3))
+
+# ---- builders of other packages
+
+class Flat(nn.Module):
+    "A net of 3 classes; its subclasses take arguments in the ways that people write"
+    def __init__(self, n=3):
+        super().__init__()
+        self.lin = nn.Linear(64, n)
+    def forward(self, x): return self.lin(x.flatten(1))
+class Plain(Flat):
+    def __init__(self): super().__init__()
+class Widths(Flat):
+    def __init__(self, hidden=128, ps=.5):
+        super().__init__()
+        assert (hidden,ps)==(128,.5)
+class Classes(Flat):
+    def __init__(self, in_channels=3, num_classes=10):
+        super().__init__(num_classes)
+        assert in_channels==1
+class One(Flat):
+    def __init__(self, c, width=8):
+        super().__init__(c)
+        assert width==8
+class Both(Flat):
+    def __init__(self, c, s):
+        super().__init__(c)
+        assert s==8
+def timm_create_model(model_name, pretrained=False, pretrained_cfg=None, **kwargs):
+    assert model_name=='resnet' and not pretrained
+    return resnet(**kwargs)
+def resnet(*, weights=None, progress=True, **kwargs):
+    assert weights is None and progress
+    return ResNet(BasicBlock, [1,1,1,1], **kwargs)
+
+BUILDERS = dict(plain=Plain, widths=Widths, classes=Classes, one=One, both=Both, function=lambda n,s: Flat(n),
+                words=lambda *args: Both(*args), torchvision=resnet, timm=partial(timm_create_model, 'resnet'),
+                timm_by_name=partial(timm_create_model, model_name='resnet'),
+                resnet=partial(ResNet, BasicBlock, [1,1,1,1]))
+@pytest.mark.parametrize('name', BUILDERS)
+def test_builders_are_called_as_they_are_written(name):
+    "No number of classes lands in `weights`, `pretrained` or a width, and a net for colours takes grey images"
+    net = create_model(BUILDERS[name], 3, 8).eval()
+    assert net(torch.rand(2,1,8,8)).shape==(2,3)
+    assert Recipe(BUILDERS[name]).learner(loaders()).model(torch.rand(2,1,8,8)).shape==(2,3)
+
+def test_torchvision_s_builder_downloads_nothing(monkeypatch):
+    def download(*args, **kwargs): raise AssertionError('a download')
+    monkeypatch.setattr(torch.hub, 'load_state_dict_from_url', download)
+    net = create_model(torchvision.models.resnet18, 10, 28)
+    assert net.conv1.in_channels==1 and net.fc.out_features==10 and net.config['arch']=='resnet18 (own)'
+
+def test_a_grey_image_is_three_equal_channels():
+    torch.manual_seed(0)
+    colour = resnet(num_classes=3).eval()
+    torch.manual_seed(0)
+    grey = create_model(resnet, 3, 8).eval()
+    x = torch.rand(2,1,8,8)
+    assert torch.allclose(grey(x), colour(x.expand(-1,3,-1,-1)), atol=1e-5)

@@ -8,7 +8,8 @@ import numpy as np, pandas as pd, pytest, torch
 from torch import nn
 from fastai.vision.all import (Adam, Callback, CategoryBlock, ClassificationInterpretation, ColReader,
                                CrossEntropyLossFlat, CSVLogger, DataBlock, DataLoaders, load_learner,
-    EarlyStoppingCallback, FocalLossFlat, Learner, MixUp, RandomSplitter, SaveModelCallback, SGD, TensorImage,
+    EarlyStoppingCallback, FocalLossFlat, Learner, MixUp, RandomSplitter, RegressionBlock, SaveModelCallback, SGD,
+    TensorImage,
     Transform, accuracy, error_rate, F)
 from digitfast import cli, job
 from digitfast.core import DataError, DigitError, RunError
@@ -215,7 +216,7 @@ NOT = dict(untrained=(lambda: Learner(loaders(), net(3, 8), loss_func=CrossEntro
                                                     device='cpu')), 'DigitBlock'),
     other_rows=(lambda: fitted(loaders(digits(seed=9))), 'none of data'),
     other_side=(lambda: fitted(loaders(digits(side=9))), '81 pixels'),
-    no_probs=(lambda: fitted(loaders(), loss_func=F.cross_entropy), 'CrossEntropyLossFlat'),
+    no_probs=(lambda: fitted(loaders(), loss_func=F.multi_margin_loss), 'activation='),
     classes=(lambda: fitted(loaders(digits(classes=['a','b','c']))), 'classes are'),
     no_valid=(lambda: fitted(loaders(valid=[])), 'no validation'))
 @pytest.mark.parametrize('name', NOT)
@@ -246,6 +247,51 @@ def test_rows_on_both_sides_are_refused(frames, tmp_path):
     learn = fitted(loaders())
     learn.dls.loaders[1] = learn.dls.train.new(shuffle=False)
     refused(lambda: save_run(learn, frames, tmp_path/'r', say=quiet), 'trained on', left=tmp_path/'r')
+
+def copies(*parts, n_valid=12):
+    "A Learner on `parts` of a frame, one below the other under new numbers, the first rows held out"
+    df = pd.concat(parts, ignore_index=True)
+    return fitted(DigitDataLoaders.from_df(df, valid=range(n_valid), bs=16, device='cpu'))
+
+def test_training_rows_that_were_repeated_count_once(frames, tmp_path):
+    df = frames[0]
+    r = save_run(copies(df, df[12:].query('label==2'), df[40:]), df, tmp_path/'r', say=quiet)
+    assert r.metrics['n_train']==48 and sorted(r.predictions().rows)==list(range(12))
+
+@pytest.mark.parametrize('parts,n,says', [(lambda df: (df, df[:4]), 12, 'validation rows were trained on'),
+                                          (lambda df: (df[:12], df), 24, 'held out 2 times')])
+def test_validation_rows_that_were_repeated_are_refused(parts, n, says, frames, tmp_path):
+    learn = copies(*parts(frames[0]), n_valid=n)
+    refused(lambda: save_run(learn, frames[0], tmp_path/'r', say=quiet), says, left=tmp_path/'r')
+
+def test_a_net_of_a_thousand_outputs_is_refused(frames, tmp_path):
+    learn = fitted(loaders(), model=nn.Sequential(nn.Flatten(), nn.Linear(64, 1000)))
+    for f in predict_rows,lambda l: save_run(l, frames, tmp_path/'r', say=quiet):
+        refused(lambda: f(learn), '1000', '3 classes', left=tmp_path/'r')
+
+def test_soft_labels_are_named(frames, tmp_path):
+    df = frames[0].assign(**{f'p{i}':(frames[0].label==i)*.9+.1/3 for i in range(3)})
+    block = DataBlock((DigitBlock([o for o in df if o.startswith('pixel')]), RegressionBlock(n_out=3)),
+                      get_y=ColReader(['p0','p1','p2']), splitter=RandomSplitter(seed=1))
+    learn = fitted(block.dataloaders(df, bs=16, device='cpu'), metrics=None, loss_func=nn.CrossEntropyLoss())
+    assert np.allclose(predict_rows(learn).sum(1), 1, atol=1e-5)
+    for f in (read_preds, lambda l: save_run(l, frames[0], tmp_path/'r', say=quiet),
+              lambda l: Recipe('stride2').learner(l.dls)):
+        refused(lambda: f(learn), 'RegressionSetup', 'CategoryBlock', left=tmp_path/'r')
+
+def test_another_loss_is_saved_with_its_activation(frames, tmp_path):
+    learn = fitted(loaders(), loss_func=F.multi_margin_loss)
+    r = save_run(learn, frames, tmp_path/'r', say=quiet, tta=1, activation='softmax')
+    p = r.predictions()
+    assert np.allclose(p.probs, predict_rows(learn, tta=1, activation='softmax'))
+    assert np.allclose(p.test_probs.sum(1), 1)
+
+@pytest.mark.parametrize('loss', [nn.CrossEntropyLoss(label_smoothing=.1), F.cross_entropy])
+def test_torch_s_cross_entropy_trains_a_run_that_loads(loss, frames, tmp_path):
+    r = train(frames, out=tmp_path/'r', say=quiet, loss_func=loss, tta=1, **TINY)
+    p = r.predictions()
+    assert 'no_model' not in r.metrics and np.allclose(p.probs.sum(1), 1, atol=1e-5)
+    assert np.allclose(predict_rows(r.learner('cpu'), frames[1], tta=1), p.test_probs, atol=1e-4)
 
 def test_a_dead_canary_leaves_nothing(frames, tmp_path, monkeypatch):
     learn = fitted(loaders())
@@ -334,7 +380,7 @@ def test_callbacks_with_a_state_refuse_to_resume(cb, ok, tiny, tmp_path):
     assert (r/'submission.csv').read_bytes()==(whole/'submission.csv').read_bytes()
     assert r.history().error_rate.tolist()==whole.history().error_rate.tolist()
 
-ODD = dict(loss=(dict(loss_func=F.cross_entropy), 'probabilities'), cbs=(dict(cbs=[1]), 'callbacks'),
+ODD = dict(loss=(dict(loss_func=F.multi_margin_loss), 'activation='), cbs=(dict(cbs=[1]), 'callbacks'),
            both=(dict(batch_tfms=[], affine=dict(shift=1)), 'same thing twice'),
     hand=(dict(recipe='linear', cbs=MixUp(), arch=None, bs=None), 'by hand'),
     built=(dict(arch=net(3, 8)), 'already built'), outputs=(dict(arch=lambda n,s: net(n+1, s)), '4 outputs'),
