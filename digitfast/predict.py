@@ -7,25 +7,31 @@ __all__ = ['ShiftTTA', 'predict_rows', 'check_canary', 'predict_test', 'looks', 
 
 # %% ../nbs/08_predict.ipynb #b03149d6
 from .core import DataError, DigitError, RunError, _few, _want
-from .learner import shifts
-from .recipe import Recipe
+from .learner import check_probs, learner_activation, n_classes, shifts
+from .recipe import Recipe, fn_name
 import gc, math
 import numpy as np, pandas as pd, torch
 from contextlib import contextmanager, nullcontext
 from types import SimpleNamespace
+from fastcore.all import noop
 from fastai.callback.core import Callback
-from fastai.learner import Learner
+from fastai.learner import Learner, replacing_yield
 from fastai.callback.progress import ProgressCallback # gives a Learner `no_bar`
 
 # %% ../nbs/08_predict.ipynb #2dd36d70
 class ShiftTTA(Callback):
     "Average the probabilities of each image and its copies moved by up to `px` pixels"
     order = 11
-    def __init__(self, px=1): self.px = px
+    def __init__(self,
+        px=1, # Pixels
+        act=None, # Makes probabilities of outputs, which stay probabilities; if None, they become log-probabilities
+    ): self.px,self.act = px,act
     def after_pred(self):
         moved = shifts(self.xb[0], self.px)[1:] # the first is the image itself
         preds = self.pred,*map(self.model, moved) # one view at a time: larger batches leave the processor's cache
-        self.learn.pred = torch.stack([o.softmax(-1) for o in preds]).mean(0).log()
+        act = self.act or learner_activation(self.learn)
+        probs = torch.stack([act(o) for o in preds]).mean(0)
+        self.learn.pred = probs if self.act else probs.log()
 
 # %% ../nbs/08_predict.ipynb #21928863
 _block = 2**16 # rows that are predicted at a time
@@ -38,26 +44,38 @@ def _unforgotten(learn):
     try: yield
     finally: known.update(was)
 
-def _preds(learn, dl, tta):
+def _preds(learn, dl, tta, act):
     "`get_preds`, in silence"
     quiet = learn.no_logging() if hasattr(learn, 'recorder') else nullcontext()
-    with learn.no_bar(), quiet, _unforgotten(learn):
-        return learn.get_preds(dl=dl, cbs=ShiftTTA(tta) if tta else None)[0].float().numpy()
+    cbs,act = (ShiftTTA(tta, act),noop) if tta else (None,act)
+    def zero(pred, *yb): return pred.new_zeros(()) # a loss of soft labels would not take these
+    no_loss = contextmanager(replacing_yield)(learn, 'loss_func', zero)
+    with learn.no_bar(), quiet, _unforgotten(learn), no_loss:
+        return learn.get_preds(dl=dl, cbs=cbs, act=act)[0].float().numpy()
 
 def predict_rows(
     learn, # A Learner
     items=None, # Rows to predict, as for `dls.test_dl`; the validation rows of `learn` if None
     tta=0, # Pixels of shift in test-time augmentation
+    activation=None, # Function of the net's outputs that gives probabilities, or its name; that of the loss if None
 )->np.ndarray: # Probabilities, (n, classes) float32, in the order of the rows
-    "Probabilities of each class for each row. Raises `DigitError` where there are none, or `tta` is not from 0 to 8."
+    """Return the probability of each class for each row. Raises `DigitError` if there are no rows, if the net or its
+    loss gives no probabilities, or if `tta` is not from 0 to 8."""
     tta,learn = Recipe(tta=tta).tta,_want(learn, Learner, 'a Learner')
+    probs = _all_preds(learn, items, tta, learner_activation(learn, activation))
+    if c := n_classes(learn.dls): check_probs(probs, c, fn_name(learn.loss_func))
+    return probs
+
+def _all_preds(learn, items, tta, act):
+    "What `learn` predicts for `items`, in blocks"
     if items is None and not len(learn.dls.valid_ds):
         raise DigitError("this Learner has no validation rows, as one that was exported or is a run's: give it rows")
-    if items is None: return _preds(learn, learn.dls.valid, tta)
-    if not isinstance(items, pd.DataFrame) or len(items)<=_block: return _preds(learn, learn.dls.test_dl(items), tta)
+    if items is None: return _preds(learn, learn.dls.valid, tta, act)
+    if not isinstance(items, pd.DataFrame) or len(items)<=_block:
+        return _preds(learn, learn.dls.test_dl(items), tta, act)
     res = []
     for i in range(0, len(items), _block):
-        res.append(_preds(learn, learn.dls.test_dl(items.iloc[i:i+_block]), tta))
+        res.append(_preds(learn, learn.dls.test_dl(items.iloc[i:i+_block]), tta, act))
         gc.collect() # a DataLoader is in a reference cycle, and would keep its rows
     return np.concatenate(res)
 
@@ -91,26 +109,27 @@ def predict_test(
     valid_probs=None, # What `predict_rows(learn, tta=tta)` gave for the validation rows, if it is at hand
     tta=0, # As for `predict_rows`
     n=100, # Validation rows that go along
+    activation=None, # As for `predict_rows`
 )->tuple: # (probabilities (n, classes) of the test rows, number of canary rows)
     "Predict `test` among validation rows that must get their validation predictions, else there is a `RunError`"
-    known = predict_rows(learn, tta=tta) if valid_probs is None else valid_probs
+    known = predict_rows(learn, None, tta, activation) if valid_probs is None else valid_probs
     canary = learn.dls.valid_ds.items.iloc[:n].drop(columns='label')
     _want(test, pd.DataFrame, 'a DataFrame of test rows, such as read_csvs(path).test', DataError)
     if lost := [o for o in canary if o not in test]:
         raise DataError(f"the test rows have no {_few(lost)}, which the training rows have: expected the same pixels")
     n,h = len(canary),len(canary)//2
-    probs = predict_rows(learn, pd.concat([canary.iloc[:h], test[canary.columns], canary.iloc[h:]]), tta=tta)
+    probs = predict_rows(learn, pd.concat([canary.iloc[:h], test[canary.columns], canary.iloc[h:]]), tta, activation)
     flown = np.concatenate([probs[:h], probs[len(probs)-(n-h):]])
-    if valid_probs is not None and len(_off(flown, known[:n])): _check_known(learn, known, tta)
+    if valid_probs is not None and len(_off(flown, known[:n])): _check_known(learn, known, tta, activation)
     check_canary(flown, known[:n])
     probs = probs[h:len(probs)-(n-h)]
     if len(probs)!=len(test):
         raise RunError(f"{len(probs):,} predictions for {len(test):,} test rows: no submission is written")
     return probs, n
 
-def _check_known(learn, known, tta):
+def _check_known(learn, known, tta, activation):
     "Raises `RunError` where `known` are not the probabilities that `learn` gives for its validation rows"
-    off = _off(predict_rows(learn, tta=tta), known)
+    off = _off(predict_rows(learn, None, tta, activation), known)
     if len(off):
         raise RunError(f"the canary can't fly: valid_probs are not what this Learner gives for its validation rows "
                        f"with tta={tta} ({len(off):,} of {len(known):,} rows differ). Pass predict_rows(learn, "
