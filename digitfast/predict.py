@@ -174,7 +174,7 @@ def _surely(v, low=-np.inf, high=np.inf):
     e = 4*v.std()/math.sqrt(len(v)) if len(v)>4 else np.inf
     return v.mean()+e<low or v.mean()-e>high
 
-def _held(x, avg, like, fix):
+def _held(x, avg, like, fix=None):
     "How images `x` are held beside averages `avg`: sentences, `x` with bright ink, and the average nearest to each"
     u,ways,res = _unit(x),[avg, *(f(avg) for f in _turns.values())],[]
     r = np.stack([u@_unit(o).T for o in ways]) # (ways, n, c)
