@@ -37,6 +37,7 @@ def in_python(
     s = re.sub(r'digitfast train DATA --config (\S+)', r"train(data, config='\1')", s)
     s = re.sub(r'digitfast predict (\S+) DATA', r"predict_csv('\1', data)", s)
     s = s.replace('give --out ', 'give out=')
+    s = s.replace('--no-transpose', 'transpose=False')
     s = re.sub(r'--(resume|transpose|tta)\b', lambda m: f"{m[1]}={'1' if m[1]=='tta' else 'True'}", s)
     return re.sub(r'--([a-z][a-z-]*)( [A-Z]+\b)?', lambda m: m[1].replace('-', '_')+('='+m[2].strip() if m[2] else ''),
                   s)
