@@ -621,7 +621,7 @@ class DigitDataLoaders(DataLoaders):
                                  or predict_bs(digit_device(device), df.shape[1]-1),
                                  device=digit_device(device), path=path, **kwargs)
         res = cls(*dls.loaders, path=dls.path, device=dls.device)
-        res.reading = infer_reading(df[res.row2im.cols].to_numpy(), value_range)
+        res.reading = infer_reading(df[res.row2im.cols].to_numpy(), value_range, labels=df.label)
         return res
 
     @classmethod
