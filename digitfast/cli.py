@@ -6,8 +6,9 @@
 __all__ = ['epilog', 'app', 'command', 'flags', 'imports', 'data_help', 'RunArg', 'Device', 'Competition', 'TrainData', 'Test',
            'Label', 'Transpose', 'RecipeName', 'Arch', 'Epochs', 'LR', 'BS', 'ValidPct', 'Seed', 'TrainDevice',
            'Precision', 'NoGraph', 'Members', 'Member', 'Scheduler', 'Out', 'Resume', 'Set', 'Config', 'Split', 'Folds',
-           'Drop', 'SubmissionArg', 'CheckData', 'say', 'result', 'main', 'train', 'predict', 'check', 'submit',
-           'publish', 'compare', 'versus', 'runs', 'labels', 'ensemble', 'report', 'demo', 'export', 'models', 'info']
+           'Drop', 'SubmissionArg', 'CheckData', 'AllowOtherLabels', 'say', 'result', 'main', 'train', 'predict',
+           'check', 'submit', 'publish', 'compare', 'versus', 'runs', 'labels', 'ensemble', 'report', 'demo', 'export',
+           'models', 'info']
 
 # %% ../nbs/19_cli.ipynb #78871353
 import json, math, os, sys, traceback
@@ -351,6 +352,8 @@ def predict(
 SubmissionArg = A[Path, Arg(metavar='SUBMISSION', help='A submission file.')]
 CheckData = A[Optional[str], Arg(metavar='DATA', help="The competition's folder or zip, to check ids and classes "
     "against. Left out: what is found on disk, else only the form is checked.")]
+AllowOtherLabels = A[bool, Opt('--allow-other-labels',
+    help="Accept labels that are not those of DATA's sample submission.")]
 
 def _to_check(data, test, label, competition='digit-recognizer'):
     "The data that a submission is for; None where there are none"
@@ -363,16 +366,20 @@ def _to_check(data, test, label, competition='digit-recognizer'):
     return d
 
 @command()
-def check(submission:SubmissionArg, data:CheckData=None, test:Test=None, label:Label=None):
+def check(submission:SubmissionArg, data:CheckData=None, test:Test=None, label:Label=None,
+          allow_other_labels:AllowOtherLabels=False):
     "Is this file what Kaggle will accept?"
-    from digitfast.submit import check_submission
+    from digitfast.submit import check_submission, other_labels
     check_submission(submission) # its form, before the data are read
     data = _to_check(data, test, label)
-    info = check_submission(submission, data)
+    info = check_submission(submission, data, allow_other_labels)
+    accepted = 'ids and labels fit {}: Kaggle will accept it'
+    if data and other_labels(data):
+        accepted = 'ids fit {}, and labels are classes of its training set, but not those of its sample submission'
     result(info, f"{submission}: {info['rows']:,} rows, columns {' and '.join(info['columns'])}",
            "labels: "+', '.join(f'{k} {v:,}' for k,v in info['labels'].items()),
            *(f"warning: {o}" for o in info['warnings']),
-           f"ids and labels fit {info['against']}: Kaggle will accept it" if data else
+           accepted.format(info['against']) if data else
            "the form is right; without DATA its ids could not be compared with a test set's")
 
 # %% ../nbs/19_cli.ipynb #c6124460
@@ -383,13 +390,14 @@ def submit(
     competition:Competition='digit-recognizer',
     wait:A[int, Opt(min=0, metavar='SECONDS', help='How long to wait for the score.')]=600,
     force:A[bool, Opt('--force', help='Submit also what check warns of, such as one class for every row.')]=False,
+    allow_other_labels:AllowOtherLabels=False,
 ):
     "Check a submission, send it to Kaggle and print its score."
     from digitfast.kaggle import submit_to_kaggle
     from digitfast.submit import check_submission
     check_submission(submission)
     data = _to_check(data, test, label, competition)
-    sub = submit_to_kaggle(submission, message, competition, data, wait, say, force)
+    sub = submit_to_kaggle(submission, message, competition, data, wait, say, force, allow_other_labels)
     left = '' if sub.left is None else f"; {sub.left} more today"
     done = f"submitted as {sub.ref}, {sub.status}: see {sub.url}" if sub.score is None else f"score {sub.score}"
     result(sub._asdict(), done+left)

@@ -10,8 +10,10 @@ from .core import DataError, DigitError, RunError, check_output, echo, write_fil
 from .export import PixelsToProbs, load_net
 from .image import read_picture
 from .rundir import Run
-import base64, io, os, socket, sys, threading, time, warnings
+import asyncio, base64, io, os, socket, sys, threading, time, warnings
 import numpy as np, torch
+from collections import Counter
+from contextlib import asynccontextmanager
 from importlib.metadata import version
 from importlib import resources
 from PIL import Image
@@ -63,6 +65,60 @@ class Reader:
 # %% ../nbs/15_demo.ipynb #385adfee
 def _page(name): return (resources.files('digitfast')/'pages'/name).read_text('utf-8')
 
+# %% ../nbs/15_demo.ipynb #c8e3fa05
+_most_body = 2**21  # bytes of a request: a drawing as text, and a few words around it
+_most_open = dict(POST=32, GET=1000) # requests that are answered at a time; an open page keeps one GET
+_patience = 30      # seconds for a request to arrive whole
+
+class _Gate:
+    "An ASGI app that passes on to `app` the requests that the page needs, if they are small, quick and few"
+    def __init__(self, app): self.app,self.open = app,Counter()
+
+    async def __call__(self, scope, receive, send):
+        if scope['type']=='lifespan': return await self.app(scope, receive, send)
+        if scope['type']!='http': return
+        kind = 'GET' if scope['method'] in ('GET','HEAD') else 'POST'
+        if self.open[kind]>=_most_open[kind]:
+            return await self._refuse(send, 503, 'The server is busy: try again later')
+        self.open[kind] += 1
+        try: await self._pass(scope, receive, send, kind)
+        finally: self.open[kind] -= 1
+
+    async def _pass(self, scope, receive, send, kind):
+        try: body = await asyncio.wait_for(self._body(scope, receive), _patience)
+        except TimeoutError: return await self._refuse(send, 408, f'The request took more than {_patience} s to arrive')
+        if body is None: return await self._refuse(send, 413, f'Over {_most_body:,} bytes, expected a drawing')
+        if kind=='POST' and not scope['path'].endswith('/gradio_api/component_server'):
+            return await self._refuse(send, 404, 'This page has no such address')
+        headers = [(k,v) for k,v in scope['headers'] if k!=b'origin']
+        rest = iter([dict(type='http.request', body=body, more_body=False)])
+        async def again(): return next(rest, None) or await receive()
+        await self.app({**scope, 'headers':headers}, again, send)
+
+    async def _body(self, scope, receive):
+        "The body of a request, None if it is too large or doesn't come"
+        length = dict(scope['headers']).get(b'content-length', b'0')
+        if len(length)>9 or not length.isdigit() or int(length)>8*_most_body: return
+        parts,n,more = [],0,True
+        while more:
+            part = await receive()
+            if part['type']!='http.request': return
+            more,n = part.get('more_body', False),n+len(part.get('body', b''))
+            if n<=_most_body: parts.append(part.get('body', b''))
+            elif n>8*_most_body: return # some is taken and dropped, because a client reads no answer before it has sent
+        return b''.join(parts) if n<=_most_body else None
+
+    async def _refuse(self, send, status, why):
+        head = [(b'content-type', b'text/plain; charset=utf-8'), (b'connection', b'close')]
+        await send(dict(type='http.response.start', status=status, headers=head))
+        await send(dict(type='http.response.body', body=why.encode()))
+
+@asynccontextmanager
+async def _gated(app):
+    "Put a `_Gate` before all that the server `app` does, as soon as it starts"
+    app.middleware_stack = _Gate(app.middleware_stack)
+    yield
+
 # %% ../nbs/15_demo.ipynb #a300455e
 def _gradio():
     os.environ.setdefault('GRADIO_ANALYTICS_ENABLED', 'False')
@@ -92,11 +148,10 @@ def demo_page(
     gr = _gradio()
     reader = Reader(load_net(learn, 'cpu') if isinstance(learn, (str,os.PathLike)) else learn)
     names = reader.names
-    limits = dict(delete_cache=(600,600)) # what strangers upload is not kept
     what = ('a digit' if names==[str(i) for i in range(10)]
             else f"one of {', '.join(names[:12])}{', …' if len(names)>12 else ''}")
     def read(drawing): return reader.read(drawing)
-    with gr.Blocks(title=f'Draw {what}', analytics_enabled=False, **limits) as page:
+    with gr.Blocks(title=f'Draw {what}', analytics_enabled=False) as page:
         gr.HTML(html_template=_page('demo.html'), css_template=_page('demo.css'), js_on_load=_page('demo.js'),
                 server_functions=[read], elem_id='demo', apply_default_css=False,
                 classes=names[:10], side=reader.side, hint=f'Draw {what}, as large as you like.')
@@ -115,7 +170,7 @@ def launch_page(
     if host is not None: _check_host(host)
     theme = gr.themes.Base(font=['system-ui','sans-serif'], font_mono=['monospace'])
     how = dict(server_name=host, server_port=port, theme=theme, share=False, quiet=True, inline=False, ssr_mode=False,
-               footer_links=[], prevent_thread_lock=True, max_file_size='1mb')
+               footer_links=[], prevent_thread_lock=True, app_kwargs=dict(lifespan=_gated))
     try: return page.launch(**{**how, **kwargs})[1]
     except OSError as e:
         place = f"{host or '127.0.0.1'}{f':{port}' if port else ''}"

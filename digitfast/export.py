@@ -7,7 +7,7 @@ __all__ = ['PixelsToProbs', 'save_net', 'load_net', 'export_onnx', 'export_pickl
 
 # %% ../nbs/07_export.ipynb #0efc673b
 from .core import DataError, DigitError, RunError, check_output, read_plain, write_file, _show
-from .device import digit_device, versions
+from .device import digit_device, predict_bs, versions
 from .reading import Reading
 from .data import DigitDataLoaders
 from .models import Ensemble, archs, create_model
@@ -18,6 +18,7 @@ import numpy as np, pandas as pd, torch
 from contextlib import contextmanager, redirect_stdout
 from copy import deepcopy
 from fastcore.all import first
+from itertools import islice
 from pathlib import Path
 from safetensors import safe_open, SafetensorError
 from safetensors.torch import save as st_bytes, load as st_load
@@ -120,9 +121,12 @@ def _wrong_type(info):
     return first(k for k,t in _types.items() if not isinstance(info.get(k), t) or isinstance(info.get(k), bool))
 
 def _are_classes(cs):
-    "Are these two to 10,000 classes, all text or all whole numbers, each once?"
+    "Are these two to 10,000 classes, all text or all whole numbers, each once, and negative only as a label may be?"
     if not 2<=len(cs)<=10_000 or len({type(c) for c in cs})>1 or type(cs[0]) not in (int,str): return False
-    return len(set(cs))==len(cs) and all(isinstance(c, str) or 0<=c<2**63 for c in cs)
+    if len(set(cs))<len(cs): return False
+    if isinstance(cs[0], str): return True
+    least = -2**63 if sum(c>=0 for c in cs)<2 else 0
+    return all(least<=c<2**63 for c in cs)
 
 def _misfits(info):
     "What isn't true of a `model.json` of the right types, as sentences, the first of which counts"
@@ -155,10 +159,9 @@ def _info(path):
 # %% ../nbs/07_export.ipynb #d50892e7
 def _shape(o): return 'missing' if o is None else f"{'x'.join(map(str, o[:-1])) or 'a number'} of {o[-1]}"
 
-def _wanted(info):
-    "{name: (shape and type)} of the weights that a `model.json` asks for, with nothing allocated"
-    types,n = {torch.float32:'F32', torch.float64:'F64', torch.int64:'I64'},len(info['classes'])
-    with torch.device('meta'): net = create_model(info['arch'], n, info['side'], **info['arch_kwargs'])
+def _wanted(net):
+    "{name: (shape and type)} of the weights of `net`"
+    types = {torch.float32:'F32', torch.float64:'F64', torch.int64:'I64'}
     empty = first(k for k,v in net.state_dict().items() if not v.numel())
     if empty: raise ValueError(f"its weight '{empty[:60]}' has no numbers")
     return {k:(*v.shape, types.get(v.dtype)) for k,v in net.state_dict().items()}
@@ -177,28 +180,66 @@ def _announced(f):
     except (SafetensorError, OSError) as e:
         raise RunError(f"{f} is damaged or no safetensors file ({str(e)[:80]}). {_damaged}") from None
 
+# %% ../nbs/07_export.ipynb #9c41d7be
+_most_weights = 2**28 # numbers in all weights of a net
+_most_layer = 2**24   # numbers that a layer gives for an image
+_most_image = 2**28   # numbers that all layers give for an image
+_most_macs = 2**35    # multiplications for an image
+_most_batch = 2**27   # numbers that a layer gives for a batch
+
+class _TooMuch(Exception): "What a net needs, and how much would be the most"
+
+def _check_cost(net, side):
+    "How many images of `side` the `net` on the device `meta` may predict at a time. Raises `_TooMuch` if not even one."
+    largest,total,macs = 1,0,0
+    def check(n, most, what):
+        if n>most: raise _TooMuch(f"{n:,} {what}, expected {most:,} at most")
+    def count(layer, inp, out):
+        nonlocal largest,total,macs
+        if not isinstance(out, torch.Tensor): return
+        n,w = out.numel(),getattr(layer, 'weight', None)
+        largest,total = max(largest, n),total+n
+        if isinstance(w, torch.Tensor) and w.ndim>1: macs += n*w[0].numel()
+        check(n, _most_layer, 'numbers in one layer for one image')
+        check(total, _most_image, 'numbers in all layers for one image')
+        check(macs, _most_macs, 'multiplications for one image')
+    n = sum(v.numel() for v in net.state_dict().values())
+    check(4*n, 4*_most_weights, 'bytes of weights')
+    for o in net.modules():
+        if not list(o.children()): o.register_forward_hook(count)
+    try: net.to('meta').eval()(torch.empty(1, 1, side, side, device='meta'))
+    except _TooMuch: raise
+    except Exception: pass # `_show_one` says why it doesn't run
+    return max(_most_batch//largest, 1)
+
 # %% ../nbs/07_export.ipynb #c86a4628
 def _check_shapes(f, info):
-    "Compare shapes and types in the safetensors file `f` with the architecture's, before anything is allocated"
-    arch = info['arch']
-    try: want = _wanted(info)
+    """Compare shapes and types in the safetensors file `f` with the architecture's, before anything is allocated.
+    Returns how many images to predict at a time on a device that takes many."""
+    arch,side = info['arch'],info['side']
+    name = f"{f.parent/'model.json'}: '{arch}' with arch_kwargs {_show(info['arch_kwargs'], 60)[1:-1]}"
+    try:
+        with torch.device('meta'): net = create_model(arch, len(info['classes']), side, **info['arch_kwargs'])
+        want,bs = _wanted(net),_check_cost(net, side)
+    except _TooMuch as e:
+        raise RunError(f"{name} on images of {side}x{side} needs {e}. Don't load models that you don't trust") from None
     except Exception as e: # whatever an architecture says to arguments from a stranger
-        kwargs,why = _show(info['arch_kwargs'], 60)[1:-1],str(e)[:100]
-        raise RunError(f"{f.parent/'model.json'}: '{arch}' can't be built from arch_kwargs {kwargs}: {why}") from None
+        raise RunError(f"{name} can't be built: {str(e)[:100]}. {_damaged}") from None
     have = _announced(f)
     k = first(k for k in sorted(want.keys()|have.keys()) if want.get(k)!=have.get(k))
     if k is not None:
         raise RunError(f"{f}: weight '{k[:60]}' is {_shape(have.get(k))}, '{arch}' expects {_shape(want.get(k))}: "
                        "it belongs to another model")
+    return bs
 
-def _empty_dls(path, info, device):
-    "DataLoaders without rows, for the images that a `model.json` is about"
+def _empty_dls(path, info, device, bs):
+    "DataLoaders without rows, in batches of `bs` at most, for the images that a `model.json` is about"
     classes,cols = info['classes'],info['columns']
     df = pd.DataFrame(np.zeros((4, len(cols)), np.uint8), columns=cols)
     try:
         df.insert(0, 'label', classes[:2]*2)
         dls = DigitDataLoaders.from_df(df, valid=[0,1], classes=classes, bs=1, mean=info['mean'], std=info['std'],
-                                       device=device).new_empty()
+                                       val_bs=min(bs, predict_bs(device, len(cols))), device=device).new_empty()
         dls.reading = Reading.from_json(info)
         if dls.row2im.cols!=cols: raise DataError('the pixel columns are not in order')
     except (DataError, KeyError, ValueError) as e:
@@ -219,11 +260,11 @@ def load_net(
     if os.path.isdir(path/'members'): return _load_members(path, device)
     if not os.path.exists(path/'model.json') and os.path.isdir(path/'model'): path = path/'model'
     info,f = _info(path),path/'model.safetensors'
-    _check_shapes(f, info)
+    bs = _check_shapes(f, info)
     weights = _read(f, _most)
     if hashlib.sha256(weights).hexdigest()!=info['sha256']:
         raise RunError(f"{f} is damaged: its sha256 is not the one in model.json. {_damaged}")
-    dls = _empty_dls(path, info, digit_device(device))
+    dls = _empty_dls(path, info, digit_device(device), bs)
     loss = losses[info['loss']](len(info['classes']), 0.)
     learn = digit_learner(dls, info['arch'], info['arch_kwargs'], loss_func=loss)
     learn.model.config['loss'] = info['loss']
@@ -245,8 +286,9 @@ def _show_one(learn, f):
 # %% ../nbs/07_export.ipynb #2420e9a8
 def _load_members(path, device):
     "The members of the ensemble in the run directory `path`, as one Learner"
-    folders = sorted((path/'members').iterdir(), key=lambda o: (len(o.name), o.name))
-    learns = [load_net(o, device) for o in folders if o.is_dir()]
+    folders = [o for o in islice((path/'members').iterdir(), 1001) if o.is_dir()] # a recipe has 1,000 members at most
+    if len(folders)>1000: raise RunError(f"{path}: over 1,000 members, expected 1,000 at most. {_hint}")
+    learns = [load_net(o, device) for o in sorted(folders, key=lambda o: (len(o.name), o.name))]
     if not learns: raise RunError(f"no model at {path}: its members folder is empty. Expected a run directory")
     def about(o):
         dls = o.dls
@@ -257,6 +299,7 @@ def _load_members(path, device):
     learn = learns[0]
     learn.model = Ensemble([o.model for o in learns], [o.dls.stats for o in learns]).eval()
     learn.model.config = dict(arch='ensemble', arch_kwargs={}, loss='cross_entropy')
+    learn.dls.valid.bs = min(o.dls.valid.bs for o in learns)
     return learn
 
 # %% ../nbs/07_export.ipynb #58999beb

@@ -22,7 +22,7 @@ from .learner import losses, opts
 from .recipe import HandRecipe, Recipe, fn_name, get_recipe, recipes
 from .export import save_net
 from .predict import looks, unlike
-from .submit import submission, submission_text
+from .submit import other_labels, submission, submission_text
 from .rundir import Preds, Run
 from .measure import measured
 from .report import write_report
@@ -100,6 +100,7 @@ def load_data(
     for o in d.said: say(o)
     for o in d.notes: say(f"note: {o}")
     for o in [] if d.test is None else unlike(looks(d.train), d.test): say(f"warning: {o}")
+    if why := other_labels(d): say(f"warning: {why} check and submit will need --allow-other-labels")
     return d,d.source,n
 
 # %% ../nbs/15b_job.ipynb #15c2b3e8

@@ -509,8 +509,8 @@ def score(self:Kaggle, sub):
 
 
 # %% ../nbs/17_kaggle.ipynb #50fff994
-def _check_before(file, data, force):
-    info = check_submission(file, data)
+def _check_before(file, data, force, allow_other_labels=False):
+    info = check_submission(file, data, allow_other_labels)
     if info['warnings'] and not force:
         raise DataError(f"{file} was not submitted: {info['warnings'][0]}. "
                         "To submit it all the same, use --force (in Python force=True)")
@@ -523,11 +523,12 @@ def submit_to_kaggle(
     wait=600, # Seconds to wait for the score; 0 to leave at once
     say=echo, # Called with a line about each step, such as Kaggle's reference to the submission
     force=False, # Submit also what `check_submission` warns of?
+    allow_other_labels=False, # Accept labels that the sample submission does not have?
 )->Submission: # `score` is None if pending or not shown; `left`, how many more today, is None if Kaggle doesn't tell
     """Check `file`, submit it and wait for its score. Raises `DataError` if it is no submission, `KaggleError` if
     Kaggle doesn't do its part; once the submission is sent, the error has Kaggle's reference to it."""
     _check_slug(competition)
-    _check_before(file, data, force)
+    _check_before(file, data, force, allow_other_labels)
     ask = Kaggle(competition)
     left = ask.left()
     if left is None: say('Kaggle does not tell how many submissions are left today')

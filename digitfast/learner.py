@@ -10,11 +10,13 @@ __all__ = ['activations', 'opts', 'losses', 'seed_all', 'LossAccuracy', 'loss_ac
 # %% ../nbs/05_learner.ipynb #14e8cc21
 from .core import DigitError, _few, _show, _want
 from .baseline import as_value, mean_squared_error, nearest_label
-from .models import archs, create_model
+from .device import Fp32Convs
+from .models import create_model
 from .graph import DigitLearner
 import inspect, random
 import torch, torch.nn.functional as F
 from torch import nn
+from contextlib import nullcontext
 from copy import copy
 from functools import partial
 from fastcore.all import delegates, noop, patch
@@ -374,7 +376,9 @@ class BF16(Callback):
         self.model.forward = partial(self._forward, self.model.forward)
     def _forward(self, f, *args, **kwargs):
         on = not hasattr(self.learn, 'gather_preds') # predictions are fp32, as those of a loaded model are
-        with torch.autocast(self.dls.device.type, torch.bfloat16, enabled=on): return f(*args, **kwargs)
+        kind = self.dls.device.type
+        with torch.autocast(kind, torch.bfloat16, enabled=on), Fp32Convs() if kind=='cpu' else nullcontext():
+            return f(*args, **kwargs)
     def after_pred(self): self.learn.pred = to_float(self.pred)
     def after_fit(self): self.model.__dict__.pop('forward', None)
 

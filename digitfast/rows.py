@@ -14,7 +14,7 @@ from .core import DataError, RunError, check_output, echo, short_name, write_fil
 from .read import _path, data_files, data_options, read_csvs, read_rows, run_inputs
 from .data import same_images
 from .predict import check_canary, predict_rows, unlike
-from .submit import save_submission, submission
+from .submit import other_labels, save_submission, submission
 from .rundir import Run
 from .measure import wilson
 from .job import _pct, check_imports, in_python, read_options, spoken
@@ -23,14 +23,6 @@ from .job import _pct, check_imports, in_python, read_options, spoken
 def _has_train(path):
     "Is `path` the data of a competition, rather than rows to predict?"
     return path=='sample' or Path(path).suffix.lower()=='.zip' or Path(path).is_dir()
-
-def _read_rows(path, was, label=None, transpose=False, test=None):
-    "Rows to predict; their label is the column `was`, the run's, where they have one of that name"
-    if label!=was or not was: return read_rows(path, label, transpose)
-    try: return read_rows(path, was, transpose)
-    except DataError as e:
-        if 'no column' not in str(e): raise
-    return read_rows(path, None, transpose)
 
 def _read(run, data, **given):
     "(data to predict, where it is, is there a training set in it?)"
@@ -44,10 +36,10 @@ def _read(run, data, **given):
     if data is None and path!='sample' and not Path(path).exists():
         raise RunError(f"the run's data is no longer at {path}. Specify where it is now: digitfast predict {run} DATA")
     if data is None or options.get('test') or _has_train(path):
-        try: return read_csvs(path, **options),path,True
+        try: return read_csvs(path, **options, reading=run.reading),path,True
         except DataError as e:
             if 'no training CSV' not in str(e) or data is None: raise
-    return _read_rows(path, None if given.get('label') else was.get('label'), **options),path,False
+    return read_rows(path, given.get('label'), given.get('transpose'), run.reading),path,False
 
 # %% ../nbs/15c_rows.ipynb #2c4da017
 def _fit(d, learn, say):
@@ -141,6 +133,7 @@ def predict_csv(
         d,path,_ = _read(run, data, label=label, test=test, transpose=transpose)
         check_output(out, *d.files, option='--out')
         for o in (*d.said, *(f"note: {o}" for o in d.notes)): tell(o)
+        if why := other_labels(d): tell(f"warning: {why}")
         if d.test is None: raise DataError(f"{path} has no test set: there is nothing to predict")
         learn = run.learner(device)
         test = _fit(d, learn, tell)

@@ -361,6 +361,14 @@ def metrics(self:Run)->dict:
     if not _there(f): raise RunError(f"{self} is no finished run: {self._none()}")
     return _check_metrics(_read_json(f), f)
 
+@patch(as_prop=True)
+def reading(self:Run)->Reading:
+    "How its data were read. Version 0.1 kept the options alone, so the range is not known"
+    m = self.metrics
+    if m.get('reading') is not None: return Reading.from_json(m)
+    options = data_options(m.get('options') or m['data'].get('options'))
+    return Reading(None, transpose=options.get('transpose', False), label=options.get('label'))
+
 @patch
 def need(self:Run,
     *names, # Of fields, such as 'data.path'
@@ -723,8 +731,10 @@ def after_epoch(self:RunLog):
     valid_loss,acc = valid[:2] or (math.nan,math.nan)
     if not all(map(math.isfinite, (loss,*valid))):
         kept = f" The checkpoint after epoch {self.epoch-1} is kept in {self.path}." if self.epoch else ''
+        precision = getattr(self.learn, 'precision', 'fp32')
+        other = '' if precision=='fp32' else f'--precision fp32 in place of {precision}, or with '
         self.error = RunError(f"the loss became {valid_loss if math.isfinite(loss) else loss} in epoch {self.epoch}: "
-                              f"try again with a lower --lr than {max(rec.lrs):.3g}.{kept}")
+                              f"try again with {other}a lower --lr than {max(rec.lrs):.3g}.{kept}")
         raise CancelFitException
     self.tell(self.epoch, loss, valid_loss, acc, float(rec.lrs[-1]))
     self._or_stop(self._save)

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from fastcore.basics import patch
 from .core import DataError, _show
+from .reading import RangeReader, range_text, stretch
 
 # %% ../nbs/00b_table.ipynb #02ba6f1a
 def _texts(b, ncol, oth, sep):
@@ -105,14 +106,14 @@ def _rows(b, line, ncol, name, sep):
             raise DataError(f'{at}: {found}, expected {ncol:,} as in the first line; mend it, or get it again')
         yield at, r
 
-def _no_pixel(s):
-    "What to say of the field `s`"
+def _no_pixel(s, value_range):
+    "What to say of the field `s`, in a table of whole numbers"
     found = f'found {_show(s)}' if s.strip() else 'blank'
     fraction = re.fullmatch(r'0?\.[0-9]+', s)
-    tip = ' as elsewhere: was it multiplied by 255?' if fraction else '; mend it or remove the line'
-    return f'{found}, expected a whole number from 0 to 255{tip}'
+    tip = ' as elsewhere: was it multiplied by 255?' if fraction else '; fix it or remove the line'
+    return f'{found}, expected {range_text(value_range)}{tip}'
 
-def _slow(b, line, cols, pix, oth, name, sep=b','):
+def _slow(b, line, cols, pix, oth, name, sep=b',', value_range=None):
     "As `_fast`, line by line from number `line`; `DataError` at the first field that will not do"
     x, txt = bytearray(), [[] for _ in oth]
     for at,r in _rows(b, line, len(cols), name, sep):
@@ -120,67 +121,69 @@ def _slow(b, line, cols, pix, oth, name, sep=b','):
         except ValueError as e:
             s = e.args[0]
             c = next(c for c in pix if r[c]==s)
-            raise DataError(f'{at}, column {cols[c]}: {_no_pixel(s)}') from None
+            raise DataError(f'{at}, column {cols[c]}: {_no_pixel(s, value_range or (0,255))}') from None
         for t,c in zip(txt, oth): t.append(r[c].strip())
     return x, txt
 
 class _Plain:
-    "Pixels as whole numbers; `way` is their range, where it is known"
-    def __init__(self, way=None): self.way,self.buf = way,bytearray()
+    "Pixels as whole numbers of 0 to 255"
+    def __init__(self, value_range=None, of=''): self.value_range,self.of,self.buf = value_range,of,bytearray()
     def add(self, b, line, cols, pix, oth, name, sep=b','):
         "Read the lines `b`, and return their columns `oth`"
-        x,txt = _fast(b, len(cols), pix, oth, sep) or _slow(b, line, cols, pix, oth, name, sep)
+        x,txt = _fast(b, len(cols), pix, oth, sep) or _slow(b, line, cols, pix, oth, name, sep, self.value_range)
         self.buf += x
         self.last = x   # until the next piece is there: freed now, its memory would be fetched from the system again
         return txt
-    @property
-    def best(self): return self.way, self.buf
+    def read(self, name, n):
+        "The images, stretched to 0 to 255, and their range"
+        return stretch(np.frombuffer(self.buf, np.uint8).reshape(-1, n), self.value_range, name, self.of)
 
 # %% ../nbs/00b_table.ipynb #753bb214
 _number = re.compile(r' *[-+]?([0-9]+[.,]?[0-9]*|[.,][0-9]+)([eE][-+]?[0-9]{1,3})? *', re.ASCII)
 _whole = re.compile(r' *0*[0-9]{1,3}(\.0*)? *', re.ASCII)
 
+_truth = dict(true=1., false=0.)
+
 class _Floats(dict):
     "The text of a field to its value; `ValueError` for what is no number"
+    truth = None # the first text that is True or False
     def __missing__(self, s):
-        if not _number.fullmatch(s): raise ValueError(s)
-        v = float(s.replace(',', '.'))
+        if (v := _truth.get(s.strip().lower())) is not None: self.truth = self.truth or s
+        elif not _number.fullmatch(s): raise ValueError(s)
+        else: v = float(s.replace(',', '.'))
         if len(s)<32 and len(self)<100_000: self[s] = v
         return v
 
-def _fits(v, way): return (v>=way[0])&(v<=way[1])&((v==np.floor(v)) if way[1]>1 else True)
-def _to_bytes(v, way): return np.rint((v-way[0])*(255/(way[1]-way[0]))).astype(np.uint8)
-def _range(way): return f'{"a whole number" if way[1]>1 else "a number"} from {way[0]} to {way[1]}'
-
 # %% ../nbs/00b_table.ipynb #362adca2
 class _Ways:
-    "Pixels as numbers of any kind, in each way that is open: a range of numbers, to the bytes that they make in it"
-    def __init__(self, way=None):
-        self.open = {o:bytearray() for o in ([way] if way else [(0,1), (-1,1), (0,255)])}
-        self.num = _Floats()
+    "Pixels as numbers of any kind"
+    def __init__(self, value_range=None, of=''): self.reader,self.num = RangeReader(value_range, of),_Floats()
     def add(self, b, line, cols, pix, oth, name, sep=b','):
         "Read the lines `b`, and return their columns `oth`"
+        if self.num.truth is None and (plain := _fast(b, len(cols), pix, oth, sep)):
+            lines = b.split(b'\n')
+            def at(i, j):
+                return f'{name}, line {line+i}, column {cols[pix[j]]}', _show(_fields(lines[i], name, sep)[pix[j]])
+            self.reader.add(np.frombuffer(plain[0], np.uint8).reshape(-1, len(pix)), at)
+            return plain[1]
         rows = list(_rows(b, line, len(cols), name, sep))
         v = np.array([[self.value(r[c], at, cols[c]) for c in pix] for at,r in rows])
-        ok = {o:_fits(v, o) for o in self.open}
-        left = {o:self.open[o] for o in ok if ok[o].all()}
-        if not left:
-            i,j = min(np.argwhere(~o)[0].tolist() for o in ok.values())
-            at,r = rows[i]
-            want = ' or '.join(map(_range, ok))
-            raise DataError(f'{at}, column {cols[pix[j]]}: found {_show(r[pix[j]])}, expected {want}')
-        if (0,1) in left: left.pop((-1,1), None)   # a picture on that scale has a negative number
-        for o,buf in left.items(): buf += _to_bytes(v, o).tobytes()
-        self.open = left
+        def at(i, j): return f'{rows[i][0]}, column {cols[pix[j]]}', _show(rows[i][1][pix[j]])
+        self.reader.add(v, at)
+        if self.num.truth is not None and self.reader.best!=(0,1): self._no_truth(rows, cols, pix)
         return [[r[c].strip() for _,r in rows] for c in oth]
+    def _no_truth(self, rows, cols, pix):
+        found = ((at,cols[c]) for at,r in rows for c in pix if r[c].strip().lower() in _truth)
+        at,col = next(found, (rows[0][0],cols[pix[0]]))
+        raise DataError(f'{at}, column {col}: found {_show(self.num.truth)} among other numbers, expected True and '
+                        f'False alone, or numbers alone; fix it or remove the row')
     def value(self, s, at, col):
         "The number in the field `s`"
         try: return self.num[s]
         except ValueError:
             found = f'found {_show(s)}' if s.strip() else 'blank'
             raise DataError(f'{at}, column {col}: {found}, expected a number') from None
-    @property
-    def best(self): return next(iter(self.open.items()))
+    def read(self, name, n): return self.reader.read(name, n)
 
 # %% ../nbs/00b_table.ipynb #4aad72df
 _chunk, _line_max, _window, _ratio = 2**19, 2**22, 2**26, 200
@@ -401,7 +404,10 @@ def column(self:Table, *at):
 # %% ../nbs/00b_table.ipynb #468eadd8
 def _is_float(look, pix):
     "Have at least half of the first rows several numbers that are not of the plain kind?"
-    def odd(r): return sum(bool(_number.fullmatch(s) and not _whole.fullmatch(s)) for s in r)>=min(4, len(r)/4)
+    def other(s):
+        if s.strip().lower() in _truth: return True
+        return _number.fullmatch(s) and not (_whole.fullmatch(s) and float(s)<256)
+    def odd(r): return sum(bool(other(s)) for s in r)>=min(4, len(r)/4)
     rows = [_tokens(r[look.packed]) if look.packed is not None else [r[c] for c in pix] for r in look.rows[:20]
             if len(r)==len(look.cols)]
     return bool(rows) and sum(map(odd, rows))*2>=len(rows)
@@ -434,33 +440,17 @@ def read(self:Table,
     pix, # positions of the pixel columns, in the picture's order; how many pixels where one field holds them
     oth=(), # positions of other columns
     h=None, # hashes every byte
-    way=None # the range of the numbers, such as (0, 1); found out if None
+    value_range=None, # numbers for black and white, such as (0, 1); found out if None
+    of='training set' # what has that range, for errors
 )->tuple: # uint8 pixels, a row an image; columns `oth`, lists of text; the range
-    "Read the whole table; `DataError` at the first field that will not do"
+    "Read the whole table. Raises `DataError` at the first field that is none of a column's"
     look,txt,n = self.look(),[[] for _ in oth],0
-    as_is = not len(pix) or _is_float(look, pix)
-    to = _Ways(way) if as_is and len(pix) else _Plain(way)
+    fractions = value_range and not (0<=value_range[0] and 1<value_range[1]<256)
+    to = (_Ways if len(pix) and (fractions or _is_float(look, pix)) else _Plain)(value_range, of)
     for line,b in self.body(h):
         n += b.count(b'\n')
         for o,v in zip(txt, _add(to, b, line, look, pix, list(oth), self)): o += v
     if not n: raise self.empty()
-    way,buf = to.best
-    x = np.frombuffer(buf, np.uint8).reshape(n, len(pix))
-    return (x,txt,way) if as_is else _stretched(x, txt, way, self)
-
-# %% ../nbs/00b_table.ipynb #179e18c5
-def _scale(x):
-    "The range of the numbers `x`, by the greatest"
-    top = int(x.max())
-    if top==1: return 0,1
-    return (0,top) if top in (15,16) and len(x)>=50 and 64<=x.shape[1]<=256 else (0,255)
-
-def _stretched(x, txt, way, name):
-    "Bytes of few levels, with the others between 0 and 255"
-    way = way or _scale(x)
-    if x.max()>way[1]:
-        i,j = np.argwhere(x>way[1])[0]
-        raise DataError(f'{name}, row {i+1:,}, pixel {j+1:,}: '
-                        f'found {x[i,j]}, expected {_range(way)} as in the training set')
-    if way!=(0,255): np.take(_to_bytes(np.arange(256).clip(*way), way), x, out=x)
-    return x,txt,way
+    if not len(pix): return np.zeros((n,0), np.uint8),txt,(0,255)
+    x,value_range = to.read(self, len(pix))
+    return x,txt,value_range

@@ -197,6 +197,14 @@ def test_check_warns_of_what_is_no_prediction(cli, here, tiny):
     assert code==0 and 'warning: every label is 1' in out and 'Kaggle will accept it' in out
     assert 'every label is 1' in json.loads(cli('check','s.csv','--json')[1])['warnings'][0]
 
+def test_check_of_other_labels_needs_an_option(cli, here, tiny, tiny_run):
+    csvs(here/'d', sample=pd.DataFrame(dict(ImageId=range(1, 21), Label=9)))
+    s = tiny_run[0]/'submission.csv'
+    code,out,err = cli('check', s, 'd')
+    assert code==1 and "label 9 is none of the training set's classes 0, 1, 2" in err and '--allow-other-labels' in err
+    code,out,err = cli('check', s, 'd', '--allow-other-labels')
+    assert code==0 and 'not those of its sample submission' in out and 'Kaggle will accept it' not in out
+
 def test_check_never_takes_the_sample(cli, here):
     (here/'s.csv').write_text('ImageId,Label\n1,1\n2,2\n')
     code,out,_ = cli('check','s.csv')

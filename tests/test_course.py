@@ -11,6 +11,12 @@ WRONG = {
     ('01_from_scratch', 'sgd_step'): 'for p in params: p.data -= lr*p.grad',
     ('01_from_scratch', 'fit_two_layer'):
         'return [torch.randn(2,20), torch.zeros(20), torch.randn(20,2), torch.zeros(2)]',
+    ('08a_stability', 'he_weights'): 'return torch.randn(n_in, n_out)*(1/n_in)**.5',
+    ('08a_stability', 'batch_norm'): 'return gamma*(x-x.mean(0))/(x.var(0)+eps).sqrt() + beta',
+    ('08a_stability', 'dead_share'): 'return (activations==0).float().mean()',
+    ('08b_optimisers', 'momentum_step'): 'v = beta*v + (1-beta)*g; return lr*v, v',
+    ('08b_optimisers', 'corrected_average'): 'm = 0\n    for g in gradients: m = beta*m + (1-beta)*g\n    return m',
+    ('08b_optimisers', 'adamw_step'): 'return adam_step + wd*p',
     ('01b_slopes', 'chain'): 'return math.cos(x**2)',
     ('01b_slopes', 'mse_gradient'): 'return 2*(preds-targets)',
     ('01b_slopes', 'linear_backward'): 'return d_out@w.T, x.T@d_out, d_out.mean(0)',

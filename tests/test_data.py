@@ -162,10 +162,17 @@ def test_batches_do_not_share_memory_with_the_frame_or_each_other():
     dls = loaders(df)
     a = dls.valid.one_batch()[0].clone()
     dls.valid.one_batch()[0].zero_()
-    dls.valid.tensors[0]
     assert torch.equal(dls.valid.one_batch()[0], a) and df.equals(was)
     df.iloc[:,1:] = 0
     assert torch.equal(dls.valid.one_batch()[0], a)
+    raw = dls.valid.new(after_batch=[]) # no transform makes its batches anew
+    b = raw.one_batch()[0].clone()
+    raw.one_batch()[0].zero_()
+    assert b.dtype==torch.uint8 and b.any() and torch.equal(raw.one_batch()[0], b)
+    items = dls.valid_ds.items
+    was = items.copy()
+    dls.valid.tensors[0].zero_()
+    assert items.equals(was)
 
 @pytest.mark.parametrize('side', [1,8,28,40])
 def test_sides(side):
@@ -204,7 +211,7 @@ def test_frames_index_does_not_matter(index):
                          [lambda d: d.drop(columns='label'), lambda d: d.astype(float)+.5,
                           lambda d: d.astype(int)+200, lambda d: d.drop(columns='pixel5'), lambda d: d.iloc[:0],
     lambda d: d.assign(pixel3=-1), lambda d: d.assign(pixel3=np.nan), lambda d: d.assign(label=1),
-    lambda d: d.assign(label=[-1,1]*30)],
+    lambda d: d.assign(label=[-1,0,1]*20)],
     ids='unlabelled fraction above missing empty negative blank one-class minus'.split())
 def test_frame_refused(change):
     with pytest.raises(DataError): loaders(change(digits()))

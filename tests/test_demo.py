@@ -1,5 +1,5 @@
 "The page to draw on: what it answers to drawings and to nonsense, how it is served, and how it is used in a browser"
-import base64, io, json, os, shutil, signal, sys, time, urllib.error, urllib.request
+import base64, io, json, os, shutil, socket, signal, sys, time, urllib.error, urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 import numpy as np, pytest
@@ -134,6 +134,63 @@ def test_a_taken_port_is_said(page, net):
 def test_a_port_that_is_none(net):
     pytest.importorskip('gradio')
     with pytest.raises(DigitError, match='no port'): launch_page(demo_page(net), '127.0.0.1', 99_999)
+
+# what strangers ask of a server
+
+def ask(page, path, body=None, method=None, **headers):
+    "(status, headers, text) of a request to the page's server"
+    req = urllib.request.Request(page.url+path, body, headers, method=method)
+    try: res = urllib.request.build_opener(urllib.request.ProxyHandler({})).open(req, timeout=30)
+    except urllib.error.HTTPError as e: res = e
+    with res: return res.status, {k.lower():v for k,v in res.headers.items()}, res.read().decode(errors='replace')
+
+FORM = {'Content-Type':'multipart/form-data; boundary=x'}
+@pytest.mark.parametrize('path', ['upload', 'upload?upload_id=1', 'queue/join', 'run/predict', 'call/predict', 'reset',
+                                  'vibe-edit', 'component_server/..%2fupload', 'stream/1'])
+def test_routes_that_the_page_does_not_need_are_closed(path, page):
+    body = b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.bin"\r\n\r\nhello\r\n--x--\r\n'
+    assert ask(page, 'gradio_api/'+path, body, **FORM)[0]==404
+    assert ask(page, 'gradio_api/'+path, body, 'PUT', **FORM)[0]==404
+
+ORIGINS = 'https://evil.example', 'null', 'http://localhost:9', 'http://127.0.0.1.evil.example'
+@pytest.mark.parametrize('origin', ORIGINS)
+@pytest.mark.parametrize('host', [None, 'digits.example.org', '192.168.1.7:7860'])
+def test_no_website_is_let_in(origin, host, page):
+    "whatever the server is called by: Gradio would permit any Origin if it isn't called localhost"
+    heads = dict(Origin=origin) | (dict(Host=host) if host else {})
+    preflight = {'Access-Control-Request-Method':'POST', 'Access-Control-Request-Headers':'content-type'}
+    for path,body,method,more in (('config', None, 'GET', {}), ('gradio_api/info', None, 'GET', {}),
+        ('gradio_api/component_server', b'{}', 'POST', {'Content-Type':'application/json'}),
+        ('gradio_api/component_server', None, 'OPTIONS', preflight), ('gradio_api/upload', b'x', 'POST', FORM)):
+        _,head,_ = ask(page, path, body, method, **heads, **more)
+        assert not [k for k in head if k.startswith('access-control')], (path, method)
+
+def place(page):
+    host,port = page.url.removeprefix('http://').strip('/').split(':')
+    return host,int(port)
+
+def test_large_requests_are_not_read(page):
+    assert ask(page, 'gradio_api/component_server', b'x'*(2**21+1))[0]==413
+    assert ask(page, '', b'x'*(2**21+1), 'GET')[0]==413
+    assert ask(page, 'gradio_api/component_server', iter([b'x'*2**20]*3))[0]==413 # without a length
+    for length in (b'99999999999999', b'-1', b'nan'):
+        with socket.create_connection(place(page), 10) as s:
+            s.sendall(b'POST /gradio_api/component_server HTTP/1.1\r\nHost: x\r\nContent-Length: '+length+b'\r\n\r\n')
+            assert s.recv(100).split()[1] in (b'413', b'400')
+
+def test_slow_and_many_requests(page, monkeypatch):
+    "A request that doesn't arrive has an end, and only some are answered at a time"
+    from digitfast import demo
+    monkeypatch.setattr(demo, '_patience', .5)
+    monkeypatch.setitem(demo._most_open, 'POST', 2)
+    slow = [socket.create_connection(place(page), 10) for _ in range(2)]
+    for s in slow: s.sendall(b'POST /gradio_api/component_server HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{')
+    time.sleep(.1)
+    assert ask(page, 'gradio_api/component_server', b'{}')[0]==503
+    assert ask(page, 'config')[0]==200
+    for s in slow:
+        with s: assert s.recv(100).split()[1]==b'408'
+    assert post(page, 'read', 'x')=={'note':'that is no drawing of this page'}
 
 # a Space
 

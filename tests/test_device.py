@@ -69,3 +69,65 @@ def test_the_step_notices(broken, says, monkeypatch):
         return net
     monkeypatch.setattr(device.nn, 'Sequential', sequential)
     assert says in device._train_step('cpu')
+
+# ---- bf16 on a CPU: a rule on shapes, so that a CPU without AMX tests it too
+
+def conv_dtypes(net, x):
+    "The type in which each convolution of `net` is computed under BF16's autocast"
+    from torch.nn.modules.conv import _ConvNd
+    seen = []
+    for m in net.modules():
+        if isinstance(m, _ConvNd): m.register_forward_hook(lambda m,i,o: seen.append(str(o.dtype)[6:]))
+    with torch.autocast('cpu', torch.bfloat16), device.Fp32Convs(): out = net(x)
+    out.float().sum().backward()
+    assert all(p.grad.isfinite().all() for p in net.parameters() if p.grad is not None)
+    return seen
+
+@pytest.mark.parametrize('arch,fp32', [('stride2', {2:4, 4:3, 8:2, 16:1, 17:0, 28:0}),
+                                       ('fastbook', {4:3, 8:2, 16:1, 17:0, 28:0}),
+                                       ('small', {28:0}), ('stride3', {28:0}), ('residual', {28:0})])
+def test_which_layers_stay_in_fp32(arch, fp32):
+    from digitfast.models import create_model
+    for side,n in fp32.items():
+        net = create_model(arch, 10, side)
+        seen = conv_dtypes(net, torch.rand(2, 1, side, side))
+        assert seen==['bfloat16']*(len(seen)-n)+['float32']*n and len(seen)>n, (side, seen)
+
+@pytest.mark.parametrize('conv,shape,want', [
+    (torch.nn.Conv2d(3, 4, 3, 2, 1), (1,1), 'float32'), (torch.nn.Conv2d(3, 4, 3, 2, 1), (2,2), 'bfloat16'),
+    (torch.nn.Conv2d(3, 4, 3, 2, 1), (2,1), 'float32'), (torch.nn.Conv2d(3, 4, 3, 2, 1), (1,2), 'bfloat16'),
+    (torch.nn.Conv2d(3, 4, 3, 1, 1), (1,1), 'bfloat16'), (torch.nn.Conv2d(3, 4, 1, 2), (1,1), 'bfloat16'),
+    (torch.nn.Conv2d(3, 4, 2, 2, 1), (1,1), 'float32'), (torch.nn.Conv2d(3, 4, 3, 3, 1), (2,2), 'float32'),
+    (torch.nn.Conv2d(3, 4, 3, 3, 1), (3,3), 'bfloat16'), (torch.nn.Conv2d(3, 4, 3, 2, 2), (1,1), 'bfloat16'),
+    (torch.nn.Conv2d(3, 3, 5, 2, 2, groups=3), (1,1), 'float32'),
+    (torch.nn.Conv2d(3, 4, 3, 2, 2, dilation=2), (1,1), 'float32'),
+    (torch.nn.Conv2d(3, 4, 3, (1,2), (0,1)), (5,1), 'float32'), (torch.nn.Conv2d(3, 4, 3, (2,1), 1), (1,1), 'bfloat16'),
+    (torch.nn.Conv2d(3, 4, 3, padding='same'), (1,1), 'bfloat16'), (torch.nn.Conv1d(3, 4, 3, 2, 1), (1,), 'float32'),
+    (torch.nn.Conv3d(3, 4, 3, 2, 1), (4,4,1), 'float32'), (torch.nn.ConvTranspose2d(3, 4, 3, 2, 1), (1,1), 'float32'),
+    (torch.nn.ConvTranspose2d(3, 4, 3, 2, 1), (2,2), 'bfloat16'),
+    (torch.nn.ConvTranspose2d(3, 4, 3, 2, 1, output_padding=1), (1,1), 'bfloat16')], ids=str)
+def test_the_rule_on_shapes(conv, shape, want):
+    for layout in (conv,), (torch.nn.Identity(), conv): # also within a net
+        assert conv_dtypes(torch.nn.Sequential(*layout), torch.rand(2, 3, *shape))==[want]
+
+def test_a_net_that_calls_functions_stays_in_fp32_too():
+    import torch.nn.functional as F
+    w = torch.rand(4, 3, 3, 3, requires_grad=True)
+    with torch.autocast('cpu', torch.bfloat16), device.Fp32Convs():
+        a = F.conv2d(torch.rand(2, 3, 1, 1), w, None, 2, 1)
+        b = F.conv2d(input=torch.rand(2, 3, 4, 4), weight=w, padding=1)
+    assert (a.dtype,b.dtype)==(torch.float32,torch.bfloat16)
+    a.sum().backward()
+    assert w.grad.isfinite().all()
+
+def test_small_images_train_in_bf16():
+    "On a CPU with AMX the gradients were whatever was in memory"
+    from conftest import digits, learner, loaders
+    from digitfast.learner import BF16
+    seen = []
+    learn = learner(loaders(digits(48)), 'stride2', cbs=BF16())
+    for m in learn.model.modules():
+        if isinstance(m, torch.nn.Conv2d):
+            m.register_forward_hook(lambda m,i,o: seen.append(o.dtype) if m.training else None)
+    with learn.no_logging(): learn.fit(3, 1e-3)
+    assert {torch.float32,torch.bfloat16}==set(seen) and all(torch.tensor(learn.recorder.losses).isfinite())

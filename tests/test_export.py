@@ -195,6 +195,7 @@ def test_json_that_is_huge(folder):
     refused(folder, 'bytes')
 
 FIELDS = dict(
+    nan=(dict(versions=float('nan')), 'expected JSON'),
     newer=(dict(format=2), 'upgrade'),
     newest=(dict(format=10**30), 'upgrade'),
     older=(dict(format=0), 'format'),
@@ -290,6 +291,51 @@ def test_strides_of_none(folder):
     load_net(folder, 'cpu')
     weights(folder, {k:v*float('nan') if v.is_floating_point() else v for k,v in sd.items()})
     refused(folder, 'gives no numbers')
+
+HEAVY = dict(
+    wide=('stride2', dict(chs=[1000,1,1,1]), 300, '22,500,000 numbers in one layer'),
+    later=('small', dict(chs=[1,4000,1], ks=[1,1,1], strides=[1,1,1]), 100, '40,000,000 numbers in one layer'),
+    deep=('small', dict(chs=[200]*60, ks=[1]*60, strides=[1]*60), 250, 'numbers in all layers'),
+    slow=('small', dict(chs=[600]*12, ks=[1]*12, strides=[2]+[1]*11), 300, 'multiplications'),
+    blocks=('residual', dict(chs=[2000,1,1], ks=[1,1,1]), 256, '32,768,000 numbers in one layer'),
+    weights=('stride2', dict(chs=[6000,6000]), 8, '1,296,912,012 bytes of weights'))
+@pytest.mark.parametrize('name', HEAVY)
+def test_few_weights_that_ask_for_much(name, folder):
+    "What a net would compute is counted before it is built, and before the names of columns are parsed"
+    arch,kwargs,side,says = HEAVY[name]
+    put(folder, arch=arch, arch_kwargs=kwargs, side=side, columns=[f'p{i}' for i in range(side*side)])
+    refused(folder, f"'{arch}' with arch_kwargs", f'on images of {side}x{side} needs', says, 'at most', seconds=3)
+
+def test_every_architecture_is_within_the_bounds():
+    "on images of 512x512"
+    from digitfast.export import _check_cost
+    for arch in archs:
+        with torch.device('meta'): net = archs[arch](10, 512)
+        assert _check_cost(net, 512)>=16, arch
+
+def test_a_wide_layer_makes_batches_small(folder, tmp_path):
+    from digitfast.models import create_model
+    assert load_net(folder, 'cpu').dls.valid.bs==256
+    put(folder, arch='stride2', arch_kwargs=dict(chs=[40_000]))
+    weights(folder, create_model('stride2', 3, 8, chs=[40_000]).state_dict())
+    learn = load_net(folder, 'cpu')
+    assert learn.dls.valid.bs==learn.dls.test_dl(digits(300)).bs==2**27//(40_000*16)==209
+    for i,o in enumerate((digit_learner(learn.dls, 'stride2'), learn)): save_net(o, tmp_path/'run'/'members'/str(i))
+    assert load_net(tmp_path/'run', 'cpu').dls.valid.bs==209
+
+def test_members_without_number(folder, tmp_path):
+    (tmp_path/'run').mkdir()
+    for i in range(1001): (tmp_path/'run'/'members'/str(i)).mkdir(parents=True)
+    refused(tmp_path/'run', 'over 1,000 members')
+
+@pytest.mark.parametrize('field', ['arch_kwargs','classes','columns','versions','extra'])
+@pytest.mark.parametrize('n', [900, 960, 985])
+def test_json_that_is_nearly_too_deep(field, n, folder):
+    raw = (folder/'model.json').read_text()
+    d = json.loads(raw)
+    d[field] = [0]
+    put(folder, raw=json.dumps(d).replace(f'"{field}": [0]', f'"{field}": '+'[{"a":'*(n//2)+'1'+'}]'*(n//2)))
+    refused(folder, 'model.json')
 
 @pytest.mark.parametrize('n', [5_000, 300])
 def test_long_paths(n, tmp_path): refused(tmp_path/('x'*n), 'no model at')

@@ -1,8 +1,10 @@
 "Everything that talks to Kaggle, through the real fastkaggle and kaggle client, against the double on the loopback"
 import base64, builtins, hashlib, json, os, shutil, subprocess, sys, tempfile, textwrap, time, zipfile
+from dataclasses import replace
 from pathlib import Path
-import pytest
+import pandas as pd, pytest
 import digitfast
+from conftest import csvs
 from kaggle_double import KEY, OAUTH, TOKEN, USER, Double, a_zip
 from digitfast import kaggle as dk, publish as pb
 from digitfast.core import DataError, KaggleError
@@ -332,19 +334,26 @@ def announces(h, n=2**40):
     h.wfile.write(b'PK')
     time.sleep(.1)
 
+def impatient(kg, monkeypatch, **bounds):
+    "Lower the `bounds` as soon as the client has signed in"
+    def lower(answer):
+        for k,v in dict(silence=.3, patience=0, **bounds).items(): monkeypatch.setattr(dk, k, v)
+        return answer
+    kg.answers['IntrospectToken'] = lower
+
 BOUNDS = dict(drip=(drip, 'too slowly'), drip_head=(drip_head, 'broke off (ReadTimeout)'), drip_chunk=(drip_chunk,
     'too slowly'), endless=(endless, 'too large: over 200,000 bytes'),
     unpacks=(unpacks, 'too large: over 200,000 bytes'))
-@pytest.mark.parametrize('method', ['GetBlob','DownloadDataFiles'])
 @pytest.mark.parametrize('name', BOUNDS)
-def test_download_has_bounds(kg, old, monkeypatch, name, method):
+def test_download_has_bounds(kg, old, monkeypatch, name):
     fault,says = BOUNDS[name]
-    bounds = dict(silence=.15, patience=0, largest_download=200_000, largest_answer=200_000)
-    for k,v in bounds.items(): monkeypatch.setattr(dk, k, v)
-    kg.fail(method, fault)
-    t = time.monotonic()
-    with fails('could not download', says): dk.comp_path()
-    assert time.monotonic()-t<5 and len(kg.asked(method))==1
+    impatient(kg, monkeypatch, largest_download=200_000, largest_answer=200_000)
+    for method in ('GetBlob','DownloadDataFiles'):
+        kg.fail(method, fault)
+        monkeypatch.setattr(dk, 'silence', 60)
+        t,n = time.monotonic(),len(kg.asked(method))
+        with fails('could not download', says): dk.comp_path()
+        assert time.monotonic()-t<5 and len(kg.asked(method))==n+1
 
 def test_a_large_announcement_is_enough(kg, old):
     kg.fail('GetBlob', announces)
@@ -369,25 +378,28 @@ def test_a_zip_that_unpacks_to_too_much(kg, old, monkeypatch):
     kg.zip = a_zip({'train.csv':'0'*20_000})
     with fails('unpacks to 20,000 bytes'): dk.comp_path()
 
-@pytest.mark.parametrize('name', ['endless','unpacks','drip','drip_head'])
-def test_other_answers_have_bounds(kg, sub, monkeypatch, name):
-    fault,says = BOUNDS[name]
-    for k,v in dict(silence=.15, patience=0, largest_answer=200_000).items(): monkeypatch.setattr(dk, k, v)
-    kg.fail('GetSubmissionLimits', fault)
-    with fails(says): dk.submit_to_kaggle(sub, 'm')
+def test_other_answers_have_bounds(kg, sub, monkeypatch):
+    impatient(kg, monkeypatch, largest_answer=200_000)
+    for name in ('endless','unpacks','drip','drip_head'):
+        fault,says = BOUNDS[name]
+        kg.fail('GetSubmissionLimits', fault)
+        monkeypatch.setattr(dk, 'silence', 60)
+        with fails(says): dk.submit_to_kaggle(sub, 'm')
     assert not kg.subs
 
 def test_a_score_that_drips_keeps_its_reference(kg, sub, monkeypatch):
-    for k,v in dict(silence=.15, patience=0).items(): monkeypatch.setattr(dk, k, v)
+    impatient(kg, monkeypatch)
     kg.fail('ListSubmissions', drip)
     with fails('submission 51000000'): dk.submit_to_kaggle(sub, 'm')
 
-@pytest.mark.parametrize('url', ['', 'storage', 'ftp://storage/x', 'http://[::1', '//storage/x', 'https://', 'http://:80',
-    'file:///etc/passwd', None, 7, [1], {}])
-def test_an_address_to_upload_to_that_is_none(kg, sub, url):
-    kg.answers['StartSubmissionUpload'] = lambda r: r|dict(createUrl=url)
-    with fails('address to upload to', 'Nothing was uploaded') as e: dk.submit_to_kaggle(sub, 'm')
-    assert 'no connection' not in e.msg and not kg.subs and len(kg.asked('StartSubmissionUpload'))==1
+def test_an_address_to_upload_to_that_is_none(kg, sub):
+    urls = ['', 'storage', 'ftp://storage/x', 'http://[::1', '//storage/x', 'https://', 'http://:80', 'file:///etc/passwd',
+            None, 7, [1], {}]
+    for url in urls:
+        kg.answers['StartSubmissionUpload'] = lambda r: r|dict(createUrl=url)
+        with fails('address to upload to', 'Nothing was uploaded') as e: dk.submit_to_kaggle(sub, 'm')
+        assert 'no connection' not in e.msg, url
+    assert not kg.subs and len(kg.asked('StartSubmissionUpload'))==len(urls)
 
 def test_an_upload_is_not_sent_on_to_another_host(kg, sub):
     def redirect(h):
@@ -435,6 +447,17 @@ def test_submit_refuses_what_is_no_prediction(kg, sub, data, name):
     assert not kg.calls
     assert dk.submit_to_kaggle(sub, 'm', data=data, force=True).score==.99571
 
+def test_submit_of_other_labels_needs_an_option(kg, sub, data, capfd, tmp_path):
+    other = replace(data, sample=data.sample.assign(Label='zero'))
+    with fails('--allow-other-labels', 'allow_other_labels=True', kind=DataError):
+        dk.submit_to_kaggle(sub, 'm', data=other, force=True)
+    assert not kg.calls
+    assert dk.submit_to_kaggle(sub, 'm', data=other, allow_other_labels=True).score==.99571
+    csvs(tmp_path/'d', sample=pd.DataFrame(dict(ImageId=range(1, 21), Label=9)))
+    sub.write_text('ImageId,Label\n'+''.join(f'{i},{i*i%3}\n' for i in range(1, 21)))
+    assert command('submit', sub, tmp_path/'d', '-m', 'm')==1 and '--allow-other-labels' in capfd.readouterr().err
+    assert command('submit', sub, tmp_path/'d', '-m', 'm', '--allow-other-labels')==0
+
 def test_command_submit_force(kg, sub, capfd):
     sub.write_text('ImageId,Label\n'+''.join(f'{i},7\n' for i in range(1, 1001)))
     assert command('submit', sub, 'sample', '-m',
@@ -463,41 +486,42 @@ def test_score_of_this_submission(kg, sub):
 
 NO_SCORES = ['N/A', '0,99', [.9], {'a':1}, '\x1b[31m0.9', 'nan', '1e999', float('nan'), float('inf'), True, '9'*5000,
     '1_0', '\u0660.\u0669', 'inf', '-', '0.9 0.8', '0x1']
-@pytest.mark.parametrize('score', NO_SCORES, ids=range(len(NO_SCORES)))
-def test_a_score_that_is_no_number(kg, sub, score):
+def test_a_score_that_is_no_number(kg, sub):
     "The submission counts, so its reference is printed at once and is in the error"
-    kg.score,said = score,[]
-    with fails('scored submission 51000000', 'expected a number', 'digit-recognizer/submissions') as e:
-        dk.submit_to_kaggle(sub, 'm', say=said.append)
-    assert len(e.msg)<400 and '\x1b' not in e.msg and any('submission 51000000' in o for o in said)
+    kg.allowed = 99
+    for score in NO_SCORES:
+        kg.score,said = score,[]
+        with fails('scored submission 510000', 'expected a number', 'digit-recognizer/submissions') as e:
+            dk.submit_to_kaggle(sub, 'm', say=said.append)
+        ref = f"submission {kg.subs[0]['ref']}"
+        assert ref in e.msg and len(e.msg)<400 and '\x1b' not in e.msg and any(ref in o for o in said), score
 
-@pytest.mark.parametrize('score', ['0.5', .5, ' 0.5 ', '5e-1', '+.5'])
-def test_a_score_that_is_a_number(kg, sub, score):
-    kg.score = score
-    assert dk.submit_to_kaggle(sub, 'm').score==.5
+def test_a_score_that_is_a_number(kg, sub):
+    for kg.score in ('0.5', .5, ' 0.5 ', '5e-1', '+.5'): assert dk.submit_to_kaggle(sub, 'm').score==.5
 
-@pytest.mark.parametrize('ref', [None, 0, 'abc', [1], {'a':1}, '\x1b[31m', -1, float('inf'), True], ids=range(9))
-def test_a_reference_that_is_none(kg, sub, ref):
+def test_a_reference_that_is_none(kg, sub):
     "It may have counted: another try isn't advised"
-    kg.answers['CreateSubmission'] = lambda r: r|dict(ref=ref)
-    with fails('no reference', 'before another try', 'digit-recognizer/submissions') as e: dk.submit_to_kaggle(sub, 'm')
-    assert 'did not take' not in e.msg and len(kg.subs)
+    kg.allowed = 99
+    for ref in (None, 0, 'abc', [1], {'a':1}, '\x1b[31m', -1, float('inf'), True):
+        kg.answers['CreateSubmission'] = lambda r: r|dict(ref=ref)
+        with fails('no reference', 'before another try', 'digit-recognizer/submissions') as e:
+            dk.submit_to_kaggle(sub, 'm')
+        assert 'did not take' not in e.msg
+    assert len(kg.subs)==9
 
 def test_a_reference_that_is_text(kg, sub):
     kg.answers['CreateSubmission'] = lambda r: r|dict(ref=str(r['ref']))
     assert dk.submit_to_kaggle(sub, 'm')[:3]==(51000000, 'complete', .99571)
 
-LISTS = dict(date=dict(date='today'), number=dict(date=5), status=dict(status='NOPE'), none=dict(status=None),
-    list=dict(status=[1]))
-@pytest.mark.parametrize('name', LISTS)
-def test_a_list_of_submissions_that_cannot_be_read(kg, sub, name):
-    kg.answers['ListSubmissions'] = lambda r: dict(submissions=[o|LISTS[name] for o in r['submissions']])
-    with fails('submission 51000000', "can't be read" if name!='date' else 'today'): dk.submit_to_kaggle(sub, 'm')
-
-@pytest.mark.parametrize('answer', [5, None, dict(submissions=5), dict(submissions=[None])], ids=range(4))
-def test_a_list_of_submissions_that_is_none(kg, sub, answer):
-    kg.answers['ListSubmissions'] = lambda r: answer
-    with fails('submission 51000000', "can't be read"): dk.submit_to_kaggle(sub, 'm')
+def test_a_list_of_submissions_that_cannot_be_read(kg, sub):
+    kg.allowed = 99
+    for more,says in ((dict(date='today'), 'today'), (dict(date=5), "can't be read"), (dict(status='NOPE'), "can't"),
+                      (dict(status=None), "can't be read"), (dict(status=[1]), "can't be read")):
+        kg.answers['ListSubmissions'] = lambda r: dict(submissions=[o|more for o in r['submissions']])
+        with fails(f'submission {51000000+len(kg.subs)}', says): dk.submit_to_kaggle(sub, 'm')
+    for answer in (5, None, dict(submissions=5), dict(submissions=[None])):
+        kg.answers['ListSubmissions'] = lambda r: answer
+        with fails(f'submission {51000000+len(kg.subs)}', "can't be read"): dk.submit_to_kaggle(sub, 'm')
 
 def test_the_rest_of_an_answer_does_not_matter(kg, sub):
     more = dict(totalBytes='many', publicScoreNullable='N/A', privateScore=[1], errorDescription=7, new={'a':[1]})
@@ -524,18 +548,20 @@ def test_limit(kg, sub):
 LIMITS = [({}, None), ([], None), (dict(numAllowedNow='5', numTotal='7', numToday='2'), 4), (dict(numAllowedNow=5.), 4),
     (dict(numAllowedNow='N/A', numTotal=7), None), (dict(numAllowedNow=None), None), (dict(numAllowedNow=[5]), None),
     (dict(numAllowedNow=float('inf')), None), (dict(numAllowedNow=True), None), (dict(numAllowedNow=-1), None)]
-@pytest.mark.parametrize('answer,left', LIMITS, ids=range(len(LIMITS)))
-def test_limits_of_other_types(kg, sub, answer, left):
+def test_limits_of_other_types(kg, sub):
     "How many are left is a number or is not known; an answer without limits is no used-up day"
-    kg.answers['GetSubmissionLimits'],said = lambda r: answer,[]
-    assert dk.submit_to_kaggle(sub, 'm', say=said.append).left==left
-    assert any('does not tell' in o for o in said)==(left is None)
+    kg.allowed = 99
+    for answer,left in LIMITS:
+        kg.answers['GetSubmissionLimits'],said = lambda r: answer,[]
+        assert dk.submit_to_kaggle(sub, 'm', say=said.append, wait=0).left==left, answer
+        assert any('does not tell' in o for o in said)==(left is None)
 
-@pytest.mark.parametrize('answer,says', [(dict(numAllowedNow='0', numTotal='7', numToday='5'), '5 were made today'),
-    (dict(numTotal='7', numToday='\x1b'), '0 were made today'), (dict(numTotal=7, limitedByTotal='no'), 'made today')])
-def test_limits_of_other_types_that_are_used_up(kg, sub, answer, says):
-    kg.answers['GetSubmissionLimits'] = lambda r: answer
-    with fails('no submission is left', says): dk.submit_to_kaggle(sub, 'm')
+def test_limits_of_other_types_that_are_used_up(kg, sub):
+    for answer,says in ((dict(numAllowedNow='0', numTotal='7', numToday='5'), '5 were made today'),
+        (dict(numTotal='7', numToday='\x1b'), '0 were made today'),
+        (dict(numTotal=7, limitedByTotal='no'), '0 were made today')):
+        kg.answers['GetSubmissionLimits'] = lambda r: answer
+        with fails('no submission is left', says): dk.submit_to_kaggle(sub, 'm')
     assert not kg.asked('StartSubmissionUpload')
 
 def test_command_without_limits(kg, sub, capfd):

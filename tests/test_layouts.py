@@ -2,15 +2,17 @@
 
 `layouts.py`, kept beside the competition's data, writes 43 of them; the table below has others of the same
 kinds. All are made of the packaged sample."""
-import bz2, gzip, importlib.util, io, json, zipfile
+import bz2, gzip, importlib.util, io, json, warnings, zipfile
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
-import numpy as np, pandas as pd, pytest
+import numpy as np, pandas as pd, pytest, torch
 from PIL import Image
 from digitfast.core import DataError
 from digitfast.read import as_data, check_frame, find_data, near_copies, read_csvs, read_rows
-from digitfast.submit import check_submission
+from digitfast.reading import Reading
+from digitfast.submit import check_submission, other_labels
 from conftest import REPO
 
 LAYOUTS = REPO.parent/'shared'/'data'/'layouts.py'
@@ -81,7 +83,7 @@ def packed(x): return pd.DataFrame(dict(pixels=[' '.join(map(str, o)) for o in x
 GRID8 = [f'pixel_{i}_{j}' for i in range(8) for j in range(8)]
 WORDS = 'zero one two three four five six seven eight nine'.split()
 LETTERS,KANA = np.array(list('ABCDEFGHIJ')),np.array('あ い う え お か き く け こ'.split())
-X8,X16 = sized(X, 8)//16,sized(X, 16)
+X8,XT8,X16 = sized(X, 8)//16,sized(XT, 8)//16,sized(X, 16)
 TRAIN,TEST,TESTED = csv(lab(X, Y)),csv(frame(XT)),csv(lab(XT, YT))
 E = dict(side=28, classes=10, train=N)
 T = dict(E, test=M)
@@ -525,7 +527,7 @@ def test_frames_whose_columns_say_nothing(at):
     "The label is on the side whose numbers are those of classes; where both could be, the option is named"
     f = lab(X8, Y, at=at).set_axis([f'c{i}' for i in range(65)] if at else range(65), axis=1)
     d = as_data(f)
-    assert d.train['label'].astype(int).tolist()==Y.tolist() and (d.train.iloc[:,1:].to_numpy()==X8).all()
+    assert d.train['label'].astype(int).tolist()==Y.tolist() and (d.train.iloc[:,1:].to_numpy()==17*X8).all()
     f[f.columns[-1 if at==0 else 0]] = Y
     with pytest.raises(DataError, match='say which with label=NAME'): as_data(f)
 
@@ -555,3 +557,313 @@ def test_label_changes_the_sum(tmp_path):
     options = {}, dict(label='other'), dict(transpose=True), dict(label='other', transpose=True)
     sums = {read_csvs(tmp_path, **o).sha256 for o in options}
     assert len(sums)==4
+
+# ---- on which scale pixels are, and what is wrong with numbers on none
+
+XI,XTI = X.astype(int),XT.astype(int)
+SCALES = dict(bits2=lambda x: x//64, bits3=lambda x: x//32, bits4=lambda x: x//16, bits5=lambda x: x//8,
+              bits6=lambda x: x//4, bits7=lambda x: x//2, percent=lambda x: np.rint(x/2.55), tenths=lambda x: x//25.6,
+              binary=lambda x: x//128, truth=lambda x: x>127, counts=lambda x: np.rint(x/16), bits16=lambda x: x*257,
+              unit=lambda x: x/255, centred=lambda x: x/255-.5, signed=lambda x: x/127.5-1)
+TOPS = dict(bits2=3, bits3=7, bits4=15, bits5=31, bits6=63, bits7=127, percent=100, tenths=9, binary=1, truth=1,
+            counts=16, bits16=65535, unit=1, centred=.5, signed=1)
+
+def as_csvs(tmp_path, train, test=None):
+    files = {'train.csv':csv(train)} if test is None else {'train.csv':csv(train), 'test.csv':csv(test)}
+    return read_csvs(put(tmp_path, files))
+
+@pytest.mark.parametrize('scale', SCALES)
+def test_a_scale_is_stretched_in_files_and_frames_alike(scale, tmp_path):
+    "to 0 to 255, with the test set on the training set's scale, and both log it"
+    to = SCALES[scale]
+    train,test = lab(to(XI), Y),frame(to(XTI[:9]//2))
+    low,high = (float(f(to(XI))) for f in (np.min, np.max))
+    def stretched(df): return np.rint((df.to_numpy().astype(float)-low)*255/(high-low))
+    for d in as_csvs(tmp_path, train, test),as_data((train, test)):
+        x = d.train.iloc[:,1:].to_numpy().astype(int)
+        assert (d.reading.value_range[1],x.max(),x.min())==(TOPS[scale],255,0)
+        assert abs(x-stretched(train.iloc[:,1:])).max()<=1 and abs(d.test.to_numpy()-stretched(test)).max()<=1
+        assert any(f'to {TOPS[scale]}, stretched to 0 to 255' in o for o in d.said)
+
+def dim(x, top):
+    "Images whose maxima differ, up to `top`"
+    return x*np.linspace(40, top, len(x)).astype(int)[:,None]//255
+@pytest.mark.parametrize('x', [np.minimum(X, 254), XI*2//5, dim(XI, 127), dim(XI, 100), dim(XI, 90), XI[:1]//2, X],
+                         ids=['254','102','dim 127','dim 100','dim 90','one row','255'])
+def test_dim_images_are_not_stretched(x, tmp_path):
+    df = lab(x, Y[:len(x)]) if len(x)>1 else frame(x)
+    if len(x)==1:
+        (tmp_path/'a.csv').write_text(csv(df))
+        d = read_rows(tmp_path/'a.csv')
+        assert (d.test.to_numpy()==x).all() and d.reading.value_range==(0,255)
+        return
+    for d in as_csvs(tmp_path, df),as_data(df):
+        assert (d.train.iloc[:,1:].to_numpy()==x).all() and d.reading.value_range==(0,255)
+        assert not any('stretched' in o for o in d.said)
+
+@pytest.mark.parametrize('a,b', [(16,17),(100,101),(1,2),(127,255)])
+def test_a_test_set_beyond_the_scale_of_the_training_set(a, b, tmp_path):
+    "is an error that names the scale, in files and frames alike"
+    train,test = lab(np.rint(XI*a/255).astype(int), Y),frame(np.rint(XTI*b/255).astype(int))
+    for read in lambda: as_csvs(tmp_path, train, test),lambda: as_data((train, test)):
+        with pytest.raises(DataError, match=f'test.*found .* number from 0 to {a} as in the training'): read()
+    as_data((test.assign(label=YT), train.drop(columns='label')))
+
+NONE = {'int8':(lambda x: x.astype(np.uint8).astype(np.int8), r"found '-\d+'.*0 to 255\. .*-128 to 12\d.*int8"),
+        'int8, shifted':(lambda x: x-128, r"found '-\d+'.*Add 128"),
+        'normalised':(lambda x: ((x/255-.1307)/.3081).round(4), r'mean of 0\.1307 and a standard deviation of 0\.3081'),
+        'normalised otherwise':(lambda x: ((x/255-.286)/.353).round(4), r'mean of 0\.2860 and .* of 0\.3530'),
+        'each column':(lambda x: (x-x.mean(0))/(x.std(0)+1), 'each column by itself'),
+        'overshoot':(lambda x: (x/255*1.26-.13).round(4), "found '-0.13', expected a number from 0 to 1.*Clip"),
+        'overshoot below':(lambda x: (x/255*1.1-.1).round(4), 'from 0 to 1.*Clip'),
+        'overshoot in bytes':(lambda x: x*5//4-30, "found '-30'.*Clip the numbers to 0 and 255"),
+        '16 bits':(lambda x: x*256, r"16-bit values\? Divide them by 257"),
+        '12 bits':(lambda x: x*16+5*(x>0), r"12-bit values\? Divide them by 16\.0588"),
+        '10 bits':(lambda x: x*4-(x>249), r"10-bit values\? Divide them by 4\.01176"),
+        'averages':(lambda x: x*.75+.25, r"found '0\.25', .*averages of pixels\? Round"),
+        'truth among numbers':(lambda x: pd.DataFrame(x, dtype=object).map(lambda o: True if o==1 else o).to_numpy(),
+                               "found 'True'")}
+@pytest.mark.parametrize('what', NONE)
+def test_numbers_on_no_scale_get_their_cause(what, tmp_path):
+    "and what to do, the same in files and frames; no legal number is accused"
+    make,says = NONE[what]
+    x = XI.copy()
+    x[:,5] = np.arange(len(x))%3
+    train = lab(make(x), Y)
+    errors = []
+    for read in lambda: as_csvs(tmp_path, train),lambda: as_data(train),lambda: check_frame(train):
+        with pytest.raises(DataError, match=says) as e: read()
+        errors.append(str(e.value).partition('found')[2])
+    assert len(set(errors))==1 or what in ('averages','each column','truth among numbers')
+
+def test_true_and_false_in_a_file(tmp_path):
+    train = lab(X>99, Y)
+    for form in csv(train),csv(train).replace('True', 'TRUE').replace('False', 'FALSE'),csv(train).lower():
+        d = read_csvs(put(tmp_path, {'train.csv':form}))
+        assert (d.train.iloc[:,1:].to_numpy()==255*(X>99)).all() and d.reading.value_range==(0,1)
+
+@pytest.mark.parametrize('low,high', [(0,255),(0,16),(0,1),(-1,1),(0,127)])
+def test_rows_are_on_the_scale_of_their_run(low, high, tmp_path):
+    "one row too, be it dim or blank; beyond it there is an error that names it"
+    x = low+XI*(high-low)/255
+    if high>1: x = np.rint(x).astype(int)
+    reading = Reading((low,high), label='label')
+    want = as_data(lab(x, Y)).train
+    for rows in slice(0,1),slice(3,5),slice(0,N):
+        (tmp_path/'new.csv').write_text(csv(lab(x, Y).iloc[rows]))
+        d = read_rows(tmp_path/'new.csv', reading=reading)
+        assert (d.test.to_numpy()==want.iloc[rows,1:].to_numpy()).all() and d.reading.value_range==(low,high)
+        assert d.test_labels.tolist()==Y[rows].tolist()
+    (tmp_path/'blank.csv').write_text(csv(frame(x[:1]*0)))
+    assert read_rows(tmp_path/'blank.csv', reading=reading).test.to_numpy().std()==0
+    over = x.copy()
+    over[0,300] = high+3
+    (tmp_path/'over.csv').write_text(csv(frame(over[:2])))
+    with pytest.raises(DataError, match=rf'found .*{high+3}.* from {low} to {high}( as in the run|; fix)'):
+        read_rows(tmp_path/'over.csv', reading=reading)
+
+@pytest.mark.parametrize('at', [0,-1])
+def test_one_row_without_names_has_the_runs_label(at, tmp_path):
+    "where a single row could not say on which side its label is"
+    f = lab(X, Y, at=at)
+    d = read_csvs(put(tmp_path, {'train.csv':bare(f)}))
+    assert d.reading.label==(785 if at else 1)
+    (tmp_path/'row.csv').write_text(bare(f.iloc[:1]))
+    r = read_rows(tmp_path/'row.csv', reading=d.reading)
+    assert (r.test.to_numpy()==X[:1]).all() and r.test_labels.tolist()==[Y[0]]
+
+# ---- labels: what Python printed around them, digits of other scripts, names that look like numbers
+
+PRINTED = {"b'{}'":str, 'b"{}"':str, 'tensor({})':str, 'tensor({}.)':str, 'tensor({}, dtype=torch.uint8)':str,
+           "tensor({}, device='cuda:0')":str, 'np.int64({})':str, 'np.float64({}.0)':str, "np.str_('{}')":str,
+           'array([{}])':str, 'tensor([{}])':str, 'tf.Tensor({}, shape=(), dtype=int64)':str, 'TensorCategory({})':str}
+@pytest.mark.parametrize('form', PRINTED)
+def test_a_label_that_python_printed_is_read_as_what_is_inside(form, tmp_path):
+    "In the training set, the labelled test set and rows alone"
+    def printed(y): return [form.format(o) for o in y]
+    d = read_csvs(put(tmp_path, {'train.csv':csv(lab(X8, printed(Y))), 'test.csv':csv(lab(XT8, printed(YT)))}))
+    assert d.classes==list(range(10)) and d.train['label'].tolist()==Y.tolist() and d.test_labels.tolist()==YT.tolist()
+    said = [o for o in d.said if o.startswith('labels: ')]
+    assert len(said)==1 and form.format(Y[0]) in said[0] and f'is read as {Y[0]}' in said[0]
+    assert read_rows(tmp_path/'test.csv').test_labels.tolist()==YT.tolist()
+
+@pytest.mark.parametrize('form', [lambda o: str(o).encode(), torch.tensor, np.int64, lambda o: f"b'{o}'", np.array],
+                         ids=['bytes','tensor','int64','text of bytes','array'])
+def test_labels_that_are_objects_in_a_frame(form, tmp_path):
+    f = lab(X8, pd.Series([form(o) for o in Y], dtype=object))
+    d = as_data((f, f))
+    assert d.train['label'].tolist()==d.test_labels.tolist()==Y.tolist()
+    assert any(o.startswith('labels: ') for o in d.said)==(not isinstance(form(1), (np.int64,np.ndarray)))
+
+def test_bytes_without_names_and_text_in_bytes(tmp_path):
+    d = read_csvs(put(tmp_path, {'train.csv':bare(lab(X8, [f"b'{o}'" for o in Y], at=-1))}))
+    assert d.train['label'].tolist()==Y.tolist()
+    d = as_data(lab(X8, pd.Series([o.encode() for o in KANA[Y]], dtype=object)))
+    assert d.train['label'].tolist()==KANA[Y].tolist()
+    other = ['f(1)',"'a'",'[a]',"b'\\xff'",'tensor()','np.int64']
+    assert as_data(lab(X8, np.array(other)[Y%6])).classes==sorted(other)
+
+SCRIPTS = {'arabic':'٠١٢٣٤٥٦٧٨٩', 'bengali':'০১২৩৪৫৬৭৮৯', 'devanagari':'०१२३४५६७८९',
+           'full width':'０１２３４５６７８９', 'kannada':'೦೧೨೩೪೫೬೭೮೯', 'chinese':'零一二三四五六七八九',
+           'superscripts':'⁰¹²³⁴⁵⁶⁷⁸⁹', 'roman':'ⅠⅡⅢⅣⅤⅥⅦⅧⅨⅩ', 'circled':'⓪①②③④⑤⑥⑦⑧⑨',
+           'underscores':[f'{i}_0' for i in range(10)], 'exponents':[f'{i}e1' for i in range(10)],
+           'signs':[f'+{i}' for i in range(10)], 'minus':[f'-{i+1}' for i in range(10)],
+           'long':[f'{i}'*20 for i in range(1, 11)],
+           'words of numbers':'nan inf 1e5 -inf NaN infinity d e f g'.split(), 'only those':['nan','inf']*5,
+           'two signs':['-1','1']*5, 'fractions':[f'{i}/2' for i in range(10)], 'two signs, dotted':['-1.0','1.0']*5}
+@pytest.mark.parametrize('name', SCRIPTS)
+def test_classes_that_python_would_take_for_numbers(name, tmp_path):
+    "As they are written, and as whole numbers only where those are written the same"
+    names = np.array([*SCRIPTS[name]])
+    right = [o.replace('.0', '') for o in names[YT]]
+    put(tmp_path, {'train.csv':csv(lab(X8, names[Y])), 'test.csv':csv(frame(XT8)),
+                   'sample_submission.csv':csv(pd.DataFrame(dict(ImageId=range(1, M+1), Label=names[0]))),
+                   'right':csv(pd.DataFrame(dict(ImageId=range(1, M+1), Label=right)))})
+    d = read_csvs(tmp_path)
+    whole = name in ('minus','two signs','two signs, dotted')
+    want = [int(float(o)) if whole else str(o) for o in names[Y]]
+    assert d.train['label'].tolist()==want and d.classes==sorted(set(want)) and other_labels(d)==''
+    assert check_submission(tmp_path/'right', d)['rows']==M
+    assert as_data(lab(X8, names[Y])).train['label'].tolist()==want
+    assert read_csvs(put(tmp_path/'bare', {'train.csv':bare(lab(X8, names[Y]))}), label=1).train['label'].tolist()==want
+
+ODD = {'one 1e1':('1e1', 1), 'some 1e1':('1e1', 9), 'nan':('nan', 9), 'inf':('-inf', 9), '+5':('+5', 9),
+       'one ٣':('٣', 1), 'fractions':('2.5', 9), '-1':('-1', 9), '−1':('−1', 9), '-7':('-7', 9), 'long':('9'*20, 9)}
+@pytest.mark.parametrize('name', ODD)
+def test_such_a_label_among_whole_numbers_is_a_question(name, tmp_path):
+    odd,n = ODD[name]
+    f = lab(X8, [odd]*n+[str(o) for o in Y[n:]])
+    for read in (lambda: read_csvs(put(tmp_path, {'train.csv':csv(f)})), lambda: as_data(f)):
+        with pytest.raises(DataError, match='(line 2|row 0), column label: found .*expected a whole number'): read()
+
+@pytest.mark.parametrize('a,b', ['5５','7٧'])
+def test_one_digit_in_two_scripts_is_two_classes_and_said(a, b, tmp_path):
+    y = list(map(str, Y))
+    for i in np.flatnonzero(Y==int(a))[1::2]: y[i] = b
+    d = read_csvs(put(tmp_path, {'train.csv':csv(lab(X8, y))}))
+    assert len(d.classes)==11 and f'the labels {a} and {b} are two classes' in ' '.join(d.notes)
+
+def test_a_minus_one_among_other_classes_may_be_a_class(tmp_path):
+    with pytest.raises(DataError, match='remove the rows that are not labelled, or give the class another name'):
+        read_csvs(put(tmp_path, {'train.csv':csv(lab(X8, Y%3-1))}))
+
+BROKEN = {'newline':('a\nb','one line'), 'carriage return':('a\rb','one line'), 'NUL':('a\0b','one line'),
+          'half a pair':('a\ud800','UTF-8'), 'long':('a'*400_000,'200 at most'),
+          'just too long':('a'*201,'200 at most')}
+@pytest.mark.parametrize('name', BROKEN)
+def test_labels_that_no_run_could_hold(name, tmp_path):
+    "Found in reading, not after training; one label a row, or a column a class"
+    l,says = BROKEN[name]
+    f = lab(X8, np.array([*'abcdefghi', l], dtype=object)[Y])
+    i = Y.tolist().index(9)
+    hot_ = pd.concat([frame(X8), hot(Y, [*'abcdefghi', l])], axis=1)
+    for o in f,(f,f),hot_,replace(as_data(lab(X8, Y)), train=f):
+        with pytest.raises(DataError, match=says) as e: as_data(o)
+        assert f'row {i}, column label: found' in str(e.value) and len(str(e.value))<300 and str(e.value).isprintable()
+    if 'long' in name:
+        with pytest.raises(DataError, match=f'train.csv, line {i+2}, column label: found .*{says}'):
+            read_csvs(put(tmp_path, {'train.csv':csv(f)}))
+    assert as_data(lab(X8, np.array(['b'*200,'a'])[Y%2])).classes==['a','b'*200]
+
+# ---- labels that are not the competition's
+
+def of_competition(path, y, sample):
+    "A folder with the labels `y`, the sample submission's label `sample`, and a submission with some of `y`"
+    return put(path, {'train.csv':csv(lab(X8, y)), 'test.csv':csv(frame(XT8)),
+        'sample_submission.csv':csv(pd.DataFrame(dict(ImageId=range(1, M+1), Label=sample))),
+        'mine.csv':csv(pd.DataFrame(dict(ImageId=range(1, M+1), Label=list(y)[-M:])))})
+
+OTHER = {'from 1':(Y+1, 0, 'Subtract 1'), 'letters':(LETTERS[Y], 0, 'label 0 is none of'),
+         'padded':(Y, '00', 'label 00'), 'one of several':(Y+1, [*range(10)]*3, 'label 0'),
+         'words':(Y, 'zero', 'label zero')}
+@pytest.mark.parametrize('name', OTHER)
+def test_labels_that_the_sample_submission_does_not_have(name, tmp_path):
+    y,sample,says = OTHER[name]
+    d = read_csvs(of_competition(tmp_path, y, sample))
+    for data in d,tmp_path:
+        with pytest.raises(DataError, match='mine.csv: .*--allow-other-labels .in Python allow_other_labels=True') as e:
+            check_submission(tmp_path/'mine.csv', data)
+        assert says in str(e.value)
+        assert check_submission(tmp_path/'mine.csv', data, allow_other_labels=True)['rows']==M
+
+@pytest.mark.parametrize('y,sample', [(Y,0), (Y,'0.0'), (Y,''), (Y,range(M)), (LETTERS[Y],'A')])
+def test_labels_that_the_sample_submission_has(y, sample, tmp_path):
+    if isinstance(sample, range): sample = [i%10 for i in sample]
+    d = read_csvs(of_competition(tmp_path, y, sample))
+    assert other_labels(d)=='' and check_submission(tmp_path/'mine.csv', d)
+
+def test_without_a_sample_submission_any_labels_will_do(tmp_path):
+    of_competition(tmp_path, Y+1, 0)
+    (tmp_path/'sample_submission.csv').unlink(), (tmp_path/'mine.csv').rename(tmp_path/'mine.txt')
+    assert check_submission(tmp_path/'mine.txt', tmp_path)['rows']==M
+
+def test_train_warns_of_other_labels_before_it_trains(tmp_path):
+    from digitfast.job import load_data
+    said = []
+    load_data(of_competition(tmp_path/'a', Y+1, 0), said.append)
+    assert any(o.startswith('warning: ') and '--allow-other-labels' in o for o in said), said
+    more = []
+    load_data(of_competition(tmp_path/'b', Y, 0), more.append)
+    assert not any('warning' in o for o in more)
+
+# ---- tables that are no pictures, and zips with two files of one name
+
+PEN = np.random.default_rng(0).integers(0, 101, (N,16))
+SMALL = {'input':px(16, 1, 'input'), 'V':px(16, 1, 'V'), 'pixel':px(16), 'numbers':list(map(str, range(16))),
+         'x and y':[f'{c}{i}' for i in range(1, 9) for c in 'xy'],
+         'grid':[f'r{i}c{j}' for i in range(4) for j in range(4)]}
+@pytest.mark.parametrize('name', SMALL)
+def test_pen_coordinates_are_no_picture(name, tmp_path):
+    "UCI pendigits: it was trained as images of 4x4"
+    f = lab(PEN, Y, SMALL[name], 'class', -1)
+    for read in (lambda: read_csvs(put(tmp_path, {'train.csv':csv(f)})), lambda: as_data(f), lambda: as_data((f,f))):
+        with pytest.raises(DataError, match='pixel columns.*expected a square of 8x8 at least.*pen coordinates'): read()
+    with pytest.raises(DataError, match='17 numbers in a row; expected a square of 8x8 at least.*pen coordinates'):
+        read_csvs(put(tmp_path/'bare', {'pendigits.tra':bare(f), 'pendigits.tes':bare(f)}))
+
+@pytest.mark.parametrize('side,ok', [(2,False), (7,False), (8,True), (9,True)])
+def test_named_pixels_make_eight_by_eight_at_least(side, ok, tmp_path):
+    put(tmp_path, {'train.csv':csv(lab(sized(X, side), Y))})
+    if ok: assert read_csvs(tmp_path).side==side
+    else:
+        with pytest.raises(DataError, match=f'{side**2} pixel columns, pixel0 to pixel{side**2-1}, expected'):
+            read_csvs(tmp_path)
+
+def test_other_small_tables_are_no_pictures(tmp_path):
+    "Iris as scikit-learn, R and UCI have it, and as a frame of numbered columns"
+    rng = np.random.default_rng(0)
+    x,y = rng.integers(1, 80, (N,4))/10,np.array(['setosa','versicolor','virginica'])[np.arange(N)%3]
+    for i,names in enumerate((['sepal length (cm)','sepal width (cm)','petal length (cm)','petal width (cm)'],
+                              px(4, 1, 'V'), list(map(str, range(4))))):
+        with pytest.raises(DataError, match='pixel'):
+            read_csvs(put(tmp_path/str(i), {'train.csv':csv(lab(x, y, names, 'Species', -1))}))
+        with pytest.raises(DataError, match='pixel'): as_data(lab(x, y, names, 'Species', -1))
+    with pytest.raises(DataError, match='no names of columns, and 5 numbers in a row; expected a square of 8x8'):
+        read_csvs(put(tmp_path/'bare', {'iris.data':bare(lab(x, y, at=-1))})/'iris.data')
+
+TWICE = {'train':['train.csv','train.csv'], 'test':['train.csv','test.csv','test.csv'],
+         'sample':['train.csv','sample_submission.csv','sample_submission.csv'],
+         'case':['train.csv','Train.CSV'], 'folders':['a/train.csv','b/train.csv'],
+         'tests in folders':['train.csv','a/test.csv','b/test.csv'], 'point':['train.csv','./train.csv'],
+         'backslash':['d/train.csv','d\\train.csv'], 'other':['mine.csv','mine.csv']}
+@pytest.mark.parametrize('name', TWICE)
+def test_a_zip_with_two_files_of_one_name(name, tmp_path):
+    "The second was read silently"
+    o = io.BytesIO()
+    with warnings.catch_warnings(), zipfile.ZipFile(o, 'w') as z:
+        warnings.simplefilter('ignore')
+        for i,k in enumerate(TWICE[name]): z.writestr(k, csv(lab(X8[i:i+40], Y[i:i+40])))
+    put(tmp_path, {'d.zip':o.getvalue(), 'e/train.csv.zip':o.getvalue()})
+    a,b = TWICE[name][-2:]
+    for p in [tmp_path/'d.zip', tmp_path/'e', *([tmp_path/'d.zip'/b] if a==b else [])]:
+        with pytest.raises(DataError) as e: read_csvs(p)
+        says = str(e.value)
+        one = b.replace('\\', '/').removeprefix('./')
+        assert f'2 entries are named {one}' in says or a in says and b in says, says
+
+def test_a_zip_with_two_readmes_is_read(tmp_path):
+    o = io.BytesIO()
+    with warnings.catch_warnings(), zipfile.ZipFile(o, 'w') as z:
+        warnings.simplefilter('ignore')
+        for k in 'README.md','README.md','train.csv': z.writestr(k, csv(lab(X8, Y)))
+    assert len(read_csvs(put(tmp_path, {'d.zip':o.getvalue()})/'d.zip').train)==N

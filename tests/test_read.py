@@ -3,9 +3,18 @@ import gzip, hashlib, io, os, pickle, subprocess, sys, time, zipfile
 from pathlib import Path
 
 import numpy as np, pandas as pd, pytest
+from digitfast import columns, table
 from conftest import REPO, every
+from digitfast import table
 from digitfast.core import *
 from digitfast.read import *
+
+@pytest.fixture(autouse=True, scope='module')
+def small_images():
+    "Images of any size are read here, because small tables are quick; test_layouts.py tests the least size"
+    with pytest.MonkeyPatch.context() as m:
+        m.setattr(columns, 'least_side', 1)
+        yield
 
 def csv(n=16, rows=6, seed=0, labels=None, first=0, label=True):
     "Lines of a CSV: a header and `rows` images of `n` pixels"
@@ -540,6 +549,7 @@ def test_bad_frame(v):
 
 def test_bad_row_deep_in_a_frame():
     df = pd.concat([FRAME]*3000, ignore_index=True)
+    df.at[0,'pixel3'] = 255 # else 0 to 31 would be a scale
     df.at[5000,'pixel3'] = 256
     with pytest.raises(DataError, match='row 5000, column pixel3'): check_frame(df)
     df.at[5000,'pixel3'] = 7
@@ -549,11 +559,11 @@ def test_bad_row_deep_in_a_frame():
                          [([1.,0.],[1,0]), (['a','b'],['a','b']), (['3','4'],[3,4]),
                           (pd.Categorical(['a','b']),['a','b']), ([True,False],['True','False']),
                           (np.array([1,2],np.uint8),[1,2]),
-    (pd.array([1,2],dtype='Int64'),[1,2])])
+    (pd.array([1,2],dtype='Int64'),[1,2]), ([1,-1],[1,-1]), ([-1.,1.],[-1,1]), ([b'a','b'],['a','b'])])
 def test_frame_labels(labels, want): assert check_frame(FRAME.assign(label=labels))['label'].tolist()==want
 
 @pytest.mark.parametrize('labels',
-                         [[1,None],[1,np.nan],[1,-1],[1,.5],['a',None],[1,pd.NA],[1,np.inf],[1,10**20],[[1],2]])
+                         [[1,None],[1,np.nan],[1,.5],['a',None],[1,pd.NA],[1,np.inf],[1,10**20],[[1],2]])
 def test_bad_frame_labels(labels):
     with pytest.raises(DataError,
                        match='the frame, row 1, column label|row 0, column label'):

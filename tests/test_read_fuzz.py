@@ -9,6 +9,13 @@ from digitfast import columns, table
 from digitfast.core import *
 from digitfast.read import *
 
+@pytest.fixture(autouse=True, scope='module')
+def small_images():
+    "Images of any size are read here, because small tables are quick; test_layouts.py tests the least size"
+    with pytest.MonkeyPatch.context() as m:
+        m.setattr(columns, 'least_side', 1)
+        yield
+
 many = pytest.mark.parametrize('n', [300, pytest.param(20_000, marks=pytest.mark.slow)])
 fewer = pytest.mark.parametrize('n', [200, pytest.param(5_000, marks=pytest.mark.slow)])
 def cases(n, f, **kw):
@@ -166,20 +173,31 @@ def whole(o):
     point = re.fullmatch(r'[0-9]+\.0*([eE][+-]?[0-9]+)?|[0-9]\.[0-9]+[eE]\+?[0-9]+', o)
     return bool(point) and float(o)%1==0 and float(o)<1e15
 
+def number(o):
+    "Is the text `o` an ASCII number, not counting `nan` and `inf`? Python's own reading takes `٣` and `1_0` too"
+    try: return abs(float(o))>=0 and o.isascii() and '_' not in o and not o.strip('+-')[:1].isalpha()
+    except ValueError: return False
+
+def is_name(o):
+    "Is the text `o` only a number by chance, such as `+5`, `1e1`, `nan`, or far too long?"
+    return o.strip('+-').lower() in ('nan','inf','infinity') or number(o) and (o[0]=='+' and o[1:].isdigit() or
+        o.isdigit() and len(o)>18 or bool(re.fullmatch(r'[0-9]+[eE]\+?[0-9]+', o)))
+
+def negative(o): return re.fullmatch(r'-[0-9]+(\.0*)?', o) and float(o)!=0
+
 def classes(ls):
     "The labels as they should be read, None where one of them is a mistake"
-    if any(o in ('','-1','-1.0') for o in ls): return
-    def number(o):
-        try: float(o)
-        except ValueError: return False
-        return True
-    nums = [o for o in ls if number(o)]
-    words = [o for o in ls if not number(o)]
-    if len(nums)>=len(words) and not all(map(whole, nums)): return
+    if '' in ls: return
+    nums = [o for o in ls if number(o) and not is_name(o)]
+    words = [o for o in ls if not number(o) and not is_name(o)]
+    numeric = nums and len(nums)>=len(words)
+    if len({o for o in ls if not negative(o)})>1 and any(o.replace('−', '-') in ('-1','-1.0','-1.') for o in ls): return
+    alone = len({o for o in ls if not negative(o)})<2
+    if numeric and not all(whole(o) or alone and negative(o) for o in ls if o not in words): return
     if words and len(words)<len(nums) and len(set(words))==len(words) and all(ls.count(o)==1
         for o in words) and len(set(ls))<len(ls):
         return
-    if all(re.fullmatch('0|[1-9][0-9]*', o) for o in ls) or all(re.fullmatch(r'[0-9]+\.0*', o) for o in ls):
+    if all(re.fullmatch('0|-?[1-9][0-9]*', o) for o in ls) or all(re.fullmatch(r'-?[0-9]+\.0*', o) for o in ls):
         ks = [int(o.split('.')[0]) for o in ls]
         return None if is_minus_one(ks) else ks
     return ls
@@ -187,7 +205,7 @@ def classes(ls):
 def is_minus_one(ks):
     "A few 255 among small numbers of classes were -1, before they went through a byte"
     rest = set(ks)-{255}
-    return 255 in ks and rest and max(rest)<min(128, 2*len(rest)+2) and 4*ks.count(255)<len(ks)
+    return 255 in ks and len(rest)>1 and max(rest)<min(128, 2*len(rest)+2) and 4*ks.count(255)<len(ks)
 
 def plain(labels='numbers'):
     rng = np.random.default_rng(3)

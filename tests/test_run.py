@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 import numpy as np, pandas as pd, pytest, torch
 from digitfast.core import DataError, DigitError, RunError
-from digitfast.read import read_csvs
+from digitfast.read import as_data, read_csvs
 from digitfast.reading import Reading
 from digitfast.data import DigitDataLoaders
 from digitfast.recipe import Recipe
@@ -12,7 +12,7 @@ from digitfast.device import best_precision
 from digitfast.export import load_net
 from digitfast.submit import check_submission
 from digitfast.predict import predict_rows
-from digitfast.rundir import RunDir, read_checkpoint, read_metrics
+from digitfast.rundir import Run, RunDir, read_checkpoint, read_metrics
 from digitfast.train import locate_data, predict_csv, train
 from digitfast.measure import score_interval, wilson
 from conftest import TINY, csvs, digits
@@ -127,7 +127,7 @@ def test_score_interval_holds_the_score():
 def submission_of(folder, tmp_path, **kw):
     lines = []
     r = run(folder, tmp_path/'run', say=lines.append, **kw)
-    return pd.read_csv(r/'submission.csv', dtype=object),lines,r
+    return pd.read_csv(r/'submission.csv', dtype=object, keep_default_na=False),lines,r
 
 def test_kannada_layout(tmp_path):
     test = digits(20, seed=1).drop(columns='label')
@@ -149,7 +149,8 @@ def test_fashion_layout(tmp_path):
 
 @pytest.mark.parametrize('kw',
                          [dict(side=40), dict(classes=['ka','ki','ku']), dict(classes=['<b>','a,b','"q"']),
-                          dict(prefix='p')], ids='40 text odd prefix'.split())
+                          dict(classes=['٣','1_0','nan']), dict(classes=['-1','1'], n_class=2),
+                          dict(prefix='p')], ids='40 text odd digits signs prefix'.split())
 def test_other_sides_and_classes(kw, tmp_path):
     sub,_,r = submission_of(csvs(tmp_path/'d', **kw), tmp_path)
     assert (set(sub.Label)<={str(o) for o in kw.get('classes', [0,1,2])} and len(sub)==20
@@ -683,3 +684,77 @@ def test_dark_ink_is_remembered(data, tmp_path):
         run = train(df, epochs=1, out=tmp_path/want, say=lambda s: None)
         assert json.loads((run/'model'/'model.json').read_text())['reading']['polarity']==want
         assert run.learner('cpu').dls.reading==Reading.from_json(run.metrics)==Reading(polarity=want, label='label')
+
+# how the training set was read, and what is predicted later
+
+@pytest.fixture(scope='module')
+def dim_run(tmp_path_factory):
+    "(a run on dark ink of 0 to 16, column by column, without names; the frame that was written)"
+    path = tmp_path_factory.mktemp('dim')
+    df = digits(300)
+    x = 16-np.rint(df.drop(columns='label').to_numpy()*16/239).astype(int)
+    x = x.reshape(-1, 8, 8).swapaxes(1, 2).reshape(-1, 64)
+    raw = pd.DataFrame(x, columns=df.columns[1:]).assign(label=df.label)
+    raw.to_csv(path/'train.csv', index=False, header=False)
+    return train(path/'train.csv', out=path/'run', transpose=True, label='last', say=quiet, arch='fastbook', epochs=5,
+                 bs=16, lr=.01),raw
+
+def probs_of(run, path, **kw):
+    out = path.with_suffix('.out.csv')
+    predict_csv(run, path, out, say=lambda s: None, probs=True, **kw)
+    return pd.read_csv(out)
+
+def test_a_run_keeps_how_its_data_were_read(dim_run):
+    run,raw = dim_run
+    want = Reading((0,16), 'dark', transpose=True, label=65)
+    assert run.reading==run.learner('cpu').dls.reading==want and run.metrics['reading']==want.to_json()
+
+@pytest.mark.parametrize('rows', [slice(0,1), slice(7,11), slice(0,40)], ids=['1','4','40'])
+def test_few_rows_are_read_as_the_run_was(rows, dim_run, tmp_path):
+    "A row alone gets the prediction that it gets among all"
+    run,raw = dim_run
+    raw.to_csv(tmp_path/'all.csv', index=False, header=False)
+    raw.iloc[rows].to_csv(tmp_path/'some.csv', index=False, header=False)
+    every,some = (probs_of(run, tmp_path/f'{o}.csv').drop(columns='ImageId') for o in ('all','some'))
+    assert np.allclose(every.iloc[rows], some, atol=1e-4) and (every.Label==raw.label).mean()>.7
+
+def test_rows_beyond_the_range_of_the_run(dim_run, tmp_path):
+    run,raw = dim_run
+    for x in raw.iloc[:3,:64]*15,(raw.iloc[:3,:64]/16).round(3):
+        x.to_csv(tmp_path/'rows.csv', index=False, header=False)
+        with pytest.raises(DataError, match='from 0 to 16 as in the run: bring all rows to that range'):
+            predict_csv(run, tmp_path/'rows.csv', tmp_path/'out.csv', say=lambda s: None)
+        assert not (tmp_path/'out.csv').exists()
+
+def test_frames_on_the_scale_of_the_run_and_as_the_reader_returns_them(dim_run):
+    "get the same predictions from the run's Learner; another scale is an error"
+    run,raw = dim_run
+    learn = run.learner('cpu')
+    x = raw.iloc[:,:64].to_numpy().reshape(-1, 8, 8).swapaxes(1, 2).reshape(-1, 64)
+    table = pd.DataFrame(x, columns=learn.dls.row2im.cols)
+    read = as_data(table.assign(label=raw.label)).train.drop(columns='label')
+    want = predict_rows(learn, read)
+    assert read.to_numpy().max()==255 and (want.argmax(1)==raw.label).mean()>.7
+    for o in table,table.astype(float),x,read.to_numpy(),table.iloc[:50]:
+        assert np.allclose(predict_rows(learn, o), want[:len(o)], atol=1e-4)
+    assert np.allclose(predict_rows(learn, table.iloc[:1]), want[:1], atol=1e-4)
+    with pytest.raises(DataError, match="from 0 to 16 as in the training set"): predict_rows(learn, table*3)
+
+def test_a_factory_stretches_as_the_reader_does(dim_run):
+    _,raw = dim_run
+    df = raw.set_axis([f'pixel{i}' for i in range(64)]+['label'], axis=1)
+    with pytest.warns(UserWarning, match='numbers from 0 to 16, stretched to 0 to 255'):
+        dls = DigitDataLoaders.from_df(df, device='cpu', bs=16)
+    assert dls.reading==Reading((0,16), 'dark') and dls.train.images.max()==255
+    assert dls.test_dl(df.iloc[:3].drop(columns='label')).items.to_numpy().max()>100
+
+def test_a_run_without_a_reading_guesses_as_before(dim_run, tmp_path):
+    "Version 0.1 kept the options alone"
+    run,raw = dim_run
+    old = Run(shutil.copytree(run, tmp_path/'old'))
+    m = {k:v for k,v in run.metrics.items() if k!='reading'}
+    (old/'metrics.json').write_text(json.dumps(m))
+    assert old.reading==Reading(None, transpose=True, label='last')
+    for o in dict(value_range=[16,0]),dict(polarity='grey'),dict(odd=1),'x',dict(label=[1]):
+        (old/'metrics.json').write_text(json.dumps({**m, 'reading':o}))
+        with pytest.raises(RunError, match='reading is .*expected how data were read'): old.metrics

@@ -278,6 +278,7 @@ def test_what_is_written_can_be_read(tmp_path):
         assert (a==b).all() and a.dtype==b.dtype, k
     assert all((a==b).all() for a,b in zip(p.looks, q.looks)) and len(run.oof())==44
     assert run.history().equals(Run(OLD/'both').history()) and run.metrics['n_test']==10
+    assert [list(o) for o in run.lr_curve()]==[[1e-3,1e-2], [2.,1.]]
     with np.load(run/'predictions.npz') as a, np.load(OLD/'both'/'predictions.npz') as b:
         assert list(a)==list(b) and all(a[k].dtype==b[k].dtype and (a[k]==b[k]).all() for k in a)
 

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 REPO = Path(__file__).parent.parent
-CALLED = dict(PIL='pillow', sklearn='scikit-learn', slugify='python-slugify', cycler='matplotlib', urllib3='requests')
+CALLED = dict(PIL='pillow', sklearn='scikit-learn', slugify='python-slugify', cycler='matplotlib', urllib3='requests',
+              tqdm='kaggle')
 EXTRAS = {'distributed', 'gradio', 'onnx', 'onnxruntime', 'onnxscript'}
 
 def settings():
