@@ -8,8 +8,8 @@ __all__ = ['RowToImage', 'pixel_stats', 'DigitDL', 'NormalizePixels', 'DigitBloc
 
 # %% ../nbs/02_data.ipynb #f0d44682
 from .core import DataError, DigitError
-from .reading import Reading
-from .read import check_frame, pixel_cols, read_csvs, read_mnist
+from .reading import Reading, fits, to_bytes
+from .read import infer_reading, pixel_cols, read_csvs, read_frame, read_mnist
 from .device import digit_device, predict_bs
 import math, random, warnings, zlib
 import numpy as np, pandas as pd, torch
@@ -555,18 +555,31 @@ def _check_cols(df, cols):
         raise DataError(f"the rows have {len(pix):,} pixel columns, up to '{pix[-1]}', "
                         f"expected {len(cols):,}, up to '{cols[-1]}'")
 
+def _is_read(v, value_range):
+    "Were the numbers `v`, whose table has that range, stretched to 0 to 255 already?"
+    low,high = value_range
+    if v.dtype.kind not in 'iuf' or not v.size or not fits(v, (0,255)).all(): return False
+    if high<=1: return v.max()>1
+    if high>255: return not fits(v, value_range).all()
+    levels = to_bytes(np.arange(low, high+1), value_range)
+    if not np.isin(v, levels).all(): return False
+    return v.max()>high or high>30 and len(np.unique(v))>4 # numbers of the table are rarely all levels too
+
 def rows_frame(
     items, # A frame, its rows, arrays of pixels (n, p) or (n, side, side), one image, a list of them, or of pictures
     cols, # Names of the pixel columns
     reading=Reading(), # How pictures become such images
 )->pd.DataFrame:
-    "`items` as a frame with columns `cols`. Raises `DataError` where they are no images of that size."
+    """`items` as a frame with columns `cols`: rows on the scale of the training table, or as the reader returns them.
+    Raises `DataError` if they are no images of that size, or beyond that scale."""
     if isinstance(items, pd.Series): items = [items]
-    items = _drawn(items, cols, reading)
-    if not isinstance(items, pd.DataFrame): items = _framed(items, cols)
+    drawn,value_range = _drawn(items, cols, reading),reading.value_range or (0,255)
+    if drawn is not items: value_range = (0,255)
+    items = drawn if isinstance(drawn, pd.DataFrame) else _framed(drawn, cols)
     _check_cols(items, cols)
-    _check_scale(items, cols)
-    df = check_frame(items[cols], 'the rows', labels=False)
+    if value_range!=(0,255) and _is_read(_pixels(items, cols), value_range): value_range = (0,255)
+    if value_range==(0,255): _check_scale(items, cols)
+    df,_ = read_frame(items[cols], 'the rows', labels=False, value_range=value_range, of='training set')
     if 'label' in items.columns: df.insert(0, 'label', items['label'].to_numpy())
     return df
 
@@ -607,20 +620,22 @@ class DigitDataLoaders(DataLoaders):
         **kwargs # For `DataBlock.dataloaders`
     ):
         "From a frame. Raises `DataError` where the frame is none of images or can't be split."
-        df = check_frame(df)
+        df,value_range = read_frame(df)
         if classes is None: classes = sorted(df.label.unique().tolist())
         trn,val = digit_splitter(valid, valid_pct, seed)(df)
         if len(trn)<bs:
             warnings.warn(f"batches are of {len(trn)} images, not {bs}: there are only {len(trn)} training rows")
         n,df = len(trn),df.iloc[np.concatenate([trn,val]).astype(int)]
-        dblock = _SliceBlock((DigitBlock(pixel_cols(df), mean, std), CategoryBlock(vocab=classes, sort=False)),
+        dblock = _SliceBlock((DigitBlock(list(df.columns[1:]), mean, std), CategoryBlock(vocab=classes, sort=False)),
                              get_y=ColReader('label'),
                              splitter=lambda _: (slice(n),slice(n,None)), item_tfms=kwargs.pop('item_tfms', None),
                              batch_tfms=batch_tfms)
         dls = dblock.dataloaders(df, bs=min(bs, len(trn)), val_bs=val_bs
                                  or predict_bs(digit_device(device), df.shape[1]-1),
                                  device=digit_device(device), path=path, **kwargs)
-        return cls(*dls.loaders, path=dls.path, device=dls.device)
+        res = cls(*dls.loaders, path=dls.path, device=dls.device)
+        res.reading = infer_reading(df[res.row2im.cols].to_numpy(), value_range)
+        return res
 
     @classmethod
     @delegates(from_df)
