@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['imported', 'in_python', 'spoken', 'locate_data', 'read_options', 'load_data', 'import_source', 'own_line',
-           'import_file', 'check_imports', 'Job']
+           'import_file', 'check_imports', 'Job', 'unexpected']
 
 # %% ../nbs/15b_job.ipynb #4a9d00a2
 import hashlib, importlib.util, json, re, sys, time
@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from fastcore.all import L, noop, patch
 from .core import DataError, DigitError, RunError, _show, echo, read_plain, short_name, write_file
-from .read import DigitData, as_data, find_data, near_copies
+from .read import DigitData, as_data, find_data, near_copies, near_limit
 from .device import versions
 from .data import read_mnist, same_images
 from .models import archs
@@ -231,10 +231,10 @@ def preds(self:Job,
     targs = pd.Index(list(vocab)).get_indexer(df.label.iloc[rows])
     p = Preds(targs, probs, list(vocab), np.asarray(rows, np.int64), None, self.out, self.data.sha256,
               same_images(seen, x), test_probs)
-    self.near = near_copies(seen.cpu().numpy(), x.numpy(), n=(5_000,500))
-    if self.near>.25:
-        self.say(f"warning: {100*self.near:.0f} % of the held-out images have a near copy in the training rows, "
-                 "such as the same picture with other noise: the accuracy will be too high for other pictures")
+    self.near = near_copies(seen.cpu().numpy(), x.numpy()[~p.same])
+    if self.near>near_limit:
+        self.say(f"warning: {100*self.near:.0f} % of the held-out images have a near copy in the training rows, such "
+                 "as the same picture with noise, moved by a pixel or inverted. Others will be predicted worse")
     if len(set(probs.argmax(1)))==1:
         self.say(f"note: the net predicts class {vocab[int(probs[0].argmax())]} for every row: it has learnt nothing. "
                  "Try a lower --lr or more --epochs")
@@ -328,10 +328,25 @@ def tell(self:Job, m, whole=True):
     if m.get('test_score') is not None:
         self.say(f"score {_pct(m['test_score'])} on the {m['n_test']:,} labelled test rows (95 %: "
                  f"{_pct(m['test_low'])} to {_pct(m['test_high'])}); nothing was chosen by them")
+        if note := unexpected(m['test_score'], m['score_low'], m['score_high']): self.say(note)
     if m['n_test']: self.say(f"submission: {self.out/'submission.csv'} ({m['n_test']:,} rows, checked; "
                              f"{m['canary_rows']} canary rows lived)")
     self.say(f"report: {self.out/'report.html'}")
     self.say(f"run: {self.out} ({m['seconds']['train']:.1f} s of training, {m['seconds']['total']:.1f} s in all)")
+
+# %% ../nbs/15b_job.ipynb #59001909
+def unexpected(
+    score, # Share of labelled rows that are predicted right
+    low, # Least score that was expected
+    high, # Greatest score that was expected
+)->str|None:
+    "Return a warning if `score` is none of the expected ones, else None"
+    if low<=score<=high: return None
+    what = 'lower' if score<low else 'higher'
+    return (f"warning: that is {what} than the expected {low:.4f} to {high:.4f}, so the held-out rows are not like "
+            "these. Look for near copies among the training rows, and for other writers or preparation")
+
+assert unexpected(.98, .97, .99) is None
 
 # %% ../nbs/15b_job.ipynb #a84a365d
 @patch

@@ -16,8 +16,8 @@ from .data import same_images
 from .predict import check_canary, predict_rows, unlike
 from .submit import other_labels, save_submission, submission
 from .rundir import Run
-from .measure import wilson
-from .job import _pct, check_imports, in_python, read_options, spoken
+from .measure import score_interval, wilson
+from .job import _pct, check_imports, in_python, read_options, spoken, unexpected
 
 # %% ../nbs/15c_rows.ipynb #2fe1f220
 def _has_train(path):
@@ -88,6 +88,8 @@ def _score(run, d, said, say):
     hits = np.array([str(o) for o in said])==np.array([str(o) for o in d.test_labels])
     low,high = wilson(int(hits.sum()), len(hits))
     say(f"score {_pct(hits.mean())} on {len(hits):,} labelled rows (95 %: {_pct(low)} to {_pct(high)})")
+    held = run.predictions()
+    if note := unexpected(hits.mean(), *score_interval(int(held.hits.sum()), len(held), len(hits))): say(note)
     try: train = run.data().train.drop(columns='label')
     except (RunError, DataError): return
     if train.shape[1]!=d.test.shape[1]: return

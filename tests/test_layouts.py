@@ -2,7 +2,7 @@
 
 `layouts.py`, kept beside the competition's data, writes 43 of them; the table below has others of the same
 kinds. All are made of the packaged sample."""
-import bz2, gzip, importlib.util, io, json, warnings, zipfile
+import bz2, gzip, importlib.util, io, json, re, warnings, zipfile
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -531,11 +531,83 @@ def test_frames_whose_columns_say_nothing(at):
     f[f.columns[-1 if at==0 else 0]] = Y
     with pytest.raises(DataError, match='say which with label=NAME'): as_data(f)
 
+# ---- near copies
+
+def noisy(x, size=20, seed=0):
+    return np.clip(x+np.random.default_rng(seed).normal(0, size, x.shape), 0, 255).astype(np.uint8)
+def moved(x, by=(1,0)): return np.roll(x.reshape(-1, 28, 28), by, (1,2)).reshape(len(x), -1)
+def four_shifts(x): return np.concatenate([moved(x, by) for by in ((1,0),(-1,0),(0,1),(0,-1))])
+def half_inverted(x): return np.where(np.arange(len(x))[:,None]%2, 255-x, x)
+def parted(x, seed=0):
+    x = x[np.random.default_rng(seed).permutation(len(x))]
+    return x[:len(x)*4//5],x[len(x)*4//5:]
+
 def test_near_copies():
-    x,rng = digits()[0],np.random.default_rng(0)
-    noisy = np.clip(X*rng.uniform(.85, 1.15, (N,1))+rng.integers(0, 30, X.shape), 0, 255).astype(np.uint8)
-    assert near_copies(X, noisy)>.95 and near_copies(x[:3000], x[3000:])<.15 and near_copies(X, X)==1
-    assert near_copies(X[:0], X)==0
+    x = digits()[0]
+    assert near_copies(X[:0], X)==near_copies(X, X[:0])==0 and near_copies(X, X)==1
+    assert near_copies(x[:1], x[1:2])==near_copies(x[:5], x[5:9])==0
+    assert near_copies(x[:5], noisy(x[:5], 5))==near_copies(x[:1], x[:1])==1 # too few to know what is usual
+    assert near_copies(x[:3000].astype(int), x[:3000].astype(int))==1
+
+UNRELATED = dict(sample=lambda x: x, few=lambda x: x[:400], half_inverted=half_inverted, all_inverted=lambda x: 255-x,
+                 faint=lambda x: (x//4+90).astype(np.uint8),
+                 small=lambda x: x.reshape(-1, 28, 28)[:,2:26:3,2:26:3].reshape(-1, 64),
+                 noise=lambda x: np.random.default_rng(0).integers(0, 256, (900,256)).astype(np.uint8))
+@pytest.mark.parametrize('kind', UNRELATED)
+def test_unrelated_images_are_no_copies(kind):
+    assert near_copies(*parted(UNRELATED[kind](digits()[0])))<=.08 # half of `near_limit`
+
+COPIES = dict(noisy=noisy, moved=moved, diagonal=lambda x: noisy(moved(x, (1,-1)), 10), inverted=lambda x: 255-x,
+              inverted_noisy=lambda x: 255-noisy(x),
+              paler=lambda x: (x*.6).astype(np.uint8), brighter=lambda x: x//2+100)
+@pytest.mark.parametrize('kind', COPIES)
+def test_copies_are_found_among_few_and_many(kind):
+    x = digits()[0]
+    for n in 300,4000: assert near_copies(x[:n], COPIES[kind](x[:n]))>=.9, n
+
+def test_many_copies_of_each():
+    x = digits()[0]
+    assert near_copies(*parted(four_shifts(x[:1200])))>.9
+    for m,n in (10,100),(30,40),(200,5):
+        assert near_copies(*parted(np.concatenate([noisy(x[:n], 8, seed) for seed in range(m)])))>.9, m
+
+def test_the_share_is_that_of_the_copies():
+    "Of images that correlate by less than 0.992, and lie ten times nearer than usual, those that are copies"
+    x = digits()[0]
+    for share in .1,.3,.6:
+        b = np.concatenate([noisy(x[:int(300*share)]), x[4000:4300-int(300*share)]])
+        assert abs(near_copies(x[:4000], b)-share)<.03
+    assert .5<near_copies(x[:4000], noisy(x[:300], 60))<.95 # where noise hides the image, some are found
+
+def test_the_warning_of_near_copies(tmp_path):
+    "From a share of 0.15 on; rows that are identical have a note of their own and do not count"
+    import torch
+    from digitfast.job import Job
+    from digitfast.read import near_limit
+    from digitfast.rundir import Run
+    x,y = digits()
+    assert near_limit==.15
+    def told(held):
+        d = as_data(lab(np.concatenate([x[:1000], held]), np.concatenate([y[:1000], y[:len(held)]])))
+        rows,lines = np.arange(1000, 1000+len(held)),[]
+        job = Job(d, None, 'x', Run(tmp_path/'x'), {}, lines.append)
+        job.preds(rows, np.eye(10, dtype=np.float32)[y[:len(held)]], range(10), seen=torch.tensor(x[:1000]))
+        return job.near,[o for o in lines if 'near copy' in o]
+    for n,warned in (10,False),(13,False),(18,True),(60,True):
+        near,lines = told(np.concatenate([noisy(x[:n]), x[2000:2100-n]]))
+        assert abs(near-n/100)<.02 and bool(lines)==warned and (not warned or f'{100*near:.0f} %' in lines[0])
+    near,lines = told(np.concatenate([x[:60], x[2000:2040]]))
+    assert near<.03 and not lines
+
+@pytest.mark.slow
+def test_near_copies_at_full_size(big_zip):
+    import time
+    x = read_csvs(big_zip).train.iloc[:,1:].to_numpy()
+    t = time.process_time()
+    found = near_copies(x, noisy(x, 30))
+    assert time.process_time()-t<1 and found>.85
+    assert near_copies(x[:20_000], noisy(x[:20_000], 30))>.85 and near_copies(*parted(x))<.03
+    assert near_copies(*parted(four_shifts(x[:8400])))>.75 and near_copies(*parted(half_inverted(x)))<.03
 
 def test_the_working_directory(tmp_path, monkeypatch):
     "Issue: `train` with train.csv here trained on the sample, and said that there was no data"
@@ -867,3 +939,104 @@ def test_a_zip_with_two_readmes_is_read(tmp_path):
         warnings.simplefilter('ignore')
         for k in 'README.md','README.md','train.csv': z.writestr(k, csv(lab(X8, Y)))
     assert len(read_csvs(put(tmp_path, {'d.zip':o.getvalue()})/'d.zip').train)==N
+
+# ---- folders with other tables, and tables in several files
+
+HOUSING = 'longitude,latitude,housing_median_age,total_rooms,median_house_value\n-114.3,34.2,15,5612,66900\n'
+def colab(x=X, y=Y):
+    "Colab's sample_data: MNIST without headers beside other tables"
+    return {'README.md':'hello', 'anscombe.json':'[{"X":1}]', 'california_housing_train.csv':HOUSING,
+            'california_housing_test.csv':HOUSING, 'mnist_train_small.csv':bare(lab(x, y)),
+            'mnist_test.csv':bare(lab(XT, YT))}
+
+def test_tables_of_images_are_found_among_others(tmp_path):
+    d = read_csvs(put(tmp_path, colab()))
+    assert (d.train.iloc[:,1:].to_numpy()==X).all() and (d.test.to_numpy()==XT).all()
+    assert d.test_labels.tolist()==YT.tolist()
+    assert any('not read: california_housing_test.csv, california_housing_train.csv' in o for o in d.said), d.said
+    d = read_csvs(put(tmp_path/'z', {'a.zip':zipped(**colab())})/'a.zip')
+    assert (d.train.iloc[:,1:].to_numpy()==X).all()
+    assert 'mnist_test.csv lies beside it' in read_csvs(tmp_path/'mnist_train_small.csv').notes[0]
+
+def test_only_tables_of_images_are_proposed(tmp_path):
+    "And the advice is followed to its end"
+    put(tmp_path, colab() | {'a_train.csv':HOUSING, 'fashion_train.csv':TRAIN, 'fashion_test.csv':TEST})
+    with pytest.raises(DataError) as e: read_csvs(tmp_path)
+    assert 'fashion_train.csv, mnist_train_small.csv could each be the train CSV' in str(e.value)
+    name,test = re.search(r'as in DATA/(\S+) --test (\S+),', str(e.value)).groups()
+    d = read_csvs(tmp_path/name, test=tmp_path/test)
+    assert len(d.train)==N and len(d.test)==M
+
+def spark(x, y, n=4, head='each', folder='train.csv', ext='.csv', pack=str.encode, **kw):
+    "A table in `n` parts as Spark writes it, with what lies beside them"
+    job,res = '1f0d2c4e-5a6b-47c8-9d0e-aabbccddeeff',{f'{folder}/_SUCCESS':'', f'{folder}/._SUCCESS.crc':b'crc'}
+    for i,rows in enumerate(np.array_split(np.arange(len(x)), n)):
+        f = frame(x[rows]) if y is None else lab(x[rows], y[rows])
+        text = csv(f, header=head=='each' or head=='first' and i==0, **kw)
+        res[f'{folder}/part-{i:05d}-{job}-c000{ext}'] = pack(text)
+        res[f'{folder}/.part-{i:05d}-{job}-c000{ext}.crc'] = b'crc'
+    return res
+
+PARTS = {'header in each':spark(X, Y), 'in the first':spark(X, Y, head='first'), 'in none':spark(X, Y, head='none'),
+         'gz':spark(X, Y, ext='.csv.gz', pack=lambda o: gzip.compress(o.encode())), 'twelve':spark(X, Y, 12),
+         'folder train':spark(X, Y, folder='train'), 'semicolons':spark(X, Y, sep=';'),
+         'an empty one':spark(X, Y)|{'train.csv/part-00009.csv':''}, 'a header alone':spark(X, Y)|{
+             'train.csv/part-00009.csv':TRAIN.partition('\n')[0]+'\n'},
+         'hadoop':{f'train/part-r-{i:05d}':bare(lab(X[i*40:i*40+40], Y[i*40:i*40+40])) for i in range(2)},
+         'dask':{f'train.csv/{i}.part':csv(lab(X[i*8:i*8+8], Y[i*8:i*8+8])) for i in range(10)},
+         'shards':{f'train-{i:05d}-of-00002.csv':csv(lab(X[i*40:i*40+40], Y[i*40:i*40+40])) for i in range(2)},
+         'named':{f'mnist_train_part{i+1}.csv':csv(lab(X[i*40:i*40+40], Y[i*40:i*40+40])) for i in range(2)}}
+@pytest.mark.parametrize('kind', ['folder','zip'])
+@pytest.mark.parametrize('name', PARTS)
+def test_all_parts_of_a_table_are_read_in_order(name, kind, tmp_path):
+    head = 'none' if name in ('in none','hadoop') else 'each'
+    files = PARTS[name] | spark(XT, None, 3, head=head, folder='test.csv')
+    if name in ('shards','named'): files = {f'd.csv/{k}' if '/' not in k else k:v for k,v in files.items()}
+    p = put(tmp_path, {'a.zip':zipped(**files)} if kind=='zip' else files)/('a.zip' if kind=='zip' else '')
+    d = read_csvs(p)
+    assert (d.train.iloc[:,1:].to_numpy()==X).all() and d.train['label'].tolist()==Y.tolist()
+    assert (d.test.to_numpy()==XT).all()
+    n = sum(bool(re.search('part|-of-', k)) and '/.' not in k and len(v)>0 for k,v in PARTS[name].items())
+    assert any(f': {n} files, read as one table' in o for o in d.said), d.said
+    assert any('test.csv/part-*.csv: 3 files, read as one table' in o for o in d.said)
+    assert not any('not read' in o for o in d.said)
+
+def test_a_folder_of_parts_alone(tmp_path):
+    put(tmp_path, spark(X, Y) | spark(XT, None, folder='test.csv'))
+    d = read_csvs(tmp_path/'train.csv', test=tmp_path/'test.csv')
+    assert (d.train.iloc[:,1:].to_numpy()==X).all() and (d.test.to_numpy()==XT).all()
+    assert read_csvs(tmp_path/'train.csv', **d.options).sha256==d.sha256 and len(d.files)==8
+    assert (read_csvs(tmp_path, test='test.csv').test.to_numpy()==XT).all()
+    rows = read_rows(tmp_path/'test.csv')
+    assert (rows.test.to_numpy()==XT).all() and '4 files, read as one table' in rows.said[0]
+    one = sorted((tmp_path/'train.csv').glob('part*'))[1]
+    d = read_csvs(one)
+    note = f'{one.name} is one of 4 parts of a table: to read all of them, give the folder'
+    assert len(d.train)==20 and note in d.notes[0]
+
+UNLIKE = {'another name':lambda f: f.rename(columns={'pixel3':'pixel784'}),
+          'one less':lambda f: f.drop(columns='pixel783'), 'another order':lambda f: f[f.columns[::-1]],
+          'one more':lambda f: f.assign(fold=1)}
+@pytest.mark.parametrize('name', UNLIKE)
+def test_parts_with_other_columns(name, tmp_path):
+    put(tmp_path, spark(X, Y) | {'train.csv/part-00002.csv':csv(UNLIKE[name](lab(X, Y)))})
+    with pytest.raises(DataError, match='part-00002.csv, line 1: 78. columns.*expected the 785 columns of part-00000'):
+        read_csvs(tmp_path)
+
+def test_a_part_that_is_missing(tmp_path):
+    files = PARTS['shards'] | {'train-00002-of-00003.csv':TRAIN}
+    put(tmp_path, {k.replace('of-00002', 'of-00003'):v for k,v in files.items() if '00001-' not in k})
+    with pytest.raises(DataError, match='train-.-of-00003.csv: 2 of 3 parts, expected all of them'): read_csvs(tmp_path)
+
+def test_errors_name_the_part(tmp_path):
+    for col,bad,says in (('pixel5', 256, "column pixel5: found '256'"), ('label', '', 'column label: blank')):
+        f = lab(X[20:40], Y[20:40]).astype(object)
+        f.loc[3,col] = bad
+        files = spark(X, Y)
+        put(tmp_path, {k:csv(f) if 'part-00001' in k and '/.' not in k else v for k,v in files.items()})
+        with pytest.raises(DataError, match=f'part-00001-.*csv, line 5, {says}'): read_csvs(tmp_path)
+
+def test_too_many_files_to_be_sure_of_all_parts(tmp_path, monkeypatch):
+    monkeypatch.setattr('digitfast.read._files_max', 10)
+    put(tmp_path, spark(X, Y, 12))
+    with pytest.raises(DataError, match='over 10 files, expected fewer'): read_csvs(tmp_path)

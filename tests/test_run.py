@@ -685,6 +685,32 @@ def test_dark_ink_is_remembered(data, tmp_path):
         assert json.loads((run/'model'/'model.json').read_text())['reading']['polarity']==want
         assert run.learner('cpu').dls.reading==Reading.from_json(run.metrics)==Reading(polarity=want, label='label')
 
+# ---- a score that was not expected
+
+def test_a_score_outside_the_expected_is_said(in_tmp):
+    "Four moved copies of each of few images, and a labelled test file of other images"
+    from digitfast.job import unexpected
+    assert unexpected(.98, .97, .99) is unexpected(.97, .97, .99) is unexpected(.99, .97, .99) is None
+    assert 'lower than the expected 0.9700 to 0.9900' in unexpected(.9699, .97, .99)
+    assert 'higher than the expected 0.9700 to 0.9900' in unexpected(1., .97, .99)
+    df,other = digits(40, side=16, n_class=2),digits(200, side=16, n_class=2, seed=1)
+    other.label = 1-other.label # what is learnt is never right there
+    x,moved = df.iloc[:,1:].to_numpy().reshape(-1, 16, 16),[df]
+    for by in (1,0),(-1,0),(0,1),(0,-1):
+        moved.append(df.copy())
+        moved[-1].iloc[:,1:] = np.roll(x, by, (1,2)).reshape(40, -1)
+    csvs(in_tmp/'d', pd.concat(moved, ignore_index=True), other)
+    lines = []
+    run = train('d', out='r', say=lines.append, arch='mlp-30', epochs=8, bs=16, valid_pct=.2)
+    said = [o for o in lines if 'than the expected' in o]
+    m = run.metrics
+    assert m['test_score']<m['score_low'] and len(said)==1
+    assert f"{m['score_low']:.4f} to {m['score_high']:.4f}" in said[0]
+    assert any('near copy' in o for o in lines) and m['near_valid']>.9
+    lines.clear()
+    predict_csv('r', out='s.csv', say=lines.append)
+    assert [o for o in lines if 'than the expected' in o]==said
+
 # how the training set was read, and what is predicted later
 
 @pytest.fixture(scope='module')
