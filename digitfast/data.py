@@ -191,7 +191,7 @@ def _collate(items):
 # %% ../nbs/02_data.ipynb #6a33d4b4
 class DigitDL(TfmdDL):
     "A `TfmdDL` that indexes whole batches out of one tensor on its device where it knows what fastai would collate"
-    batches_done = 0 # batches that it has given
+    epochs_done,batches_done = 0,0 # times that it was gone through to its end, and batches that it gave
     def __init__(self,
         dataset, # `Datasets` or `TfmdLists` over a frame of rows; whatever else fastai takes goes fastai's way
         bs=64, # Batch size
@@ -489,6 +489,12 @@ def digit_splitter(
         return splits
     return _split
 
+# %% ../nbs/02_data.ipynb #aa73e642
+@patch
+def after_iter(self:DigitDL):
+    "Count the epochs that were gone through"
+    self.epochs_done += 1
+
 # %% ../nbs/02_data.ipynb #4fccb06a
 def same_images(
     a, # uint8 images, (n, …)
@@ -634,7 +640,7 @@ class DigitDataLoaders(DataLoaders):
                                  or predict_bs(digit_device(device), df.shape[1]-1),
                                  device=digit_device(device), path=path, **kwargs)
         res = cls(*dls.loaders, path=dls.path, device=dls.device)
-        res.reading = infer_reading(df[res.row2im.cols].to_numpy(), value_range)
+        res.reading = infer_reading(df[res.row2im.cols].to_numpy(), value_range, labels=df.label)
         return res
 
     @classmethod
