@@ -15,7 +15,7 @@ from torch import nn
 from types import SimpleNamespace
 from .core import DataError, DigitError, RunError, _few, _show, check_output, echo
 from .data import DigitDataLoaders, class_error
-from .graph import DigitLearner, fit_record, _precision, _row_hash
+from .graph import DigitLearner, choosers, fit_record, _precision, _row_hash
 from .models import archs
 from .predict import check_canary, predict_rows
 from .rundir import Run, RunDir, resumable
@@ -230,6 +230,12 @@ def save_run(
                 raise
 
 # %% ../nbs/16b_save.ipynb #1bd6f705
+def _epochs(learn, rec, say):
+    "Return how many epochs all fits of `learn` had, and say if the history is that of the last one alone"
+    n = max(rec.epochs or learn.dls.train.epochs_done, len(rec.values))
+    if n>len(rec.values): say(f"note: history.csv holds the last fit, {len(rec.values)} of {n} epochs")
+    return n
+
 def _save(job, learn, trn, val, vocab, tta, act):
     rec,t = fit_record(learn),time.perf_counter()
     probs = predict_rows(learn, None, tta, act)
@@ -245,7 +251,8 @@ def _save(job, learn, trn, val, vocab, tta, act):
              learner=True, device=str(learn.dls.device),
              precision=getattr(rec, 'precision', None) or _precision(learn),
              threads=torch.get_num_threads(), n_train=len(trn), canary_rows=canary,
-             seconds=dict(load=0., train=0., predict=time.perf_counter()-t))
+             seconds=dict(predict=time.perf_counter()-t)) # how long training took is not known
     if why: m['no_model'] = why
-    if rec: m |= dict(epochs=len(rec.values), lr=float(max(rec.lrs)))
+    if rec: m |= dict(epochs=_epochs(learn, rec, job.say), lr=float(max(rec.lrs)))
+    if chosen := list(rec.choosers if rec and rec.choosers else choosers(learn)): m['chosen_by'] = chosen
     return job.finish(p, m, _history(rec) if rec else None)

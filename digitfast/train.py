@@ -174,6 +174,7 @@ def fit(self:Job, recipe, learn)->tuple: # (the recipe with its rate, history, s
             recipe = replace(recipe, lr=find_lr(learn))
             self.say(f"lr: {recipe.lr:.3g}, from the valley of lr_find's curve")
             self.out.save_lr_curve(*learn.lr_curve)
+        if recipe.tta: self.say("epochs: accuracy on held-out rows, without test-time shifts")
         recipe.fit(learn, cbs=[log, Watch(log, self.given.get('cbs', ()))])
     if log.error: raise log.error
     history = pd.DataFrame(log.history, columns=log.names)
@@ -202,6 +203,7 @@ def train_one(self:Job,
              seconds=dict(load=self.load, train=seconds, predict=time.perf_counter()-t))
     if k is not None: m['member'] = k
     if why: m['no_model'] = why
+    if chosen := getattr(getattr(learn, 'last_fit', None), 'choosers', ()): m['chosen_by'] = list(chosen)
     return self.finish(p, m, history, whole)
 
 # %% ../nbs/16_train.ipynb #239eaaf8
@@ -300,12 +302,15 @@ def joined(self:Job, ps)->tuple: # (`Preds` of the mean, out of fold, what the a
 
 def _summed(ms, load):
     "What the metrics `ms` of members come to; `load` is how long reading took"
-    def seconds(k): return sum((m.get('seconds') or {}).get(k, 0.) for m in ms)
+    def seconds(*names):
+        known = {k:[(m.get('seconds') or {}).get(k) for m in ms] for k in names}
+        return {k:sum(v) for k,v in known.items() if None not in v}
     m = dict(arch=' + '.join(dict.fromkeys(m['arch'] for m in ms)), members=len(ms),
              params=sum(m['params'] for m in ms),
              **{k:ms[0].get(k) for k in ('epochs','device','precision','threads','lr','n_train')},
              canary_rows=min(m['canary_rows'] for m in ms), members_accuracy=[m['accuracy'] for m in ms],
-             seconds=dict(load=load, train=seconds('train'), predict=seconds('predict')))
+             seconds=dict(load=load, **seconds('train', 'predict')))
+    if chosen := list(dict.fromkeys(sum((m.get('chosen_by') or [] for m in ms), []))): m['chosen_by'] = chosen
     if why := next((m['no_model'] for m in ms if m.get('no_model')), None): m['no_model'] = why
     return m
 

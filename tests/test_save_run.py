@@ -542,6 +542,73 @@ def test_each_front_door_gives_its_own_advice_on_frames_in_memory(frames, mine, 
     refused(lambda: train(config=other, out='r', say=quiet), f"train(data, config='{other}')")
     refused(lambda: ensemble([run, other], 'e', say=quiet), 'Pass them: ensemble(runs, data=(train, test))')
 
+# ---- what the last lines say
+
+def test_epochs_of_all_fits_are_counted(frames, in_tmp):
+    learn = digit_learner(loaders(), 'fastbook', metrics=accuracy)
+    with learn.no_bar(), learn.no_logging():
+        learn.fine_tune(2, freeze_epochs=1)
+        learn.fit_one_cycle(3, .01)
+    lines = []
+    run = save_run(learn, frames, in_tmp/'a', say=lines.append)
+    assert run.metrics['epochs']==6 and len(run.history())==3
+    assert 'note: history.csv holds the last fit, 3 of 6 epochs' in lines
+    plain = fitted(loaders(), 2)
+    with plain.no_bar(), plain.no_logging(): plain.fit(1, 1e-3)
+    assert save_run(plain, frames, in_tmp/'b', say=quiet).metrics['epochs']==3
+    once = known(digits())
+    assert save_run(once, frames, in_tmp/'c', say=lines.append).metrics['epochs']==1
+    assert sum('history.csv holds' in o for o in lines)==1
+
+def test_only_times_that_are_known_are_said(frames, mine, in_tmp):
+    lines = []
+    a = save_run(known(digits()), frames, in_tmp/'a', say=lines.append)
+    assert set(a.metrics['seconds'])=={'predict','total'} and 'of training' not in lines[-1]
+    assert lines[-1].startswith(f"run: {a} (") and lines[-1].endswith(' s, training apart)')
+    b = train(frames, out=in_tmp/'b', say=lines.append, **TINY)
+    assert lines[-1].endswith(' s in all)') and ' s of training, ' in lines[-1]
+    c = train(frames, out=in_tmp/'c', say=quiet, seed=1, **TINY)
+    both = ensemble([b, c], in_tmp/'both', data=frames, say=lines.append)
+    spent = sum(o.metrics['seconds']['train'] for o in (b,c))
+    assert abs(both.metrics['seconds']['train']-spent)<1e-6
+    assert f"({spent:.1f} s of training in 2 runs, joined in {both.metrics['seconds']['total']:.1f} s)" in lines[-1]
+    mixed = ensemble([a, b], in_tmp/'mixed', data=frames, say=lines.append)
+    assert 'train' not in mixed.metrics['seconds'] and lines[-1].endswith(' s, training apart)')
+    train(frames, out=in_tmp/'d', say=lines.append, members=2, **TINY)
+    assert ' s of training, the sum of 2 members, ' in lines[-1]
+
+def test_what_each_accuracy_is(frames, in_tmp):
+    lines = []
+    train(frames, out=in_tmp/'a', say=lines.append, tta=1, **TINY)
+    at = lines.index('epochs: accuracy on held-out rows, without test-time shifts')
+    assert lines[at+1].split()[:4]==['epoch','train_loss','valid_loss','accuracy']
+    (last,) = [o for o in lines if o.startswith('accuracy ')]
+    assert last.endswith('), with test-time shifts: a mean over 9 copies of each image')
+    lines.clear()
+    train(frames, out=in_tmp/'b', say=lines.append, **TINY)
+    assert not any('test-time shifts' in o for o in lines)
+    save_run(known(digits()), frames, in_tmp/'c', tta=2, say=lines.append)
+    assert any('a mean over 25 copies of each image' in o for o in lines)
+
+CHOOSERS = [(lambda: SaveModelCallback(monitor='accuracy'), ['SaveModelCallback']),
+            (lambda: EarlyStoppingCallback(patience=5), ['EarlyStoppingCallback']),
+            (lambda: SaveModelCallback(every_epoch=True), None), (lambda: EarlyStoppingCallback('train_loss'), None),
+            (lambda: MixUp(.2), None)]
+@pytest.mark.parametrize('make,chosen', CHOOSERS)
+def test_an_epoch_chosen_by_held_out_rows_has_a_caveat(make, chosen, frames, in_tmp):
+    lines = []
+    def noted(): return [o for o in lines if 'chose the epoch by the held-out rows' in o]
+    run = train(frames, out=in_tmp/'a', say=lines.append, cbs=make(), **TINY)
+    assert run.metrics.get('chosen_by')==chosen and bool(noted())==bool(chosen)
+    if chosen is None: return
+    assert chosen[0] in noted()[0] and 'this accuracy and the expected score are too high' in noted()[0]
+    learn = digit_learner(loaders(), 'fastbook', metrics=accuracy)
+    with learn.no_bar(), learn.no_logging():
+        learn.fit(1, 1e-3, cbs=make())
+        learn.fit(1, 1e-3)
+    lines.clear()
+    assert save_run(learn, frames, in_tmp/'b', say=lines.append).metrics['chosen_by']==chosen and len(noted())==1
+
 def run_cli(*args):
     with pytest.raises(SystemExit) as e: cli.main([*map(str, args), '--quiet'])
     return e.value.code or 0
