@@ -8,7 +8,7 @@ __all__ = ['RowToImage', 'pixel_stats', 'DigitDL', 'NormalizePixels', 'DigitBloc
 
 # %% ../nbs/02_data.ipynb #f0d44682
 from .core import DataError, DigitError
-from .reading import Reading, fits, to_bytes
+from .reading import Reading, cause, fits, to_bytes
 from .read import infer_reading, pixel_cols, read_csvs, read_frame, read_mnist
 from .device import digit_device, predict_bs
 import math, random, warnings, zlib
@@ -30,11 +30,14 @@ from fastai.data.transforms import (Categorize, ColReader, EncodedMultiCategoriz
 from fasttransform import Pipeline, Transform
 
 # %% ../nbs/02_data.ipynb #71d36f64
-def _no_pixel(v, row, col):
-    "The error for a value `v` that is no pixel"
+def _no_pixel(v, row, col, a):
+    "The error for a value `v` of the array `a` that is no pixel"
     at = f"row {row}, column '{col}'" if row!='' else f"column '{col}'"
     v = v.item() if isinstance(v, np.generic) else v
     tip = ': pixels of 0 to 1 want multiplying by 255' if isinstance(v, float) and 0<v<1 else ''
+    if a.dtype.kind in 'iuf' and np.isfinite(a).all() and not (tip and 0<=a.min() and a.max()<=1):
+        a = np.atleast_2d(a).astype(float)
+        tip = cause(a, a.min(), a.max())[1]
     return DataError(f"{at}: found {v!r:.30}, expected a whole number from 0 to 255{tip}")
 
 def _as_uint8(a, cols, rows=None):
@@ -48,7 +51,7 @@ def _as_uint8(a, cols, rows=None):
         ok = (a>=0)&(a<=255)&(a==np.floor(a)) if a.dtype.kind in 'iuf' else np.zeros(a.shape, bool)
     if ok.all(): return a.astype(np.uint8)
     *i,c = np.argwhere(~ok)[0].tolist()
-    raise _no_pixel(a[(*i,c)], rows[i[0]] if i and rows is not None else '', cols[c])
+    raise _no_pixel(a[(*i,c)], rows[i[0]] if i and rows is not None else '', cols[c], a)
 
 # %% ../nbs/02_data.ipynb #fd96c39a
 class RowToImage(Transform):
