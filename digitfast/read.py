@@ -11,7 +11,7 @@ __all__ = ['near_limit', 'read_frame', 'check_frame', 'DigitData', 'frames_sum',
 import gzip, hashlib, json, os, re, warnings, zipfile
 from collections import Counter
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
 from importlib import resources
 from itertools import islice
 from math import isqrt
@@ -21,7 +21,7 @@ import numpy as np, pandas as pd
 from fastcore.basics import patch
 
 from .core import DataError, _few, _show, _want, read_plain
-from .reading import RangeReader, Reading, stretch
+from .reading import RangeReader, Reading, find_orientation, stretch
 from .table import Parts, Table, _between, _reading, _tokens, frame_code
 from .columns import (Layout, _colour, _ids, _kind, _labels, _oblong, _parts, _pick, _square, as_numbers,
     bare_labels, check_shape, check_size, check_texts, class_names)
@@ -443,10 +443,27 @@ def infer_reading(
     x, # uint8 images, a row each
     value_range=(0,255), # numbers of their table for black and white
     transpose=False, # were they turned about their diagonal?
-    label=None # column of their labels
+    label=None, # column of their labels
+    labels=None # the labels, which show whether digits are upright
 )->Reading:
-    "Return how the images were read, with the ink that they show"
-    return Reading(value_range, _ink(x), transpose=bool(transpose), label=label)
+    "Return how the images were read, with the ink and the orientation that they show"
+    ink,means = _ink(x),None if labels is None else _sample_means()
+    orientation = 'upright' if means is None else find_orientation(x, labels, means, ink)
+    return Reading(value_range, ink, orientation, bool(transpose), label)
+
+@cache
+def _sample_means():
+    "Average images of the digits in the packaged sample; None where they are not packed, as in a Space"
+    f = Path(__file__).parent/'sample'/'class_means.npy'
+    return np.load(f) if f.is_file() else None
+
+def _turned_note(reading):
+    "A note where images are transposed, as a list"
+    if reading.orientation=='upright': return []
+    if reading.transpose:
+        return ['the images look transposed, rows for columns, now that they were turned: read them as they are.']
+    return ['the images look transposed, rows for columns, as MATLAB, Julia and EMNIST store them: to have them '
+            'upright, add --transpose.']
 
 # %% ../nbs/01_read.ipynb #096f8d6a
 @dataclass
@@ -800,7 +817,6 @@ def read_csvs(path, # a folder with the CSVs, a zip of them, one table, or the w
     f = _find_files(p, test)
     try: trn,ls,said,notes = _train(f.train, h, label, reading)
     except NoLabelError as e: raise DataError(_labels_beside(f) or e) from None
-    if 'emnist' in str(f.train).lower() and not transpose: notes.append(_emnist)
     tst = ids = scored = None
     if f.test:
         tst,ids,scored,more = _test(f.test, h, trn, ls, _key(f), label)
@@ -810,6 +826,8 @@ def read_csvs(path, # a folder with the CSVs, a zip of them, one table, or the w
     options = _options(test, label, transpose)
     if label or transpose: h.update(repr([options.get('label'), transpose]).encode())
     for o in filter(None, (trn,tst) if transpose else ()): _turn(o.x)
+    seen = infer_reading(trn.x, trn.value_range, transpose, trn.label, ls)
+    notes += _turned_note(seen) or [_emnist]*('emnist' in str(f.train).lower() and not transpose)
     train,test = _frame(trn.x, trn.names, ls),tst and _frame(tst.x, trn.names)
     files = tuple(str(o.path) for t in (f.train, f.test, f.sample) if t for o in t.parts)
     return DigitData(train=train, test=test, sample=sample, test_ids=ids, sha256=h.hexdigest(),
@@ -817,7 +835,7 @@ def read_csvs(path, # a folder with the CSVs, a zip of them, one table, or the w
                      notes=(*f.notes, *notes, *also), test_labels=scored, extra=trn.extra(),
                      test_extra=tst and tst.extra(),
                      said=(*f.said, *_parts_said(f.train, f.test, f.sample), *said, *more),
-                     reading=infer_reading(trn.x, trn.value_range, transpose, trn.label), options=options,
+                     reading=seen, options=options,
                      source=path if path=='sample' else str(p.resolve()),
                      files=tuple(dict.fromkeys(files)), frames_sum=frames_sum(train, test))
 
@@ -901,7 +919,8 @@ def _from_frames(df, test, label, transpose):
     sha256 = _frames_sha(train, test)
     if transpose: train,test = (f if f is None else _turned(f, pix) for f in (train,test))
     column = str(df.columns[o.label[0]]) if len(o.label)==1 else None
-    reading = infer_reading(train[pix].to_numpy(), value_range, transpose, column)
+    reading = infer_reading(train[pix].to_numpy(), value_range, transpose, column, train.label)
+    notes += tuple(_turned_note(reading))
     if value_range!=(0,255): said = (*said, _stretched(value_range))
     return DigitData(train, test, None, ids, name, sha256, notes, ls, said=(*o.said, *said), reading=reading,
                      frames_sum=frames_sum(train, test))
@@ -1068,5 +1087,5 @@ def _mnist_data(x, y, sha, source, files):
     note = ("MNIST's images contain the competition's test set, so no submission is written: "
             "its score would not be honest")
     return DigitData(train=df, test=None, sample=None, test_ids=None, name='MNIST', sha256=sha, notes=(note,),
-                     reading=infer_reading(pix, (0,255), False, 'label'), source=source, files=files,
+                     reading=infer_reading(pix, (0,255), False, 'label', df.label), source=source, files=files,
                      frames_sum=frames_sum(df, None))

@@ -941,6 +941,45 @@ def test_a_zip_with_two_readmes_is_read(tmp_path):
         for k in 'README.md','README.md','train.csv': z.writestr(k, csv(lab(X8, Y)))
     assert len(read_csvs(put(tmp_path, {'d.zip':o.getvalue()})/'d.zip').train)==N
 
+# ---- which way up
+
+def turned(x): return x.reshape(len(x), *[isqrt(x.shape[1])]*2).swapaxes(1, 2).reshape(len(x), -1)
+def orientation_notes(d): return [o for o in d.notes if 'look transposed' in o]
+
+@pytest.mark.parametrize('make', [lambda x: x, lambda x: 255-x, lambda x: sized(x, 8), lambda x: sized(x, 40),
+                                  lambda x: x//2, lambda x: x[:40]], ids=['28','dark','8','40','0 to 127','40 rows'])
+def test_images_stored_column_by_column_get_a_note(make, tmp_path):
+    "in files and frames, that names --transpose, with which there is none; upright ones get none"
+    x,y = (o[:150] for o in digits())
+    x = make(x)
+    y = y[:len(x)]
+    for d in as_csvs(tmp_path, lab(turned(x), y)),as_data(lab(turned(x), y)):
+        assert d.reading.orientation=='transposed' and len(orientation_notes(d))==1
+        assert orientation_notes(d)[0].endswith('add --transpose.')
+    for d in as_data(lab(x, y)),as_data(lab(turned(x), y), transpose=True):
+        assert d.reading.orientation=='upright' and not orientation_notes(d)
+    d = as_data(lab(x, y), transpose=True)
+    assert [o.rpartition(': ')[2] for o in orientation_notes(d)]==['read them as they are.']
+
+def test_no_note_on_what_may_be_something_else(tmp_path):
+    "other classes, other symbols under the labels 0 to 9, images turned in other ways, few rows, noise"
+    x,y = (o[:400] for o in digits())
+    s = x.reshape(-1, 28, 28)
+    rng = np.random.default_rng(0)
+    noise = rng.integers(0, 256, x.shape).astype(np.uint8)
+    blobs = np.outer(np.hanning(28), np.hanning(28)).ravel()*255*np.roll(np.eye(28), 3, 1).ravel().clip(.2)
+    cases = [(turned(x), y+1), (turned(x), [f'c{o}' for o in y]), (x, (y+3)%10), (turned(x), (y+3)%10), (noise, y),
+             (s[:,:,::-1], y), (s[:,::-1], y), (np.rot90(s, 1, (1,2)), y), (turned(x)[:15], y[:15]),
+             (turned(x)[y<3], y[y<3]), (x*0+blobs.astype(np.uint8)+noise//200, y)]
+    for i,(a,b) in enumerate(cases):
+        d = as_data(lab(np.ascontiguousarray(a).reshape(len(a), -1), b))
+        assert d.reading.orientation=='upright' and not orientation_notes(d), i
+
+def test_the_average_digits_are_those_of_the_sample():
+    x,y = digits()
+    means = np.load(REPO/'digitfast'/'sample'/'class_means.npy')
+    assert (means==np.stack([np.rint(x[y==c].mean(0)) for c in range(10)]).reshape(10, 28, 28)).all()
+
 # ---- folders with other tables, and tables in several files
 
 HOUSING = 'longitude,latitude,housing_median_age,total_rooms,median_house_value\n-114.3,34.2,15,5612,66900\n'
