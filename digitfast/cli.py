@@ -352,9 +352,8 @@ def _check_predict(run, data, out, test):
     from digitfast.read import data_files, run_inputs
     _check_run(run)
     read = [o for o in data or [] if os.path.isfile(o)]
-    if data and len(data)==1 and (not os.path.exists(data[0]) and Path(data[0]).suffix.lower() in (*_tables, '')
-                                  or test is not None):
-        read += data_files(data[0], test, rows=True)
+    rows = bool(data) and len(data)==1 and Path(data[0]).suffix.lower() in (*_tables, '')
+    if rows and (test is not None or not os.path.exists(data[0])): read += data_files(data[0], test, rows=True)
     _check_outputs([*run_inputs(run), *read], out=out or Path('submission.csv'))
 
 @command(_check_predict)
