@@ -103,6 +103,8 @@ def infer_scale(
 )->tuple: # (0, its top)
     "Return the range of whole numbers by the largest one; (0,255) unless it is the top of another scale"
     top = int(x.max())
+    if top==1: return 0,1
+    if x.shape[1]<64: return 0,255 # smaller images are made up
     if top in scale_tops and top<=16: return 0,top
     if not 0<top<=128 or len(x)<20 or top not in scale_tops and top>16: return 0,255
     peaks = x.max(1)
@@ -119,7 +121,7 @@ def _normalised(v, low, high):
 
 def _of_whole(v, low, high):
     "As `cause`, of whole numbers"
-    if -128<=low<=-100 and high<=127:
+    if -128<=low<-64 and high<=127:
         if (v==-128).mean()>(v==0).mean(): return 'were 128 taken off bytes? Add 128 to each'
         return 'were bytes read as int8? Add 256 to the negative ones, as .astype("uint8") does'
     if -64<=low and high<=320: return 'do resized images overshoot? Clip the numbers to 0 and 255'
