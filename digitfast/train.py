@@ -23,7 +23,8 @@ from functools import reduce
 from importlib.util import find_spec
 from numbers import Integral
 from pathlib import Path
-from .core import DataError, DigitError, RunError, _few, _show, check_output, check_utf8, echo, write_file
+from .core import (DataError, DigitError, RunError, _few, _show, check_output, check_run_dir, check_utf8, echo,
+                            write_file)
 from .models import archs
 from .read import DigitData, data_options
 from .learner import LossAccuracy, activations, losses, seed_all
@@ -661,6 +662,7 @@ def ensemble(
     with spoken(command):
         runs = [Run(o) for o in runs]
         for o in (*runs, out or ''): check_utf8(o)
+        check_run_dir(out)
         _check_alike(runs)
         m = runs[0].metrics
         out = Run(out or _new_dir('ensemble'))

@@ -288,7 +288,7 @@ def test_other_commands_that_are_advised_exist(tiny_run, tiny, tmp_path, capsys,
     words = advised(command(capsys, 'compare', '--system', 'ensemble')[2])
     assert words==['train','--recipe','ensemble'] and command(capsys, *words, '--help')[0]==0
 
-ADVICE = {'job.py':['digitfast train','digitfast predict'], 'rundir.py':['digitfast train'],
+ADVICE = {'job.py':['digitfast train','digitfast predict'], 'core.py':['digitfast train'],
           'train.py':['digitfast train'], 'rows.py':['digitfast predict'], 'compare.py':['digitfast train']}
 def test_no_message_gives_advice_that_these_tests_do_not_follow():
     "The texts of the package that name a subcommand, but for docstrings, help and the command's own output"
