@@ -145,7 +145,7 @@ def _sum(a):
 
 class _Column:
     "The items of the pipeline `tl` as one tensor `x`, or what was `wrong` with that"
-    def __init__(self, tl): self.tl,self.things,self.data,self.x,self.wrong = tl,None,None,None,None
+    def __init__(self, tl): self.tl,self.things,self.data,self.x,self.wrong,self.hashed = tl,None,None,None,None,None
 
     def _state(self):
         tl,fs = self.tl,_working(self.tl)
@@ -194,7 +194,7 @@ def _collate(items):
 # %% ../nbs/02_data.ipynb #6a33d4b4
 class DigitDL(TfmdDL):
     "A `TfmdDL` that indexes whole batches out of one tensor on its device where it knows what fastai would collate"
-    epochs_done = 0 # times that it was gone through to its end
+    epochs_done,batches_done = 0,0 # times that it was gone through to its end, and batches that it gave
     def __init__(self,
         dataset, # `Datasets` or `TfmdLists` over a frame of rows; whatever else fastai takes goes fastai's way
         bs=64, # Batch size
@@ -219,6 +219,11 @@ class DigitDL(TfmdDL):
         return super().sample()
 
     def create_batches(self, samps):
+        for b in self._batches(samps):
+            self.batches_done += 1
+            yield b
+
+    def _batches(self, samps):
         cols = self._plan()
         if cols is None: yield from super().create_batches(samps.tolist() if isinstance(samps, Tensor) else samps)
         elif all(c is not None for c in cols):
@@ -487,10 +492,10 @@ def digit_splitter(
         return splits
     return _split
 
-# %% ../nbs/02_data.ipynb #f21abce6
+# %% ../nbs/02_data.ipynb #aa73e642
 @patch
 def after_iter(self:DigitDL):
-    "Count the epochs that were gone through, so that `save_run` can tell whether these rows were trained on"
+    "Count the epochs that were gone through"
     self.epochs_done += 1
 
 # %% ../nbs/02_data.ipynb #4fccb06a
@@ -521,6 +526,20 @@ def image_hashes(
         w ^= w>>32
         res[i:i+256] = np.einsum('ij,j->i', w, b)
     return res
+
+# %% ../nbs/02_data.ipynb #2c258e68
+@patch
+def hash_images(self:DigitDL)->tuple|None: # (pixels of an image, `image_hashes` of all rows)
+    "Return a number for the image of each row, worked out once while the rows stay as they are; None without rows"
+    pairs = ((tl,f) for tl in self._lists() for f in getattr(tl.tfms, 'fs', []))
+    at = first(o for o in pairs if isinstance(o[1], RowToImage) and o[1].cols)
+    if at is None or not isinstance(at[0].items, pd.DataFrame): return None
+    tl,f = at
+    col = self._column(tl)
+    x = f.images(_pixels(tl.items, f.cols), tl.items.index) if col is None or col.x is None else col.x
+    if col is None: return len(f.cols),image_hashes(x)
+    if col.hashed is None or col.hashed[0] is not x: col.hashed = x,image_hashes(x)
+    return len(f.cols),col.hashed[1]
 
 # %% ../nbs/02_data.ipynb #f27dc551
 def _drawn(items, cols, reading):

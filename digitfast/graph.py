@@ -8,18 +8,19 @@ __all__ = ['captures', 'is_graph_safe', 'graph_problem', 'DeviceSmoothLoss', 'St
 
 # %% ../nbs/04a_graph.ipynb #01dd5c8f
 from .data import DigitDL
+from .seen import Seen, known, known_as, read_seen, save_seen, weights_hash
 import gc, time, torch, warnings
-import pandas as pd
 from contextlib import contextmanager
 from dataclasses import dataclass
-from fastcore.all import GetAttr, L, delegates, first, patch
+from pathlib import Path
+from fastcore.all import GetAttr, L, delegates, first, join_path_file, patch
 from torch import Tensor
 from fastai.callback.core import Callback
 from fastai.callback.fp16 import MixedPrecision
 from fastai.callback.tracker import EarlyStoppingCallback, SaveModelCallback
 from fastai.learner import AvgSmoothLoss, Learner
 from fastai.optimizer import OptimWrapper
-from fastai.torch_core import cast
+from fastai.torch_core import cast, rank_distrib
 
 # %% ../nbs/04a_graph.ipynb #6e3490f0
 _safe = {
@@ -328,7 +329,6 @@ class FitRecord:
     lrs:list # Learning rate of each step
     iters:list # Steps at the end of each epoch
     metric_names:list
-    rows:int=None # Which rows were trained on, as `_row_hash` says; None where that is not known
     precision:str=None # What its steps were computed in
     epochs:int=None # Of all fits of the Learner so far; None if that is not known
     choosers:tuple=() # Names of callbacks of all fits that chose an epoch by the validation rows
@@ -350,11 +350,6 @@ def choosers(
     kinds = (EarlyStoppingCallback, SaveModelCallback)
     return tuple(type(o).__name__ for o in learn.cbs
                  if isinstance(o, kinds) and o.monitor!='train_loss' and not getattr(o, 'every_epoch', False))
-
-def _row_hash(ds):
-    "One number for the numbers of the rows in the dataset `ds`; None where it is not over a frame"
-    items = getattr(ds, 'items', None)
-    return int(pd.util.hash_array(items.index.to_numpy()).sum()) if isinstance(items, pd.DataFrame) else None
 
 def fit_record(learn)->FitRecord|None:
     "What is known of the last fit of `learn`; None where there was none, or where the `Recorder` has dropped it"
@@ -378,9 +373,17 @@ def _batch_rows(dl):
     yield from dl.batch_rows()
 
 # %% ../nbs/04a_graph.ipynb #bf31eafd
+def _at_first(net):
+    "What a network has learnt from that no Learner of this process has trained: nothing, unless its batch norms say so"
+    n = max((int(m.num_batches_tracked) for m in net.modules() if getattr(m, 'num_batches_tracked', None) is not None),
+            default=0)
+    if not n or getattr(net, 'pretrained', False): return Seen()
+    return Seen().unsure(f"its network had seen {n:,} batches before this Learner was made, and it isn't known of what")
+
 @delegates(Learner.__init__)
 class DigitLearner(Learner):
     "A `Learner` whose training steps, where `graph` and the device and all that is in a step allow it, are one graph"
+    seen,weights,fitting = Seen(),None,False # what its network has learnt from, and the weights that this is about
     def __init__(self, dls, model,
         graph=False, # Steps as one graph on a GPU, if everything in a step allows it?
         activation=None, # Function of the network's outputs that gives probabilities; that of the loss if None
@@ -388,6 +391,8 @@ class DigitLearner(Learner):
     ):
         self.graph,self.graphed,self.step_graph,self._said,self.activation = graph,False,None,None,activation
         super().__init__(dls, model, **kwargs)
+        self.weights = weights_hash(self.model)
+        self.seen = known.get(self.weights) or _at_first(self.model)
 
     def _start_graph(self):
         "A `StepGraph` for this fit, or None; why is said where one was wanted"
@@ -410,7 +415,7 @@ def _do_fit(self:DigitLearner):
         rec = getattr(self, 'recorder', None)
         if rec and not hasattr(self, 'lr_finder'):
             before = getattr(self, 'last_fit', None) or FitRecord([], [], [], [], epochs=0)
-            self.last_fit = FitRecord.of(rec, rows=_row_hash(self.dls.train_ds), precision=_precision(self),
+            self.last_fit = FitRecord.of(rec, precision=_precision(self),
                                          epochs=(before.epochs or 0)+len(rec.values),
                                          choosers=tuple(dict.fromkeys((*before.choosers, *choosers(self)))))
         if g is not None: self.graphed,self.graph_steps = g.replays>0,(g.replays,g.n)
@@ -418,6 +423,7 @@ def _do_fit(self:DigitLearner):
 
 @patch
 def all_batches(self:DigitLearner):
+    if self.training: self.seen = self.seen.add(self.dl)
     g = self.step_graph
     if g is None or not self.training: return super(DigitLearner, self).all_batches()
     self.dl = _Rows(self.dl)
@@ -441,3 +447,66 @@ def _call_one(self:DigitLearner, event_name):
 def _step(self:DigitLearner):
     if self.step_graph is None: return super(DigitLearner, self)._step()
     self.step_graph.optimise()
+
+# %% ../nbs/04a_graph.ipynb #d23873bf
+def _has_stepped(opt):
+    "Has the optimiser `opt` a state that only steps leave?"
+    state = opt.state_dict()['state'] if opt is not None else {}
+    return any('step' in o or any(isinstance(v, Tensor) for v in o.values())
+               for o in (state.values() if isinstance(state, dict) else state))
+
+@patch
+def check_weights(self:DigitLearner):
+    "Compare the weights with those that the record of images belongs to; what isn't known becomes part of the record"
+    now = weights_hash(self.model)
+    if now==self.weights or self.fitting: return
+    if now in known: self.seen = known[now]
+    elif self.seen.images or _has_stepped(self.opt):
+        self.seen = self.seen.unsure(gap="its weights were changed outside fit and learn.load, such as by a training "
+                                         "loop of your own, load_state_dict or another network")
+    else:
+        self.seen = self.seen.unsure("its weights were changed before its first fit, and it isn't known by what")
+    self.weights = now
+
+@patch
+def fit(self:DigitLearner, n_epoch, lr=None, wd=None, cbs=None, reset_opt=False, start_epoch=0):
+    "As fastai's; remembers which images were used"
+    self.check_weights()
+    was,self.fitting = self.seen,True
+    try: super(DigitLearner, self).fit(n_epoch, lr, wd, cbs, reset_opt, start_epoch)
+    finally:
+        self.fitting = False
+        now = weights_hash(self.model)
+        if now==self.weights: self.seen = was # nothing was learnt, as by `lr_find`
+        else: self.weights = known_as(now, self.seen)
+
+@patch
+def _do_epoch(self:DigitLearner):
+    super(DigitLearner, self)._do_epoch()
+    now = weights_hash(self.model) # which a callback may keep, to come back to its best epoch
+    if now!=self.weights: known_as(now, self.seen)
+
+# %% ../nbs/04a_graph.ipynb #98d52d64
+@patch
+def save(self:DigitLearner, file, **kwargs):
+    "As fastai's; writes what the network has learnt from beside the weights, as `NAME.seen.npz`"
+    self.check_weights()
+    file = super(DigitLearner, self).save(file, **kwargs)
+    now = weights_hash(self.model)
+    if now!=self.weights: known_as(now, self.seen) # within a fit
+    if isinstance(file, (str,Path)) and not rank_distrib(): save_seen(self.seen, file, now)
+    return file
+
+@patch
+def load(self:DigitLearner, file, device=None, **kwargs):
+    "As fastai's; reads what the network has learnt from"
+    super(DigitLearner, self).load(file, device, **kwargs)
+    path,now = join_path_file(file, self.path/self.model_dir, ext='.pth'),weights_hash(self.model)
+    seen = known.get(now) or (read_seen(path, now) if isinstance(path, (str,Path)) else None)
+    if seen is None:
+        before = Seen() if kwargs.get('strict', True) else self.seen # all weights are those of the file, or some are
+        seen = before.unsure(f"its weights were loaded from {getattr(path, 'name', 'a buffer')}, which has no record "
+                             "of the images that they learnt from")
+    self.seen = seen
+    if not self.fitting: self.weights = known_as(now, seen)
+    return self
