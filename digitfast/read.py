@@ -193,7 +193,8 @@ def _named_file(p):
     with _reading(p):
         if p.is_file():
             with open(p, 'rb') as f: return None if f.read(2) in (b'PK', b'') else Table(p)
-        zips = [] if p.exists() else [o for o in p.parents if o.is_file()]
+        zips = [] if p.exists() else [o for o in p.parents
+                                      if o.is_file() and (_is_zip(o.name) or zipfile.is_zipfile(o))]
         if not zips: return
         with zipfile.ZipFile(zips[0]) as z: names = _in_zip(z, zips[0])
         if (name := p.relative_to(zips[0]).as_posix()) in names: return Table(zips[0], name)
@@ -691,7 +692,7 @@ def data_files(
     if (p/'MNIST').is_dir(): return tuple(o for o in (p/'MNIST').rglob('*') if o.is_file())
     try: found = _find_files(p, test)
     except DataError:
-        if not rows or not _on_disk(p): raise
+        if not rows or test is not None or not _on_disk(p): raise
         found = _Found()
     tables = [found.train, found.test, found.sample]
     if p.is_dir(): tables += [t for k,t in _on_disk(p).items() if _role(k) in ('train','test')]
