@@ -319,7 +319,7 @@ def _numbers(v, place):
         i,j = np.argwhere(bad)[0].tolist()
         raise DataError('{}: found {}, expected a whole number from 0 to 255; fix it or remove the row'.format(
             *place(i, j)))
-    return res.astype(float)
+    return res.astype(bool if truth.all() else float)
 
 def _frame_pixels(df, index, name, value_range=None, of='training set'):
     "Columns `index` of a frame as uint8, and their range; `DataError` names the row, counted from 0, and the column"
