@@ -13,7 +13,7 @@ from fastcore.all import noop
 from fastai.learner import Learner
 from torch import nn
 from types import SimpleNamespace
-from .core import DataError, DigitError, RunError, _few, _show, check_output, echo
+from .core import DataError, DigitError, RunError, _few, _show, check_output, check_run_dir, echo
 from .data import DigitDataLoaders, class_error
 from .graph import DigitLearner, choosers, fit_record, _precision
 from .models import archs
@@ -237,6 +237,7 @@ def save_run(
     def tell(s): say(in_python(s))
     with spoken():
         _check_args(learn, name)
+        check_run_dir(out)
         tta = Recipe(tta=tta).tta
         if not len(DigitDataLoaders.of(learn).train_ds):
             raise DigitError("this Learner has no rows, as one that was exported or is a run's: save the one that was "

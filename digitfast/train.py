@@ -22,7 +22,7 @@ from functools import reduce
 from importlib.util import find_spec
 from numbers import Integral
 from pathlib import Path
-from .core import DataError, DigitError, RunError, _few, _show, check_output, echo, write_file
+from .core import DataError, DigitError, RunError, _few, _show, check_output, check_run_dir, echo, write_file
 from .models import archs
 from .read import DigitData
 from .learner import LossAccuracy, activations, losses, seed_all
@@ -567,6 +567,7 @@ def ensemble(
     t0,tell = time.perf_counter(),_teller(say, command)
     with spoken(command):
         runs = [Run(o) for o in runs]
+        check_run_dir(out)
         _check_alike(runs)
         m = runs[0].metrics
         out = Run(out or _new_dir('ensemble'))
