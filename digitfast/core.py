@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['run_files', 'scrub', 'echo', 'short_name', 'DigitError', 'DataError', 'RunError', 'KaggleError', 'write_file',
-           'read_plain', 'same_file', 'check_output']
+           'read_plain', 'same_file', 'check_output', 'check_run_dir']
 
 # %% ../nbs/00_core.ipynb #8c61bfe2
 import errno, os, stat, sys
@@ -159,3 +159,21 @@ def check_output(
             if os.path.lexists(o) and not os.path.isdir(o):
                 raise RunError(f"{path}: found that {o} is a file, expected a folder. {todo}")
     except ValueError as e: raise RunError(f"{short_name(path, 200)}: {e}, expected a path. {todo}") from None
+
+# %% ../nbs/00_core.ipynb #b93fd56b
+def check_run_dir(
+    path, # Directory for a run; None is a new one
+    resume=False, # Go on with an unfinished run?
+):
+    "Raise `RunError` if a run can not be written to `path`, as far as its names show"
+    if path is None: return
+    p,advice = Path(path),'give --out a new directory'
+    if os.path.lexists(p) and not p.is_dir(): raise RunError(f"{p} is a file: {advice}")
+    names = {o.name for o in p.iterdir()} if p.is_dir() else set()
+    begun = any(o=='checkpoint' or o.startswith('.checkpoint.') for o in names)
+    if 'metrics.json' in names and not (resume and 'checkpoint' in names):
+        raise RunError(f"{p} holds a finished run: {advice}")
+    if begun and not resume:
+        raise RunError(f"{p} holds an unfinished run: {advice}, or add --resume to go on with it")
+    if not begun and any(o[0]!='.' and o not in run_files for o in names):
+        raise RunError(f"{p} is not empty and holds no run: {advice}")

@@ -1,7 +1,8 @@
 "Each coding exercise of the course: its checker accepts the printed solution, rejects a wrong answer, and is patient"
-import re
-import pytest
-from digitfast.course import check_answer
+import re, shutil
+import numpy as np, pytest
+from digitfast.core import DataError
+from digitfast.course import check_answer, draw_convolution, kernel_widget
 from test_tutorials import TUTORIALS, cells
 
 # A wrong answer to each exercise, of the kind that a reader might give
@@ -11,6 +12,11 @@ WRONG = {
     ('01_from_scratch', 'sgd_step'): 'for p in params: p.data -= lr*p.grad',
     ('01_from_scratch', 'fit_two_layer'):
         'return [torch.randn(2,20), torch.zeros(20), torch.randn(20,2), torch.zeros(2)]',
+    ('03_convolutions', 'convolve'):
+        'k = len(kernel)\n    rows,cols = (range(0, n-k+1, stride) for n in im.shape)\n'
+        '    return torch.stack([torch.stack([(im[r:r+k, c:c+k]*kernel).sum() for c in cols]) for r in rows])',
+    ('03_convolutions', 'receptive_field'): 'return 1+sum(k-1 for k,_ in layers)',
+    ('03_convolutions', 'n_weights'): 'return sum(a*b*kernel**2 for a,b in zip(channels, channels[1:]))',
     ('08a_stability', 'he_weights'): 'return torch.randn(n_in, n_out)*(1/n_in)**.5',
     ('08a_stability', 'batch_norm'): 'return gamma*(x-x.mean(0))/(x.var(0)+eps).sqrt() + beta',
     ('08a_stability', 'dead_share'): 'return (activations==0).float().mean()',
@@ -74,3 +80,60 @@ def test_an_answer_that_raises_is_named(capsys):
     def check(f): assert f(1)==.5
     assert not check_answer(half, check)
     assert capsys.readouterr().out=='✗ half raised ZeroDivisionError: division by zero.\n'
+
+# ---- drawings and the widget
+
+TOP = np.array([[-1,-1,-1],[0,0,0],[1,1,1]])
+
+@pytest.fixture
+def seven(data):
+    df = data.train
+    return df[df.label==7].iloc[0,1:].to_numpy(float).reshape(28,28)/255
+
+@pytest.mark.parametrize('stride,padding', [(1,0),(2,1),(3,2)])
+def test_a_drawing_has_the_sum_of_torch(seven, stride, padding):
+    import torch
+    im,kernel = (torch.tensor(o).float()[None,None] for o in (seven, TOP))
+    out = torch.nn.functional.conv2d(im, kernel, stride=stride, padding=padding)[0,0]
+    svg = draw_convolution(seven, TOP, 3, 4, stride, padding).data
+    assert f'sum: {out[3,4]+0:.2f}<' in svg and f'result, {out.shape[0]}×{out.shape[1]}<' in svg and len(svg)<20_000
+
+def test_a_place_outside_of_the_result_is_named(seven):
+    with pytest.raises(DataError, match='found 26, 0, expected a place in the result of 26x26'):
+        draw_convolution(seven, TOP, 26, 0)
+
+def test_the_widget_needs_no_network(seven):
+    page = kernel_widget(seven).data
+    assert len(page)<200_000 and not re.search(r'https?:|src=|import ', page)
+    assert kernel_widget(seven[:10,:10]).data!=page   # two on one page have ids of their own
+
+@pytest.mark.skipif(not shutil.which('chromium'), reason='needs Chromium: apt install chromium')
+def test_the_widget_in_a_browser(seven, tmp_path):
+    "Each kernel, at places reached by mouse and keys, has the sum that NumPy has"
+    pytest.importorskip('websockets')
+    from browser import Browser
+    file = tmp_path/'widget.html'
+    file.write_text('<meta charset="utf-8">'+kernel_widget(seven, 7, 12).data, encoding='utf-8')
+    kernels = {'top edges':TOP, 'bottom edges':-TOP, 'left edges':TOP.T, 'right edges':-TOP.T}
+    kernels['blur'] = np.full((3,3), 1/9)
+    shown = seven.round(2)
+    b = Browser()
+    try:
+        b.goto(file.as_uri())
+        b.wait("document.querySelectorAll('.result rect').length>600")
+        def place():
+            text = b.js("document.querySelector('.total').textContent").replace('−', '-')
+            return [float(o) for o in re.search(r'row (\d+), column (\d+): (-?[\d.]+)', text).groups()]
+        for name,k in kernels.items():
+            b.js(f"document.querySelector('select').value = '{name}'")
+            b.js("document.querySelector('select').dispatchEvent(new Event('change'))")
+            b.js("window.box = document.querySelector('.image').getBoundingClientRect()")
+            x,y,width = b.js("[box.left, box.top, box.width]")
+            b.drag([(x+width*c/28, y+width*r/28) for r,c in ((3,3), (9.5,10.5))])
+            b.js("document.querySelector('.image').focus()")
+            for key in 'ArrowRight','ArrowDown': b('Input.dispatchKeyEvent', type='keyDown', key=key)
+            row,col,total = place()
+            assert (row,col)==(10,11)
+            assert abs(total-(shown[9:12,10:13]*k).sum())<.006
+        assert not [o for o in b.events if o['method']=='Runtime.exceptionThrown'] and len(b.urls())==1
+    finally: b.close()

@@ -2,9 +2,10 @@
 
 `layouts.py`, kept beside the competition's data, writes 43 of them; the table below has others of the same
 kinds. All are made of the packaged sample."""
-import bz2, gzip, importlib.util, io, json, warnings, zipfile
+import bz2, gzip, importlib.util, io, json, re, warnings, zipfile
 from dataclasses import replace
 from functools import cache
+from math import isqrt
 from pathlib import Path
 
 import numpy as np, pandas as pd, pytest, torch
@@ -939,3 +940,252 @@ def test_a_zip_with_two_readmes_is_read(tmp_path):
         warnings.simplefilter('ignore')
         for k in 'README.md','README.md','train.csv': z.writestr(k, csv(lab(X8, Y)))
     assert len(read_csvs(put(tmp_path, {'d.zip':o.getvalue()})/'d.zip').train)==N
+
+# ---- which way up
+
+def turned(x): return x.reshape(len(x), *[isqrt(x.shape[1])]*2).swapaxes(1, 2).reshape(len(x), -1)
+def orientation_notes(d): return [o for o in d.notes if 'look transposed' in o]
+
+@pytest.mark.parametrize('make', [lambda x: x, lambda x: 255-x, lambda x: sized(x, 8), lambda x: sized(x, 40),
+                                  lambda x: x//2, lambda x: x[:40]], ids=['28','dark','8','40','0 to 127','40 rows'])
+def test_images_stored_column_by_column_get_a_note(make, tmp_path):
+    "in files and frames, that names --transpose, with which there is none; upright ones get none"
+    x,y = (o[:150] for o in digits())
+    x = make(x)
+    y = y[:len(x)]
+    for d in as_csvs(tmp_path, lab(turned(x), y)),as_data(lab(turned(x), y)):
+        assert d.reading.orientation=='transposed' and len(orientation_notes(d))==1
+        assert orientation_notes(d)[0].endswith('add --transpose.')
+    for d in as_data(lab(x, y)),as_data(lab(turned(x), y), transpose=True):
+        assert d.reading.orientation=='upright' and not orientation_notes(d)
+    d = as_data(lab(x, y), transpose=True)
+    assert [o.rpartition(': ')[2] for o in orientation_notes(d)]==['read them as they are.']
+
+def test_no_note_on_what_may_be_something_else(tmp_path):
+    "other classes, other symbols under the labels 0 to 9, images turned in other ways, few rows, noise"
+    x,y = (o[:400] for o in digits())
+    s = x.reshape(-1, 28, 28)
+    rng = np.random.default_rng(0)
+    noise = rng.integers(0, 256, x.shape).astype(np.uint8)
+    blobs = np.outer(np.hanning(28), np.hanning(28)).ravel()*255*np.roll(np.eye(28), 3, 1).ravel().clip(.2)
+    cases = [(turned(x), y+1), (turned(x), [f'c{o}' for o in y]), (x, (y+3)%10), (turned(x), (y+3)%10), (noise, y),
+             (s[:,:,::-1], y), (s[:,::-1], y), (np.rot90(s, 1, (1,2)), y), (turned(x)[:15], y[:15]),
+             (turned(x)[y<3], y[y<3]), (x*0+blobs.astype(np.uint8)+noise//200, y)]
+    for i,(a,b) in enumerate(cases):
+        d = as_data(lab(np.ascontiguousarray(a).reshape(len(a), -1), b))
+        assert d.reading.orientation=='upright' and not orientation_notes(d), i
+
+def test_the_average_digits_are_those_of_the_sample():
+    x,y = digits()
+    means = np.load(REPO/'digitfast'/'sample'/'class_means.npy')
+    assert (means==np.stack([np.rint(x[y==c].mean(0)) for c in range(10)]).reshape(10, 28, 28)).all()
+
+# ---- folders with other tables, and tables in several files
+
+HOUSING = 'longitude,latitude,housing_median_age,total_rooms,median_house_value\n-114.3,34.2,15,5612,66900\n'
+def colab(x=X, y=Y):
+    "Colab's sample_data: MNIST without headers beside other tables"
+    return {'README.md':'hello', 'anscombe.json':'[{"X":1}]', 'california_housing_train.csv':HOUSING,
+            'california_housing_test.csv':HOUSING, 'mnist_train_small.csv':bare(lab(x, y)),
+            'mnist_test.csv':bare(lab(XT, YT))}
+
+def test_tables_of_images_are_found_among_others(tmp_path):
+    d = read_csvs(put(tmp_path, colab()))
+    assert (d.train.iloc[:,1:].to_numpy()==X).all() and (d.test.to_numpy()==XT).all()
+    assert d.test_labels.tolist()==YT.tolist()
+    assert any('not read: california_housing_test.csv, california_housing_train.csv' in o for o in d.said), d.said
+    d = read_csvs(put(tmp_path/'z', {'a.zip':zipped(**colab())})/'a.zip')
+    assert (d.train.iloc[:,1:].to_numpy()==X).all()
+    assert 'mnist_test.csv lies beside it' in read_csvs(tmp_path/'mnist_train_small.csv').notes[0]
+
+def test_only_tables_of_images_are_proposed(tmp_path):
+    "And the advice is followed to its end"
+    put(tmp_path, colab() | {'a_train.csv':HOUSING, 'fashion_train.csv':TRAIN, 'fashion_test.csv':TEST})
+    with pytest.raises(DataError) as e: read_csvs(tmp_path)
+    assert 'fashion_train.csv, mnist_train_small.csv could each be the train CSV' in str(e.value)
+    name,test = re.search(r'as in DATA/(\S+) --test (\S+),', str(e.value)).groups()
+    d = read_csvs(tmp_path/name, test=tmp_path/test)
+    assert len(d.train)==N and len(d.test)==M
+
+def spark(x, y, n=4, head='each', folder='train.csv', ext='.csv', pack=str.encode, **kw):
+    "A table in `n` parts as Spark writes it, with what lies beside them"
+    job,res = '1f0d2c4e-5a6b-47c8-9d0e-aabbccddeeff',{f'{folder}/_SUCCESS':'', f'{folder}/._SUCCESS.crc':b'crc'}
+    for i,rows in enumerate(np.array_split(np.arange(len(x)), n)):
+        f = frame(x[rows]) if y is None else lab(x[rows], y[rows])
+        text = csv(f, header=head=='each' or head=='first' and i==0, **kw)
+        res[f'{folder}/part-{i:05d}-{job}-c000{ext}'] = pack(text)
+        res[f'{folder}/.part-{i:05d}-{job}-c000{ext}.crc'] = b'crc'
+    return res
+
+PARTS = {'header in each':spark(X, Y), 'in the first':spark(X, Y, head='first'), 'in none':spark(X, Y, head='none'),
+         'gz':spark(X, Y, ext='.csv.gz', pack=lambda o: gzip.compress(o.encode())), 'twelve':spark(X, Y, 12),
+         'folder train':spark(X, Y, folder='train'), 'semicolons':spark(X, Y, sep=';'),
+         'an empty one':spark(X, Y)|{'train.csv/part-00009.csv':''}, 'a header alone':spark(X, Y)|{
+             'train.csv/part-00009.csv':TRAIN.partition('\n')[0]+'\n'},
+         'hadoop':{f'train/part-r-{i:05d}':bare(lab(X[i*40:i*40+40], Y[i*40:i*40+40])) for i in range(2)},
+         'dask':{f'train.csv/{i}.part':csv(lab(X[i*8:i*8+8], Y[i*8:i*8+8])) for i in range(10)},
+         'shards':{f'train-{i:05d}-of-00002.csv':csv(lab(X[i*40:i*40+40], Y[i*40:i*40+40])) for i in range(2)},
+         'named':{f'mnist_train_part{i+1}.csv':csv(lab(X[i*40:i*40+40], Y[i*40:i*40+40])) for i in range(2)}}
+@pytest.mark.parametrize('kind', ['folder','zip'])
+@pytest.mark.parametrize('name', PARTS)
+def test_all_parts_of_a_table_are_read_in_order(name, kind, tmp_path):
+    head = 'none' if name in ('in none','hadoop') else 'each'
+    files = PARTS[name] | spark(XT, None, 3, head=head, folder='test.csv')
+    if name in ('shards','named'): files = {f'd.csv/{k}' if '/' not in k else k:v for k,v in files.items()}
+    p = put(tmp_path, {'a.zip':zipped(**files)} if kind=='zip' else files)/('a.zip' if kind=='zip' else '')
+    d = read_csvs(p)
+    assert (d.train.iloc[:,1:].to_numpy()==X).all() and d.train['label'].tolist()==Y.tolist()
+    assert (d.test.to_numpy()==XT).all()
+    n = sum(bool(re.search('part|-of-', k)) and '/.' not in k and len(v)>0 for k,v in PARTS[name].items())
+    assert any(f': {n} files, read as one table' in o for o in d.said), d.said
+    assert any('test.csv/part-*.csv: 3 files, read as one table' in o for o in d.said)
+    assert not any('not read' in o for o in d.said)
+
+def test_a_folder_of_parts_alone(tmp_path):
+    put(tmp_path, spark(X, Y) | spark(XT, None, folder='test.csv'))
+    d = read_csvs(tmp_path/'train.csv', test=tmp_path/'test.csv')
+    assert (d.train.iloc[:,1:].to_numpy()==X).all() and (d.test.to_numpy()==XT).all()
+    assert read_csvs(tmp_path/'train.csv', **d.options).sha256==d.sha256 and len(d.files)==8
+    assert (read_csvs(tmp_path, test='test.csv').test.to_numpy()==XT).all()
+    rows = read_rows(tmp_path/'test.csv')
+    assert (rows.test.to_numpy()==XT).all() and '4 files, read as one table' in rows.said[0]
+    one = sorted((tmp_path/'train.csv').glob('part*'))[1]
+    d = read_csvs(one)
+    note = f'{one.name} is one of 4 parts of a table: to read all of them, give the folder'
+    assert len(d.train)==20 and note in d.notes[0]
+
+UNLIKE = {'another name':lambda f: f.rename(columns={'pixel3':'pixel784'}),
+          'one less':lambda f: f.drop(columns='pixel783'), 'another order':lambda f: f[f.columns[::-1]],
+          'one more':lambda f: f.assign(fold=1)}
+@pytest.mark.parametrize('name', UNLIKE)
+def test_parts_with_other_columns(name, tmp_path):
+    put(tmp_path, spark(X, Y) | {'train.csv/part-00002.csv':csv(UNLIKE[name](lab(X, Y)))})
+    with pytest.raises(DataError, match='part-00002.csv, line 1: 78. columns.*expected the 785 columns of part-00000'):
+        read_csvs(tmp_path)
+
+def test_a_part_that_is_missing(tmp_path):
+    files = PARTS['shards'] | {'train-00002-of-00003.csv':TRAIN}
+    put(tmp_path, {k.replace('of-00002', 'of-00003'):v for k,v in files.items() if '00001-' not in k})
+    with pytest.raises(DataError, match='train-.-of-00003.csv: 2 of 3 parts, expected all of them'): read_csvs(tmp_path)
+
+def test_errors_name_the_part(tmp_path):
+    for col,bad,says in (('pixel5', 256, "column pixel5: found '256'"), ('label', '', 'column label: blank')):
+        f = lab(X[20:40], Y[20:40]).astype(object)
+        f.loc[3,col] = bad
+        files = spark(X, Y)
+        put(tmp_path, {k:csv(f) if 'part-00001' in k and '/.' not in k else v for k,v in files.items()})
+        with pytest.raises(DataError, match=f'part-00001-.*csv, line 5, {says}'): read_csvs(tmp_path)
+
+def test_too_many_files_to_be_sure_of_all_parts(tmp_path, monkeypatch):
+    monkeypatch.setattr('digitfast.read._files_max', 10)
+    put(tmp_path, spark(X, Y, 12))
+    with pytest.raises(DataError, match='over 10 files, expected fewer'): read_csvs(tmp_path)
+
+# ---- almost tables: each cause is named, and the advice is followed to its end
+
+def arrays(x, y=Y, to=str): return csv(pd.DataFrame(dict(label=y, image=[to(o) for o in x])))
+def squares(x): return x.reshape(len(x), isqrt(x.shape[1]), -1)
+ARRAYS = {'flat':arrays(X), '28x28':arrays(squares(X)), '8x8':arrays(X8),
+          'lists':arrays(squares(X), to=lambda o: str(o.tolist())), 'repr':arrays(X, to=repr),
+          'repr of uint8':arrays(squares(X).astype(np.uint8), to=repr),
+          'tensor':arrays(X, to=lambda o: str(torch.tensor(o))), 'fractions':arrays((X8/15).round(3)),
+          'image first':csv(pd.DataFrame(dict(image=list(X), label=Y))), 'no header':arrays(X).partition('\n')[2],
+          'semicolons, CRLF':arrays(X).replace(',"', ';"').replace('label,', 'label;').replace('\n', '\r\n')}
+@pytest.mark.parametrize('chunk', [1000,2**19])
+@pytest.mark.parametrize('name', ARRAYS)
+def test_arrays_that_were_printed_into_cells_are_read(name, chunk, tmp_path, monkeypatch):
+    monkeypatch.setattr('digitfast.table._chunk', chunk)
+    put(tmp_path, {'train.csv':ARRAYS[name], 'test.csv':csv(pd.DataFrame(dict(image=[str(o) for o in XT])))}
+        if name=='flat' else {'train.csv':ARRAYS[name]})
+    d = read_csvs(tmp_path)
+    want = X8*17 if '8x8' in name or name=='fractions' else X
+    assert np.abs(d.train.iloc[:,1:].to_numpy().astype(int)-want).max()<=(name=='fractions')
+    assert d.train['label'].tolist()==Y.tolist() and (d.test is None or (d.test.to_numpy()==XT).all())
+
+@pytest.mark.parametrize('form', [str, repr, lambda o: str(torch.tensor(o))], ids=['str','repr','tensor'])
+@pytest.mark.parametrize('x', [X, squares(X)], ids=['flat','28x28'])
+def test_arrays_that_were_cut_in_printing(form, x, tmp_path, monkeypatch):
+    torch.set_printoptions(threshold=10)
+    try:
+        with np.printoptions(threshold=10): put(tmp_path, {'train.csv':arrays(x, to=form)})
+    finally: torch.set_printoptions(profile='default')
+    with pytest.raises(DataError, match=r"line 2, column image: an array printed with '\.\.\.', expected all") as e:
+        read_csvs(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    eval(str(e.value).rpartition('arrays x and y: ')[2], dict(pd=pd, x=x, y=Y))
+    assert (read_csvs(tmp_path).train.iloc[:,1:].to_numpy()==X).all()
+
+def orange(x, y, sep='\t', kinds=None, flag='class'):
+    f = lab(x, y, px(x.shape[1]), 'what', -1)
+    n = x.shape[1]
+    head = f.columns, kinds or ['continuous']*n+['discrete'], ['']*n+[flag]
+    return '\n'.join(map(sep.join, head))+'\n'+bare(f, sep=sep)
+ORANGE = {'tab':{'train.tab':orange(X, Y)}, 'csv':{'train.csv':orange(X, Y, ',')},
+          'short':{'train.tab':orange(X, Y, kinds=['c']*784+['d'], flag='c')},
+          'values':{'train.tab':orange(X, Y, kinds=['c']*784+['0 1 2 3 4 5 6 7 8 9'])},
+          'both sets':{'train.tab':orange(X, Y), 'test.tab':orange(XT, YT)},
+          'one line':{'train.csv':csv(lab(X, Y, ['C#'+o for o in px()], 'cD#what', -1).assign(**{'mS#who':'me'}))}}
+@pytest.mark.parametrize('chunk', [100,2**19])
+@pytest.mark.parametrize('name', ORANGE)
+def test_headers_of_orange_are_read(name, chunk, tmp_path, monkeypatch):
+    monkeypatch.setattr('digitfast.table._chunk', chunk)
+    d = read_csvs(put(tmp_path, ORANGE[name]))
+    assert (d.train.iloc[:,1:].to_numpy()==X).all() and d.train['label'].tolist()==Y.tolist()
+    assert "label: column 'what', which the header marks as class" in d.said
+    if d.test is not None: assert (d.test.to_numpy()==XT).all() and d.test_labels.tolist()==YT.tolist()
+
+def test_lines_are_counted_below_three_lines_of_header(tmp_path):
+    f = orange(X, Y).split('\n')
+    f[6] = f[6][:-1]
+    with pytest.raises(DataError, match='train.tab, line 7, column label: blank'):
+        read_csvs(put(tmp_path, {'train.tab':'\n'.join(f)}))
+
+TURNED = {'names':csv(lab(X, Y).T, index=True), 'names, no header':csv(lab(X, Y).T, index=True, header=False),
+          'label last':csv(lab(X, Y, at=-1).T, index=True), 'semicolons':csv(lab(X, Y).T, index=True, sep=';'),
+          'bare':bare(lab(X, Y).T), 'labels above':csv(pd.DataFrame(X.T, columns=Y))}
+@pytest.mark.parametrize('name', TURNED)
+def test_one_image_a_column(name, tmp_path, monkeypatch):
+    with pytest.raises(DataError, match='rows and 8. columns, so each column seems to hold an image of 28x28') as e:
+        read_csvs(put(tmp_path, {'train.csv':TURNED[name]}))
+    monkeypatch.chdir(tmp_path)
+    eval(str(e.value).rpartition('turned.csv: ')[2], dict(pd=pd))
+    d = read_csvs('turned.csv')
+    assert (d.train.iloc[:,1:].to_numpy()==X).all() and d.train['label'].tolist()==Y.tolist()
+
+@pytest.mark.parametrize('cols', [px(100, 0, 'img'), px(100, 0, 'image_')])
+def test_a_square_number_of_images_in_columns(cols, tmp_path):
+    x = np.concatenate([X, X[:20]]).T
+    with pytest.raises(DataError, match='784 rows and 100 columns, so each column seems to hold an image of 28x28'):
+        read_csvs(put(tmp_path, {'train.csv':csv(frame(x, cols))}))
+
+def test_an_image_a_row_is_never_taken_for_an_image_a_column(tmp_path):
+    "Though the rows are as many as a picture has pixels"
+    x = np.tile(X[:49], (16,1))
+    with pytest.raises(DataError, match="784 columns, all pixels, and no 'label'"):
+        read_csvs(put(tmp_path, {'train.csv':bare(frame(x))}))
+    with pytest.raises(DataError, match="no 'label' column beside 784 pixels, found nothing else"):
+        read_csvs(put(tmp_path/'b', {'train.csv':csv(frame(x))}))
+
+LABELS = pd.DataFrame(dict(id=range(1, N+1), label=Y))
+APART = {'saved with an index':{'train_images.csv':csv(frame(X), index=True),
+                                'train_labels.csv':csv(pd.DataFrame(Y), index=True)},
+         'X and y':{'X_train.csv':csv(frame(X)), 'y_train.csv':csv(LABELS[['label']])},
+         'without headers':{'X_train.csv':bare(frame(X)), 'y_train.csv':bare(LABELS[['label']])},
+         'trainLabels':{'train.csv':csv(frame(X)), 'trainLabels.csv':csv(LABELS)},
+         'images and labels':{'images.csv':csv(frame(X)), 'labels.csv':csv(LABELS)},
+         'semicolons':{'train.csv':csv(frame(X), sep=';'), 'labels.csv':csv(LABELS, sep=';')}}
+@pytest.mark.parametrize('name', APART)
+@pytest.mark.parametrize('given', ['folder','file'])
+def test_labels_in_a_file_of_their_own(given, name, tmp_path, monkeypatch):
+    files = APART[name]
+    put(tmp_path, files)
+    with pytest.raises(DataError, match=f"no 'label' column, .*The labels seem to be in {[*files][1]}") as e:
+        read_csvs(tmp_path if given=='folder' else tmp_path/[*files][0])
+    monkeypatch.chdir(tmp_path)
+    eval(str(e.value).rpartition('joined.csv: ')[2], dict(pd=pd))
+    d = read_csvs('joined.csv')
+    assert (d.train.iloc[:,1:].to_numpy()==X).all() and d.train['label'].tolist()==Y.tolist()
+
+def test_a_column_without_a_name_is_called_so(tmp_path):
+    with pytest.raises(DataError, match="no 'label' column beside 784 pixels, found a column without a name; expected"):
+        read_csvs(put(tmp_path, {'train.csv':csv(frame(X), index=True)}))
