@@ -6,7 +6,7 @@
 __all__ = ['save_run']
 
 # %% ../nbs/16b_save.ipynb #5512e214
-import shutil, time
+import time
 import numpy as np, pandas as pd, torch
 from copy import copy
 from fastcore.all import noop
@@ -255,12 +255,10 @@ def save_run(
         out = Run(out or f"runs/{time.strftime('%Y-%m-%d_%H%M%S')}_{name}")
         check_output(out, option='--out')
         job = Job(d, None, name, out, info, tell, t0=t0)
-        with resumable(out), RunDir(out):
+        with resumable(out), RunDir(out) as out.owned:
             try: return _save(job, learn, trn, val, vocab, tta, act)
             except BaseException:
-                for o in RunDir.files:
-                    if (out/o).is_dir(): shutil.rmtree(out/o, ignore_errors=True)
-                    else: (out/o).unlink(missing_ok=True)
+                out.owned.discard()
                 raise
 
 # %% ../nbs/16b_save.ipynb #1bd6f705
