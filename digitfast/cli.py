@@ -249,7 +249,8 @@ Member = A[Optional[int], Opt(min=0, metavar='K',
 Scheduler = A[Optional[str], Opt(metavar='HOST:PORT',
     help="Dask scheduler to whose workers the members go; left out, one after another here, or one on each GPU.")]
 Out = A[Optional[Path], Opt(metavar='DIR', help='Directory of the run; left out, a dated one under runs/.')]
-Resume = A[bool, Opt('--resume', help='Go on with the unfinished run in --out.')]
+Resume = A[bool, Opt('--resume',
+    help='Go on with the unfinished run in --out; options that are left out are as it was started.')]
 
 # %% ../nbs/19_cli.ipynb #660f3bd8
 Set = A[Optional[list[str]], Opt('--set', metavar='FIELD=VALUE',
@@ -302,7 +303,7 @@ def train(
     try:
         path = run.train(data, recipe, out, seed, precision, device, resume, member,
                          scheduler, say, bar, test, label, transpose,
-                          config, drop, graph=not no_graph, command=True, **fields)
+                          config, drop, graph=False if no_graph else None, command=True, **fields)
     finally: bar.stop()
     if flags['json'] or flags['quiet']: result(path.metrics, str(path))
 
