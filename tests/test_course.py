@@ -17,6 +17,11 @@ WRONG = {
         '    return torch.stack([torch.stack([(im[r:r+k, c:c+k]*kernel).sum() for c in cols]) for r in rows])',
     ('03_convolutions', 'receptive_field'): 'return 1+sum(k-1 for k,_ in layers)',
     ('03_convolutions', 'n_weights'): 'return sum(a*b*kernel**2 for a,b in zip(channels, channels[1:]))',
+    ('11_what_it_looks_at', 'pixel_slopes'):
+        'x = x.clone().requires_grad_()\n    model(x).sum().backward()\n    return x.grad[0,0]',
+    ('11_what_it_looks_at', 'output_of'):
+        'kept = []\n    layer.register_forward_hook(lambda m, i, o: kept.append(o))\n    model(x)\n    return kept[0]',
+    ('11_what_it_looks_at', 'cam_from'): 'return (grads.mean((2,3), keepdim=True)*maps).sum(1)',
     ('08a_stability', 'he_weights'): 'return torch.randn(n_in, n_out)*(1/n_in)**.5',
     ('08a_stability', 'batch_norm'): 'return gamma*(x-x.mean(0))/(x.var(0)+eps).sqrt() + beta',
     ('08a_stability', 'dead_share'): 'return (activations==0).float().mean()',
