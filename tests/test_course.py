@@ -7,6 +7,11 @@ from test_tutorials import TUTORIALS, cells
 
 # A wrong answer to each exercise, of the kind that a reader might give
 WRONG = {
+    ('00_the_data', 'pixel_name'): "return f'pixel{column*side + row}'",
+    ('00_the_data', 'normalise'): 'return (train-train.mean())/train.std(), (valid-valid.mean())/valid.std()',
+    ('00_the_data', 'stratified_rows'):
+        'return np.random.default_rng(seed).permutation(len(labels))[:int(len(labels)*share)]',
+    ('00_the_data', 'epoch_batches'): 'return list(torch.randperm(n)[:n//bs*bs].split(bs))',
     ('01_from_scratch', 'pairwise_distances'): 'return ((a[:,None]-b)**2).sum(2).sqrt()',
     ('01_from_scratch', 'slope'): 'return f(x+nudge)-f(x)',
     ('01_from_scratch', 'sgd_step'): 'for p in params: p.data -= lr*p.grad',
