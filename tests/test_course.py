@@ -17,6 +17,14 @@ WRONG = {
     ('01_from_scratch', 'sgd_step'): 'for p in params: p.data -= lr*p.grad',
     ('01_from_scratch', 'fit_two_layer'):
         'return [torch.randn(2,20), torch.zeros(20), torch.randn(20,2), torch.zeros(2)]',
+    ('02_learner', 'train_step'):
+        'loss = loss_func(model(xb), yb)\n    loss.backward()\n    with torch.no_grad():\n'
+        '        for p in model.parameters(): p -= lr*p.grad\n    return loss.item()',
+    ('02_learner', 'rate_recorder'):
+        'class Recorder(Callback):\n        def before_fit(self): self.rates = []\n'
+        "        def before_batch(self): self.rates.append(self.opt.hypers[-1]['lr'])\n    return Recorder()",
+    ('02_learner', 'one_cycle'): 'return max_lr*(1-math.cos(2*math.pi*t))/2',
+    ('02_learner', 'steepest_rate'): 'return rates[np.argmin(losses)]',
     ('03_convolutions', 'convolve'):
         'k = len(kernel)\n    rows,cols = (range(0, n-k+1, stride) for n in im.shape)\n'
         '    return torch.stack([torch.stack([(im[r:r+k, c:c+k]*kernel).sum() for c in cols]) for r in rows])',
