@@ -8,7 +8,7 @@ __all__ = ['RowToImage', 'pixel_stats', 'DigitDL', 'NormalizePixels', 'DigitBloc
 
 # %% ../nbs/02_data.ipynb #f0d44682
 from .core import DataError, DigitError
-from .reading import Reading, fits, to_bytes
+from .reading import Reading, cause, fits, to_bytes
 from .read import infer_reading, pixel_cols, read_csvs, read_frame, read_mnist
 from .device import digit_device, predict_bs
 import math, random, warnings, zlib
@@ -30,11 +30,14 @@ from fastai.data.transforms import (Categorize, ColReader, EncodedMultiCategoriz
 from fasttransform import Pipeline, Transform
 
 # %% ../nbs/02_data.ipynb #71d36f64
-def _no_pixel(v, row, col):
-    "The error for a value `v` that is no pixel"
+def _no_pixel(v, row, col, a):
+    "The error for a value `v` of the array `a` that is no pixel"
     at = f"row {row}, column '{col}'" if row!='' else f"column '{col}'"
     v = v.item() if isinstance(v, np.generic) else v
     tip = ': pixels of 0 to 1 want multiplying by 255' if isinstance(v, float) and 0<v<1 else ''
+    if a.dtype.kind in 'iuf' and np.isfinite(a).all() and not (tip and 0<=a.min() and a.max()<=1):
+        a = np.atleast_2d(a).astype(float)
+        tip = cause(a, a.min(), a.max())[1]
     return DataError(f"{at}: found {v!r:.30}, expected a whole number from 0 to 255{tip}")
 
 def _as_uint8(a, cols, rows=None):
@@ -48,7 +51,7 @@ def _as_uint8(a, cols, rows=None):
         ok = (a>=0)&(a<=255)&(a==np.floor(a)) if a.dtype.kind in 'iuf' else np.zeros(a.shape, bool)
     if ok.all(): return a.astype(np.uint8)
     *i,c = np.argwhere(~ok)[0].tolist()
-    raise _no_pixel(a[(*i,c)], rows[i[0]] if i and rows is not None else '', cols[c])
+    raise _no_pixel(a[(*i,c)], rows[i[0]] if i and rows is not None else '', cols[c], a)
 
 # %% ../nbs/02_data.ipynb #fd96c39a
 class RowToImage(Transform):
@@ -142,7 +145,7 @@ def _sum(a):
 
 class _Column:
     "The items of the pipeline `tl` as one tensor `x`, or what was `wrong` with that"
-    def __init__(self, tl): self.tl,self.things,self.data,self.x,self.wrong = tl,None,None,None,None
+    def __init__(self, tl): self.tl,self.things,self.data,self.x,self.wrong,self.hashed = tl,None,None,None,None,None
 
     def _state(self):
         tl,fs = self.tl,_working(self.tl)
@@ -191,7 +194,7 @@ def _collate(items):
 # %% ../nbs/02_data.ipynb #6a33d4b4
 class DigitDL(TfmdDL):
     "A `TfmdDL` that indexes whole batches out of one tensor on its device where it knows what fastai would collate"
-    epochs_done = 0 # times that it was gone through to its end
+    epochs_done,batches_done = 0,0 # times that it was gone through to its end, and batches that it gave
     def __init__(self,
         dataset, # `Datasets` or `TfmdLists` over a frame of rows; whatever else fastai takes goes fastai's way
         bs=64, # Batch size
@@ -216,6 +219,11 @@ class DigitDL(TfmdDL):
         return super().sample()
 
     def create_batches(self, samps):
+        for b in self._batches(samps):
+            self.batches_done += 1
+            yield b
+
+    def _batches(self, samps):
         cols = self._plan()
         if cols is None: yield from super().create_batches(samps.tolist() if isinstance(samps, Tensor) else samps)
         elif all(c is not None for c in cols):
@@ -484,10 +492,10 @@ def digit_splitter(
         return splits
     return _split
 
-# %% ../nbs/02_data.ipynb #f21abce6
+# %% ../nbs/02_data.ipynb #aa73e642
 @patch
 def after_iter(self:DigitDL):
-    "Count the epochs that were gone through, so that `save_run` can tell whether these rows were trained on"
+    "Count the epochs that were gone through"
     self.epochs_done += 1
 
 # %% ../nbs/02_data.ipynb #4fccb06a
@@ -518,6 +526,20 @@ def image_hashes(
         w ^= w>>32
         res[i:i+256] = np.einsum('ij,j->i', w, b)
     return res
+
+# %% ../nbs/02_data.ipynb #2c258e68
+@patch
+def hash_images(self:DigitDL)->tuple|None: # (pixels of an image, `image_hashes` of all rows)
+    "Return a number for the image of each row, worked out once while the rows stay as they are; None without rows"
+    pairs = ((tl,f) for tl in self._lists() for f in getattr(tl.tfms, 'fs', []))
+    at = first(o for o in pairs if isinstance(o[1], RowToImage) and o[1].cols)
+    if at is None or not isinstance(at[0].items, pd.DataFrame): return None
+    tl,f = at
+    col = self._column(tl)
+    x = f.images(_pixels(tl.items, f.cols), tl.items.index) if col is None or col.x is None else col.x
+    if col is None: return len(f.cols),image_hashes(x)
+    if col.hashed is None or col.hashed[0] is not x: col.hashed = x,image_hashes(x)
+    return len(f.cols),col.hashed[1]
 
 # %% ../nbs/02_data.ipynb #f27dc551
 def _drawn(items, cols, reading):
@@ -621,7 +643,7 @@ class DigitDataLoaders(DataLoaders):
                                  or predict_bs(digit_device(device), df.shape[1]-1),
                                  device=digit_device(device), path=path, **kwargs)
         res = cls(*dls.loaders, path=dls.path, device=dls.device)
-        res.reading = infer_reading(df[res.row2im.cols].to_numpy(), value_range)
+        res.reading = infer_reading(df[res.row2im.cols].to_numpy(), value_range, labels=df.label)
         return res
 
     @classmethod

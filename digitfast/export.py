@@ -292,7 +292,9 @@ def _load_members(path, device):
     if not learns: raise RunError(f"no model at {path}: its members folder is empty. Expected a run directory")
     def about(o):
         dls = o.dls
-        return list(dls.vocab),dls.side,dls.row2im.cols,dls.reading,o.model.config['loss']
+        ways = dls.reading.polarity,dls.reading.orientation,dls.reading.value_range or known
+        return list(dls.vocab),dls.side,dls.row2im.cols,ways,o.model.config['loss']
+    known = first(o.dls.reading.value_range for o in learns if o.dls.reading.value_range) # version 0.1 has none
     if any(about(o)!=about(learns[0]) or about(o)[-1]!='cross_entropy' for o in learns):
         raise RunError(f"{path}: its members have other classes, images or losses than one another: "
                        "take a whole copy of the run")

@@ -37,6 +37,7 @@ def in_python(
     s = re.sub(r'digitfast train DATA --config (\S+)', r"train(data, config='\1')", s)
     s = re.sub(r'digitfast predict (\S+) DATA', r"predict_csv('\1', data)", s)
     s = s.replace('give --out ', 'give out=')
+    s = s.replace('--no-transpose', 'transpose=False')
     s = re.sub(r'--(resume|transpose|tta)\b', lambda m: f"{m[1]}={'1' if m[1]=='tta' else 'True'}", s)
     return re.sub(r'--([a-z][a-z-]*)( [A-Z]+\b)?', lambda m: m[1].replace('-', '_')+('='+m[2].strip() if m[2] else ''),
                   s)
@@ -316,12 +317,27 @@ def clear(self:Job):
 
 def _pct(p): return f'{100*p:.2f} %'
 
+def _shifted(m):
+    "What test-time shifts have to do with the accuracy in the metrics `m`; '' if nothing"
+    tta = (m.get('settings') or {}).get('tta') or 0
+    return f", with test-time shifts: a mean over {(2*tta+1)**2} copies of each image" if tta else ''
+
+def _times(m):
+    "How long the run with the metrics `m` took, as far as that is known"
+    train,total,n = m['seconds'].get('train'),m['seconds']['total'],m.get('members')
+    if train is None: return f"{total:.1f} s, training apart"
+    if m.get('joined'): return f"{train:.1f} s of training in {n} runs, joined in {total:.1f} s"
+    return f"{train:.1f} s of training{f', the sum of {n} members' if n else ''}, {total:.1f} s in all"
+
 @patch
 def tell(self:Job, m, whole=True):
     "The last lines: how good, how sure, and where things are"
     of = m.get('measured_on') or 'held-out rows'
     self.say(f"accuracy {_pct(m['accuracy'])} on {m['n_valid']:,} {of} (95 %: {_pct(m['accuracy_low'])} to "
-             f"{_pct(m['accuracy_high'])})")
+             f"{_pct(m['accuracy_high'])}){_shifted(m)}")
+    if m.get('chosen_by'):
+        self.say(f"note: {', '.join(m['chosen_by'])} chose the epoch by the held-out rows, so this accuracy "
+                 "and the expected score are too high; how much is not known")
     if not whole: return
     if m.get('score_low') is not None:
         self.say(f"expect a score of {m['score_low']:.4f} to {m['score_high']:.4f} on {m['n_test']:,} test rows")
@@ -332,7 +348,7 @@ def tell(self:Job, m, whole=True):
     if m['n_test']: self.say(f"submission: {self.out/'submission.csv'} ({m['n_test']:,} rows, checked; "
                              f"{m['canary_rows']} canary rows lived)")
     self.say(f"report: {self.out/'report.html'}")
-    self.say(f"run: {self.out} ({m['seconds']['train']:.1f} s of training, {m['seconds']['total']:.1f} s in all)")
+    self.say(f"run: {self.out} ({_times(m)})")
 
 # %% ../nbs/15b_job.ipynb #59001909
 def unexpected(

@@ -210,7 +210,7 @@ def _check_outputs(learn):
     finally: net.train(was)
     if not isinstance(out, torch.Tensor):
         raise DigitError(f"architecture '{name}' gives a {type(out).__name__}, expected one tensor")
-    want = 1 if isinstance(learn.loss_func, ValueLoss) else c
+    want = getattr(learn.loss_func, 'outputs', c)
     if out.ndim!=2 or learn.activation is None and out.shape[-1]!=want:
         shape = f'{out.shape[-1]:,} outputs' if out.ndim==2 else f'outputs of shape {tuple(out.shape)}'
         raise DigitError(f"architecture '{name}' has {shape}, the loss '{loss}' expects {want}, for {c} classes. "
@@ -398,6 +398,7 @@ class ValueLoss:
     """Mean squared error of one output and the number of the class, as in the articles; the output is squashed into
     0 to `n`-0.5 for predictions only"""
     graph_safe = True
+    outputs = 1 # of the net
     def __init__(self, n): self.n,self.reduction = n,'mean' # Number of classes; 'none' for a loss of each row
     def __call__(self, pred, targ):
         if self.reduction=='none': return (pred-as_value(targ)).pow(2).flatten(1).mean(1)

@@ -174,7 +174,7 @@ def _surely(v, low=-np.inf, high=np.inf):
     e = 4*v.std()/math.sqrt(len(v)) if len(v)>4 else np.inf
     return v.mean()+e<low or v.mean()-e>high
 
-def _held(x, avg, like):
+def _held(x, avg, like, fix=None):
     "How images `x` are held beside averages `avg`: sentences, `x` with bright ink, and the average nearest to each"
     u,ways,res = _unit(x),[avg, *(f(avg) for f in _turns.values())],[]
     r = np.stack([u@_unit(o).T for o in ways]) # (ways, n, c)
@@ -186,7 +186,10 @@ def _held(x, avg, like):
         return [f"the test images look like no class of the training images: {_wrong}. "
                 "Do both CSVs have their pixels in the same order?"], x, None
     if inverted: res.append(f"the test images look inverted, bright for dark: {_wrong}")
-    if _surely(best[way]-best[0], high=.03): res.append(f"the test images look {list(_turns)[way-1]}: {_wrong}")
+    if _surely(best[way]-best[0], high=.03):
+        turn = list(_turns)[way-1]
+        tip = f'{_wrong}: add {fix}' if fix and way==1 else _wrong
+        res.append(f"the test images look {turn}: {tip}")
     else: way = 0
     return res, x, ways[way][r[way].argmax(1)]
 
@@ -234,6 +237,7 @@ def _some(test, side):
 def unlike(
     look, # What `looks` gave for the training rows
     test, # Frame of the test rows, of which up to 1,000 are looked at
+    turn=None, # Option that transposes these rows alone, for the advice
 )->list: # Sentences; none where the test images are like the training images
     "In what the test images look unlike the training images"
     (avg,like),res = look,[]
@@ -243,6 +247,6 @@ def unlike(
     if x.max()<=1<avg.max():
         res.append(f"the test images go from 0 to 1, the training images to 255: {_wrong}")
         x = 255*x
-    held,x,near = _held(x, avg, like)
+    held,x,near = _held(x, avg, like, turn)
     return res+held+([] if near is None else _ink(x, near))
 

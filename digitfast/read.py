@@ -11,7 +11,7 @@ __all__ = ['near_limit', 'read_frame', 'check_frame', 'DigitData', 'frames_sum',
 import gzip, hashlib, json, os, re, warnings, zipfile
 from collections import Counter
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
 from importlib import resources
 from itertools import islice
 from math import isqrt
@@ -21,14 +21,16 @@ import numpy as np, pandas as pd
 from fastcore.basics import patch
 
 from .core import DataError, _few, _show, _want, read_plain
-from .reading import RangeReader, Reading, stretch
-from .table import Table, _between, _reading, _tokens
+from .reading import RangeReader, Reading, find_orientation, stretch
+from .table import Parts, Table, _between, _reading, _tokens
 from .columns import (Layout, _colour, _ids, _kind, _labels, _oblong, _parts, _pick, _square, as_numbers,
     bare_labels, check_shape, check_size, check_texts, class_names)
 from .columns import label_side, named, pixel_cols, placed, spellings
 
 # %% ../nbs/01_read.ipynb #c8d687fa
-_ends = re.compile(r'(\.(csv|tsv|tab|txt|data|dat|gz|zip|tra|tes|train|test))+$', re.I)
+_ends = re.compile(r'((\.(csv|tsv|tab|txt|data|dat|gz|zip|tra|tes|train|test))+|'
+                   r'^part-([rm]-)?([0-9]+|\*)|^([0-9]+|\*)\.part)$', re.I)
+_files_max = 10_000
 _words = {'train':'train training trainset traindata xtrain trn tra',
           'test':'test testing testset testdata xtest tst tes',
           'sample':'submission submissions samplesubmission submit'}
@@ -55,7 +57,10 @@ def _in_folder(p):
     os.listdir(p)   # says so where it may not be read
     res = {}
     for k in range(1, 5):
-        res |= {str(o.relative_to(p)):Table(o) for o in islice(p.glob('/'.join('*'*k)), 10_000) if o.is_file()}
+        files = list(islice(p.glob('/'.join('*'*k)), _files_max+1))
+        res |= {str(o.relative_to(p)):Table(o) for o in files[:_files_max] if o.is_file()}
+        if len(files)>_files_max and any(_part_of(o) for o in res if _role(o)):
+            raise DataError(f'{p}: over {_files_max:,} files, expected fewer. Write the table in fewer parts')
         if any(_role(o)=='train' for o in res): break
     return res
 
@@ -89,47 +94,86 @@ def _unzipped(files):
     return res
 
 # %% ../nbs/01_read.ipynb #47d79c81
+_part_forms = (r'(?:.*[^a-z])?part[-_ ]?(?:[rm][-_])?(?P<n>[0-9]+)(?P<rest>.*)', r'(?P<n>[0-9]+)\.part(?P<rest>)',
+               r'.*?(?P<n>[0-9]+)-of-[0-9]+(?P<rest>.*)')
+
+def _part_of(name):
+    "(Name with `*` for all parts of the table that the file `name` is a part of, its number); None if it is no part"
+    folder,_,base = name.rpartition('/')
+    for form in _part_forms:
+        if m := re.fullmatch(form, base, re.I):
+            rest = re.sub(r'^-.*[0-9a-f]{8}-[0-9a-f]{4}-.*?(?=\.)', '', m['rest'], flags=re.I) # Spark's id of the job
+            return f"{folder}{_}{base[:m.start('n')]}*{base[m.end('n'):m.start('rest')]}{rest}", int(m['n'])
+
+def _joined(files):
+    "`files`, with one table for all parts of a table"
+    groups = {}
+    for k in files:
+        if _role(k) and (p := _part_of(k)): groups.setdefault(p[0], []).append((p[1], k))
+    for name,ks in groups.items():
+        if (n := re.search('-of-0*([0-9]+)', name)) and int(n[1])!=len(ks):
+            raise DataError(f'{name}: {len(ks)} of {n[1]} parts, expected all of them. '
+                            f'Get the missing ones, or give one file by name')
+    groups = {name:sorted(ks) for name,ks in groups.items() if len(ks)>1}
+    inside = {k for ks in groups.values() for _,k in ks}
+    return {k:t for k,t in files.items() if k not in inside} | {
+        name:Parts(name, [files[k] for _,k in ks]) for name,ks in groups.items()}
+
 def _wide(t, n=64):
     "Has this table `n` columns, or pictures in one? Where it can't be read: yes, if it is known by its name"
     try: return t.look().packed is not None or len(t.look().cols)>=n
     except DataError: return n<64
 
-def _one(found, role, path, tip):
+def _images(tables):
+    "Those of `tables` that hold images by their first lines, and those that can't be read; none if none surely does"
+    def is_broken(t):
+        try: t.look()
+        except DataError: return True
+    sure = any(map(_wide, tables.values()))
+    return {k:t for k,t in tables.items() if _wide(t) or is_broken(t)} if sure else {}
+
+def _one(found, role, path, files):
     "The one table among those of a role; `DataError` where several are tables of pictures"
     if len(found)>1: found = {k:t for k,t in found.items() if _role(_base(k))==role} or found # before its folder's name
-    if 1<len(found)<=64 and role!='sample': found = {k:t for k,t in found.items() if _wide(t, 3)} or found
+    if 1<len(found)<=64 and role!='sample':
+        found = _images(found) or {k:t for k,t in found.items() if _wide(t, 3)} or found
     if len(found)>1 and role=='sample': found = {k:t for k,t in found.items() if 'sample' in _base(k).lower()} or found
-    if len(found)>1: raise DataError(f'{path}: {_few(sorted(found))} could each be the {role} CSV; expected one: {tip}')
+    if len(found)>1:
+        names,tip = _few(sorted(found)),_tip(found, files, role)
+        raise DataError(f'{path}: {names} could each be the {role} CSV; expected one: {tip}')
     return next(iter(found.items()), (None, None))
 
 def _tiers(files):
     "`files` from the likeliest on: CSVs, other tables, what is in zips, what is in zips in those"
     def no_zips(fs): return {k:t for k,t in fs.items() if not _is_zip(k)}
     csvs = {k:t for k,t in files.items() if re.search(r'\.(csv|tsv)(\.gz)?$', k, re.I)}
-    yield csvs
-    yield {k:t for k,t in no_zips(files).items() if _role(k) and k not in csvs}
+    yield _joined(csvs)
+    yield _joined({k:t for k,t in no_zips(files).items() if _role(k) and k not in csvs})
     within = _unzipped(files)
-    yield no_zips(within)
-    yield no_zips(_unzipped(within))
+    yield _joined(no_zips(within))
+    yield _joined(no_zips(_unzipped(within)))
 
 def _by_role(files, path):
-    "{role: (name, table)} of what is there, and the names of other tables"
-    res,seen = {},{}
+    "{role: (name, table)} of what is there, and the other tables by name"
+    res,seen,left = {},{},{}
     for tier in _tiers(files):
         seen |= tier
         for role in ('train','test','sample'):
             found = {k:t for k,t in tier.items() if _role(k)==role}
-            if found and role not in res: res[role] = _one(found, role, path, _tip(found, tier, role))
+            if found and role not in res:
+                res[role] = _one(found, role, path, tier)
+                left |= {k:t for k,t in found.items() if k!=res[role][0]}
         if 'train' in res: break
-    return res, {k:t for k,t in seen.items() if _role(k)=='other'}
+    return res, {k:t for k,t in seen.items() if _role(k)=='other'}|left
 
 # %% ../nbs/01_read.ipynb #77877b2f
 def _tip(found, files, role):
     "What to do where several files could be one"
     if role!='train': return 'remove or rename the others, or say which with --test FILE'
-    first = sorted(found)[0]
+    first = min(found, key=lambda o: ('*' in o, o))
+    if '*' in first: return 'move each table to a folder of its own, and give that folder'
     like = lambda o: re.sub('train(ing)?', 'test', o, flags=re.I).lower()
-    test = next((o for o in files if _role(o)=='test' and o.lower()==like(first)), None)
+    test = next((o for o in files if _role(o)=='test' and o.lower()==like(first) and _wide(files[o])), None)
     return f'give the file by name, as in DATA/{first}'+(f' --test {test}' if test else '')+', or remove the others'
 
 
@@ -178,9 +222,18 @@ def _look_through(p, test):
 # %% ../nbs/01_read.ipynb #90f55687
 def _beside(p):
     "A note where a test set lies beside the one file that was given"
-    if _role(p.name)!='train' or not p.parent.is_dir(): return []
-    tests = [o for o in sorted(os.listdir(p.parent)) if _role(o)=='test' and o!=p.name and '.csv' in o]
+    if not p.parent.is_dir(): return []
+    beside = [o for o in sorted(os.listdir(p.parent)) if o!=p.name and _role(o)]
+    if (part := _part_of(p.name)) and (n := sum((_part_of(o) or ' ')[0]==part[0] for o in beside)):
+        return [f'{p.name} is one of {n+1:,} parts of a table: to read all of them, give the folder {p.parent}.']
+    if _role(p.name)!='train': return []
+    tests = [o for o in beside if _role(o)=='test' and '.csv' in o and _is_like(Table(p.parent/o), Table(p))]
     return [f'{o} lies beside it and is not read: give the folder, or --test FILE, to predict it.' for o in tests[:1]]
+
+def _is_like(a, b):
+    "Have two tables about as many columns, so that one can be the test set of the other? True if that can't be seen"
+    try: return abs(len(a.look().cols)-len(b.look().cols))<=2
+    except DataError: return True
 
 def _pictured(tables, path, most=256):
     "Those of `tables` that hold pictures; `DataError` where there are too many to look into"
@@ -192,10 +245,9 @@ _make_one = 'arrays x and y become one by: pd.DataFrame(x.reshape(len(x), -1)).a
 
 def _only(res, p, files):
     "`res`, with the only table of pictures for a training set"
-    wide = _pictured(res.other, p)
+    wide = _pictured({k:t for k,t in res.other.items() if _role(k)=='other'}, p)
     if len(wide)>1:
-        raise DataError(f'{p}: {_few(sorted(wide))} could each be the training set; '
-                        f'give the file by name, as in DATA/{sorted(wide)[0]}')
+        raise DataError(f'{p}: {_few(sorted(wide))} could each be the training set; {_tip(wide, files, "train")}')
     if not wide:
         other = files and not any('.csv' in o.lower() for o in files)
         tip = f"; {_make_one}.to_csv('train.csv', index=False)" if other else ''
@@ -209,6 +261,7 @@ def _only(res, p, files):
 def _test_file(test, p):
     "The test set that was named: a file, or one within `p`"
     f = Path(test).expanduser()
+    if not f.exists() and p.is_dir() and (p/test).is_dir(): f = p/test
     if t := _named_file(f) or (_named_file(p/test) if not f.is_absolute() else None): return t
     if not f.exists(): raise DataError(f'{test}: no such file, nor is it in {p}; expected the test CSV')
     roles,other = _by_role(_on_disk(f), f)
@@ -384,10 +437,27 @@ def infer_reading(
     x, # uint8 images, a row each
     value_range=(0,255), # numbers of their table for black and white
     transpose=False, # were they turned about their diagonal?
-    label=None # column of their labels
+    label=None, # column of their labels
+    labels=None # the labels, which show whether digits are upright
 )->Reading:
-    "Return how the images were read, with the ink that they show"
-    return Reading(value_range, _ink(x), transpose=bool(transpose), label=label)
+    "Return how the images were read, with the ink and the orientation that they show"
+    ink,means = _ink(x),None if labels is None else _sample_means()
+    orientation = 'upright' if means is None else find_orientation(x, labels, means, ink)
+    return Reading(value_range, ink, orientation, bool(transpose), label)
+
+@cache
+def _sample_means():
+    "Average images of the digits in the packaged sample; None where they are not packed, as in a Space"
+    f = Path(__file__).parent/'sample'/'class_means.npy'
+    return np.load(f) if f.is_file() else None
+
+def _turned_note(reading):
+    "A note where images are transposed, as a list"
+    if reading.orientation=='upright': return []
+    if reading.transpose:
+        return ['the images look transposed, rows for columns, now that they were turned: read them as they are.']
+    return ['the images look transposed, rows for columns, as MATLAB, Julia and EMNIST store them: to have them '
+            'upright, add --transpose.']
 
 # %% ../nbs/01_read.ipynb #096f8d6a
 @dataclass
@@ -457,7 +527,7 @@ def _classes(p):
     if len(at)==1: return p.txt[at[0]]
     hot = np.array([[bool(re.fullmatch(r'1(\.0*)?|true', o, re.I)) for o in p.txt[i]] for i in at])
     if (bad := np.flatnonzero(hot.sum(0)!=1)).size:
-        raise DataError(f'{p.table}, line {bad[0]+2}: '
+        raise DataError(f'{p.table}, {p.table.at(bad[0])}: '
                         f'{hot[:,bad[0]].sum()} of the {len(at)} label columns are 1, expected one')
     names = list(map(str, range(len(at)))) if p.layout.positions else class_names([p.cols[i] for i in at])
     return np.array(names)[hot.argmax(0)].tolist()
@@ -484,7 +554,7 @@ def _train(t, h, label=None, reading=None):
     if not o.placed: check_shape(p.x, t)
     texts,more = bare_labels(_classes(p))
     said += more
-    ls = _labels(texts, t)
+    ls = _labels(texts, t, t.at)
     if label is None and o.said and len(ls)>19 and ls.nunique()==len(ls):
         raise DataError(f'{t}: {o.said[0]}, but each row has another; say which column is the label with --label NAME')
     if not more and ls.dtype.kind=='i' and str(ls[0])!=texts[0]: said.append(f'labels: {texts[0]} is {ls[0]}')
@@ -570,7 +640,8 @@ def _column(txt, name, f, isid):
     n = pd.Series(txt).value_counts()
     if isid and (i := next((i for i,o in enumerate(txt) if not o or n[o]>1), None)) is not None:
         what = f'{_show(txt[i])} is there {n[txt[i]]:,} times' if txt[i] else 'blank'
-        raise DataError(f'{f}, line {i+2}, column {name}: {what}, expected each row to have its own; mend it')
+        line = f.at(i) if isinstance(f, Table) else f'line {i+2}'
+        raise DataError(f'{f}, {line}, column {name}: {what}, expected each row to have its own; fix it')
     exact = all(_kind(o)=='whole' for o in n.index)
     return pd.Series([int(o) for o in txt] if exact else txt, name=name)
 
@@ -624,7 +695,7 @@ def data_files(
         found = _Found()
     tables = [found.train, found.test, found.sample]
     if p.is_dir(): tables += [t for k,t in _on_disk(p).items() if _role(k) in ('train','test')]
-    return tuple(dict.fromkeys(Path(o.path) for o in tables if o))
+    return tuple(dict.fromkeys(Path(o.path) for t in tables if t for o in t.parts))
 
 def run_inputs(
     run # Directory of a run
@@ -669,6 +740,10 @@ def _answer(found, h, n):
 _emnist = ('EMNIST keeps its images turned about their diagonal; '
            'to have them upright, and to read pictures of your own, add --transpose.')
 
+def _parts_said(*tables):
+    "Sentences on tables that are in several files"
+    return [f'{t.name}: {len(t.parts):,} files, read as one table' for t in tables if t and len(t.parts)>1]
+
 def _path(o, want='a path'):
     "`o`; `DataError` unless it could be a path"
     if isinstance(o, (str,os.PathLike)): return o
@@ -685,7 +760,6 @@ def read_csvs(path, # a folder with the CSVs, a zip of them, one table, or the w
     with _reading(path): p, h = sample_path() if path=='sample' else Path(path).expanduser(), hashlib.sha256()
     f = _find_files(p, test)
     trn,ls,said,notes = _train(f.train, h, label, reading)
-    if 'emnist' in str(f.train).lower() and not transpose: notes.append(_emnist)
     tst = ids = scored = None
     if f.test:
         tst,ids,scored,more = _test(f.test, h, trn, ls, _key(f), label)
@@ -695,13 +769,16 @@ def read_csvs(path, # a folder with the CSVs, a zip of them, one table, or the w
     options = _options(test, label, transpose)
     if label or transpose: h.update(repr([options.get('label'), transpose]).encode())
     for o in filter(None, (trn,tst) if transpose else ()): _turn(o.x)
+    seen = infer_reading(trn.x, trn.value_range, transpose, trn.label, ls)
+    notes += _turned_note(seen) or [_emnist]*('emnist' in str(f.train).lower() and not transpose)
     train,test = _frame(trn.x, trn.names, ls),tst and _frame(tst.x, trn.names)
-    files = tuple(str(o.path) for o in (f.train, f.test, f.sample) if o)
+    files = tuple(str(o.path) for t in (f.train, f.test, f.sample) if t for o in t.parts)
     return DigitData(train=train, test=test, sample=sample, test_ids=ids, sha256=h.hexdigest(),
                      name='sample' if path=='sample' else p.resolve().name,
                      notes=(*f.notes, *notes, *also), test_labels=scored, extra=trn.extra(),
-                     test_extra=tst and tst.extra(), said=(*f.said, *said, *more),
-                     reading=infer_reading(trn.x, trn.value_range, transpose, trn.label), options=options,
+                     test_extra=tst and tst.extra(),
+                     said=(*f.said, *_parts_said(f.train, f.test, f.sample), *said, *more),
+                     reading=seen, options=options,
                      source=path if path=='sample' else str(p.resolve()),
                      files=tuple(dict.fromkeys(files)), frames_sum=frames_sum(train, test))
 
@@ -729,8 +806,9 @@ def read_rows(path, # a folder with a test CSV, a zip, or one table
                      test_ids=None if ids is None else _column(x.txt[ids], x.cols[ids], t, True),
                      name=p.resolve().name, sha256=h.hexdigest(), notes=tuple(notes),
                      test_labels=as_numbers(bare_labels(_classes(x))[0]) if o.label else None, test_extra=x.extra(),
-                     said=tuple(said), reading=infer_reading(x.x, x.value_range, transpose, x.label),
-                     source=str(p.resolve()), files=(str(t.path),), frames_sum=frames_sum(None, test))
+                     said=(*_parts_said(t), *said), source=str(p.resolve()),
+                     reading=infer_reading(x.x, x.value_range, transpose, x.label),
+                     files=tuple(str(o.path) for o in t.parts), frames_sum=frames_sum(None, test))
 
 # %% ../nbs/01_read.ipynb #c721ec9a
 def as_data(o, # a path as for `read_csvs`, a frame, a pair of frames (training and test) or a `DigitData`
@@ -784,7 +862,8 @@ def _from_frames(df, test, label, transpose):
     sha256 = _frames_sha(train, test)
     if transpose: train,test = (f if f is None else _turned(f, pix) for f in (train,test))
     column = str(df.columns[o.label[0]]) if len(o.label)==1 else None
-    reading = infer_reading(train[pix].to_numpy(), value_range, transpose, column)
+    reading = infer_reading(train[pix].to_numpy(), value_range, transpose, column, train.label)
+    notes += tuple(_turned_note(reading))
     if value_range!=(0,255): said = (*said, _stretched(value_range))
     return DigitData(train, test, None, ids, name, sha256, notes, ls, said=(*o.said, *said), reading=reading,
                      frames_sum=frames_sum(train, test))
@@ -951,5 +1030,5 @@ def _mnist_data(x, y, sha, source, files):
     note = ("MNIST's images contain the competition's test set, so no submission is written: "
             "its score would not be honest")
     return DigitData(train=df, test=None, sample=None, test_ids=None, name='MNIST', sha256=sha, notes=(note,),
-                     reading=infer_reading(pix, (0,255), False, 'label'), source=source, files=files,
+                     reading=infer_reading(pix, (0,255), False, 'label', df.label), source=source, files=files,
                      frames_sum=frames_sum(df, None))

@@ -144,7 +144,8 @@ def predict_csv(
                             "--tta this one does too")
         p,vocab = predict_rows(learn, test, tta=was if tta is None else tta),list(learn.dls.vocab)
         look = run.predictions(same=True).looks
-        for o in unlike(look, test) if look else []: tell(f"warning: {o}")
+        turn = None if d.train is not None else '--no-transpose' if d.reading.transpose else '--transpose'
+        for o in unlike(look, test, turn) if look else []: tell(f"warning: {o}")
         said = np.array(vocab)[p.argmax(1)]
         _write(d, said, p, vocab, out, probs)
         _score(run, d, said, tell)

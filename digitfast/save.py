@@ -15,7 +15,7 @@ from torch import nn
 from types import SimpleNamespace
 from .core import DataError, DigitError, RunError, _few, _show, check_output, echo
 from .data import DigitDataLoaders, class_error
-from .graph import DigitLearner, fit_record, _precision, _row_hash
+from .graph import DigitLearner, choosers, fit_record, _precision
 from .models import archs
 from .predict import check_canary, predict_rows
 from .rundir import Run, RunDir, resumable
@@ -43,40 +43,62 @@ def _normed(net):
     norms = [o.num_batches_tracked for o in net.modules() if isinstance(o, nn.modules.batchnorm._BatchNorm)]
     return min((int(o) for o in norms if o is not None), default=None)
 
-_changed = "its dls changed after training, so it can't be told what it was trained on: give it those that it had"
+def _ask(what):
+    "The error for training whose rows can't be known"
+    return DigitError(f"{what}. If you know, pass trained_on=, the positions in data of the rows that it learnt from "
+                      "outside its fits: [] if there are none")
 
-def _record(learn, say):
-    "What is known of the last fit of `learn`, or None. `DigitError` where nothing says that it was on its rows"
-    rec = fit_record(learn)
-    if rec:
-        if rec.rows in (None, _row_hash(learn.dls.train_ds)): return rec
-        raise DigitError(f"the last fit was on other rows: {_changed}")
-    sought = getattr(getattr(learn, 'recorder', None), 'lrs', None) # by `lr_find`, on whatever rows
-    steps,done = _steps(learn),learn.dls.train.epochs_done
-    if steps and not done: raise DigitError(f"this Learner took {steps:,} steps, none on its rows: {_changed}")
-    if sought or isinstance(learn, DigitLearner) or not steps:
+def _same_rows(a, b):
+    "Which images of the DataLoader `a` are in `b` too, pixel for pixel"
+    return np.isin(a.hash_images()[1], b.hash_images()[1])
+
+def _check_seen(learn, say, trained_on):
+    "`DigitError` unless a `DigitLearner` learnt from rows of its training side, and from no held-out rows"
+    learn.check_weights()
+    seen,trn,val = learn.seen,*learn.dls.loaders[:2]
+    if seen.gaps and trained_on is None: raise _ask(f"this Learner can't be measured: {seen.gaps[0]}")
+    if not (seen.images or seen.doubts or trained_on is not None):
+        raise DigitError("this Learner was not trained: fit it, then save it")
+    leaked = seen.among(val)&~_same_rows(val, trn)
+    if leaked.any():
+        at = val.dataset.items.index[leaked.argmax()]
+        raise DigitError(f"the net was trained before on {leaked.sum():,} of its {len(leaked):,} held-out images, such "
+                         f"as row {at}: its dls changed to another split. Hold out the same rows in every fit")
+    if seen.images and not seen.among(trn).any():
+        raise DigitError("this Learner was trained on none of the rows of its dls: its dls changed after training. "
+                         "Give it those that it was trained on")
+    for o in seen.doubts:
+        say(f"note: {o}. If held-out rows are among what it learnt from, its accuracy is too high")
+
+# %% ../nbs/16b_save.ipynb #97642c75
+def _check_steps(learn, say, trained_on):
+    "`DigitError` if a plain `Learner` took more steps than the DataLoader of its `dls` gave batches"
+    if trained_on is not None: return
+    dl,steps,rec = learn.dls.train,_steps(learn),fit_record(learn)
+    given,normed = getattr(dl, 'dl', dl).batches_done,_normed(learn.model) or 0
+    recorder = vars(getattr(learn, 'recorder', SimpleNamespace()))
+    if not given and 'lrs' not in recorder and (steps or normed): # it was neither fitted nor asked for a prediction
+        return say("note: its weights were loaded, and nothing tells which images they learnt from. If held-out rows "
+                   "are among them, its accuracy is too high")
+    if rec is None and (recorder.get('lrs') or not steps):
         raise DigitError("this Learner was not trained, or its record is gone, which fastai drops at lr_find, "
                          "get_preds and validate: train it and save it at once, or make it with digit_learner, which "
                          "keeps the record")
-    say("note: the history of this Learner is gone, as fastai drops it at get_preds and validate")
-
-def _check_trained(learn, say=noop):
-    "`DigitError` unless `learn` was trained on the rows of its `dls`, and on no others as far as can be known"
-    rec,dl,steps = _record(learn, say),learn.dls.train,_steps(learn)
-    done,n = dl.epochs_done,len(rec.values) if rec else 0
-    if done<n:
-        raise DigitError(f"the last fit of this Learner has {n} epochs, "
-                         f"and its DataLoader went through {done}: {_changed}")
-    if steps is not None and steps>(done+1)*len(dl):
-        raise DigitError(f"this Learner took {steps:,} steps, "
-                         f"and its DataLoader gave {done*len(dl):,} batches: {_changed}")
-    n,net = _normed(learn.model),learn.model
-    if n is None or n<=(done+1)*len(dl): return
-    saw = f"its net has seen {n:,} batches, and its DataLoader gave {done*len(dl):,}"
-    if hasattr(net, 'config') and not getattr(net, 'pretrained', False):
-        raise DigitError(f"{saw}: it was trained before, perhaps on rows that are held out now; give a Learner whose "
-                         f"net began with its dls")
+    taken = max(steps or 0, len(rec.lrs) if rec else 0)
+    if taken>given:
+        raise _ask(f"this Learner took {taken:,} steps and its DataLoader gave {given:,} batches: its dls changed, or "
+                   "steps were taken outside fit, and fastai's Learner keeps no record of the rows. Make it with "
+                   "digit_learner, which keeps one")
+    if rec is None: say("note: the history of this Learner is gone, as fastai drops it at get_preds and validate")
+    if normed<=given+len(dl): return
+    saw = f"its net has seen {normed:,} batches, and its DataLoader gave {given:,}"
+    if hasattr(learn.model, 'config') and not getattr(learn.model, 'pretrained', False):
+        raise _ask(f"{saw}: it was trained before, perhaps on rows that are held out now")
     say(f"note: {saw}. If it was trained before on rows that are held out now, its accuracy is too high")
+
+def _check_trained(learn, say, trained_on=None):
+    "`DigitError` unless `learn` was trained on the rows of its `dls`, and on no others as far as can be known"
+    (_check_seen if isinstance(learn, DigitLearner) else _check_steps)(learn, say, trained_on)
 
 # %% ../nbs/16b_save.ipynb #c16b37f1
 def _positions(df, cols, d, used):
@@ -116,7 +138,15 @@ def _rows(learn, d):
     if (times>1).any():
         raise DigitError(f"row {rows[times.argmax()]:,} is held out {times.max():,} times, expected once, because it "
                          f"would count {times.max():,} times in the accuracy. Repeat training rows only")
-    return np.unique(trn),val
+    return trn,val
+
+def _check_told(trained_on, val, n):
+    "`DigitError` if one of the rows `trained_on` is held out, at the positions `val`, or is none of `n`"
+    rows = np.array([] if trained_on is None else list(trained_on))
+    if len(rows) and (rows.dtype.kind not in 'iu' or rows.min()<0 or rows.max()>=n):
+        raise DigitError(f"trained_on holds what is no position in data: expected whole numbers from 0 to {n-1:,}")
+    both = np.intersect1d(rows, val)
+    if len(both): raise _trained_on(len(both), int(both[0]))
 
 # %% ../nbs/16b_save.ipynb #e018d0cb
 def _check_classes(learn, d, val):
@@ -197,10 +227,12 @@ def save_run(
     tta=0, # Pixels of shift in test-time augmentation
     say=echo, # Called with each line for the user
     activation=None, # As for `predict_rows`
+    trained_on=None, # Positions in `data` of rows that it learnt from outside its fits, if `save_run` asks for them
 )->Run:
-    """Make a run of `learn`. Raises `DigitError`, and leaves nothing, where it is known that it was trained on other
-    rows than those of its `dls`. What a net without batch norms learnt from an optimiser that counts no steps, such as
-    plain `SGD`, or in another Learner, can't be known: hold out the same rows from the beginning."""
+    """Make a run of `learn`. Raises `DigitError`, and leaves nothing, if it learnt from held-out rows, or if that can't
+    be known. A `DigitLearner` knows the images of all its fits. Of a plain `Learner` only steps are compared, so what
+    it learnt by an optimiser that counts none, such as plain `SGD`, is not noticed. Nor is a callback that gives the
+    network other batches on purpose."""
     t0 = time.perf_counter()
     def tell(s): say(in_python(s))
     with spoken():
@@ -209,12 +241,13 @@ def save_run(
         if not len(DigitDataLoaders.of(learn).train_ds):
             raise DigitError("this Learner has no rows, as one that was exported or is a run's: save the one that was "
                              "trained")
-        _check_trained(learn, tell)
+        _check_trained(learn, tell, trained_on)
         if n_classes(learn.dls) is None: raise class_error(learn.dls)
         act = learner_activation(learn, activation)
         loss_name(learn.loss_func, len(learn.dls.vocab), act)
         d,path,_ = load_data(data, tell)
         trn,val = _rows(learn, d)
+        _check_told(trained_on, val, len(d.train))
         vocab = _check_classes(learn, d, val)
         info = dict(path=path, data=dict(name=d.name, sha256=d.sha256), options=d.options, recipe=dict(tta=tta),
                     imports=dict(imported))
@@ -230,6 +263,12 @@ def save_run(
                 raise
 
 # %% ../nbs/16b_save.ipynb #1bd6f705
+def _epochs(learn, rec, say):
+    "Return how many epochs all fits of `learn` had, and say if the history is that of the last one alone"
+    n = max(rec.epochs or learn.dls.train.epochs_done, len(rec.values))
+    if n>len(rec.values): say(f"note: history.csv holds the last fit, {len(rec.values)} of {n} epochs")
+    return n
+
 def _save(job, learn, trn, val, vocab, tta, act):
     rec,t = fit_record(learn),time.perf_counter()
     probs = predict_rows(learn, None, tta, act)
@@ -238,14 +277,16 @@ def _save(job, learn, trn, val, vocab, tta, act):
                          "it anew, at a lower rate")
     test,canary = _test_probs(learn, job.data, val, probs, tta, act) if job.n_test else (None,0)
     seen = torch.from_numpy(job.data.train.drop(columns='label').to_numpy(np.uint8, copy=True)[trn])
+    if isinstance(learn, DigitLearner) and (mask := learn.seen.among(learn.dls.train)).any(): trn = trn[mask]
     p = job.preds(val, probs, vocab, test, seen)
     why = _save_net(job, learn, val, probs, tta, act)
     arch = getattr(learn.model, 'config', {}).get('arch') or fn_name(type(learn.model))
     m = dict(recipe=job.name, arch=arch, params=sum(o.numel() for o in learn.model.parameters()), seed=None,
              learner=True, device=str(learn.dls.device),
              precision=getattr(rec, 'precision', None) or _precision(learn),
-             threads=torch.get_num_threads(), n_train=len(trn), canary_rows=canary,
-             seconds=dict(load=0., train=0., predict=time.perf_counter()-t))
+             threads=torch.get_num_threads(), n_train=len(np.unique(trn)), canary_rows=canary,
+             seconds=dict(predict=time.perf_counter()-t)) # how long training took is not known
     if why: m['no_model'] = why
-    if rec: m |= dict(epochs=len(rec.values), lr=float(max(rec.lrs)))
+    if rec: m |= dict(epochs=_epochs(learn, rec, job.say), lr=float(max(rec.lrs)))
+    if chosen := list(rec.choosers if rec and rec.choosers else choosers(learn)): m['chosen_by'] = chosen
     return job.finish(p, m, _history(rec) if rec else None)

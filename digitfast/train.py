@@ -6,7 +6,7 @@
 __all__ = ['Watch', 'n_params', 'read_drop', 'train', 'ensemble']
 
 # %% ../nbs/16_train.ipynb #c46bb6a3
-import json, os, tempfile, time, warnings
+import hashlib, json, os, tempfile, time, warnings
 import numpy as np, pandas as pd, torch
 from copy import deepcopy
 from dataclasses import replace
@@ -174,6 +174,7 @@ def fit(self:Job, recipe, learn)->tuple: # (the recipe with its rate, history, s
             recipe = replace(recipe, lr=find_lr(learn))
             self.say(f"lr: {recipe.lr:.3g}, from the valley of lr_find's curve")
             self.out.save_lr_curve(*learn.lr_curve)
+        if recipe.tta: self.say("epochs: accuracy on held-out rows, without test-time shifts")
         recipe.fit(learn, cbs=[log, Watch(log, self.given.get('cbs', ()))])
     if log.error: raise log.error
     history = pd.DataFrame(log.history, columns=log.names)
@@ -202,6 +203,7 @@ def train_one(self:Job,
              seconds=dict(load=self.load, train=seconds, predict=time.perf_counter()-t))
     if k is not None: m['member'] = k
     if why: m['no_model'] = why
+    if chosen := getattr(getattr(learn, 'last_fit', None), 'choosers', ()): m['chosen_by'] = list(chosen)
     return self.finish(p, m, history, whole)
 
 # %% ../nbs/16_train.ipynb #239eaaf8
@@ -300,12 +302,15 @@ def joined(self:Job, ps)->tuple: # (`Preds` of the mean, out of fold, what the a
 
 def _summed(ms, load):
     "What the metrics `ms` of members come to; `load` is how long reading took"
-    def seconds(k): return sum((m.get('seconds') or {}).get(k, 0.) for m in ms)
+    def seconds(*names):
+        known = {k:[(m.get('seconds') or {}).get(k) for m in ms] for k in names}
+        return {k:sum(v) for k,v in known.items() if None not in v}
     m = dict(arch=' + '.join(dict.fromkeys(m['arch'] for m in ms)), members=len(ms),
              params=sum(m['params'] for m in ms),
              **{k:ms[0].get(k) for k in ('epochs','device','precision','threads','lr','n_train')},
              canary_rows=min(m['canary_rows'] for m in ms), members_accuracy=[m['accuracy'] for m in ms],
-             seconds=dict(load=load, train=seconds('train'), predict=seconds('predict')))
+             seconds=dict(load=load, **seconds('train', 'predict')))
+    if chosen := list(dict.fromkeys(sum((m.get('chosen_by') or [] for m in ms), []))): m['chosen_by'] = chosen
     if why := next((m['no_model'] for m in ms if m.get('no_model')), None): m['no_model'] = why
     return m
 
@@ -513,8 +518,32 @@ def describe(self:Job, path, options)->dict:
         drop=dict(rows=self.drop.tolist()) if len(self.drop) else None, kind=type(self.recipe).__name__)))
 
 # %% ../nbs/16_train.ipynb #f5a09bf0
+def _sum_arrays(arrays):
+    "Return one sha256 of `arrays`, {name: array or tensor}"
+    h = hashlib.sha256()
+    for k,v in sorted(arrays.items()):
+        v = v.detach().cpu().double().numpy() if torch.is_tensor(v) else np.ascontiguousarray(v)
+        h.update(repr((k, v.dtype.str, v.shape)).encode()+v.tobytes())
+    return h.hexdigest()
+
+def _network_sums(run):
+    "Return sums of what two runs share only if they hold one network: its weights and its predictions"
+    p = run.predictions(same=True)
+    res = {_sum_arrays(dict(rows=p.rows, probs=p.probs))}
+    return res if run.metrics.get('no_model') else res|{_sum_arrays(run.learner('cpu').model.state_dict())}
+
+def _check_different(runs):
+    "Raise `RunError` if two of `runs` hold one network, or if one of them is damaged"
+    seen = {}
+    for o in runs:
+        sums = _network_sums(o)
+        if other := next((seen[k] for k in sums if k in seen), None):
+            raise RunError(f"{other} and {o} hold the same network, which would count twice in the mean: leave one of "
+                           "them out, or train it with another seed")
+        seen |= dict.fromkeys(sums, o)
+
 def _check_alike(runs):
-    "`RunError` unless `runs` can be joined"
+    "Raise `RunError` unless `runs` can be joined"
     if len(runs)<2: raise RunError("an ensemble needs two runs at least")
     sha = runs[0].need('data.sha256')[0]
     for o in runs:
@@ -523,9 +552,9 @@ def _check_alike(runs):
         if o.metrics['data'].get('sha256')!=sha:
             raise RunError(f"{o} was trained on other data than {runs[0]}: the rows that one holds out, "
                            f"the other may have seen")
-        if not o.metrics.get('no_model'): o.learner('cpu') # is it whole?
     same = [o for i,o in enumerate(runs) if any(o.samefile(p) for p in runs[:i])]
     if same: raise RunError(f"{same[0]} is named twice, and would count twice in the mean: name each run once")
+    _check_different(runs)
 
 def ensemble(
     runs, # Finished runs on the same data

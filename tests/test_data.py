@@ -332,6 +332,17 @@ def test_no_pixels_are_cast(where, what):
     with pytest.raises(DataError, match=says) as e: list(dl())
     assert '\n' not in str(e.value)
 
+def test_numbers_on_no_scale_get_their_cause():
+    "in a `DataBlock` of one's own, by the function that reads files and frames"
+    df = digits()
+    x = df.drop(columns='label').astype(int)
+    dblock = DataBlock((DigitBlock(), CategoryBlock(vocab=[0,1,2])), get_y=ColReader('label'),
+                       splitter=IndexSplitter(range(12)))
+    for bad,says in ((x.astype(np.int8).astype(int), 'int8'), ((x/255-.1307)/.3081, 'normalised'), (x*200, '16-bit'),
+                     (x+.25, 'averages')):
+        with pytest.raises(DataError, match=f'found .*expected a whole number from 0 to 255.*{says}'):
+            list(dblock.dataloaders(bad.assign(label=df.label), bs=16, device='cpu').train)
+
 def test_new_empty_holds_no_pixels():
     dls = loaders().new_empty()
     assert len(dls.train_ds)==0 and dls.side==8 and list(dls.vocab)==[0,1,2]

@@ -1,6 +1,6 @@
 """Ensembles: who sees which rows, members apart and together, what a kill or a lost worker costs, joining, and
 predicting with one."""
-import asyncio, json, os, shutil, signal, socket, tempfile, threading, time
+import asyncio, hashlib, json, os, shutil, signal, socket, tempfile, threading, time
 import numpy as np, pandas as pd, pytest, torch
 from digitfast.core import DataError, DigitError, RunError
 from digitfast.read import read_csvs
@@ -166,6 +166,45 @@ def test_runs_that_do_not_belong_together(trio, tiny, tiny_run, tmp_path):
     assert a!=b and a&b
     p = ensemble([r,seen], tmp_path/'two', say=quiet)
     assert set(arrays(p/'predictions.npz')['valid_rows'].tolist())==a&b   # only rows that neither saw
+
+def renamed(run, to):
+    "A copy under another name, with other metadata in each of its files"
+    from safetensors.torch import load_file, save_file
+    from digitfast.export import _digest
+    shutil.copytree(run, to)
+    (to/'report.html').unlink()
+    m = json.loads((to/'metrics.json').read_text())
+    (to/'metrics.json').write_text(json.dumps({**m, 'date':'2020-01-01', 'seed':7, 'recipe':'another'}))
+    a = arrays(to/'predictions.npz')
+    np.savez(to/'predictions.npz', **dict(reversed(a.items())))
+    save_file(load_file(to/'model'/'model.safetensors'), to/'model'/'model.safetensors', dict(made='elsewhere'))
+    info = json.loads((to/'model'/'model.json').read_text())
+    info['sha256'] = hashlib.sha256((to/'model'/'model.safetensors').read_bytes()).hexdigest()
+    (to/'model'/'model.json').write_text(json.dumps({**info, 'check':_digest(info)}))
+    return to
+
+def test_one_network_is_not_joined_with_itself(tiny_run, trio, tiny, tmp_path):
+    a = tiny_run[0]
+    plain = shutil.copytree(a, tmp_path/'plain')
+    other = train(tiny, out=tmp_path/'other', say=quiet, seed=1, **TINY)
+    again = train(tiny, out=tmp_path/'again', say=quiet, **TINY) # the same seed, rows and options: the same weights
+    member = shutil.copytree(trio/'members'/'1', tmp_path/'member')
+    for runs in ([a, plain], [a, renamed(a, tmp_path/'renamed')], [a, other, plain], [a, again],
+                 [trio/'members'/'0', trio/'members'/'1', member]):
+        with pytest.raises(RunError, match='hold the same network, which would count twice') as e:
+            ensemble(runs, tmp_path/'j', say=quiet)
+        assert str(runs[-1]) in str(e.value) and not (tmp_path/'j').exists()
+    assert ensemble([a, other], tmp_path/'two', say=quiet).metrics['members']==2
+    with pytest.raises(RunError, match='hold the same network'): # what an ensemble joins are copies
+        ensemble([a, tmp_path/'two'/'members'/'0'], tmp_path/'j', say=quiet)
+
+def test_a_network_without_a_model_is_known_by_its_predictions(tiny_run, tmp_path):
+    a = tiny_run[0]
+    copy = shutil.copytree(a, tmp_path/'copy')
+    shutil.rmtree(copy/'model')
+    m = json.loads((copy/'metrics.json').read_text())
+    (copy/'metrics.json').write_text(json.dumps({**m, 'no_model':'the net has no registered name'}))
+    with pytest.raises(RunError, match='hold the same network'): ensemble([a, copy], tmp_path/'j', say=quiet)
 
 def test_no_row_that_all_hold_out(tiny, tiny_run, tmp_path):
     df,rows = read_csvs(tiny).train,set(arrays(tiny_run[0]/'predictions.npz')['valid_rows'].tolist())

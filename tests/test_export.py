@@ -6,6 +6,7 @@ from digitfast.core import DigitError, RunError
 from digitfast.data import DigitDataLoaders
 from digitfast.models import archs
 from digitfast.learner import BF16, EMA, digit_learner
+from digitfast.reading import Reading
 from digitfast.recipe import Recipe
 from digitfast.export import load_net, save_net, export_onnx, export_pickle
 from digitfast.device import versions
@@ -569,6 +570,19 @@ def test_onnx_on_all_test_rows(big_zip, ort, tmp_path):
     path = export_onnx(learn, tmp_path/'m.onnx')
     assert len(rows)==28_000 and same(onnx_probs(ort, path, rows, 1000), predict_rows(learn, rows))
 
+def test_members_are_read_alike(saved, tmp_path):
+    "One of version 0.1, which kept no range, may be among them; one of another range or ink may not"
+    learn = load_net(saved, 'cpu')
+    for i,reading in enumerate((Reading((0,16)), Reading(None), Reading((0,255)), Reading((0,16), 'dark'))):
+        learn.dls.reading = reading
+        for name,k in (('ok',i) if i<2 else ('no',0), (f'no{i}',1)):
+            save_net(learn, tmp_path/name/'members'/str(k), strict=False)
+    learn.dls.reading = Reading((0,16))
+    for i in 2,3: save_net(learn, tmp_path/f'no{i}'/'members'/'0', strict=False)
+    assert load_net(tmp_path/'ok', 'cpu').dls.reading==Reading((0,16))
+    for i in 2,3:
+        with pytest.raises(RunError, match='members have other'): load_net(tmp_path/f'no{i}', 'cpu')
+
 def test_onnx_of_several_nets_with_text_classes(ort, tmp_path):
     "Members with other statistics than one another; classes are named in the file"
     df = digits(classes=['ka','ki','ku'])
@@ -576,7 +590,9 @@ def test_onnx_of_several_nets_with_text_classes(ort, tmp_path):
     learn,rows = load_net(tmp_path/'run', 'cpu'),df.drop(columns='label').to_numpy(np.uint8)
     path = export_onnx(learn, tmp_path/'m.onnx')
     assert same(onnx_probs(ort, path, rows), predict_rows(learn, rows))
-    assert json.loads(ort.InferenceSession(path).get_modelmeta().custom_metadata_map['classes'])==['ka','ki','ku']
+    meta = ort.InferenceSession(path).get_modelmeta().custom_metadata_map
+    assert json.loads(meta['classes'])==['ka','ki','ku']
+    assert Reading.from_json(dict(reading=json.loads(meta['reading'])))==learn.dls.reading
 
 def test_onnx_that_says_something_else_is_not_written(saved, ort, tmp_path, monkeypatch):
     class Liar:

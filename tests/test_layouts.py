@@ -2,9 +2,10 @@
 
 `layouts.py`, kept beside the competition's data, writes 43 of them; the table below has others of the same
 kinds. All are made of the packaged sample."""
-import bz2, gzip, importlib.util, io, json, warnings, zipfile
+import bz2, gzip, importlib.util, io, json, re, warnings, zipfile
 from dataclasses import replace
 from functools import cache
+from math import isqrt
 from pathlib import Path
 
 import numpy as np, pandas as pd, pytest, torch
@@ -939,3 +940,143 @@ def test_a_zip_with_two_readmes_is_read(tmp_path):
         warnings.simplefilter('ignore')
         for k in 'README.md','README.md','train.csv': z.writestr(k, csv(lab(X8, Y)))
     assert len(read_csvs(put(tmp_path, {'d.zip':o.getvalue()})/'d.zip').train)==N
+
+# ---- which way up
+
+def turned(x): return x.reshape(len(x), *[isqrt(x.shape[1])]*2).swapaxes(1, 2).reshape(len(x), -1)
+def orientation_notes(d): return [o for o in d.notes if 'look transposed' in o]
+
+@pytest.mark.parametrize('make', [lambda x: x, lambda x: 255-x, lambda x: sized(x, 8), lambda x: sized(x, 40),
+                                  lambda x: x//2, lambda x: x[:40]], ids=['28','dark','8','40','0 to 127','40 rows'])
+def test_images_stored_column_by_column_get_a_note(make, tmp_path):
+    "in files and frames, that names --transpose, with which there is none; upright ones get none"
+    x,y = (o[:150] for o in digits())
+    x = make(x)
+    y = y[:len(x)]
+    for d in as_csvs(tmp_path, lab(turned(x), y)),as_data(lab(turned(x), y)):
+        assert d.reading.orientation=='transposed' and len(orientation_notes(d))==1
+        assert orientation_notes(d)[0].endswith('add --transpose.')
+    for d in as_data(lab(x, y)),as_data(lab(turned(x), y), transpose=True):
+        assert d.reading.orientation=='upright' and not orientation_notes(d)
+    d = as_data(lab(x, y), transpose=True)
+    assert [o.rpartition(': ')[2] for o in orientation_notes(d)]==['read them as they are.']
+
+def test_no_note_on_what_may_be_something_else(tmp_path):
+    "other classes, other symbols under the labels 0 to 9, images turned in other ways, few rows, noise"
+    x,y = (o[:400] for o in digits())
+    s = x.reshape(-1, 28, 28)
+    rng = np.random.default_rng(0)
+    noise = rng.integers(0, 256, x.shape).astype(np.uint8)
+    blobs = np.outer(np.hanning(28), np.hanning(28)).ravel()*255*np.roll(np.eye(28), 3, 1).ravel().clip(.2)
+    cases = [(turned(x), y+1), (turned(x), [f'c{o}' for o in y]), (x, (y+3)%10), (turned(x), (y+3)%10), (noise, y),
+             (s[:,:,::-1], y), (s[:,::-1], y), (np.rot90(s, 1, (1,2)), y), (turned(x)[:15], y[:15]),
+             (turned(x)[y<3], y[y<3]), (x*0+blobs.astype(np.uint8)+noise//200, y)]
+    for i,(a,b) in enumerate(cases):
+        d = as_data(lab(np.ascontiguousarray(a).reshape(len(a), -1), b))
+        assert d.reading.orientation=='upright' and not orientation_notes(d), i
+
+def test_the_average_digits_are_those_of_the_sample():
+    x,y = digits()
+    means = np.load(REPO/'digitfast'/'sample'/'class_means.npy')
+    assert (means==np.stack([np.rint(x[y==c].mean(0)) for c in range(10)]).reshape(10, 28, 28)).all()
+
+# ---- folders with other tables, and tables in several files
+
+HOUSING = 'longitude,latitude,housing_median_age,total_rooms,median_house_value\n-114.3,34.2,15,5612,66900\n'
+def colab(x=X, y=Y):
+    "Colab's sample_data: MNIST without headers beside other tables"
+    return {'README.md':'hello', 'anscombe.json':'[{"X":1}]', 'california_housing_train.csv':HOUSING,
+            'california_housing_test.csv':HOUSING, 'mnist_train_small.csv':bare(lab(x, y)),
+            'mnist_test.csv':bare(lab(XT, YT))}
+
+def test_tables_of_images_are_found_among_others(tmp_path):
+    d = read_csvs(put(tmp_path, colab()))
+    assert (d.train.iloc[:,1:].to_numpy()==X).all() and (d.test.to_numpy()==XT).all()
+    assert d.test_labels.tolist()==YT.tolist()
+    assert any('not read: california_housing_test.csv, california_housing_train.csv' in o for o in d.said), d.said
+    d = read_csvs(put(tmp_path/'z', {'a.zip':zipped(**colab())})/'a.zip')
+    assert (d.train.iloc[:,1:].to_numpy()==X).all()
+    assert 'mnist_test.csv lies beside it' in read_csvs(tmp_path/'mnist_train_small.csv').notes[0]
+
+def test_only_tables_of_images_are_proposed(tmp_path):
+    "And the advice is followed to its end"
+    put(tmp_path, colab() | {'a_train.csv':HOUSING, 'fashion_train.csv':TRAIN, 'fashion_test.csv':TEST})
+    with pytest.raises(DataError) as e: read_csvs(tmp_path)
+    assert 'fashion_train.csv, mnist_train_small.csv could each be the train CSV' in str(e.value)
+    name,test = re.search(r'as in DATA/(\S+) --test (\S+),', str(e.value)).groups()
+    d = read_csvs(tmp_path/name, test=tmp_path/test)
+    assert len(d.train)==N and len(d.test)==M
+
+def spark(x, y, n=4, head='each', folder='train.csv', ext='.csv', pack=str.encode, **kw):
+    "A table in `n` parts as Spark writes it, with what lies beside them"
+    job,res = '1f0d2c4e-5a6b-47c8-9d0e-aabbccddeeff',{f'{folder}/_SUCCESS':'', f'{folder}/._SUCCESS.crc':b'crc'}
+    for i,rows in enumerate(np.array_split(np.arange(len(x)), n)):
+        f = frame(x[rows]) if y is None else lab(x[rows], y[rows])
+        text = csv(f, header=head=='each' or head=='first' and i==0, **kw)
+        res[f'{folder}/part-{i:05d}-{job}-c000{ext}'] = pack(text)
+        res[f'{folder}/.part-{i:05d}-{job}-c000{ext}.crc'] = b'crc'
+    return res
+
+PARTS = {'header in each':spark(X, Y), 'in the first':spark(X, Y, head='first'), 'in none':spark(X, Y, head='none'),
+         'gz':spark(X, Y, ext='.csv.gz', pack=lambda o: gzip.compress(o.encode())), 'twelve':spark(X, Y, 12),
+         'folder train':spark(X, Y, folder='train'), 'semicolons':spark(X, Y, sep=';'),
+         'an empty one':spark(X, Y)|{'train.csv/part-00009.csv':''}, 'a header alone':spark(X, Y)|{
+             'train.csv/part-00009.csv':TRAIN.partition('\n')[0]+'\n'},
+         'hadoop':{f'train/part-r-{i:05d}':bare(lab(X[i*40:i*40+40], Y[i*40:i*40+40])) for i in range(2)},
+         'dask':{f'train.csv/{i}.part':csv(lab(X[i*8:i*8+8], Y[i*8:i*8+8])) for i in range(10)},
+         'shards':{f'train-{i:05d}-of-00002.csv':csv(lab(X[i*40:i*40+40], Y[i*40:i*40+40])) for i in range(2)},
+         'named':{f'mnist_train_part{i+1}.csv':csv(lab(X[i*40:i*40+40], Y[i*40:i*40+40])) for i in range(2)}}
+@pytest.mark.parametrize('kind', ['folder','zip'])
+@pytest.mark.parametrize('name', PARTS)
+def test_all_parts_of_a_table_are_read_in_order(name, kind, tmp_path):
+    head = 'none' if name in ('in none','hadoop') else 'each'
+    files = PARTS[name] | spark(XT, None, 3, head=head, folder='test.csv')
+    if name in ('shards','named'): files = {f'd.csv/{k}' if '/' not in k else k:v for k,v in files.items()}
+    p = put(tmp_path, {'a.zip':zipped(**files)} if kind=='zip' else files)/('a.zip' if kind=='zip' else '')
+    d = read_csvs(p)
+    assert (d.train.iloc[:,1:].to_numpy()==X).all() and d.train['label'].tolist()==Y.tolist()
+    assert (d.test.to_numpy()==XT).all()
+    n = sum(bool(re.search('part|-of-', k)) and '/.' not in k and len(v)>0 for k,v in PARTS[name].items())
+    assert any(f': {n} files, read as one table' in o for o in d.said), d.said
+    assert any('test.csv/part-*.csv: 3 files, read as one table' in o for o in d.said)
+    assert not any('not read' in o for o in d.said)
+
+def test_a_folder_of_parts_alone(tmp_path):
+    put(tmp_path, spark(X, Y) | spark(XT, None, folder='test.csv'))
+    d = read_csvs(tmp_path/'train.csv', test=tmp_path/'test.csv')
+    assert (d.train.iloc[:,1:].to_numpy()==X).all() and (d.test.to_numpy()==XT).all()
+    assert read_csvs(tmp_path/'train.csv', **d.options).sha256==d.sha256 and len(d.files)==8
+    assert (read_csvs(tmp_path, test='test.csv').test.to_numpy()==XT).all()
+    rows = read_rows(tmp_path/'test.csv')
+    assert (rows.test.to_numpy()==XT).all() and '4 files, read as one table' in rows.said[0]
+    one = sorted((tmp_path/'train.csv').glob('part*'))[1]
+    d = read_csvs(one)
+    note = f'{one.name} is one of 4 parts of a table: to read all of them, give the folder'
+    assert len(d.train)==20 and note in d.notes[0]
+
+UNLIKE = {'another name':lambda f: f.rename(columns={'pixel3':'pixel784'}),
+          'one less':lambda f: f.drop(columns='pixel783'), 'another order':lambda f: f[f.columns[::-1]],
+          'one more':lambda f: f.assign(fold=1)}
+@pytest.mark.parametrize('name', UNLIKE)
+def test_parts_with_other_columns(name, tmp_path):
+    put(tmp_path, spark(X, Y) | {'train.csv/part-00002.csv':csv(UNLIKE[name](lab(X, Y)))})
+    with pytest.raises(DataError, match='part-00002.csv, line 1: 78. columns.*expected the 785 columns of part-00000'):
+        read_csvs(tmp_path)
+
+def test_a_part_that_is_missing(tmp_path):
+    files = PARTS['shards'] | {'train-00002-of-00003.csv':TRAIN}
+    put(tmp_path, {k.replace('of-00002', 'of-00003'):v for k,v in files.items() if '00001-' not in k})
+    with pytest.raises(DataError, match='train-.-of-00003.csv: 2 of 3 parts, expected all of them'): read_csvs(tmp_path)
+
+def test_errors_name_the_part(tmp_path):
+    for col,bad,says in (('pixel5', 256, "column pixel5: found '256'"), ('label', '', 'column label: blank')):
+        f = lab(X[20:40], Y[20:40]).astype(object)
+        f.loc[3,col] = bad
+        files = spark(X, Y)
+        put(tmp_path, {k:csv(f) if 'part-00001' in k and '/.' not in k else v for k,v in files.items()})
+        with pytest.raises(DataError, match=f'part-00001-.*csv, line 5, {says}'): read_csvs(tmp_path)
+
+def test_too_many_files_to_be_sure_of_all_parts(tmp_path, monkeypatch):
+    monkeypatch.setattr('digitfast.read._files_max', 10)
+    put(tmp_path, spark(X, Y, 12))
+    with pytest.raises(DataError, match='over 10 files, expected fewer'): read_csvs(tmp_path)

@@ -2,7 +2,7 @@
 or too long"""
 import csv, io, json
 from itertools import product
-import numpy as np, pytest
+import numpy as np, pandas as pd, pytest
 from PIL import Image
 from digitfast.cli import main
 from digitfast.core import DataError
@@ -116,6 +116,18 @@ def test_as_the_net_was_trained(polarity, transposed, net, tmp_path):
     if polarity=='dark': row = 255-row
     got = again.dls.test_dl([PILImage(im.convert('RGB'))]).items.to_numpy().reshape(28, 28)
     assert (got==row).all() and (image_row(im, reading=reading).reshape(28, 28)==row).all()
+
+def test_a_factory_sees_how_its_images_are(data):
+    "dark, and stored column by column, so a picture becomes such an image"
+    from fastai.vision.core import PILImage
+    from digitfast.data import DigitDataLoaders
+    df = data.train.iloc[:100]
+    x = 255-df[data.pixels].to_numpy().reshape(-1, 28, 28).swapaxes(1, 2).reshape(-1, 784)
+    dls = DigitDataLoaders.from_df(df[['label']].join(pd.DataFrame(x, columns=data.pixels)), device='cpu')
+    assert dls.reading==Reading(polarity='dark', orientation='transposed')
+    im = draw(strokes(7), 100)
+    got = dls.test_dl([PILImage(im.convert('RGB'))]).items.to_numpy().reshape(28, 28)
+    assert (255-got.T==image_row(im).reshape(28, 28)).all()
 
 def test_no_polarity():
     with pytest.raises(DataError, match="polarity: found 'grey', expected 'bright' or 'dark'"): Reading(polarity='grey')

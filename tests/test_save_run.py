@@ -8,14 +8,13 @@ import numpy as np, pandas as pd, pytest, torch
 from torch import nn
 from fastai.vision.all import (Adam, Callback, CategoryBlock, ClassificationInterpretation, ColReader,
                                CrossEntropyLossFlat, CSVLogger, DataBlock, DataLoaders, load_learner,
-    EarlyStoppingCallback, FocalLossFlat, Learner, MixUp, RandomSplitter, RegressionBlock, SaveModelCallback, SGD,
-    TensorImage,
-    Transform, accuracy, error_rate, F)
-from digitfast import cli, job
+    EarlyStoppingCallback, FocalLossFlat, GradientAccumulation, Learner, MixUp, RandomSplitter, RegressionBlock, Resize,
+    SaveModelCallback, SGD, ShortEpochCallback, TensorImage, Transform, accuracy, error_rate, F)
+from digitfast import cli, job, seen
 from digitfast.core import DataError, DigitError, RunError
 from digitfast.data import DigitBlock, DigitDataLoaders
 from digitfast.export import load_net, save_net
-from digitfast.learner import BF16, RandAffine, digit_learner, losses, opts
+from digitfast.learner import BF16, EMA, RandAffine, digit_learner, losses, opts
 from digitfast.interpret import plot_history, read_history
 from digitfast.measure import list_runs, read_preds, versus
 from digitfast.models import archs, stride2
@@ -242,6 +241,152 @@ def test_a_net_that_learnt_from_other_rows_before_is_told_by_its_batch_norms(fra
     save_run(twice(Learner, model=own, loss_func=CrossEntropyLossFlat()), frames, tmp_path/'r', say=lines.append)
     assert any('held out now' in o for o in lines)
     assert 'SGD' in save_run.__doc__
+
+# ---- which images a Learner has learnt from
+
+A,B = range(12),range(12,24)   # two splits of the same rows
+def small(df):
+    "The same rows as images of half the size"
+    x = df.drop(columns='label').to_numpy().reshape(-1,4,2,4,2).mean((2,4)).astype(np.uint8)
+    return pd.DataFrame(x.reshape(len(x), -1), columns=[f'pixel{i}' for i in range(16)]).assign(label=df.label)
+def make(valid=A, df=None, arch='stride2', **kw): return digit_learner(loaders(df, valid=valid), arch, **kw)
+def fit(learn, n=1, how='fit', valid=None, **kw):
+    "`learn`, trained, on another split if `valid` is one"
+    if valid is not None: learn.dls = loaders(valid=valid, **kw)
+    with learn.no_bar(), learn.no_logging(): getattr(learn, how)(n, .02)
+    return learn
+def steps(learn, opt=None, n=15, rows='valid'):
+    "`learn` after `n` steps by a loop of one's own"
+    opt = opt or learn.opt
+    for _ in range(n):
+        xb,yb = getattr(learn.dls, rows).one_batch()
+        learn.loss_func(learn.model(xb), yb).backward()
+        opt.step()
+        opt.zero_grad()
+    return learn
+def with_model(learn, other): learn.model = other.model; return learn
+def with_dls(learn, dls): learn.dls = dls; return learn
+def with_weights(learn, other): learn.model.load_state_dict(other.model.state_dict()); return learn
+def with_train(learn, dls): learn.dls.train = dls.train; return learn
+def sought(learn):
+    with learn.no_bar(), learn.no_logging(): learn.lr_find(show_plot=False)
+    return learn
+def initialised(learn):
+    for o in learn.model.parameters(): nn.init.uniform_(o, -.1, .1)
+    return learn
+class OtherRows(Callback):
+    "Trains on another DataLoader than that of the Learner"
+    def before_train(self): self.learn.dl = loaders(valid=B).train
+class Best(Callback):
+    "Keeps the weights of the second epoch"
+    def before_fit(self): self.state = None
+    def after_epoch(self):
+        if self.epoch==1: self.state = deepcopy(self.model.state_dict())
+def own_best():
+    learn = fit(make(cbs=Best()), 3)
+    learn.model.load_state_dict(learn.best.state)
+    return learn
+def looked_at(learn):
+    with learn.no_bar(), learn.no_logging():
+        learn.validate(); learn.get_preds(); learn.summary()
+        learn.model.train()(learn.dls.one_batch()[0]) # batch norms follow it
+    return learn
+
+ACCEPTED = dict(
+    batch_size=lambda: fit(fit(make(), 3), valid=A, bs=8), fits=lambda: fit(fit(make())),
+    resize=lambda: fit(with_dls(fit(make()), loaders(valid=A, item_tfms=Resize(4)))),
+    progressive=lambda: fit(fit(make(df=small(digits()))), valid=A), fine_tune=lambda: fit(make(), how='fine_tune'),
+    lr_find=lambda: fit(sought(make())), lr_find_after=lambda: sought(fit(make())),
+    lr_find_elsewhere=lambda: with_dls(sought(with_dls(fit(make()), loaders(valid=B))), loaders(valid=A)),
+    copy=lambda: deepcopy(fit(make())), accumulation=lambda: fit(make(cbs=GradientAccumulation(32)), 2),
+    short=lambda: fit(make(cbs=ShortEpochCallback(.3))), ema=lambda: fit(fit(make(cbs=EMA(.8)), 2)), best=own_best,
+    model=lambda: with_model(fit(make()), fit(make())), weights=lambda: with_weights(make(), fit(make())),
+    initialised=lambda: fit(initialised(make())), looked_at=lambda: looked_at(fit(make(arch='fastbook'))),
+    subset=lambda: with_dls(fit(make(df=digits().iloc[:40])), loaders(valid=A)))
+@pytest.mark.parametrize('name', ACCEPTED)
+def test_a_learner_that_met_no_held_out_image_is_accepted(name, frames, tmp_path):
+    lines = []
+    r = save_run(ACCEPTED[name](), frames[0], tmp_path/'r', say=lines.append)
+    assert sorted(r.predictions().rows)==list(A) and r.metrics['n_train']==(28 if name=='subset' else 48)
+    assert any('before its first fit' in o for o in lines)==(name=='initialised')
+
+HELD,LOOP = 'trained before on','outside fit'
+LEAKS = dict(
+    splits=(lambda: fit(fit(make()), valid=B), HELD), splits_sgd=(lambda: fit(fit(make(opt_func=SGD)), valid=B), HELD),
+    steps=(lambda: steps(fit(make())), LOOP), steps_sgd=(lambda: steps(fit(make(opt_func=SGD))), LOOP),
+    one_step=(lambda: steps(fit(make()), n=1), LOOP), steps_first=(lambda: fit(steps(make_opt())), LOOP),
+    own_opt=(lambda: own_opt(), LOOP), steps_between=(lambda: fit(steps(fit(make()))), LOOP),
+    train=(lambda: fit(with_train(fit(make()), loaders(valid=B))), 'trained on'),
+    progressive=(lambda: fit(fit(make(B, df=small(digits()))), valid=A), HELD),
+    copy=(lambda: deepcopy(fit(fit(make()), valid=B)), HELD),
+    model=(lambda: with_model(fit(make()), fit(make(B))), HELD),
+    model_and_fit=(lambda: fit(with_model(fit(make()), fit(make(B)))), HELD),
+    weights=(lambda: fit(with_weights(make(), fit(make(B)))), HELD),
+    callback=(lambda: fit(make(cbs=OtherRows())), HELD),
+    subset=(lambda: with_dls(fit(make(df=digits().iloc[:40])), loaders(valid=range(30, 42))), 'on 10 of its 12'),
+    renumbered=(lambda: with_dls(fit(make(df=digits().sample(40, random_state=1).reset_index(drop=True))),
+                                 loaders(valid=A)), HELD),
+    other_data=(lambda: with_dls(fit(make(df=digits(seed=9))), loaders(valid=A)), 'dls changed'),
+    lr_find_only=(lambda: sought(make()), 'not trained'))
+def make_opt():
+    learn = make()
+    learn.create_opt()
+    return learn
+def own_opt():
+    learn = fit(make())
+    return steps(learn, torch.optim.SGD(learn.model.parameters(), .1))
+@pytest.mark.parametrize('name', LEAKS)
+def test_a_learner_that_met_held_out_images_is_refused(name, frames, tmp_path):
+    f,says = LEAKS[name]
+    learn = f()
+    refused(lambda: save_run(learn, frames[0], tmp_path/'r', say=quiet), says, left=tmp_path/'r')
+
+def test_whoever_trains_by_a_loop_says_on_which_rows(frames, tmp_path):
+    learn = steps(fit(make()), rows='train')
+    def save(name='r', **kw): return save_run(learn, frames[0], tmp_path/name, say=quiet, **kw)
+    refused(save, 'trained_on=', left=tmp_path/'r')
+    for rows,says in ([3,30],'row 3'),([99],'from 0 to 59'),(['a'],'whole numbers'):
+        refused(lambda: save(trained_on=rows), says, left=tmp_path/'r')
+    assert save(trained_on=range(12, 60)).metrics['accuracy']==save('s', trained_on=[]).metrics['accuracy']
+
+@pytest.mark.parametrize('process', ['same','another'])
+def test_weights_that_are_loaded_bring_their_record(process, frames, in_tmp):
+    fit(make()).save('a')
+    if process=='another': seen.known.clear()
+    save_run(make().load('a'), frames[0], in_tmp/'r', say=quiet)
+    save_run(fit(make().load('a', with_opt=False)), frames[0], in_tmp/'s', say=quiet)
+    for learn in make(B).load('a'),fit(make(B).load('a')):
+        refused(lambda: save_run(learn, frames[0], in_tmp/'no', say=quiet), HELD, left=in_tmp/'no')
+
+@pytest.mark.parametrize('make_learn', [make, lambda: Learner(loaders(valid=A), stride2(3, 8),
+                                                              loss_func=CrossEntropyLossFlat())], ids=['ours','plain'])
+def test_of_weights_without_a_record_it_is_said(make_learn, frames, in_tmp):
+    fitted(loaders(valid=A), model=stride2(3, 8)).save('plain')
+    lines = []
+    save_run(make_learn().load('plain'), frames[0], in_tmp/'r', say=lines.append)
+    assert any('weights were loaded' in o and 'accuracy is too high' in o for o in lines)
+
+@pytest.mark.parametrize('content', [b'', b'PK', None])
+def test_a_damaged_record_is_none(content, frames, in_tmp):
+    a,b = fit(make()),fit(make(B))
+    a.save('a'); b.save('b')
+    f = in_tmp/'models/a.seen.npz'
+    f.write_bytes((in_tmp/'models/b.seen.npz').read_bytes() if content is None else content)
+    seen.known.clear()
+    assert 'a.pth, which has no record' in make().load('a').seen.doubts[0]
+
+def test_steps_outside_a_plain_fit_are_counted_exactly(frames, tmp_path):
+    learn = fitted(loaders(valid=A))
+    for n in 1,14:
+        refused(lambda: save_run(steps(learn, n=n), frames[0], tmp_path/'r', say=quiet), 'steps', 'trained_on=',
+                left=tmp_path/'r')
+
+def test_a_run_can_be_saved_from_what_was_exported(frames, in_tmp):
+    fit(make()).export('e.pkl')
+    for valid,says in (A,None),(B,HELD):
+        learn = with_dls(load_learner('e.pkl'), loaders(valid=valid))
+        if says: refused(lambda: save_run(learn, frames[0], in_tmp/'no', say=quiet), says, left=in_tmp/'no')
+        else: save_run(learn, frames[0], in_tmp/'r', say=quiet)
 
 def test_rows_on_both_sides_are_refused(frames, tmp_path):
     learn = fitted(loaders())
@@ -541,6 +686,73 @@ def test_each_front_door_gives_its_own_advice_on_frames_in_memory(frames, mine, 
     refused(lambda: predict_csv(run, say=quiet), f"predict_csv('{run}', data)")
     refused(lambda: train(config=other, out='r', say=quiet), f"train(data, config='{other}')")
     refused(lambda: ensemble([run, other], 'e', say=quiet), 'Pass them: ensemble(runs, data=(train, test))')
+
+# ---- what the last lines say
+
+def test_epochs_of_all_fits_are_counted(frames, in_tmp):
+    learn = digit_learner(loaders(), 'fastbook', metrics=accuracy)
+    with learn.no_bar(), learn.no_logging():
+        learn.fine_tune(2, freeze_epochs=1)
+        learn.fit_one_cycle(3, .01)
+    lines = []
+    run = save_run(learn, frames, in_tmp/'a', say=lines.append)
+    assert run.metrics['epochs']==6 and len(run.history())==3
+    assert 'note: history.csv holds the last fit, 3 of 6 epochs' in lines
+    plain = fitted(loaders(), 2)
+    with plain.no_bar(), plain.no_logging(): plain.fit(1, 1e-3)
+    assert save_run(plain, frames, in_tmp/'b', say=quiet).metrics['epochs']==3
+    once = known(digits())
+    assert save_run(once, frames, in_tmp/'c', say=lines.append).metrics['epochs']==1
+    assert sum('history.csv holds' in o for o in lines)==1
+
+def test_only_times_that_are_known_are_said(frames, mine, in_tmp):
+    lines = []
+    a = save_run(known(digits()), frames, in_tmp/'a', say=lines.append)
+    assert set(a.metrics['seconds'])=={'predict','total'} and 'of training' not in lines[-1]
+    assert lines[-1].startswith(f"run: {a} (") and lines[-1].endswith(' s, training apart)')
+    b = train(frames, out=in_tmp/'b', say=lines.append, **TINY)
+    assert lines[-1].endswith(' s in all)') and ' s of training, ' in lines[-1]
+    c = train(frames, out=in_tmp/'c', say=quiet, seed=1, **TINY)
+    both = ensemble([b, c], in_tmp/'both', data=frames, say=lines.append)
+    spent = sum(o.metrics['seconds']['train'] for o in (b,c))
+    assert abs(both.metrics['seconds']['train']-spent)<1e-6
+    assert f"({spent:.1f} s of training in 2 runs, joined in {both.metrics['seconds']['total']:.1f} s)" in lines[-1]
+    mixed = ensemble([a, b], in_tmp/'mixed', data=frames, say=lines.append)
+    assert 'train' not in mixed.metrics['seconds'] and lines[-1].endswith(' s, training apart)')
+    train(frames, out=in_tmp/'d', say=lines.append, members=2, **TINY)
+    assert ' s of training, the sum of 2 members, ' in lines[-1]
+
+def test_what_each_accuracy_is(frames, in_tmp):
+    lines = []
+    train(frames, out=in_tmp/'a', say=lines.append, tta=1, **TINY)
+    at = lines.index('epochs: accuracy on held-out rows, without test-time shifts')
+    assert lines[at+1].split()[:4]==['epoch','train_loss','valid_loss','accuracy']
+    (last,) = [o for o in lines if o.startswith('accuracy ')]
+    assert last.endswith('), with test-time shifts: a mean over 9 copies of each image')
+    lines.clear()
+    train(frames, out=in_tmp/'b', say=lines.append, **TINY)
+    assert not any('test-time shifts' in o for o in lines)
+    save_run(known(digits()), frames, in_tmp/'c', tta=2, say=lines.append)
+    assert any('a mean over 25 copies of each image' in o for o in lines)
+
+CHOOSERS = [(lambda: SaveModelCallback(monitor='accuracy'), ['SaveModelCallback']),
+            (lambda: EarlyStoppingCallback(patience=5), ['EarlyStoppingCallback']),
+            (lambda: SaveModelCallback(every_epoch=True), None), (lambda: EarlyStoppingCallback('train_loss'), None),
+            (lambda: MixUp(.2), None)]
+@pytest.mark.parametrize('make,chosen', CHOOSERS)
+def test_an_epoch_chosen_by_held_out_rows_has_a_caveat(make, chosen, frames, in_tmp):
+    lines = []
+    def noted(): return [o for o in lines if 'chose the epoch by the held-out rows' in o]
+    run = train(frames, out=in_tmp/'a', say=lines.append, cbs=make(), **TINY)
+    assert run.metrics.get('chosen_by')==chosen and bool(noted())==bool(chosen)
+    if chosen is None: return
+    assert chosen[0] in noted()[0] and 'this accuracy and the expected score are too high' in noted()[0]
+    learn = digit_learner(loaders(), 'fastbook', metrics=accuracy)
+    with learn.no_bar(), learn.no_logging():
+        learn.fit(1, 1e-3, cbs=make())
+        learn.fit(1, 1e-3)
+    lines.clear()
+    assert save_run(learn, frames, in_tmp/'b', say=lines.append).metrics['chosen_by']==chosen and len(noted())==1
 
 def run_cli(*args):
     with pytest.raises(SystemExit) as e: cli.main([*map(str, args), '--quiet'])

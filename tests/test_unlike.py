@@ -106,6 +106,12 @@ def test_sets_that_are_both_from_0_to_1(data):
     train.insert(0, 'label', data.train.label)
     assert not [o for o in unlike(looks(train), bits(data.test)) if '0 to 1' in o]
 
+def test_the_option_that_turns_them_is_named(data):
+    "where it turns these rows alone"
+    turned = frame(images(data.test).swapaxes(1, 2))
+    for o in '--transpose','--no-transpose': assert unlike(looks(data.train), turned, o)[0].endswith(f'right: add {o}')
+    assert unlike(looks(data.train), turned)[0].endswith('until that is put right')
+
 def test_two_wrongs(data):
     res = unlike(looks(data.train), frame(255-images(data.test).swapaxes(1,2)))
     assert len(res)==2 and 'inverted' in res[0] and 'transposed' in res[1]
