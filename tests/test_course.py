@@ -30,6 +30,19 @@ WRONG = {
         '    return torch.stack([torch.stack([(im[r:r+k, c:c+k]*kernel).sum() for c in cols]) for r in rows])',
     ('03_convolutions', 'receptive_field'): 'return 1+sum(k-1 for k,_ in layers)',
     ('03_convolutions', 'n_weights'): 'return sum(a*b*kernel**2 for a,b in zip(channels, channels[1:]))',
+    ('05a_wrong_measurements', 'accuracy_of_batches'):
+        'return sum((p==l).float().mean().item() for p,l in batches)/len(batches)',
+    ('05a_wrong_measurements', 'rows_on_both_sides'):
+        'return [i for i,row in enumerate(valid) if sorted(row) in [sorted(o) for o in train]]',
+    ('05a_wrong_measurements', 'control_rows_agree'):
+        'preds = predict(np.concatenate([valid, test]))\n'
+        "    if len(preds)!=len(valid)+len(test): raise ValueError('rows are missing')\n    return preds[len(valid):]",
+    ('05b_wrong_training', 'strict_mse'):
+        "if len(preds)!=len(targets): raise ValueError('lengths differ')\n    return ((preds-targets)**2).mean()",
+    ('05b_wrong_training', 'softmax_floor'): 'return 1/n_classes',
+    ('05b_wrong_training', 'mode_of_each_batch'):
+        'model.train()\n    res = []\n    for xb in batches:\n        res.append(model.training)\n'
+        '        model(xb)\n    return res',
     ('08a_stability', 'he_weights'): 'return torch.randn(n_in, n_out)*(1/n_in)**.5',
     ('08a_stability', 'batch_norm'): 'return gamma*(x-x.mean(0))/(x.var(0)+eps).sqrt() + beta',
     ('08a_stability', 'dead_share'): 'return (activations==0).float().mean()',
