@@ -24,6 +24,7 @@ from digitfast.interpret import (
     show_digits, show_predictions, show_versus)
 from digitfast.report import write_report
 from digitfast.image import read_picture
+from digitfast.job import import_file
 from digitfast.train import ensemble, predict_csv, train
 from digitfast.compare import compare
 from digitfast.save import save_run

@@ -35,7 +35,7 @@ def compare(
     systems = list(systems or [k for k,r in recipes.items() if r.members==1])
     if many := [k for k in systems if get_recipe(k).members>1]:
         raise DigitError(f"{many[0]} is an ensemble, and this compares single nets: "
-                         "use digitfast train and digitfast versus")
+                         f"leave it out, or train it with digitfast train --recipe {many[0]}")
     todo = {k:replace(get_recipe(k), **(dict(epochs=epochs) if epochs else {})) for k in systems}
     d = read_csvs(data, label=label, transpose=transpose)
     for o in ('compare.csv','runs.csv','compare.png') if out else (): check_output(Path(out)/o, *d.files, option='out')

@@ -4,10 +4,11 @@
 
 # %% auto #0
 __all__ = ['run_files', 'scrub', 'echo', 'short_name', 'DigitError', 'DataError', 'RunError', 'KaggleError', 'write_file',
-           'read_plain', 'same_file', 'check_output']
+           'check_utf8', 'read_plain', 'same_file', 'check_output', 'is_begun', 'ensemble_of', 'how_to_resume',
+           'check_run_dir']
 
 # %% ../nbs/00_core.ipynb #8c61bfe2
-import errno, os, stat, sys
+import errno, json, os, shlex, stat, sys
 from itertools import islice
 from pathlib import Path
 from uuid import uuid4
@@ -87,6 +88,15 @@ def write_file(
     return path
 
 # %% ../nbs/00_core.ipynb #ea29d1ea
+def check_utf8(
+    path, # A path that a run keeps, or writes to
+):
+    "Raise `DigitError` unless `path` is UTF-8, which JSON and messages need"
+    try: os.fspath(path).encode()
+    except UnicodeEncodeError:
+        raise DigitError(f"{path}: found a path that is not UTF-8, expected one that is. Rename that file or folder, "
+                         "or choose another") from None
+
 def read_plain(
     path, # File to read
     most=2**30, # Most bytes
@@ -159,3 +169,63 @@ def check_output(
             if os.path.lexists(o) and not os.path.isdir(o):
                 raise RunError(f"{path}: found that {o} is a file, expected a folder. {todo}")
     except ValueError as e: raise RunError(f"{short_name(path, 200)}: {e}, expected a path. {todo}") from None
+
+# %% ../nbs/00_core.ipynb #8ec910ab
+def is_begun(
+    out, # Directory of a run
+)->bool:
+    "Does `out` hold a checkpoint?"
+    try: return any(os.path.lexists(Path(out)/o) for o in ('checkpoint','.checkpoint.old'))
+    except ValueError: return False
+
+def ensemble_of(
+    out, # Directory of a run
+)->Path|None:
+    "Return the directory of the unfinished ensemble of which `out` is a member; None if it is no member"
+    out = Path(out)
+    return out.parent.parent if out.parent.name=='members' and is_begun(out.parent.parent) else None
+
+def _begun_info(out):
+    "Return what the unfinished run in `out` was started with, {} if that can't be read"
+    for k in 'checkpoint','.checkpoint.old':
+        try: info = json.loads(read_plain(Path(out)/k/'state.json', 2**26, links=False))['info']
+        except (OSError, ValueError, KeyError, TypeError, RecursionError): continue
+        if isinstance(info, dict): return info
+    return {}
+
+def _texts(o): return list(o) if isinstance(o, (list,dict)) and all(isinstance(k, str) for k in o) else []
+
+def how_to_resume(
+    out, # Directory of an unfinished run
+)->str: # Ends with a complete command, or with a call if Python objects are needed
+    "Return how to resume the run in `out`, for the end of a message"
+    out = ensemble_of(out) or Path(out)
+    info = _begun_info(out)
+    given = info.get('given')
+    known = isinstance(given, dict) and all(isinstance(o, list) for o in given.values())
+    objects = [*_texts(info.get('functions')), *(_texts(given) if known else [])]
+    if 'path' in info and info['path'] is None: objects.insert(0, 'data')
+    if objects:
+        args = ', '.join([*(o if o=='data' else f'{o}={o}' for o in objects), 'resume=True', f'out={str(out)!r}'])
+        return f"go on in Python, with the same {', '.join(objects)}: train({args})"
+    words = [w for f in _texts(info.get('import_files')) for w in ('--import',f)]
+    if isinstance(info.get('scheduler'), str): words += ['--scheduler', info['scheduler']]
+    return f"go on with {shlex.join(['digitfast', 'train', *words, '--resume', '--out', str(out)])}"
+
+# %% ../nbs/00_core.ipynb #b93fd56b
+def check_run_dir(
+    path, # Directory for a run; None is a new one
+    resume=False, # Go on with an unfinished run?
+):
+    "Raise `RunError` if a run can not be written to `path`, as far as its names show"
+    if path is None: return
+    p,advice = Path(path),'give --out a new directory'
+    if os.path.lexists(p) and not p.is_dir(): raise RunError(f"{p} is a file: {advice}")
+    names = {o.name for o in p.iterdir()} if p.is_dir() else set()
+    begun = is_begun(p)
+    if 'metrics.json' in names and not (resume and 'checkpoint' in names):
+        raise RunError(f"{p} holds a finished run: {advice}")
+    if begun and not resume:
+        raise RunError(f"{p} holds an unfinished run: {advice}, or {how_to_resume(p)}")
+    if not begun and any(o[0]!='.' and o not in run_files for o in names):
+        raise RunError(f"{p} is not empty and holds no run: {advice}")

@@ -470,7 +470,8 @@ def _check_sides(splits, y, valid_pct, given):
         if given and name=='validation': continue
         if lost := sorted(classes-set(y.iloc[idxs].unique().tolist())):
             raise DataError(f"no row of class {lost[0]!r} is on the {name} side of the split ({len(idxs)} of "
-                            f"{len(y)} rows): use another validation share or split")
+                            f"{len(y)} rows): use another validation share or split, or train with "
+                            "folds, which hold out each row once")
 
 def digit_splitter(
     valid='stratified', # 'stratified', 'random', 'last', or the positions of the validation rows

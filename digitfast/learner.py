@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['activations', 'opts', 'losses', 'seed_all', 'LossAccuracy', 'loss_activation', 'n_classes', 'learner_activation',
-           'digit_learner', 'check_probs', 'RandAffine', 'shifts', 'EMA', 'ValidEvery', 'BF16', 'AdamW', 'ValueLoss',
-           'loss_name']
+           'digit_learner', 'check_probs', 'RandAffine', 'shifts', 'EMA', 'ValidEvery', 'BF16', 'AdamW',
+           'TorchOptimizer', 'ValueLoss', 'loss_name']
 
 # %% ../nbs/05_learner.ipynb #14e8cc21
 from .core import DigitError, _few, _show, _want
@@ -241,14 +241,28 @@ def _called(o):
     while isinstance(o, partial): o = o.keywords.get('opt', o.func)
     return getattr(o, '__name__', type(o).__name__)
 
+def _parts(learn):
+    "(name of the net, its parameters, {part: what it is}) of a Learner"
+    net,n = learn.model,sum(p.numel() for p in learn.model.parameters())
+    arch = getattr(net, 'config', {}).get('arch', type(net).__name__)
+    return arch,n,dict(loss=_called(learn.loss_func), optimiser=_called(learn.opt_func),
+                       metrics=', '.join(o.name for o in learn.metrics), callbacks=', '.join(map(repr, learn.cbs)))
+
 @patch
 def __repr__(self:DigitLearner):
-    net,n = self.model,sum(p.numel() for p in self.model.parameters())
-    arch = getattr(net, 'config', {}).get('arch', type(net).__name__)
-    says = dict(loss=_called(self.loss_func), optimiser=_called(self.opt_func),
-                metrics=', '.join(o.name for o in self.metrics), callbacks=', '.join(map(repr, self.cbs)))
+    arch,n,says = _parts(self)
     return '\n'.join([f'{type(self).__name__}: {arch}, {n:,} parameters', *(f'  {k}: {v}' for k,v in says.items()),
                       f'  data: {self.dls!r}'])
+
+class _Text(str): "Text that takes attributes, which fastai's W&B callback looks for in each value"
+
+@patch
+def gather_args(self:DigitLearner):
+    "What `WandbCallback` logs of a Learner, as text: fastai's own collects objects, of which fastcore refuses some"
+    arch,n,says = _parts(self)
+    says |= dict(network=arch, parameters=n, device=self.dls.device, batch_size=self.dls.train.bs,
+                 training_rows=len(self.dls.train_ds), held_out_rows=len(self.dls.valid_ds))
+    return {k:_Text(v) for k,v in says.items()}
 
 # %% ../nbs/05_learner.ipynb #1cb1faa4
 class RandAffine(Transform):
@@ -391,8 +405,13 @@ class AdamW(torch.optim.AdamW):
                                                                       'zero_grad','state_dict','load_state_dict'))
     step = torch.no_grad()(inspect.unwrap(torch.optim.AdamW.step))
 
-opts = dict(adam=Adam, adamw=partial(OptimWrapper, opt=partial(AdamW, betas=(0.9,0.99), eps=1e-5, fused=True)),
-            sgd=partial(OptimWrapper, opt=torch.optim.SGD))
+class TorchOptimizer(OptimWrapper):
+    "fastai's wrapper of a torch optimiser, without hyperparameters that are None, which loggers can't write"
+    @property
+    def hypers(self): return [{k:v for k,v in o.items() if v is not None} for o in super().hypers]
+
+opts = dict(adam=Adam, adamw=partial(TorchOptimizer, opt=partial(AdamW, betas=(0.9,0.99), eps=1e-5, fused=True)),
+            sgd=partial(TorchOptimizer, opt=torch.optim.SGD))
 
 class ValueLoss:
     """Mean squared error of one output and the number of the class, as in the articles; the output is squashed into

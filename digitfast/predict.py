@@ -44,13 +44,27 @@ def _unforgotten(learn):
     try: yield
     finally: known.update(was)
 
+_events = 'before_fit','before_epoch','after_epoch','after_fit','after_cancel_epoch','after_cancel_fit'
+
+@contextmanager
+def _no_fit(learn):
+    "Meanwhile, callbacks of one's own are told of no fit and no epoch: a prediction is neither, and has no metrics"
+    own = [o for o in learn.cbs if type(o) is Callback or not type(o).__module__.startswith(('fastai.','digitfast.'))]
+    was = [(o,{k:vars(o)[k] for k in _events if k in vars(o)}) for o in own]
+    for o in own: vars(o).update(dict.fromkeys(_events, noop))
+    try: yield
+    finally:
+        for o,before in was:
+            for k in _events: vars(o).pop(k, None)
+            vars(o).update(before)
+
 def _preds(learn, dl, tta, act):
     "`get_preds`, in silence"
     quiet = learn.no_logging() if hasattr(learn, 'recorder') else nullcontext()
     cbs,act = (ShiftTTA(tta, act),noop) if tta else (None,act)
     def zero(pred, *yb): return pred.new_zeros(()) # a loss of soft labels would not take these
     no_loss = contextmanager(replacing_yield)(learn, 'loss_func', zero)
-    with learn.no_bar(), quiet, _unforgotten(learn), no_loss:
+    with learn.no_bar(), quiet, _unforgotten(learn), _no_fit(learn), no_loss:
         return learn.get_preds(dl=dl, cbs=cbs, act=act)[0].float().numpy()
 
 def predict_rows(

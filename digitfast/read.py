@@ -22,10 +22,10 @@ from fastcore.basics import patch
 
 from .core import DataError, _few, _show, _want, read_plain
 from .reading import RangeReader, Reading, find_orientation, stretch
-from .table import Parts, Table, _between, _reading, _tokens
+from .table import Parts, Table, _between, _reading, _tokens, frame_code
 from .columns import (Layout, _colour, _ids, _kind, _labels, _oblong, _parts, _pick, _square, as_numbers,
     bare_labels, check_shape, check_size, check_texts, class_names)
-from .columns import label_side, named, pixel_cols, placed, spellings
+from .columns import NoLabelError, label_side, named, pixel_cols, placed, spellings
 
 # %% ../nbs/01_read.ipynb #c8d687fa
 _ends = re.compile(r'((\.(csv|tsv|tab|txt|data|dat|gz|zip|tra|tes|train|test))+|'
@@ -124,11 +124,17 @@ def _wide(t, n=64):
     try: return t.look().packed is not None or len(t.look().cols)>=n
     except DataError: return n<64
 
+def _first_line(t, most=64):
+    "(First line, number of lines) of the file `t`; two empty values if it can't be read or is large"
+    try: b = b''.join(o for _,o in islice(t.lines(), most))
+    except DataError: return '',0
+    return b.partition(b'\n')[0].decode(errors='replace'),b.count(b'\n')
+
 def _images(tables):
     "Those of `tables` that hold images by their first lines, and those that can't be read; none if none surely does"
     def is_broken(t):
-        try: t.look()
-        except DataError: return True
+        try: return not t.look()
+        except DataError: return len(re.split('[,;\t|]', _first_line(t, 1)[0] or ',,,'))>3
     sure = any(map(_wide, tables.values()))
     return {k:t for k,t in tables.items() if _wide(t) or is_broken(t)} if sure else {}
 
@@ -193,7 +199,8 @@ def _named_file(p):
     with _reading(p):
         if p.is_file():
             with open(p, 'rb') as f: return None if f.read(2) in (b'PK', b'') else Table(p)
-        zips = [] if p.exists() else [o for o in p.parents if o.is_file()]
+        zips = [] if p.exists() else [o for o in p.parents
+                                      if o.is_file() and (_is_zip(o.name) or zipfile.is_zipfile(o))]
         if not zips: return
         with zipfile.ZipFile(zips[0]) as z: names = _in_zip(z, zips[0])
         if (name := p.relative_to(zips[0]).as_posix()) in names: return Table(zips[0], name)
@@ -241,7 +248,7 @@ def _pictured(tables, path, most=256):
         raise DataError(f'{path}: {len(tables):,} tables, such as {_few(sorted(tables))}; give the file by name')
     return {k:t for k,t in tables.items() if _wide(t)}
 
-_make_one = 'arrays x and y become one by: pd.DataFrame(x.reshape(len(x), -1)).assign(label=y)'
+_make_one = f'arrays x and y become one by: {frame_code}'
 
 def _only(res, p, files):
     "`res`, with the only table of pictures for a training set"
@@ -312,7 +319,7 @@ def _numbers(v, place):
         i,j = np.argwhere(bad)[0].tolist()
         raise DataError('{}: found {}, expected a whole number from 0 to 255; fix it or remove the row'.format(
             *place(i, j)))
-    return res.astype(float)
+    return res.astype(bool if truth.all() else float)
 
 def _frame_pixels(df, index, name, value_range=None, of='training set'):
     "Columns `index` of a frame as uint8, and their range; `DataError` names the row, counted from 0, and the column"
@@ -493,8 +500,11 @@ def _known_label(t, reading):
 def _layout_of(t, label=None, need=True)->Layout:
     "What each column of the `Table` `t` is"
     look = t.look()
+    marked = label is None and look.label is not None
+    if marked: label = look.cols[look.label]
     if look.packed is not None: return _packed(t, look, label, need)
     o = named(look.cols, f'{t}, line 1', look.rows, label, need) if look.head=='names' else None
+    if marked: o.said = [f'label: column {_show(label)}, which the header marks as class']
     return o or placed(t, label, need)
 
 def _read(t, o, h, value_range=None, of='training set'):
@@ -545,9 +555,36 @@ def _sentences(p):
     return o.said+[s for yes,s in said if yes], [s for yes,s in notes if yes]
 
 # %% ../nbs/01_read.ipynb #7373e13a
+def _turned_table(t):
+    "What to say of the table `t` if its rows are pixels, because each image is a column; '' otherwise"
+    look = t.look()
+    try: first = t.column(0)[0]
+    except DataError: return ''
+    n,width = len(first),len(look.cols)
+    if n<64: return ''
+    pixel = '"?([a-z_ ]*[0-9]+([x_][0-9]+)?|label|class|target)"?'
+    named_rows = len(set(first))==n and all(re.fullmatch(pixel, o, re.I) for o in first)
+    named_rows = named_rows and (look.cols[0]=='' or not first[0].isdecimal())
+    is_image = any(k>=64 and _square(k) for k in (width, width-1))
+    side = next((isqrt(k) for k in (n, n-1) if k>=64 and _square(k)), None)
+    if not side or is_image and not (named_rows or re.match('im|sample', look.cols[-1], re.I)): return ''
+    options = ('' if look.sep==b',' else f', sep={look.sep.decode()!r}')+', header=None'*(look.head=='none')
+    options += ', index_col=0'*named_rows
+    out = ', header=False' if look.head=='none' and not named_rows else ''
+    return (f"{t}: {n:,} rows and {width:,} columns, so each column seems to hold an image of {side}x{side}; "
+            f"expected one image a row. Turn the table, and give turned.csv: "
+            f"pd.read_csv('{t.path.name}'{options}).T.to_csv('turned.csv', index=False{out})")
+
+def _train_layout(t, label):
+    "The layout of the training set `t`; `DataError` names the cause if it has none"
+    try: return _layout_of(t, label)
+    except DataError:
+        if label is None and t.look().packed is None and (why := _turned_table(t)): raise DataError(why) from None
+        raise
+
 def _train(t, h, label=None, reading=None):
     "The training set: its part, its labels, what was inferred, and notes"
-    o = _layout_of(t, label or _known_label(t, reading))
+    o = _train_layout(t, label or _known_label(t, reading))
     if t.look().packed is None: check_size([t.look().cols[i] for i in o.pix], f'{t}, line 1')
     p = _read(t, o, h, reading and reading.value_range, 'run')
     said,notes = _sentences(p)
@@ -691,7 +728,7 @@ def data_files(
     if (p/'MNIST').is_dir(): return tuple(o for o in (p/'MNIST').rglob('*') if o.is_file())
     try: found = _find_files(p, test)
     except DataError:
-        if not rows or not _on_disk(p): raise
+        if not rows or test is not None or not _on_disk(p): raise
         found = _Found()
     tables = [found.train, found.test, found.sample]
     if p.is_dir(): tables += [t for k,t in _on_disk(p).items() if _role(k) in ('train','test')]
@@ -744,6 +781,26 @@ def _parts_said(*tables):
     "Sentences on tables that are in several files"
     return [f'{t.name}: {len(t.parts):,} files, read as one table' for t in tables if t and len(t.parts)>1]
 
+
+
+def _labels_beside(found):
+    "What to do if the labels of the training set are in a table of their own; '' if none is there"
+    t,others = found.train,found.other
+    folder = t.path.parent
+    if others is None and os.access(folder, os.R_OK):
+        others = {o.name:Table(o) for o in folder.iterdir() if _role(o.name) and o.is_file()}
+    n,look = len(t.column(0)[0]),t.look()
+    for name,o in sorted((others or {}).items()):
+        first,lines = _first_line(o)
+        sep = next((s for s in ';\t' if s in first), ',')
+        if first.count(sep)>2 or o.path==t.path or lines not in (n, n+1) or 'test' in name.lower(): continue
+        reads = [f"pd.read_csv('{file}'"+('' if s==',' else f', sep={s!r}')+('' if head else ', header=None')+')'
+                 for file,s,head in ((t.name, look.sep.decode(), look.head!='none'), (name, sep, lines==n+1))]
+        return (f"{t}: no 'label' column, expected one. The labels seem to be in {name}: put both into one table, and "
+                f"give joined.csv: "
+                f"{reads[0]}.assign(label={reads[1]}.iloc[:,-1]).to_csv('joined.csv', index=False)")
+    return ''
+
 def _path(o, want='a path'):
     "`o`; `DataError` unless it could be a path"
     if isinstance(o, (str,os.PathLike)): return o
@@ -759,7 +816,8 @@ def read_csvs(path, # a folder with the CSVs, a zip of them, one table, or the w
     path = _path(path, f'a path, a frame or (training, test) frames: {_make_one}')
     with _reading(path): p, h = sample_path() if path=='sample' else Path(path).expanduser(), hashlib.sha256()
     f = _find_files(p, test)
-    trn,ls,said,notes = _train(f.train, h, label, reading)
+    try: trn,ls,said,notes = _train(f.train, h, label, reading)
+    except NoLabelError as e: raise DataError(_labels_beside(f) or e) from None
     tst = ids = scored = None
     if f.test:
         tst,ids,scored,more = _test(f.test, h, trn, ls, _key(f), label)

@@ -166,6 +166,10 @@ class RangeReader:
     ):
         "Read a block. Raises `DataError` if no range is left"
         v = np.asarray(v)
+        if v.dtype.kind=='b' and self.given not in (None,(0,1)):
+            where,found = at(0, 0)
+            raise DataError(f'{where}: found {found}, expected {range_text(self.given)} as in the {self.of}: '
+                            f'multiply the numbers by {self.given[1]}')
         if v.dtype.kind=='b' or v.dtype.itemsize<4: v = v.astype(np.float32) # nothing overflows
         with np.errstate(invalid='ignore'): ok = {o:fits(v, o) for o in self.open}
         left = {o:self.open[o] for o in ok if ok[o].all()}

@@ -230,8 +230,10 @@ def held_out(self:Recipe,
     val = np.concatenate(order)[:math.ceil(self.valid_pct*len(df))]
     lost = pd.Index(df.label.unique()).difference(df.label.iloc[val].unique())
     if len(lost):
+        few = max(2, min(5, df.label.value_counts().min()))
         raise DataError(f"no row of class {_show(lost[0])} is on the validation side of the split ({len(val)} of "
-                        f"{len(df)} rows): use another validation share or split")
+                        f"{len(df)} rows): use another validation share or split, or folds={few}, "
+                        "which hold out each row once")
     return val
 
 # %% ../nbs/06_recipe.ipynb #c49990ad
@@ -246,8 +248,9 @@ def unseen(self:Recipe,
     y = df.label.iloc[trn]
     few = y.value_counts()
     if few.min()<n:
+        tip = f"use {what}={few.min()} or fewer" if few.min()>1 else 'leave such classes out'
         raise DataError(f"class {_show(few.idxmin())} has {few.min()} training rows, "
-                        f"expected one for each of {n} {what} at least: use fewer")
+                        f"expected one for each of {n} {what} at least: {tip}")
     folds = list(StratifiedKFold(n, shuffle=True, random_state=self.split_seed).split(trn, y))
     return sorted([*val.tolist(), *trn[folds[k][1]].tolist()])
 

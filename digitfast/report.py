@@ -239,4 +239,7 @@ def write_report(
     run, # A finished `Run` or its directory
 )->Path: # Its `report.html`
     "Draw the report of `run` anew. Raises `RunError` where the run is damaged."
-    return report(run).save(Run(run)/'report.html')
+    run = Run(run)
+    page = report(run)
+    run.check_owner()
+    return page.save(run/'report.html')

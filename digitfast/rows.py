@@ -6,7 +6,7 @@
 __all__ = ['predict_csv']
 
 # %% ../nbs/15c_rows.ipynb #6cbbcc2f
-import math
+import math, shlex
 import numpy as np, pandas as pd
 from pathlib import Path
 from dataclasses import replace
@@ -32,9 +32,10 @@ def _read(run, data, **given):
     path = m['data'].get('path') if data is None else str(data)
     if path is None:
         raise RunError(f"{run} was trained on frames in memory, which it does not keep. Specify what to predict: "
-                       f"digitfast predict {run} DATA")
+                       f"digitfast predict {shlex.quote(str(run))} DATA")
     if data is None and path!='sample' and not Path(path).exists():
-        raise RunError(f"the run's data is no longer at {path}. Specify where it is now: digitfast predict {run} DATA")
+        raise RunError(f"the run's data is no longer at {path}. Specify where it is now: "
+                       f"digitfast predict {shlex.quote(str(run))} DATA")
     if data is None or options.get('test') or _has_train(path):
         try: return read_csvs(path, **options, reading=run.reading),path,True
         except DataError as e:

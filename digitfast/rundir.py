@@ -7,12 +7,14 @@ __all__ = ['history_cols', 'class_numbers', 'with_probs', 'Preds', 'read_arrays'
            'read_checkpoint', 'Terminated', 'resumable', 'read_metrics']
 
 # %% ../nbs/10_rundir.ipynb #92f3fbcb
-from .core import DataError, DigitError, RunError, check_output, read_plain, scrub, write_file
+from .core import (DataError, DigitError, RunError, check_output, check_utf8, ensemble_of, how_to_resume,
+                            is_begun, read_plain, scrub, write_file)
 from .reading import Reading
 from .read import DigitData, data_options, read_csvs
 from .data import read_mnist
 from .export import PixelsToProbs, load_net
-import hashlib, html, io, json, math, os, random, shutil, signal, socket, stat, threading, time, warnings, zipfile
+import hashlib, html, io, json, math, os, random, shlex, shutil, signal, socket, stat, threading, time, warnings
+import zipfile
 import numpy as np, pandas as pd, torch
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -22,6 +24,7 @@ from fastai.learner import Learner
 from filelock import FileLock, Timeout
 from pathlib import Path
 from safetensors.torch import save as st_bytes, load as st_load
+from uuid import uuid4
 
 # %% ../nbs/10_rundir.ipynb #553ec47e
 def _damaged(f, why): return RunError(f"{f} can't be read ({why}): take a whole copy of the run")
@@ -338,6 +341,7 @@ class Run(GetAttr):
         if not isinstance(path, (str,os.PathLike)) or '\0' in str(path):
             raise RunError(f"{scrub(path)[:80]} is a {type(path).__name__}, expected the directory of a run")
         self.path = Path(path)
+        self.owned = path.owned if isinstance(path, Run) else None # `RunDir`, while a run writes here
     def __fspath__(self): return str(self.path)
     def __str__(self): return str(self.path)
     def __truediv__(self, o): return self.path/o
@@ -351,7 +355,7 @@ def _none(self:Run):
     p = self.path
     if not p.exists(): return 'there is no such directory'
     if not p.is_dir(): return 'it is a file'
-    if _there(p/'checkpoint'): return 'it is unfinished: finish it with digitfast train --resume'
+    if is_begun(p): return f'it is unfinished: {how_to_resume(p)}'
     return 'it has no metrics.json'
 
 @patch(as_prop=True)
@@ -526,12 +530,18 @@ def data(self:Run,
 
 # %% ../nbs/10_rundir.ipynb #61c2d59c
 @patch
+def check_owner(self:Run):
+    "Raise `RunError` if a run writes here, and the directory is no longer its own"
+    if self.owned: self.owned.check_owner()
+
+@patch
 def save_metrics(self:Run, metrics:dict)->Path:
     "Write `metrics.json`, which makes the run a finished one"
     f = self/'metrics.json'
     try: b = json.dumps(metrics, indent=1, allow_nan=False, default=lambda o: o.item()).encode()
     except (ValueError, TypeError, AttributeError) as e: raise RunError(f"{f} can't be written: {e}") from None
     _check_metrics(_parse(b), f)
+    self.check_owner()
     return write_file(f, b)
 
 @patch
@@ -539,17 +549,21 @@ def save_predictions(self:Run, preds:Preds, oof=False)->Path:
     "Write `preds` as what the run says of its validation and test rows, or out of fold"
     f,b = self/('oof.npz' if oof else 'predictions.npz'),io.BytesIO()
     np.savez_compressed(b, **_checked(_from_preds(preds), f))
+    self.check_owner()
     return write_file(f, b.getvalue())
 
 @patch
 def save_history(self:Run, history:pd.DataFrame)->Path:
     "Write `history`, a row an epoch"
-    return write_file(self/'history.csv', history.to_csv(index=False))
+    text = history.to_csv(index=False)
+    self.check_owner()
+    return write_file(self/'history.csv', text)
 
 @patch
 def save_lr_curve(self:Run, lrs, losses)->Path:
     "Write the curve of `lr_find`"
     df = pd.DataFrame(dict(lr=list(lrs), loss=list(losses))).astype(float)
+    self.check_owner()
     return write_file(self/'lr_find.csv', df.to_csv(index=False))
 
 # %% ../nbs/10_rundir.ipynb #80f39d61
@@ -558,23 +572,29 @@ _known = 'metrics.json', 'history.csv', 'lr_find.csv', 'predictions.npz', 'oof.n
 @patch
 def copy_to(self:Run,
     path, # Folder to write to
+    check=noop, # Called before each write; it raises an error if nothing may be written any more
 )->'Run': # The copy
     "Copy what was measured, predicted and learnt: known files, each a plain one; not the page, not the submission"
     check_output(Path(path)/'metrics.json', self)
-    self.copy_model(path)
+    self.copy_model(path, check)
     for o in [self, *self.members()]:
         for k in _known:
+            check()
             if _there(o/k): write_file(Path(path)/o.relative_to(self.path)/k, _bytes(o/k))
     return Run(path)
 
 @patch
 def copy_model(self:Run,
     path, # Folder to write to
+    check=noop, # As for `copy_to`
 )->Path:
     "Copy the files of the model alone"
     files = self.model_files()
     for k in files: check_output(Path(path)/k, self)
-    for k,f in files.items(): write_file(Path(path)/k, _bytes(f))
+    for k,f in files.items():
+        b = _bytes(f)
+        check()
+        write_file(Path(path)/k, b)
     return Path(path)
 
 # %% ../nbs/10_rundir.ipynb #8925ac18
@@ -618,18 +638,31 @@ class RunDir:
     def __init__(self,
         path, # The directory, made if it isn't there
         resume=False, # Go on with an unfinished run?
-    ): self.path,self.resume,self.made = Path(path),resume,[]
+        within=None, # `RunDir` of the ensemble whose member this is
+    ):
+        self.path,self.resume,self.within = Path(path),resume,within
+        self.made,self.owner,self.inode = [],None,None
 
     def __enter__(self):
+        if self.within: self.within.check_owner()
+        check_utf8(self.path)
         self._lock()
         try:
             self._check()
-            owner = f'process {os.getpid()} on {socket.gethostname()}, since {time.strftime("%Y-%m-%d %H:%M:%S")}'
+            since = time.strftime('%Y-%m-%d %H:%M:%S')
+            owner = f'process {os.getpid()} on {socket.gethostname()}, since {since}\n{uuid4().hex}'
             write_file(self.path/'.owner', owner)
+            self.owner = owner
         except BaseException: self.__exit__(); raise
         return self
 
 # %% ../nbs/10_rundir.ipynb #f5301f1d
+def _inode(f):
+    "Which file `f` is, whatever it is called; None if there is none"
+    try: st = os.lstat(f)
+    except (OSError, ValueError): return None
+    return st.st_dev,st.st_ino
+
 @patch
 def _lock(self:RunDir):
     p = self.path
@@ -639,38 +672,81 @@ def _lock(self:RunDir):
         p.mkdir(parents=True, exist_ok=True)
         self.lock = FileLock(p/'.lock', timeout=0)
         self.lock.acquire()
+        self.inode = _inode(p/'.lock')
     except Timeout:
-        raise RunError(f"{p} is in use by {self._owner()}: wait for it or give --out another directory") from None
+        raise RunError(f"{p} is in use by {self._owner()[0]}: wait for it or give --out another directory") from None
     except OSError as e:
         raise RunError(f"can't write to {p}: {e.strerror or e}. Give --out another directory") from None
 
 @patch
 def _owner(self:RunDir):
-    try: return _bytes(self.path/'.owner').decode(errors='replace')
-    except RunError: return 'another process'
+    "Who uses the directory, and their token"
+    try: return _bytes(self.path/'.owner').decode(errors='replace').partition('\n')
+    except RunError: return 'another process','',''
 
 @patch
-def __exit__(self:RunDir, *args):
-    for o in ('.owner','.lock'):
+def is_own(self:RunDir)->bool:
+    "Is the directory still the one that this run locked?"
+    if not self.owner: return False
+    if _there(self.path/'.owner'): return ''.join(self._owner())==self.owner
+    return self.inode is not None and _inode(self.path/'.lock')==self.inode
+
+@patch
+def __exit__(self:RunDir, kind=None, error=None, *args):
+    lost = error and self._lost()
+    own = [o for o,ok in (('.owner',self.is_own()), ('.lock',_inode(self.path/'.lock')==self.inode)) if ok]
+    for o in own:
         try: (self.path/o).unlink(missing_ok=True)
         except OSError: pass
     self.lock.release()
-    for o in self.made:
-        try: o.rmdir() # what was made for nothing
+    for o in self.made if own else ():
+        try: o.rmdir() # it is empty
         except OSError: break
+    if lost and isinstance(error, Exception): raise lost from None # the other error follows from this one
+    if lost: error.lost = str(lost) # for Ctrl-C's message
 
 # %% ../nbs/10_rundir.ipynb #147cf43e
 @patch
 def _check(self:RunDir):
-    p,anew = self.path,'give --out a new directory'
-    begun = _there(p/'checkpoint') or any(p.glob('.checkpoint.*'))
+    p,anew,begun = self.path,'give --out a new directory',is_begun(self.path)
     if _there(p/'metrics.json') and not (self.resume and _there(p/'checkpoint')):
         raise RunError(f"{p} holds a finished run: {anew}")
     if begun and not self.resume:
-        raise RunError(f"{p} holds an unfinished run: add --resume to go on with it, or {anew}")
-    own = self.files if self.resume else ()
-    if not begun and any(o.name[0]!='.' and o.name not in own for o in p.iterdir()):
+        raise RunError(f"{p} holds an unfinished run: {anew}, or {how_to_resume(p)}")
+    names = {o.name for o in p.iterdir() if o.name[0]!='.'}
+    if begun or not names: return
+    killed = _there(p/'.owner')
+    if names-set(self.files) or not (killed or self.resume):
         raise RunError(f"{p} is not empty and holds no run: {anew}")
+    if killed: _remove(p/o for o in self.files)
+
+def _remove(files):
+    "Remove `files`, which may be folders"
+    for o in files:
+        if o.is_dir() and not o.is_symlink(): shutil.rmtree(o, ignore_errors=True)
+        else: o.unlink(missing_ok=True)
+
+@patch
+def discard(self:RunDir):
+    "Remove what this run wrote, if the directory is still its own"
+    if self.is_own(): _remove(self.path/o for o in self.files)
+
+# %% ../nbs/10_rundir.ipynb #20a271fa
+@patch
+def check_owner(self:RunDir):
+    "Raise `RunError` unless the directory is still the one that this run locked"
+    if lost := self._lost(): raise lost
+
+@patch
+def _lost(self:RunDir):
+    "The error that says how this run lost its directory; None if it did not"
+    if lost := self.within and self.within._lost(): return lost
+    if not self.owner or self.is_own(): return None
+    p = self.path
+    other = f", and is in use by {self._owner()[0]}" if _there(p/'.owner') else ''
+    what = f'was replaced while this run was using it{other}' if _there(p) else \
+        'was removed or renamed while this run was using it'
+    return RunError(f"{p} {what}. Nothing more was written there: start again, and give --out a new directory")
 
 # %% ../nbs/10_rundir.ipynb #f6e1081c
 def _opt_state(opt):
@@ -701,13 +777,15 @@ class RunLog(Callback):
         info, # What the run is, for `resume` to compare
         say=noop, # Called with a line of text
         tick=noop, # Called with (batches done, of how many)
+        resume=True, # Go on from the checkpoint in `path`, if there is one?
+        check=noop, # Called before each save; it raises `RunError` if the directory is no longer this run's
     ):
-        self.path,self.info,self.say,self.tick = Path(path),info,say,tick
+        self.path,self.info,self.say,self.tick,self.resume,self.check = Path(path),info,say,tick,resume,check
         self.history,self.start,self.error,self.t0 = [],0,None,time.perf_counter()
 
     def before_fit(self):
         if hasattr(self.learn, 'lr_finder') or hasattr(self.learn, 'gather_preds'): return setattr(self, 'run', False)
-        if (self.path/'state.json').exists(): self._or_stop(self._load)
+        if self.resume and (self.path/'state.json').exists(): self._or_stop(self._load)
         self.t0 = time.perf_counter()
 
     def _or_stop(self, f):
@@ -731,6 +809,7 @@ def after_epoch(self:RunLog):
     valid_loss,acc = valid[:2] or (math.nan,math.nan)
     if not all(map(math.isfinite, (loss,*valid))):
         kept = f" The checkpoint after epoch {self.epoch-1} is kept in {self.path}." if self.epoch else ''
+        if is_begun(ensemble_of(self.path.parent) or self.path.parent): kept += " Give --out a new directory"
         precision = getattr(self.learn, 'precision', 'fp32')
         other = '' if precision=='fp32' else f'--precision fp32 in place of {precision}, or with '
         self.error = RunError(f"the loss became {valid_loss if math.isfinite(loss) else loss} in epoch {self.epoch}: "
@@ -788,6 +867,7 @@ def _save(self:RunLog):
     weights = st_bytes({k:v.detach().cpu().contiguous() for k,v in tensors.items()})
     state['sha256'] = hashlib.sha256(weights).hexdigest()
     new,old = (self.path.with_name(f'.checkpoint.{o}') for o in ('new','old'))
+    self.check()
     home = self.path.parent
     if not home.is_dir(): raise RunError(f"{home} is gone: nothing more can be saved there. Start again")
     try:
@@ -800,7 +880,7 @@ def _save(self:RunLog):
         new.rename(self.path)
         if old.exists(): shutil.rmtree(old)
     except OSError as e:
-        raise RunError(f"can't write {self.path}: {e.strerror or e}. Free space, then go on with --resume") from None
+        raise RunError(f"can't write {self.path}: {e.strerror or e}. Free space, then {how_to_resume(home)}") from None
 
 @patch
 def _load(self:RunLog):
@@ -814,12 +894,25 @@ def _load(self:RunLog):
 
 # %% ../nbs/10_rundir.ipynb #1f6243c1
 def _bad_checkpoint(path, e):
-    return RunError(f"{path} is damaged ({_why(e)}): remove it and start again without --resume")
+    home,top = Path(path).parent,ensemble_of(Path(path).parent)
+    if top: return RunError(f"{path} is damaged ({_why(e)}): remove {home}, which is then trained again, and "
+                            f"{how_to_resume(top)}")
+    return RunError(f"{path} is damaged ({_why(e)}), so the run in {home} can't be resumed: remove it and start again")
 
 def _check_info(info):
-    "Raise unless `info` says what a run is"
-    if not (_text(info['path']) and _text(info['data']['sha256']) and isinstance(info['recipe'], dict)):
+    "Raise unless `info` says what a run is. A run on frames has no path."
+    if not (info['path'] is None or _text(info['path'])):
+        raise ValueError('it does not say where its data are')
+    if not (_text(info['data']['sha256']) and isinstance(info['recipe'], dict)):
         raise ValueError('it does not say what it is of')
+    for k in info.keys()&_fields.keys()-{'data'}:
+        ok,what = _fields[k]
+        if k!='recipe' and info[k] is not None and not ok(info[k]): raise ValueError(f'{k} is not {what}')
+    for k in ('functions','import_files'):
+        if not isinstance(info.get(k, []), list) or not all(map(_text, info.get(k, []))):
+            raise ValueError(f'{k} is no list of names')
+    for k in ('name','scheduler'):
+        if not (info.get(k) is None or _text(info[k])): raise ValueError(f'{k} is no text')
     n = info['threads']
     if type(n) is not int or not 0<n<=4096: raise ValueError(f'{str(n)[:20]} threads')
 
@@ -830,7 +923,10 @@ def read_checkpoint(
     path = Path(path)
     old = path.with_name('.checkpoint.old')
     if not path.exists() and old.exists(): old.rename(path)
-    if not path.exists(): return None
+    return _read_state(path) if path.exists() else None
+
+def _read_state(path):
+    "The JSON of the `checkpoint` folder `path`"
     try:
         state = _read_json(path/'state.json', const=float)
         _check_info(state['info'])
@@ -845,10 +941,8 @@ class Terminated(KeyboardInterrupt):
 
 def _kept(out):
     "What to do after `out` was interrupted"
-    out = Path(out)
-    there = (out/'checkpoint').exists() or any(out.glob('.checkpoint.*'))
-    if not there: return "nothing was done yet: start again"
-    return f"{out} holds what was done up to the last whole epoch: go on with the same command and --resume --out {out}"
+    if not is_begun(out): return "nothing was done yet: start again"
+    return f"{out} holds what was done up to the last whole epoch: {how_to_resume(out)}"
 
 @contextmanager
 def resumable(
@@ -860,7 +954,7 @@ def resumable(
     term = main and signal.getsignal(signal.SIGTERM)==signal.SIG_DFL
     if term: signal.signal(signal.SIGTERM, stop)
     try: yield
-    except KeyboardInterrupt as e: raise type(e)(_kept(out)) from None
+    except KeyboardInterrupt as e: raise type(e)(getattr(e, 'lost', None) or _kept(out)) from None
     except OSError as e:
         raise RunError(f"{e.filename or out}: {e.strerror or e}. Put it right; {_kept(out)}") from None
     finally:

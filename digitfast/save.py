@@ -6,14 +6,14 @@
 __all__ = ['save_run']
 
 # %% ../nbs/16b_save.ipynb #5512e214
-import shutil, time
+import time
 import numpy as np, pandas as pd, torch
 from copy import copy
 from fastcore.all import noop
 from fastai.learner import Learner
 from torch import nn
 from types import SimpleNamespace
-from .core import DataError, DigitError, RunError, _few, _show, check_output, echo
+from .core import DataError, DigitError, RunError, _few, _show, check_output, check_run_dir, echo
 from .data import DigitDataLoaders, class_error
 from .graph import DigitLearner, choosers, fit_record, _precision
 from .models import archs
@@ -237,6 +237,7 @@ def save_run(
     def tell(s): say(in_python(s))
     with spoken():
         _check_args(learn, name)
+        check_run_dir(out)
         tta = Recipe(tta=tta).tta
         if not len(DigitDataLoaders.of(learn).train_ds):
             raise DigitError("this Learner has no rows, as one that was exported or is a run's: save the one that was "
@@ -254,12 +255,10 @@ def save_run(
         out = Run(out or f"runs/{time.strftime('%Y-%m-%d_%H%M%S')}_{name}")
         check_output(out, option='--out')
         job = Job(d, None, name, out, info, tell, t0=t0)
-        with resumable(out), RunDir(out):
+        with resumable(out), RunDir(out) as out.owned:
             try: return _save(job, learn, trn, val, vocab, tta, act)
             except BaseException:
-                for o in RunDir.files:
-                    if (out/o).is_dir(): shutil.rmtree(out/o, ignore_errors=True)
-                    else: (out/o).unlink(missing_ok=True)
+                out.owned.discard()
                 raise
 
 # %% ../nbs/16b_save.ipynb #1bd6f705

@@ -69,7 +69,8 @@ def _connect(address):
 # %% ../nbs/15a_spread.ipynb #5a1c0d02
 class _Watch:
     "Say which worker has which member, and end where there has been no worker for a minute"
-    def __init__(self, client, names, say): self.client,self.names,self.say,self.had,self.idle = client,names,say,{},0
+    def __init__(self, client, names, say, then):
+        self.client,self.names,self.say,self.then,self.had,self.idle = client,names,say,then,{},0
     def __call__(self):
         has = {w:{self.names[k] for k in ks if k in self.names} for w,ks in self.client.processing().items()}
         for w in self.had.keys()-has.keys():
@@ -79,8 +80,8 @@ class _Watch:
             for k in sorted(ks-self.had.get(w, set())): self.say(f"member {k} goes to {w}")
         self.had,self.idle = has,0 if has else self.idle+1
         if self.idle==60:
-            raise RunError("the cluster has had no workers for a minute: start some with dask worker ADDRESS "
-                           "--nthreads 1. What is done is kept: go on with --resume")
+            raise RunError("the cluster has had no workers for a minute. What is done is kept: start workers with dask "
+                           f"worker {self.client.scheduler.address} --nthreads 1, and {self.then}")
 
 def _result(future, k):
     "What the job `k` gave"
@@ -97,6 +98,7 @@ def spread(
     keep, # Called here with (number, result) of each job that is done
     address=None, # 'host:port' of the scheduler; a cluster of this machine's GPUs if None
     say=noop, # Called with a line of text
+    then='start again', # What to do once there are workers again
 ):
     """Run `f` for each job on the workers of a Dask cluster, one at a time on each. Raises `RunError` where there
     is no cluster, and what a job raises."""
@@ -105,7 +107,7 @@ def spread(
     with cluster or nullcontext(), client, client.as_current():
         data = client.submit(_same, shared, pure=False)
         left = {client.submit(_job, f, k, data, pure=False):k for k in todo}
-        watch = _Watch(client, {o.key:k for o,k in left.items()}, say)
+        watch = _Watch(client, {o.key:k for o,k in left.items()}, say, then)
         while left:
             try: done = wait(list(left), timeout=1, return_when='FIRST_COMPLETED').done
             except TimeoutError: done = ()

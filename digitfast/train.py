@@ -6,8 +6,9 @@
 __all__ = ['Watch', 'n_params', 'read_drop', 'train', 'ensemble']
 
 # %% ../nbs/16_train.ipynb #c46bb6a3
-import hashlib, json, os, tempfile, time, warnings
+import hashlib, json, os, shlex, tempfile, time, warnings
 import numpy as np, pandas as pd, torch
+from contextlib import ExitStack, contextmanager
 from copy import deepcopy
 from dataclasses import replace
 from fastcore.all import L, noop, patch
@@ -22,15 +23,17 @@ from functools import reduce
 from importlib.util import find_spec
 from numbers import Integral
 from pathlib import Path
-from .core import DataError, DigitError, RunError, _few, _show, check_output, echo, write_file
+from .core import (DataError, DigitError, RunError, _few, _show, check_output, check_run_dir, check_utf8, echo,
+                            write_file)
 from .models import archs
-from .read import DigitData
+from .read import DigitData, data_options
 from .learner import LossAccuracy, activations, losses, seed_all
 from .recipe import HandRecipe, Recipe, _number, find_lr, fn_name, get_recipe, recipes
 from .predict import predict_rows, predict_test
-from .rundir import Preds, Run, RunDir, RunLog, read_checkpoint, read_metrics, resumable
-from .job import (Job, _pct, _sources, check_imports, import_source, imported, in_python, load_data,
-    locate_data, read_options, spoken)
+from .rundir import Preds, Run, RunDir, RunLog, how_to_resume, read_checkpoint, read_metrics, resumable
+from .job import (Job, _pct, _sources, check_imports, check_same_imports, import_paths, import_source,
+    imported, in_python, load_data, locate_data, read_options, spoken)
+from .fingerprint import difference, fingerprint
 from .spread import check_address, gpus, spread
 from .rows import predict_csv
 
@@ -62,6 +65,14 @@ def _given(recipe, changes, **given):
     return given
 
 def _names(given): return {k:[fn_name(o) for o in L(v)] for k,v in given.items()}
+
+def _functions(recipe):
+    "The fields of `recipe` that JSON can't hold, because functions are in them"
+    def is_plain(o):
+        if isinstance(o, dict): return all(map(is_plain, o.values()))
+        if isinstance(o, (list,tuple)): return all(map(is_plain, o))
+        return o is None or isinstance(o, (str,bool,int,float)) or archs.get(fn_name(o)) is o
+    return [k for k in ('arch','arch_kwargs','vary') if not is_plain(getattr(recipe, k))]
 
 # %% ../nbs/16_train.ipynb #e5785609
 _stateless = MixUp,GradientClip,ParamScheduler,ProgressCallback # what they keep is made anew in each batch
@@ -98,19 +109,35 @@ def _check_resumable(state, given, out):
     trackers = [type(o).__name__ for o in given.get('cbs', []) if isinstance(o, TrackerCallback)]
     if odd := trackers+list(state['info'].get('stateful', [])):
         raise RunError(f"{odd[0]} keeps a state of its own, which the checkpoint in {out} doesn't hold: train again "
-                       f"in a new directory, without --resume, or without {odd[0]}")
+                       f"in a new directory, without --resume")
 
 def _check_same(old, new, out):
     "`RunError` where a resumed run would not be the one that was started"
-    if old['data']['sha256']!=new['data']['sha256']:
-        raise RunError(f"{out} was started on other data ({old['data']['name']}): resume it with the same CSVs")
+    read_alike = (old.get('options') or {})==(new.get('options') or {})
+    if old['data']['sha256']!=new['data']['sha256'] and read_alike:
+        was,now = old.get('about'),new.get('about')
+        what = f'{was}, not {now}' if was and was!=now else f"{old['data']['name']}, with other images or labels"
+        raise RunError(f"{out} was started on other data ({what}): resume it with the same data")
     if old['threads']!=new['threads']: torch.set_num_threads(old['threads']); new['threads'] = old['threads']
     own = 'seed','precision','device','member','options','drop','given','imports','kind'
     a,b = ({**o['recipe'], **{k:o.get(k) for k in own}} for o in (old,new))
-    for k in a:
-        if (a[k] or None)!=(b.get(k) or None):
-            was,now = (o if len(o)<60 else o[:60]+'…' for o in map(repr, (a[k], b.get(k))))
-            raise RunError(f"{out} was started with {k} {was}, not {now}: resume it with the same options")
+    found = [(k, a[k], b.get(k)) for k in a if (a[k] or None)!=(b.get(k) or None)]
+    if found and found[0][0] in old['recipe'] and None is not old.get('name')!=new.get('name'):
+        found = [('recipe', old['name'], new.get('name'))]
+    if not found and isinstance(old.get('objects'), dict): found = _other_objects(old, new)
+    for k,*pair in found:
+        was,now = (o if len(o)<60 else o[:60]+'…' for o in map(repr, pair))
+        raise RunError(f"{out} was started with {k} {was}, not {now}: resume it with the same options")
+
+def _other_objects(old, new):
+    "Where the Python objects of a resumed run differ from those of the one that was started: [(name, was, now)]"
+    for k,objects in new['objects'].items():
+        names = new['given'].get(k) or [k]
+        was = old['objects'].get(k)
+        if not isinstance(was, list) or len(was)!=len(objects): return [(k, was, objects)]
+        for name,a,b in zip(names, was, objects):
+            if found := difference(a, b, name if name==k else f'{k} {name}'): return [found]
+    return []
 
 def _go_on(state, info, given, out):
     "Hold `info` against the checkpoint that a run goes on from, and take over the metrics that it kept"
@@ -167,7 +194,8 @@ def say_net(self:Job, recipe, learn, k):
 @patch
 def fit(self:Job, recipe, learn)->tuple: # (the recipe with its rate, history, seconds)
     "Train, leaving a checkpoint after each epoch"
-    log,t = RunLog(self.out/'checkpoint', self.info, self.say, self.tick),time.perf_counter()
+    log = RunLog(self.out/'checkpoint', self.info, self.say, self.tick, self.resume, self.out.check_owner)
+    t = time.perf_counter()
     with tempfile.TemporaryDirectory() as d, learn.no_bar(), learn.no_logging():
         learn.model_dir = Path(d) # `SaveModelCallback` keeps pickles there
         if recipe.lr=='auto':
@@ -207,25 +235,36 @@ def train_one(self:Job,
     return self.finish(p, m, history, whole)
 
 # %% ../nbs/16_train.ipynb #239eaaf8
+def _owned(path, home):
+    "The `Run` in the directory `path`, which the `RunDir` `home` has locked"
+    run = Run(path)
+    run.owned = home
+    return run
+
 def _member(k, job):
     "Train member `k` of the ensemble in `job.out`, or go on with it"
     path,info = job.out/'members'/str(k),{**job.info, 'member':k}
-    with RunDir(path, resume=True):
-        if state := read_checkpoint(path/'checkpoint'): _go_on(state, info, job.given, path)
-        return replace(job, out=Run(path), info=info, t0=time.perf_counter(), load=0.).train_one(k, whole=False)
+    with RunDir(path, resume=True, within=job.out.owned) as home:
+        state = read_checkpoint(path/'checkpoint') if job.resume else None
+        if state: _go_on(state, info, job.given, path)
+        out = _owned(path, home)
+        job = replace(job, out=out, info=info, t0=time.perf_counter(), load=0., resume=bool(state))
+        return job.train_one(k, whole=False)
 
 def _remote(k, job):
     "Train member `k` on a worker and return its files as {path: bytes}"
     for name,source in job.info.pop('sources', {}).items(): import_source(name, source)
     with tempfile.TemporaryDirectory() as out:
-        path = _member(k, replace(job, out=Run(out), info={**job.info, 'threads':torch.get_num_threads()}))
+        info = {**job.info, 'threads':torch.get_num_threads()}
+        path = _member(k, replace(job, out=Run(out), info=info, resume=False))
         return {o.relative_to(path).as_posix():o.read_bytes() for o in path.path.rglob('*') if o.is_file()}
 
 # %% ../nbs/16_train.ipynb #b3c68cec
 @patch
 def begin(self:Job):
     "Leave a checkpoint before the first member has one, so that the directory is known to be a run's"
-    if (self.out/'checkpoint').exists(): return
+    if self.resume: return
+    self.out.check_owner()
     new = self.out/'.checkpoint.new'
     write_file(new/'state.json', json.dumps(dict(info=self.info, epoch=-1, sha256='')))
     new.rename(self.out/'checkpoint')
@@ -234,6 +273,7 @@ def begin(self:Job):
 def keep(self:Job, k, files):
     "Put the `files` of member `k`, which was trained elsewhere, where they belong"
     import shutil
+    self.out.check_owner()
     path,tmp = (self.out/'members'/o for o in (str(k), f'.{k}.tmp'))
     for o in (path,tmp): shutil.rmtree(o, ignore_errors=True)
     for f,b in files.items(): write_file(tmp/f, b)
@@ -258,8 +298,9 @@ def train_members(self:Job,
         self.say("note: pip install 'digitfast[distributed]' would give each GPU its members; "
                  "without it they take turns on one")
     if scheduler or apart and find_spec('distributed'):
-        sent = replace(self, say=noop, tick=noop, info={**self.info, 'sources':dict(_sources)})
-        spread(_remote, todo, sent, self.keep, scheduler, self.say)
+        sent = replace(self, out=Run(self.out.path), say=noop, tick=noop,
+                       info={**self.info, 'sources':dict(_sources)})
+        spread(_remote, todo, sent, self.keep, scheduler, self.say, then=how_to_resume(self.out))
     else:
         for k in todo: _member(k, replace(self, tick=lambda i,m: self.tick(k*m+i, n*m)))
     return self.join(self.name)
@@ -317,6 +358,7 @@ def _summed(ms, load):
 @patch
 def join(self:Job, name)->Run:
     "Average the members and finish the run"
+    self.out.check_owner()
     runs = Run(self.out).members()
     ms,ps = [o.metrics for o in runs],[o.predictions(same=True) for o in runs]
     p,oof,of = self.joined(ps)
@@ -365,6 +407,29 @@ def read_drop(
     return np.unique(np.array([int(o) for o in rows], int))
 
 # %% ../nbs/16_train.ipynb #d61790c4
+def _begun(state, out, given, recipe, changes)->dict:
+    "What `train` needs to go on from the checkpoint `state` in `out`, where no option says otherwise"
+    info = state['info']
+    check_same_imports(out, info.get('imports') or {}, how_to_resume(out))
+    for k in info.get('given') or {}:
+        if given.get(k) is None:
+            raise RunError(f"{out} was started with {k} ({_few(info['given'][k])}), which a checkpoint can't hold: "
+                           f"{how_to_resume(out)}")
+    base = {k:info.get(k) for k in ('seed','precision','device','member','graph','name')}
+    base |= dict(data=info['path'], options=data_options(info.get('options')),
+                 drop=(info.get('drop') or {}).get('rows'))
+    if isinstance(recipe, Recipe) or recipe not in (None, info.get('name')): return base # it is compared later
+    settings = {k:tuple(v) if k=='vary' and isinstance(v, list) else v for k,v in info['recipe'].items()}
+    for k in info.get('functions') or []:
+        if changes.get(k) is None:
+            raise RunError(f"{out} was started with a function in {k}, which a checkpoint can't hold: "
+                           f"{how_to_resume(out)}")
+        settings[k] = changes[k]
+    kind = _kind(info.get('name'), settings.get('arch'))
+    if info.get('kind', kind.__name__)!=kind.__name__:
+        raise RunError(f"{out} was started with a {_show(info['kind'])}, which is not registered: import it first")
+    return dict(base, recipe=kind(**settings))
+
 def _untold(run, m):
     "Why `run`, with the metrics `m`, can't be trained again; '' where it can"
     if m.get('learner'): return "was saved from a Learner, so how it was trained is not known"
@@ -397,9 +462,11 @@ def _again(run)->dict:
 # %% ../nbs/16_train.ipynb #24431252
 def _recipe(recipe, changes, base):
     "(the recipe, what it is called): `recipe` by name or itself, or `base`'s, with `changes`"
-    if base and recipe is not None: raise DigitError("config and recipe both say how to train: give one of them")
-    name = base['name'] if base else 'custom' if isinstance(recipe, Recipe) else 'quick' if recipe is None else recipe
-    recipe = base['recipe'] if base else recipe if isinstance(recipe, Recipe) else get_recipe(name)
+    if base.get('sha256') and recipe is not None:
+        raise DigitError("config and recipe both say how to train: give one of them")
+    if 'recipe' in base: recipe,name = base['recipe'],base['name'] or 'custom'
+    elif isinstance(recipe, Recipe): name = base.get('name') or 'custom'
+    else: name,recipe = recipe or 'quick',get_recipe(recipe or 'quick')
     return recipe.but(**{k:v for k,v in changes.items() if v is not None}),name
 
 def _else(base, **given):
@@ -419,6 +486,17 @@ def _check_members(recipe, member, scheduler):
     check_address(scheduler)
 
 def _new_dir(name): return Path('runs')/f"{time.strftime('%Y-%m-%d_%H%M%S')}_{name}"
+@contextmanager
+def _at_work(out, resume=False):
+    "`RunDir` of `out`, in which an interrupted run says how to resume it"
+    with resumable(out), RunDir(out, resume) as home: yield home
+
+def _check_data_there(path, out):
+    "`RunError` unless there is something at `path`, where the data of the unfinished run in `out` were"
+    if path=='sample' or os.path.exists(path): return
+    raise RunError(f"{path}: the data of {out} are no longer there. Put them there again, or say where they are: "
+                   f"digitfast train DATA --resume --out {shlex.quote(str(out))}")
+
 def _teller(say, command): return say if command else lambda s: say(in_python(s))
 
 # %% ../nbs/16_train.ipynb #64bdea32
@@ -430,7 +508,7 @@ def train(
     seed=None, # Seed of all but the split; 42 if None
     precision=None, # 'auto', 'fp32', 'bf16' or 'fp16'; 'auto' if None
     device=None, # 'auto', 'cpu' or 'cuda'; 'auto' if None
-    resume=False, # Go on with an unfinished run in `out`?
+    resume=False, # Go on with an unfinished run in `out`? All that is None is as it was started.
     member=None, # Train this member of an ensemble only, from 0
     scheduler=None, # 'host:port' of a Dask cluster to whose workers the members go
     say=echo, # Called with each line for the user
@@ -446,19 +524,23 @@ def train(
     activation=None, # Function of the net's outputs that gives probabilities, if `loss_func` has none that is known
     opt_func=None, # As for fastai's `Learner`, in place of the recipe's
     metrics=None, # Further metrics
-    graph=True, # The training step as one graph, on a GPU and where all in it allows it?
+    graph=None, # The training step as one graph, on a GPU if all in it allows it? As it was started, else yes, if None
     command=False, # Give advice for the command, rather than for Python?
     **changes # Fields of the recipe to change: arch, epochs, lr, bs, valid_pct, folds, …; None leaves them
 )->Run:
     "Train by `recipe` on `data` and leave a run. Raises `DigitError` with what to do."
     t0,tell = time.perf_counter(),_teller(say, command)
-    with spoken(command):
-        base = _again(config) if config is not None else {}
+    with spoken(command), ExitStack() as stack:
+        if resume and out is None: raise DigitError('--resume needs --out DIR, the directory of the unfinished run')
         if isinstance(test, pd.DataFrame): data,test = (data, test),None
         told = data
+        objects = dict(cbs=cbs, batch_tfms=batch_tfms, loss_func=loss_func, opt_func=opt_func, metrics=metrics,
+                       activation=activation)
+        home = stack.enter_context(_at_work(Run(out), True)) if resume else None
+        state = read_checkpoint(Run(out)/'checkpoint') if resume else None
+        base = _again(config) if config is not None else _begun(state, out, objects, recipe, changes) if state else {}
         recipe,name = _recipe(recipe, changes, base)
-        given = _given(recipe, changes, cbs=cbs, batch_tfms=batch_tfms, loss_func=loss_func, opt_func=opt_func,
-                       metrics=metrics, activation=activation)
+        given = _given(recipe, changes, **objects)
         own = _else(base, data=data, drop=drop, seed=seed, precision=precision, device=device, member=member,
                     graph=graph)
         data,drop,member = own.pop('data'),own.pop('drop'),own['member']
@@ -468,37 +550,45 @@ def train(
         out = Run(out or _new_dir(name))
         check_output(out, option='--out')
         if base and data is None:
-            raise RunError(f"{config} was trained on frames in memory, which it does not keep. Specify the data: "
-                           f"digitfast train DATA --config {config}")
-        options = read_options(base.get('options'), told, test=test and str(test), label=label,
-                               transpose=transpose)
+            todo = how_to_resume(out) if state else \
+                f"specify the data: digitfast train DATA --config {shlex.quote(str(config))}"
+            raise RunError(f"{out if state else config} was trained on frames in memory, which it does not keep: "
+                           f"{todo}")
+        if state and told is None: _check_data_there(data, out)
+        was = {} if isinstance(told, DigitData) else base.get('options')
+        options = read_options(was, None if state else told, test=test and str(test), label=label, transpose=transpose)
+        own['scheduler'] = scheduler
         if base.get('threads'): torch.set_num_threads(min(base['threads'], max(os.cpu_count() or 1, 16)))
-        job = Job(None, recipe, name, out, own, tell, tick, given, drop, t0)
-        with resumable(out), RunDir(out, resume), warnings.catch_warnings():
-            warnings.showwarning = lambda m,*a,**k: tell(f"note: {m}")
-            job.open(data, options, resume, own_split=bool(base) and told is None)
-            if base and told is None and base['sha256']!=job.data.sha256:
-                tell(f"note: the data have changed since {config} was trained on them")
-            return job.train_one(member) if recipe.n_members==1 or member is not None else job.train_members(scheduler)
+        home = home or stack.enter_context(_at_work(out))
+        job = Job(None, recipe, name, _owned(out, home), own, tell, tick, given, drop, t0, resume=bool(state))
+        stack.enter_context(warnings.catch_warnings())
+        warnings.showwarning = lambda m,*a,**k: tell(f"note: {m}")
+        if resume and not state: tell("nothing to resume: this run starts from the beginning")
+        job.open(data, options, state, own_split='recipe' in base and (told is None or bool(state)))
+        if config is not None and told is None and base['sha256']!=job.data.sha256:
+            tell(f"note: the data have changed since {config} was trained on them")
+        return job.train_one(member) if recipe.n_members==1 or member is not None else job.train_members(scheduler)
 
 # %% ../nbs/16_train.ipynb #cf907916
 @patch
 def open(self:Job,
     data, # As for `train`
     options, # For `read_csvs`
-    resume, # Is there to be a checkpoint?
+    state, # The checkpoint that the job goes on from; None if it starts from the beginning
     own_split=False, # Does the recipe specify the split of these data already?
 ):
-    "Read the data, and hold the job against the checkpoint that it goes on from"
-    state = read_checkpoint(self.out/'checkpoint') if resume else None
-    if state and data is None and not options: data,options = state['info']['path'],state['info'].get('options') or {}
+    "Read the data, and compare the job with the checkpoint that it goes on from"
     self.data,path,n = load_data(data, self.say, **options)
     if n and not own_split: self.keep_split(n)
     self.drop = () if self.drop is None else read_drop(self.drop, len(self.data.train))
-    self.info = self.describe(path, options if path is None else self.data.options or {})
+    self.info = self.describe(path, options if self.data.options is None else self.data.options)
     self.load = time.perf_counter()-self.t0
-    if state: _go_on(state, self.info, self.given, self.out)
-    elif resume: self.say("nothing to resume: this run starts from the beginning")
+    if not state: return
+    _go_on(state, self.info, self.given, self.out)
+    was = state['info'].get('scheduler')
+    if was and not self.info['scheduler']:
+        self.say(f"note: without --scheduler {was}, with which this run was started, the members that are left are "
+                 "trained here")
 
 @patch
 def keep_split(self:Job, n):
@@ -509,12 +599,16 @@ def keep_split(self:Job, n):
 @patch
 def describe(self:Job, path, options)->dict:
     "What this run is, as JSON can hold it"
-    own,d = self.info,self.data
+    own,d,functions = self.info,self.data,_functions(self.recipe)
+    objects = {**{k:L(v) for k,v in self.given.items()}, **{k:[getattr(self.recipe, k)] for k in functions}}
     return json.loads(json.dumps(dict(
         path=path, data=dict(name=d.name, sha256=d.sha256), options=options, recipe=self.recipe.settings(),
         threads=torch.get_num_threads(), seed=42 if own['seed'] is None else own['seed'],
         precision=own['precision'] or 'auto', device=str(own['device'] or 'auto'), member=own['member'],
-        graph=own['graph'], given=_names(self.given), imports=dict(imported),
+        graph=own['graph'] is not False, given=_names(self.given), imports=dict(imported), name=self.name,
+        about=repr(d), scheduler=own['scheduler'], functions=functions,
+        import_files=[import_paths[k] for k in imported if k in import_paths],
+        objects={k:[fingerprint(o) for o in v] for k,v in objects.items()},
         drop=dict(rows=self.drop.tolist()) if len(self.drop) else None, kind=type(self.recipe).__name__)))
 
 # %% ../nbs/16_train.ipynb #f5a09bf0
@@ -567,6 +661,8 @@ def ensemble(
     t0,tell = time.perf_counter(),_teller(say, command)
     with spoken(command):
         runs = [Run(o) for o in runs]
+        for o in (*runs, out or ''): check_utf8(o)
+        check_run_dir(out)
         _check_alike(runs)
         m = runs[0].metrics
         out = Run(out or _new_dir('ensemble'))
@@ -578,9 +674,13 @@ def ensemble(
                      recipe={**m['settings'], 'members':len(runs)}, seed=m.get('seed'), joined=[o.name for o in runs])
         job = Job(d, None, 'ensemble', out, info, tell, t0=t0)
         job.joined([o.predictions(same=True) for o in runs]) # can they be?
-        with resumable(out), RunDir(out):
-            for k,o in enumerate(runs): o.copy_to(out/'members'/str(k))
-            return job.join('ensemble')
+        with _at_work(out) as out.owned:
+            try:
+                for k,o in enumerate(runs): o.copy_to(out/'members'/str(k), out.check_owner)
+                return job.join('ensemble')
+            except BaseException:
+                out.owned.discard()
+                raise
 
 # %% ../nbs/16_train.ipynb #2f0c491d
 def _data_of(run, data=None, command=False):

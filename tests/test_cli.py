@@ -48,6 +48,68 @@ assert not heavy, heavy
     for o in ('--quiet prints','--json prints','--debug shows'):
         assert ' '.join(r.stdout.split()).count(o)==len(subcommands())+1
 
+REFUSED = [ # words, what is said, code
+    ('train d --out R', 'R holds a finished run: give --out a new directory', 1),
+    ('train d --out U', 'U holds an unfinished run', 1),
+    ('train d --out d', 'd is not empty and holds no run', 1),
+    ('train d --out d/train.csv', 'd/train.csv is a file: give --out a new directory', 1),
+    ('train d --out R --resume', 'R holds a finished run', 1),
+    ('train d --out R --import my.py', 'R holds a finished run', 1),
+    ('train nowhere', 'nowhere: no such file or folder', 1),
+    ('train nowhere.csv --import my.py', 'no such file', 1),
+    ('train d --test nowhere.csv', 'nowhere.csv: no such file', 1),
+    ('train empty', 'no training CSV', 1),
+    ('train --config nowhere', 'nowhere is no finished run', 1),
+    ('train d --drop nowhere.csv', 'nowhere.csv: no such file', 1),
+    ('train d --import nowhere.py', "nowhere.py can't be imported", 1),
+    ('train d --resume', '--resume needs --out', 2),
+    ('predict nowhere', 'nowhere is no finished run', 1),
+    ('predict R nowhere', 'nowhere: no such file or folder', 1),
+    ('predict R d/train.csv --test nowhere.csv', 'nowhere.csv: no such file', 1),
+    ('predict R --out d', 'found a folder', 1),
+    ('predict R d --out d/train.csv', 'is an input', 1),
+    ('predict R --out R/metrics.json', 'a file of the run', 1),
+    ('ensemble R R --out R', 'R holds a finished run', 1),
+    ('ensemble R nowhere', 'nowhere is no finished run', 1),
+    ('compare nowhere', 'nowhere: no such file or folder', 1),
+    ('export nowhere --onnx x', 'nowhere is no finished run', 1),
+    ('export R', 'say what to write', 2),
+    ('export R --onnx R/metrics.json', 'a file of the run', 1),
+    ('report nowhere', 'nowhere is no finished run', 1),
+    ('labels nowhere', 'nowhere is no finished run', 1),
+    ('labels R --out d/train.csv', 'is an input', 1),
+    ('demo nowhere', 'nowhere is no finished run', 1),
+    ('demo R --export R/members', 'a file of the run', 1),
+    ('versus R nowhere', 'nowhere is no finished run', 1)]
+
+def test_what_is_refused_is_refused_before_torch_is_imported(tmp_path):
+    "One process asks for all of it"
+    csvs(tmp_path/'d')
+    for o in 'R/metrics.json','R/predictions.npz','U/checkpoint/state.json','empty/notes.md':
+        (tmp_path/o).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path/o).write_text('{}')
+    (tmp_path/'R'/'metrics.json').write_text(json.dumps(dict(data=dict(path=str(tmp_path/'d')))))
+    (tmp_path/'my.py').write_text('import torch')
+    code = f'''
+import sys
+from digitfast.cli import main
+for words,says,code in {REFUSED!r}:
+    print('>', words, file=sys.stderr, flush=True)
+    try: main(words.split())
+    except SystemExit as e: assert e.code==code, (words, e.code)
+    heavy = [o for o in ('torch','fastai','matplotlib','PIL','sklearn') if o in sys.modules]
+    assert not heavy, (words, heavy)
+'''
+    was = sorted(tmp_path.rglob('*'))
+    r = subprocess.run([sys.executable, '-c', code], cwd=tmp_path, capture_output=True, text=True, timeout=300,
+                       env={**os.environ, 'PYTHONPATH':PATHS, 'COLUMNS':'200'})
+    assert r.returncode==0, r.stderr
+    told = dict(o.split('\n', 1) for o in r.stderr.split('> ')[1:])
+    for words,says,code in REFUSED:
+        assert says in told[words], (words, told[words])
+        if code==1: assert told[words].count('\n')==1 and told[words].startswith('error: ')
+    assert sorted(tmp_path.rglob('*'))==was
+
 def test_help_lists_subcommands_and_defaults(cli):
     code,out,_ = cli('--help')
     assert code==0 and all(re.search(rf'^  {o} ', out, re.M) for o in subcommands()) and 'digitfast train sample' in out

@@ -343,6 +343,15 @@ def test_numbers_on_no_scale_get_their_cause():
         with pytest.raises(DataError, match=f'found .*expected a whole number from 0 to 255.*{says}'):
             list(dblock.dataloaders(bad.assign(label=df.label), bs=16, device='cpu').train)
 
+@pytest.mark.parametrize('kind', [bool,object])
+def test_truth_is_black_and_white_only_if_the_training_rows_were(kind):
+    df = digits()
+    x = df.drop(columns='label')>99
+    with pytest.raises(DataError, match="pixel0: found '(True|False)', expected a whole number from 0 to 255"):
+        loaders(df).test_dl(x.astype(kind))
+    with pytest.warns(UserWarning, match='from 0 to 1, stretched'): dls = loaders(x.astype(kind).assign(label=df.label))
+    for o in x,x.astype(int),x*255: assert (dls.test_dl(o).items.to_numpy()==255*x.to_numpy()).all()
+
 def test_new_empty_holds_no_pixels():
     dls = loaders().new_empty()
     assert len(dls.train_ds)==0 and dls.side==8 and list(dls.vocab)==[0,1,2]

@@ -341,6 +341,7 @@ def test_two_processes_share_an_epoch(tmp_path, record_property):
     assert [*map(len, a['rows'])]==[*map(len, b['rows'])]==[8,8,8,1]   # of 50 rows
     assert sorted(sum(a['rows']+b['rows'], []))==sorted(a['trained'])
     assert a['items']==b['items']==0 and a['weights']==b['weights']
+    assert (a['n_train'],a['n_valid'])==(50,12)   # one rank saves the run alone
     for o in a,b:
         record_property('share', f"{o['share']/o['epoch']:.2f} of an epoch of {1000*o['epoch']:.1f} ms")
         assert o['share']<3*o['epoch']   # a hundred times that, row by row; benchmarks/loading.py measures it

@@ -1080,3 +1080,112 @@ def test_too_many_files_to_be_sure_of_all_parts(tmp_path, monkeypatch):
     monkeypatch.setattr('digitfast.read._files_max', 10)
     put(tmp_path, spark(X, Y, 12))
     with pytest.raises(DataError, match='over 10 files, expected fewer'): read_csvs(tmp_path)
+
+# ---- almost tables: each cause is named, and the advice is followed to its end
+
+def arrays(x, y=Y, to=str): return csv(pd.DataFrame(dict(label=y, image=[to(o) for o in x])))
+def squares(x): return x.reshape(len(x), isqrt(x.shape[1]), -1)
+ARRAYS = {'flat':arrays(X), '28x28':arrays(squares(X)), '8x8':arrays(X8),
+          'lists':arrays(squares(X), to=lambda o: str(o.tolist())), 'repr':arrays(X, to=repr),
+          'repr of uint8':arrays(squares(X).astype(np.uint8), to=repr),
+          'tensor':arrays(X, to=lambda o: str(torch.tensor(o))), 'fractions':arrays((X8/15).round(3)),
+          'image first':csv(pd.DataFrame(dict(image=list(X), label=Y))), 'no header':arrays(X).partition('\n')[2],
+          'semicolons, CRLF':arrays(X).replace(',"', ';"').replace('label,', 'label;').replace('\n', '\r\n')}
+@pytest.mark.parametrize('chunk', [1000,2**19])
+@pytest.mark.parametrize('name', ARRAYS)
+def test_arrays_that_were_printed_into_cells_are_read(name, chunk, tmp_path, monkeypatch):
+    monkeypatch.setattr('digitfast.table._chunk', chunk)
+    put(tmp_path, {'train.csv':ARRAYS[name], 'test.csv':csv(pd.DataFrame(dict(image=[str(o) for o in XT])))}
+        if name=='flat' else {'train.csv':ARRAYS[name]})
+    d = read_csvs(tmp_path)
+    want = X8*17 if '8x8' in name or name=='fractions' else X
+    assert np.abs(d.train.iloc[:,1:].to_numpy().astype(int)-want).max()<=(name=='fractions')
+    assert d.train['label'].tolist()==Y.tolist() and (d.test is None or (d.test.to_numpy()==XT).all())
+
+@pytest.mark.parametrize('form', [str, repr, lambda o: str(torch.tensor(o))], ids=['str','repr','tensor'])
+@pytest.mark.parametrize('x', [X, squares(X)], ids=['flat','28x28'])
+def test_arrays_that_were_cut_in_printing(form, x, tmp_path, monkeypatch):
+    torch.set_printoptions(threshold=10)
+    try:
+        with np.printoptions(threshold=10): put(tmp_path, {'train.csv':arrays(x, to=form)})
+    finally: torch.set_printoptions(profile='default')
+    with pytest.raises(DataError, match=r"line 2, column image: an array printed with '\.\.\.', expected all") as e:
+        read_csvs(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    eval(str(e.value).rpartition('arrays x and y: ')[2], dict(pd=pd, x=x, y=Y))
+    assert (read_csvs(tmp_path).train.iloc[:,1:].to_numpy()==X).all()
+
+def orange(x, y, sep='\t', kinds=None, flag='class'):
+    f = lab(x, y, px(x.shape[1]), 'what', -1)
+    n = x.shape[1]
+    head = f.columns, kinds or ['continuous']*n+['discrete'], ['']*n+[flag]
+    return '\n'.join(map(sep.join, head))+'\n'+bare(f, sep=sep)
+ORANGE = {'tab':{'train.tab':orange(X, Y)}, 'csv':{'train.csv':orange(X, Y, ',')},
+          'short':{'train.tab':orange(X, Y, kinds=['c']*784+['d'], flag='c')},
+          'values':{'train.tab':orange(X, Y, kinds=['c']*784+['0 1 2 3 4 5 6 7 8 9'])},
+          'both sets':{'train.tab':orange(X, Y), 'test.tab':orange(XT, YT)},
+          'one line':{'train.csv':csv(lab(X, Y, ['C#'+o for o in px()], 'cD#what', -1).assign(**{'mS#who':'me'}))}}
+@pytest.mark.parametrize('chunk', [100,2**19])
+@pytest.mark.parametrize('name', ORANGE)
+def test_headers_of_orange_are_read(name, chunk, tmp_path, monkeypatch):
+    monkeypatch.setattr('digitfast.table._chunk', chunk)
+    d = read_csvs(put(tmp_path, ORANGE[name]))
+    assert (d.train.iloc[:,1:].to_numpy()==X).all() and d.train['label'].tolist()==Y.tolist()
+    assert "label: column 'what', which the header marks as class" in d.said
+    if d.test is not None: assert (d.test.to_numpy()==XT).all() and d.test_labels.tolist()==YT.tolist()
+
+def test_lines_are_counted_below_three_lines_of_header(tmp_path):
+    f = orange(X, Y).split('\n')
+    f[6] = f[6][:-1]
+    with pytest.raises(DataError, match='train.tab, line 7, column label: blank'):
+        read_csvs(put(tmp_path, {'train.tab':'\n'.join(f)}))
+
+TURNED = {'names':csv(lab(X, Y).T, index=True), 'names, no header':csv(lab(X, Y).T, index=True, header=False),
+          'label last':csv(lab(X, Y, at=-1).T, index=True), 'semicolons':csv(lab(X, Y).T, index=True, sep=';'),
+          'bare':bare(lab(X, Y).T), 'labels above':csv(pd.DataFrame(X.T, columns=Y))}
+@pytest.mark.parametrize('name', TURNED)
+def test_one_image_a_column(name, tmp_path, monkeypatch):
+    with pytest.raises(DataError, match='rows and 8. columns, so each column seems to hold an image of 28x28') as e:
+        read_csvs(put(tmp_path, {'train.csv':TURNED[name]}))
+    monkeypatch.chdir(tmp_path)
+    eval(str(e.value).rpartition('turned.csv: ')[2], dict(pd=pd))
+    d = read_csvs('turned.csv')
+    assert (d.train.iloc[:,1:].to_numpy()==X).all() and d.train['label'].tolist()==Y.tolist()
+
+@pytest.mark.parametrize('cols', [px(100, 0, 'img'), px(100, 0, 'image_')])
+def test_a_square_number_of_images_in_columns(cols, tmp_path):
+    x = np.concatenate([X, X[:20]]).T
+    with pytest.raises(DataError, match='784 rows and 100 columns, so each column seems to hold an image of 28x28'):
+        read_csvs(put(tmp_path, {'train.csv':csv(frame(x, cols))}))
+
+def test_an_image_a_row_is_never_taken_for_an_image_a_column(tmp_path):
+    "Though the rows are as many as a picture has pixels"
+    x = np.tile(X[:49], (16,1))
+    with pytest.raises(DataError, match="784 columns, all pixels, and no 'label'"):
+        read_csvs(put(tmp_path, {'train.csv':bare(frame(x))}))
+    with pytest.raises(DataError, match="no 'label' column beside 784 pixels, found nothing else"):
+        read_csvs(put(tmp_path/'b', {'train.csv':csv(frame(x))}))
+
+LABELS = pd.DataFrame(dict(id=range(1, N+1), label=Y))
+APART = {'saved with an index':{'train_images.csv':csv(frame(X), index=True),
+                                'train_labels.csv':csv(pd.DataFrame(Y), index=True)},
+         'X and y':{'X_train.csv':csv(frame(X)), 'y_train.csv':csv(LABELS[['label']])},
+         'without headers':{'X_train.csv':bare(frame(X)), 'y_train.csv':bare(LABELS[['label']])},
+         'trainLabels':{'train.csv':csv(frame(X)), 'trainLabels.csv':csv(LABELS)},
+         'images and labels':{'images.csv':csv(frame(X)), 'labels.csv':csv(LABELS)},
+         'semicolons':{'train.csv':csv(frame(X), sep=';'), 'labels.csv':csv(LABELS, sep=';')}}
+@pytest.mark.parametrize('name', APART)
+@pytest.mark.parametrize('given', ['folder','file'])
+def test_labels_in_a_file_of_their_own(given, name, tmp_path, monkeypatch):
+    files = APART[name]
+    put(tmp_path, files)
+    with pytest.raises(DataError, match=f"no 'label' column, .*The labels seem to be in {[*files][1]}") as e:
+        read_csvs(tmp_path if given=='folder' else tmp_path/[*files][0])
+    monkeypatch.chdir(tmp_path)
+    eval(str(e.value).rpartition('joined.csv: ')[2], dict(pd=pd))
+    d = read_csvs('joined.csv')
+    assert (d.train.iloc[:,1:].to_numpy()==X).all() and d.train['label'].tolist()==Y.tolist()
+
+def test_a_column_without_a_name_is_called_so(tmp_path):
+    with pytest.raises(DataError, match="no 'label' column beside 784 pixels, found a column without a name; expected"):
+        read_csvs(put(tmp_path, {'train.csv':csv(frame(X), index=True)}))

@@ -163,3 +163,12 @@ def test_any_side(name, member, side):
     x,y = dls.one_batch()
     assert learn.model(x).shape==(8,3) and x.shape[-1]==side
     assert recipe.affine_at(side)['shift']==recipe.affine['shift']*(side/28 if side<20 else 1)
+
+@pytest.mark.parametrize('kw,says', [({}, 'folds'), (dict(split='random'), 'folds'), (dict(split='last'), 'folds'),
+                                     (dict(folds=5), 'folds=3 or fewer')])
+def test_a_class_of_few_rows_is_sent_to_folds(kw, says):
+    df = digits(300)
+    df = df[(df.label!=2)|(df.index<9)].reset_index(drop=True)
+    recipe = Recipe('stride2', **kw)
+    with pytest.raises(DataError, match=says): recipe.dls(df, 0 if 'folds' in kw else None, device='cpu')
+    assert len(Recipe('stride2', folds=3).dls(df, 0, device='cpu').vocab)==3

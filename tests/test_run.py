@@ -326,7 +326,7 @@ def test_resume_restores_the_random_states_of_python_and_numpy(big_tiny, tmp_pat
 def test_interrupted_after_training(big_tiny, whole, tmp_path, monkeypatch):
     "Everything after the last epoch can be done again from its checkpoint"
     from digitfast import job as J, rundir, train as R
-    for where,name in ((R,'predict_rows'), (J,'save_net'), (R,'predict_test'), (J,'save_submission'),
+    for where,name in ((R,'predict_rows'), (J,'save_net'), (R,'predict_test'), (J,'submission_text'),
                        (rundir.Run,'save_predictions'),
                        (J,'versions')):
         out = tmp_path/name

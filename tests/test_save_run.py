@@ -1,6 +1,6 @@
 """`save_run`, what `train` takes beside a recipe, folds, `--config`, `--set`, `--import`, `--drop`, labelled test
 rows: what a practitioner does on the second day."""
-import json, os, shutil, sys
+import json, os, shutil, sys, types
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
@@ -500,6 +500,51 @@ def test_early_stopping_and_the_best_model(tiny, tmp_path):
     cb = EarlyStoppingCallback(monitor='accuracy', min_delta=2.)
     r = train(tiny, out=tmp_path/'r', cbs=[cb, SaveModelCallback()], say=quiet, **{**TINY, 'epochs':9})
     assert len(r.history())==2 and r.metrics['epochs']==2 and not list(r.rglob('*.pth'))
+
+@pytest.fixture
+def wandb(monkeypatch):
+    "A module with the names of wandb that fastai's callback uses; `logs` holds what was logged"
+    m = types.ModuleType('wandb')
+    m.logs,m.configs,m.run = [],[],types.SimpleNamespace(step=0, summary={})
+    m.config = types.SimpleNamespace(update=lambda o,**kw: m.configs.append(o))
+    m.log = lambda o,step=None: m.logs.append(o)
+    m.watch = m.Image = m.Histogram = lambda *args,**kw: None
+    m.Table = lambda *args,**kw: types.SimpleNamespace(add_data=lambda *a: None)
+    monkeypatch.setitem(sys.modules, 'wandb', m)
+    return m
+
+@pytest.mark.parametrize('recipe', ['quick','single','stride2'])
+def test_tensorboard_logs_a_recipe(recipe, tiny, tmp_path):
+    "A hyperparameter that is None can't be written"
+    pytest.importorskip('tensorboard')
+    from fastai.callback.tensorboard import TensorBoardCallback
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    cb = TensorBoardCallback(tmp_path/'tb', trace_model=recipe=='quick', log_preds=False)
+    train(tiny, recipe, epochs=2, bs=16, cbs=cb, out=tmp_path/'r', say=quiet)
+    log = EventAccumulator(str(tmp_path/'tb')).Reload()
+    assert len(log.Scalars('train_loss'))>=6 and {'lr_0','wd_0','accuracy'}<=set(log.Tags()['scalars'])
+
+def test_wandb_and_a_csv_log_a_recipe(wandb, tiny, tmp_path):
+    from fastai.callback.wandb import WandbCallback
+    cbs = [WandbCallback(), CSVLogger(tmp_path/'log.csv')]
+    r = train(tiny, 'quick', epochs=2, bs=16, cbs=cbs, out=tmp_path/'r', say=quiet)
+    names = {k for o in wandb.logs for k in o}
+    assert {'train_loss','valid_loss','accuracy','lr_0'}<=names and wandb.configs[0]['network']=='stride3'
+    assert pd.read_csv(tmp_path/'log.csv').accuracy.round(4).tolist()==r.history().accuracy.round(4).tolist()
+
+class Reads(Callback):
+    "Reads what the recorder has, after each epoch and fit"
+    order = 60
+    def __init__(self): self.epochs,self.fits = [],0
+    def before_fit(self): self.epochs.clear()
+    def after_epoch(self): self.epochs.append(self.recorder.values[-1][2])
+    def after_fit(self): self.fits,self.last = self.fits+1,self.recorder.values[-1]
+
+def test_a_callback_of_ones_own_is_told_of_fits_only(tiny, tmp_path):
+    cb,seen = Reads(),[]
+    plain = Callback(after_epoch=lambda self: seen.append(self.recorder.values[-1] if self.recorder.values else None))
+    r = train(tiny, cbs=[cb, plain], out=tmp_path/'r', say=quiet, tta=1, **TINY)
+    assert cb.epochs==r.history().accuracy.tolist() and cb.fits==1 and len(seen)==2
 
 class Stop(Exception): pass
 def stop_at(n):

@@ -4,6 +4,7 @@ from multiprocessing import get_context
 import torch, torch.distributed as dist
 from fastai.distributed import DistributedDL
 from fastai.vision.all import Callback, Datasets
+from digitfast.save import save_run
 from conftest import digits, learner, loaders
 
 def over_gloo(self, t, rank):
@@ -51,11 +52,13 @@ def train(rank, port, out):
     learn = learner(dls, cbs=rows)
     with learn.no_bar(), learn.no_logging(), learn.distrib_ctx(cpu=True, sync_bn=False):
         items = counted(lambda: learn.fit(1, .01))
+    run = save_run(learn, df, out/'run', say=lambda o: None).metrics if rank==0 else {} # the other rank does not wait
     big = loaders(digits(6000), bs=128).train
     epoch = seconds(big)
     dist.barrier()
     res = dict(rows=rows.rows, items=items, weights=sum(p.double().sum().item() for p in learn.model.parameters()),
-               epoch=epoch, share=seconds(DistributedDL(big)), trained=dls.train_ds.items.index.tolist())
+               epoch=epoch, share=seconds(DistributedDL(big)), trained=dls.train_ds.items.index.tolist(),
+               n_train=run.get('n_train'), n_valid=run.get('n_valid'))
     dist.barrier()
     (out/f'{rank}.json').write_text(json.dumps(res))
     dist.destroy_process_group()
