@@ -43,6 +43,9 @@ WRONG = {
     ('05b_wrong_training', 'mode_of_each_batch'):
         'model.train()\n    res = []\n    for xb in batches:\n        res.append(model.training)\n'
         '        model(xb)\n    return res',
+    ('07_learning_by_heart', 'dropout'): 'return a*(torch.rand_like(a)>=p) if training else a',
+    ('07_learning_by_heart', 'early_stop'): 'best = losses.index(min(losses))+1; return len(losses), best',
+    ('07_learning_by_heart', 'mistake_confidence'): 'return probs.max(1).mean()',
     ('08a_stability', 'he_weights'): 'return torch.randn(n_in, n_out)*(1/n_in)**.5',
     ('08a_stability', 'batch_norm'): 'return gamma*(x-x.mean(0))/(x.var(0)+eps).sqrt() + beta',
     ('08a_stability', 'dead_share'): 'return (activations==0).float().mean()',
