@@ -7,7 +7,7 @@ import digitfast
 from conftest import csvs
 from kaggle_double import KEY, OAUTH, TOKEN, USER, Double, a_zip
 from digitfast import kaggle as dk, publish as pb
-from digitfast.core import DataError, KaggleError
+from digitfast.core import DataError, KaggleError, RunError
 from digitfast.read import find_data, sample_path
 
 HERE = Path(__file__).parent
@@ -795,7 +795,7 @@ def test_dry_run(home, capsys):
 
 def test_dry_run_on_a_file(home):
     Path('out').write_text('')
-    with fails('could not write the dry run'): pb.publish_kernel(a_notebook(), USER, dry_run='out')
+    with fails('found that out is a file', kind=RunError): pb.publish_kernel(a_notebook(), USER, dry_run='out')
 
 @pytest.mark.parametrize('run,status', [(['QUEUED','RUNNING','COMPLETE'], 'complete'), (['RUNNING'], 'running')])
 def test_follow(kg, run, status):

@@ -134,7 +134,7 @@ OBJECTS = cases('mixup net', mixup=(lambda a: dict(cbs=MixUp(a)), .1, 8., r'cbs 
     net=(lambda k: dict(arch=net_of(k)), 4, 5, r'arch.*\[4\], not \[5\]'),
     clip=(lambda a: dict(cbs=[MixUp(.2), GradientClip(a)]), .3, .4, 'cbs GradientClip.max_norm 0.3, not 0.4'),
     opt=(lambda a: dict(opt_func=partial(Adam, mom=a)), .8, .7, 'opt_func.*0.8, not 0.7'),
-    loss=(lambda a: dict(loss_func=CrossEntropyLossFlat(label_smoothing=a)), .1, 0., 'label_smoothing 0.1, not 0.0'),
+    loss=(lambda a: dict(loss_func=CrossEntropyLossFlat(label_smoothing=a)), .1, 0., 'loss_func.*0.1, not 0.0'),
     metric=(lambda a: dict(metrics=[lambda p, t: (p.argmax(1)==t).float().mean()**a]), 2, 3,
             r'metrics.*\[2\], not \[3\]'))
 @pytest.mark.parametrize('given', OBJECTS)
