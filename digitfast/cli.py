@@ -340,7 +340,7 @@ def _predict_pictures(run, places, show, device, out, probs):
     files,notes = picture_files(places)
     _check_outputs([*run_inputs(run), *files], out=out)
     for o in notes: say(f"note: {o}")
-    res = predict_pictures(run, files, show, device, probs=probs)
+    res = predict_pictures(run, files, show, device, probs=probs or flags['json'])
     bad = [o for o in res if 'error' in o]
     result(res, *(_picture_line(o) for o in res if 'error' not in o))
     _print(*(f"error: {o['error']}" for o in bad), file=sys.stderr)
@@ -366,7 +366,7 @@ def predict(
         'or a table of what pictures show.')]=None,
     tta:A[bool, Opt('--tta', help='Average over nine copies of each image, moved by a pixel, as single and ensemble '
         'do for their own submission; nine times as long.')]=False,
-    show:A[bool, Opt('--show', help='Save what the net saw of each picture as NAME-seen.png.')]=False,
+    show:A[bool, Opt('--show', help='Save digits as NAME-seen.png, the picture with boxes as NAME-boxes.png.')]=False,
     probs:A[bool, Opt('--probs', help='A column a class beside each label; of pictures, in --out or --json.')]=False,
     test:Test=None, label:Label=None, transpose:Transpose=None,
     device:Device='auto',

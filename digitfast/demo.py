@@ -7,8 +7,8 @@ __all__ = ['Reader', 'demo_page', 'launch_page', 'demo', 'export_space']
 
 # %% ../nbs/15_demo.ipynb #6d754d5c
 from .core import DataError, DigitError, RunError, check_output, echo, write_file
-from .export import PixelsToProbs, load_net
-from .image import read_picture
+from .export import load_net
+from .image import network_judge, read_digit
 from .rundir import Run
 import asyncio, base64, io, os, socket, sys, threading, time, warnings
 import numpy as np, torch
@@ -28,7 +28,7 @@ def _check_drawing(b):
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')
             with Image.open(io.BytesIO(b), formats=('PNG',)) as im: w,h = im.size
-    except Exception: return # `read_picture` says why it is none
+    except Exception: return # `read_digit` says why it is none
     if _most_px<w*h<100_000_000: raise DataError(f'{w:,}x{h:,} pixels; this page reads 4 megapixels at most')
 
 class Reader:
@@ -37,13 +37,14 @@ class Reader:
         learn # From `load_net`
     ):
         dls = learn.dls
-        self.net,self.side,self.names = PixelsToProbs(learn),dls.side,[str(o) for o in dls.vocab]
+        self.judge,self.side,self.names = network_judge(learn),dls.side,[str(o) for o in dls.vocab]
         self.reading = dls.reading
         self.lock = threading.Lock() # one drawing at a time: how much memory is taken doesn't grow with who draws
 
     def read(self,
         drawing # A PNG as a data URL
-    )->dict: # 'digit'; 'bars': (class, probability) of the ten likeliest; 'seen': rows of pixels. Or 'note': why not
+    )->dict: # 'digit'; 'bars': (class, probability) of the ten likeliest; 'seen': rows of pixels; 'box': where in
+             # the drawing, as shares of its sides; 'doubt': the reason or None. Or 'note': why there is no digit
         "Read a drawing; raises nothing"
         head = 'data:image/png;base64,'
         none = dict(note='that is no drawing of this page')
@@ -54,13 +55,15 @@ class Reader:
         try:
             b = base64.b64decode(drawing, validate=True)
             _check_drawing(b)
-            row,_ = read_picture(b, self.side, self.reading)
+            d = read_digit(b, self.side, self.reading, self.judge)
+            with Image.open(io.BytesIO(b)) as im: w,h = im.size
         except DataError as e: return dict(note=str(e).removeprefix('the picture: '))
         except ValueError: return none
-        with torch.inference_mode(): p = self.net(torch.from_numpy(row).view(1, 1, self.side, self.side))[0].numpy()
-        top = sorted(p.argsort()[::-1][:10])
+        p,top = d.probs,sorted(d.probs.argsort()[::-1][:10])
         bars = [(self.names[i], round(float(p[i]), 4)) for i in top]
-        return dict(digit=self.names[p.argmax()], bars=bars, seen=row.reshape(self.side, -1).tolist())
+        box = [round(v/n, 4) for v,n in zip(d.box, (w,h,w,h))]
+        return dict(digit=self.names[p.argmax()], bars=bars, seen=d.row.reshape(self.side, -1).tolist(), box=box,
+                    doubt=d.doubt)
 
 # %% ../nbs/15_demo.ipynb #385adfee
 def _page(name): return (resources.files('digitfast')/'pages'/name).read_text('utf-8')

@@ -10,8 +10,7 @@ import itertools, os
 import numpy as np, pandas as pd
 from .core import DataError, check_output, same_file, write_file
 from .export import load_net
-from .image import read_pictures, save_row
-from .predict import predict_rows
+from .image import draw_digits, network_judge, read_pictures, save_row
 from pathlib import Path
 
 # %% ../nbs/14a_pictures.ipynb #877260e9
@@ -39,43 +38,47 @@ def picture_files(
     return res,notes
 
 # %% ../nbs/14a_pictures.ipynb #1a685691
-def _seen(file, taken):
-    "Return where to save what the net saw of `file`: none of the names `taken`, and no folder"
+def _free(file, kind, taken):
+    "Return where to save a picture of a `kind` of `file`: none of the names `taken`, and no folder"
     stem = Path(file).stem.encode()[:200].decode(errors='ignore') or 'picture'
     for n in itertools.count(1):
-        f = f"{stem}-seen{'' if n==1 else f'-{n}'}.png"
+        f = f"{stem}-{kind}{'' if n==1 else f'-{n}'}.png"
         if f not in taken and not os.path.isdir(f) and not any(same_file(f, o) for o in taken): break
     taken.add(f)
     return f
 
 # %% ../nbs/14a_pictures.ipynb #311b3e56
-def _reading(p, vocab, sure, probs):
-    "The digit that the probabilities `p` speak for, and a word where they don't speak up"
+def _said(p, vocab, probs):
+    "The two most probable labels by the probabilities `p`, and all of them if `probs`"
     i,j = p.argsort()[::-1][:2]
     res = dict(digit=vocab[i], probability=float(p[i]), runner_up=vocab[j], runner_up_probability=float(p[j]))
     if probs: res['probs'] = {str(k):float(v) for k,v in zip(vocab, p)}
-    return res,[] if p[i]>=sure else ['the net is not sure of it']
+    return res
 
 def predict_pictures(
     run, # A run, its directory, or that of a model
     pictures, # Files of pictures, or folders of them
-    show=False, # Save what the net saw as `NAME-seen.png` in the current folder?
+    show=False, # Save each digit's row as `NAME-seen.png` and the picture as `NAME-boxes.png` in the current folder?
     device='auto', # As for `digit_device`
-    sure=0.6, # Probability below which the net is not sure
+    sure=0.65, # Probability below which a digit is in doubt
     probs=False, # Keep the probabilities of all classes?
-)->list: # A dict a digit: file, box, digit, probability, runner_up, runner_up_probability, note; or file and error
+)->list: # A dict a digit: file, box, of, digit, probability, runner_up, its probability, note, doubt; or file, error
     "Read pictures of digits with the model of `run`. Raises `RunError` where `run` is none."
     learn,res = load_net(run, device),[]
     files,_ = picture_files(pictures)
-    dls,taken = learn.dls,{os.path.relpath(f) for f in files}
+    dls,taken,judge = learn.dls,{os.path.relpath(f) for f in files},network_judge(learn)
+    vocab = list(dls.vocab)
     for f in files:
-        try: found = read_pictures(f, dls.side, dls.reading)
+        try: found = read_pictures(f, dls.side, dls.reading, judge, sure)
         except DataError as e: res.append(dict(file=f, error=str(e))); continue
-        for d,p in zip(found, predict_rows(learn, np.stack([d.row for d in found]))):
-            said,doubt = _reading(p, list(dls.vocab), sure, probs)
-            notes = [*d.notes, *doubt]
-            if show: notes.append(f'seen as {save_row(d.row, _seen(f, taken))}')
-            res.append(dict(file=f, box=list(d.box), of=len(found), **said, note='; '.join(notes)))
+        if show:
+            drawn = _free(f, 'boxes', taken)
+            draw_digits(f, found, [str(vocab[d.probs.argmax()]) for d in found]).save(drawn, 'PNG')
+        for d in found:
+            notes = [*d.notes]
+            if show: notes += [f'drawn in {drawn}', f"seen as {save_row(d.row, _free(f, 'seen', taken))}"]
+            res.append(dict(file=f, box=list(d.box), of=len(found), **_said(d.probs, vocab, probs),
+                            note='; '.join(notes), doubt=d.doubt))
     return res
 
 # %% ../nbs/14a_pictures.ipynb #ddaf8576
@@ -83,9 +86,10 @@ def pictures_csv(
     res, # From `predict_pictures`
     path # File to write
 )->Path: # `path`
-    "Write what was read as a CSV: file, box, digit, probabilities, note or error. Raises `RunError` if it is an input."
+    "Write what was read as a CSV: file, box, digit, probabilities and notes. Raises `RunError` if it is an input."
     check_output(path, *dict.fromkeys(o['file'] for o in res))
-    cols = 'file','left','top','right','bottom','digit','probability','runner_up','runner_up_probability','note','error'
+    cols = ('file','left','top','right','bottom','digit','probability','runner_up','runner_up_probability',
+            'note','doubt','error')
     rows = [{**{k:v for k,v in o.items() if k in cols}, **dict(zip(cols[1:5], o.get('box', ()))),
              **{f'p_{k}':v for k,v in o.get('probs', {}).items()}} for o in res]
     probs = [k for k in next((r for r,o in zip(rows, res) if 'probs' in o), {}) if k.startswith('p_')]

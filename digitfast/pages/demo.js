@@ -6,6 +6,13 @@ function show(r) {
   if (r.digit !== undefined) {
     const b = document.createElement('b'); b.textContent = r.digit; $('.said').append(b);
   } else $('.said').textContent = r.note;
+  $('.doubt').textContent = r.doubt ? 'Not sure: ' + r.doubt : '';
+  const box = $('.box');
+  box.hidden = !r.box;
+  if (r.box) {
+    const [x0, y0, x1, y1] = r.box.map(v => 100*v);
+    Object.assign(box.style, {left: x0+'%', top: y0+'%', width: x1-x0+'%', height: y1-y0+'%'});
+  }
   $('.bars').replaceChildren(...(r.bars || props.classes.map(c => [c, 0])).map(([name, p]) => {
     const row = document.createElement('div'), label = document.createElement('span'), track = document.createElement('i'), fill = document.createElement('u'), pct = document.createElement('span');
     row.className = 'bar'; label.textContent = name; fill.style.width = 100*p+'%'; pct.textContent = r.bars ? (100*p).toFixed(1)+' %' : '';
