@@ -46,6 +46,11 @@ WRONG = {
     ('07_learning_by_heart', 'dropout'): 'return a*(torch.rand_like(a)>=p) if training else a',
     ('07_learning_by_heart', 'early_stop'): 'best = losses.index(min(losses))+1; return len(losses), best',
     ('07_learning_by_heart', 'mistake_confidence'): 'return probs.max(1).mean()',
+    ('11_what_it_looks_at', 'pixel_slopes'):
+        'x = x.clone().requires_grad_()\n    model(x).sum().backward()\n    return x.grad[0,0]',
+    ('11_what_it_looks_at', 'output_of'):
+        'kept = []\n    layer.register_forward_hook(lambda m, i, o: kept.append(o))\n    model(x)\n    return kept[0]',
+    ('11_what_it_looks_at', 'cam_from'): 'return (grads.mean((2,3), keepdim=True)*maps).sum(1)',
     ('08a_stability', 'he_weights'): 'return torch.randn(n_in, n_out)*(1/n_in)**.5',
     ('08a_stability', 'batch_norm'): 'return gamma*(x-x.mean(0))/(x.var(0)+eps).sqrt() + beta',
     ('08a_stability', 'dead_share'): 'return (activations==0).float().mean()',
