@@ -699,6 +699,7 @@ def __exit__(self:RunDir, kind=None, error=None, *args):
         try: (self.path/o).unlink(missing_ok=True)
         except OSError: pass
     self.lock.release()
+    self.owner = None # the run is over: what happens to the directory later is no loss
     for o in self.made if own else ():
         try: o.rmdir() # it is empty
         except OSError: break

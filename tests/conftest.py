@@ -67,6 +67,17 @@ def one_thread():
     if 'torch' in sys.modules: sys.modules['torch'].set_num_threads(1)
     gc.freeze()
 
+@pytest.fixture(autouse=True)
+def own_imports():
+    "Files that a test had the command import are forgotten after it"
+    job = sys.modules.get('digitfast.job')
+    if not job: return (yield)
+    was = [(o,dict(o)) for o in (job.imported,job.import_paths,job._sources)]
+    yield
+    for now,before in was:
+        now.clear()
+        now.update(before)
+
 @pytest.fixture(scope='session', autouse=True)
 def undrawn():
     """Reports are made without the lines of their figures, which take half of so short a run's time. Gives the function
