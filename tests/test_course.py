@@ -1,9 +1,10 @@
 "Each coding exercise of the course: its checker accepts the printed solution, rejects a wrong answer, and is patient"
 import re, shutil
+from collections import Counter
 import numpy as np, pytest
 from digitfast.core import DataError
 from digitfast.course import check_answer, draw_convolution, kernel_widget
-from test_tutorials import TUTORIALS, cells
+from test_tutorials import TUTORIALS, cells, source
 
 # A wrong answer to each exercise, of the kind that a reader might give
 WRONG = {
@@ -106,6 +107,13 @@ def test_an_open_exercise_is_no_error(key, capsys):
     code,checker,_ = EXERCISES[key]
     assert not passes(key, code, checker)
     assert 'is not written yet' in capsys.readouterr().out
+
+def test_fundamentals_have_three_exercises_each():
+    "Lessons 00 to 03 and 08 ask for code at least three times; each other lesson that has exercises, at least twice"
+    counts = Counter(nb for nb,_ in EXERCISES)
+    few = {nb.stem:counts[nb.stem] for nb in TUTORIALS if '## Exercises' in source(cells(nb, 'markdown'))
+           if counts[nb.stem] < (3 if nb.stem[:2] in ('00','01','02','03','08') else 2)}
+    assert not few and {nb[:2] for nb in counts}>={'00','01','02','03','05','07','08'}
 
 def test_each_wrong_answer_has_its_exercise(): assert not WRONG.keys()-EXERCISES.keys()
 
