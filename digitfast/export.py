@@ -8,7 +8,7 @@ __all__ = ['PixelsToProbs', 'save_net', 'load_net', 'export_onnx', 'export_pickl
 # %% ../nbs/07_export.ipynb #0efc673b
 from .core import DataError, DigitError, RunError, check_output, read_plain, write_file, _show
 from .device import digit_device, predict_bs, versions
-from .reading import Reading
+from .reading import Reading, to_bytes
 from .data import DigitDataLoaders
 from .models import Ensemble, archs, create_model
 from .learner import digit_learner, learner_activation, loss_name, losses
@@ -42,14 +42,17 @@ class PixelsToProbs(torch.nn.Module):
     def forward(self, x): return self.act(self.model((x.float()/255-self.mean)/self.std))
 
 # %% ../nbs/07_export.ipynb #07731151
-def _noise(side):
-    "Sixteen images that are no digits"
-    return torch.randint(256, (16,1,side,side), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+def _noise(dls):
+    "Sixteen images that are no digits, of the bytes that the numbers of the training table can become"
+    x = torch.randint(256, (16,1,dls.side,dls.side), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    low,high = value_range = dls.reading.value_range or (0,255)
+    if high<=1: return x # fractions become all bytes
+    return torch.from_numpy(to_bytes(np.rint(low+x.numpy()*((high-low)/255)), value_range))
 
 def _check_alone(learn, net):
     "`DigitError` unless `net`, the `PixelsToProbs` of `learn`, says alone what `learn` says"
     dls = DigitDataLoaders.of(learn)
-    x = _noise(dls.side)
+    x = _noise(dls)
     want = predict_rows(learn, pd.DataFrame(x.flatten(1).numpy(), columns=dls.row2im.cols))
     with torch.no_grad(): off = np.abs(want-net(x).numpy()).max()
     if not off<.01:
@@ -341,7 +344,7 @@ def export_onnx(
                          ) from None
     net,dls = PixelsToProbs(learn),DigitDataLoaders.of(learn)
     _check_alone(learn, net)
-    x,vocab = _noise(dls.side),dls.classes
+    x,vocab = _noise(dls),dls.classes
     proto = _to_onnx(net, x, onnxscript.__version__)
     onnx.helper.set_model_props(proto, dict(classes=json.dumps(vocab), digitfast=__version__,
                                             reading=json.dumps(dls.reading.to_json())))

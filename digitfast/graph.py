@@ -391,8 +391,8 @@ class DigitLearner(Learner):
     ):
         self.graph,self.graphed,self.step_graph,self._said,self.activation = graph,False,None,None,activation
         super().__init__(dls, model, **kwargs)
-        self.weights = weights_hash(self.model)
-        self.seen = known.get(self.weights) or _at_first(self.model)
+        self.seen_weights = weights_hash(self.model)
+        self.seen_images = known.get(self.seen_weights) or _at_first(self.model)
 
     def _start_graph(self):
         "A `StepGraph` for this fit, or None; why is said where one was wanted"
@@ -423,7 +423,7 @@ def _do_fit(self:DigitLearner):
 
 @patch
 def all_batches(self:DigitLearner):
-    if self.training: self.seen = self.seen.add(self.dl)
+    if self.training: self.seen_images = self.seen_images.add(self.dl)
     g = self.step_graph
     if g is None or not self.training: return super(DigitLearner, self).all_batches()
     self.dl = _Rows(self.dl)
@@ -459,32 +459,34 @@ def _has_stepped(opt):
 def check_weights(self:DigitLearner):
     "Compare the weights with those that the record of images belongs to; what isn't known becomes part of the record"
     now = weights_hash(self.model)
-    if now==self.weights or self.fitting: return
-    if now in known: self.seen = known[now]
-    elif self.seen.images or _has_stepped(self.opt):
-        self.seen = self.seen.unsure(gap="its weights were changed outside fit and learn.load, such as by a training "
-                                         "loop of your own, load_state_dict or another network")
+    if now==self.seen_weights or self.fitting: return
+    if now in known: self.seen_images = known[now]
+    elif self.seen_images.images or _has_stepped(self.opt):
+        gap = ("its weights were changed outside fit and learn.load, such as by a training loop of your own, "
+               "load_state_dict or another network")
+        self.seen_images = self.seen_images.unsure(gap=gap)
     else:
-        self.seen = self.seen.unsure("its weights were changed before its first fit, and it isn't known by what")
-    self.weights = now
+        doubt = "its weights were changed before its first fit, and it isn't known by what"
+        self.seen_images = self.seen_images.unsure(doubt)
+    self.seen_weights = now
 
 @patch
 def fit(self:DigitLearner, n_epoch, lr=None, wd=None, cbs=None, reset_opt=False, start_epoch=0):
     "As fastai's; remembers which images were used"
     self.check_weights()
-    was,self.fitting = self.seen,True
+    was,self.fitting = self.seen_images,True
     try: super(DigitLearner, self).fit(n_epoch, lr, wd, cbs, reset_opt, start_epoch)
     finally:
         self.fitting = False
         now = weights_hash(self.model)
-        if now==self.weights: self.seen = was # nothing was learnt, as by `lr_find`
-        else: self.weights = known_as(now, self.seen)
+        if now==self.seen_weights: self.seen_images = was # nothing was learnt, as by `lr_find`
+        else: self.seen_weights = known_as(now, self.seen_images)
 
 @patch
 def _do_epoch(self:DigitLearner):
     super(DigitLearner, self)._do_epoch()
     now = weights_hash(self.model) # which a callback may keep, to come back to its best epoch
-    if now!=self.weights: known_as(now, self.seen)
+    if now!=self.seen_weights: known_as(now, self.seen_images)
 
 # %% ../nbs/04a_graph.ipynb #98d52d64
 @patch
@@ -493,8 +495,8 @@ def save(self:DigitLearner, file, **kwargs):
     self.check_weights()
     file = super(DigitLearner, self).save(file, **kwargs)
     now = weights_hash(self.model)
-    if now!=self.weights: known_as(now, self.seen) # within a fit
-    if isinstance(file, (str,Path)) and not rank_distrib(): save_seen(self.seen, file, now)
+    if now!=self.seen_weights: known_as(now, self.seen_images) # within a fit
+    if isinstance(file, (str,Path)) and not rank_distrib(): save_seen(self.seen_images, file, now)
     return file
 
 @patch
@@ -504,9 +506,9 @@ def load(self:DigitLearner, file, device=None, **kwargs):
     path,now = join_path_file(file, self.path/self.model_dir, ext='.pth'),weights_hash(self.model)
     seen = known.get(now) or (read_seen(path, now) if isinstance(path, (str,Path)) else None)
     if seen is None:
-        before = Seen() if kwargs.get('strict', True) else self.seen # all weights are those of the file, or some are
+        before = Seen() if kwargs.get('strict', True) else self.seen_images # the file has all weights, or some
         seen = before.unsure(f"its weights were loaded from {getattr(path, 'name', 'a buffer')}, which has no record "
                              "of the images that they learnt from")
-    self.seen = seen
-    if not self.fitting: self.weights = known_as(now, seen)
+    self.seen_images = seen
+    if not self.fitting: self.seen_weights = known_as(now, seen)
     return self

@@ -125,10 +125,10 @@ def _views(rows, side):
 _Judged = namedtuple('_Judged', 'score found rows probs')
 
 def _judged(candidates, im, side, ask):
-    "The four best readings that differ, judged, the best first"
+    "The six best readings that differ, judged, the best first"
     res,boxes = [],[]
     for c in candidates:
-        if c.score<candidates[0].score/4 or len(res)>3: break
+        if c.score<candidates[0].score/4 or len(res)>5: break
         box = np.array([group_box(g) for g in c.groups])
         if any(box.shape==o.shape and abs(box-o).max()<4 for o in boxes): continue
         boxes.append(box)
@@ -175,7 +175,7 @@ def read_pictures(
     side=28, # Pixels a side of the images that the network knows
     reading=Reading(), # How those images are: their ink and orientation
     judge=None, # Function that maps rows to probabilities, as from `network_judge`; geometry decides alone if None
-    sure=0.65, # Probability below which a digit is in doubt
+    sure=0.7, # Probability below which a digit is in doubt
 )->list: # A `Digit` for each, in reading order
     """Read the digits on a picture as rows like MNIST's; `DataError` if there is no picture, no ink or more than 200
     digits"""
@@ -200,13 +200,14 @@ def _doubts(found, boxes, side, ask, sure):
     "Lists of reasons why each digit of the best reading is in doubt"
     best,*others = found
     groups = best.found.groups
-    res = [_shape_doubts(g) for g in groups]
+    sure_of = _agreement(best.rows, best.probs, side, ask) if ask else np.zeros(len(groups))
+    res = [_shape_doubts(g) if p<0.9 else [] for g,p in zip(groups, sure_of)]
     for b,d in zip(boxes, res):
         if _stacked(b, boxes): d.append(_close)
     if not ask: return res
     labels = best.probs.argmax(1).tolist()
     rival = max((o.score for o in others if o.probs.argmax(1).tolist()!=labels), default=0)
-    for g,p,d in zip(groups, _agreement(best.rows, best.probs, side, ask), res):
+    for g,p,d in zip(groups, sure_of, res):
         if p<(max(sure, 0.9) if any(o.lined for o in g) else sure): d.append('the network is not sure of it')
         if rival>0.9*best.score: d.append('the ink may be read in another way')
     return res
@@ -217,7 +218,7 @@ def read_digit(
     side=28, # Pixels a side of the images that the network knows
     reading=Reading(), # How those images are: their ink and orientation
     judge=None, # As for `read_pictures`
-    sure=0.65, # As for `read_pictures`
+    sure=0.7, # As for `read_pictures`
 )->Digit:
     "Read the only digit on a picture; `DataError` if there is no picture, no ink or more than one digit"
     ds = read_pictures(img, side, reading, judge, sure)

@@ -60,7 +60,7 @@ def predict_pictures(
     pictures, # Files of pictures, or folders of them
     show=False, # Save each digit's row as `NAME-seen.png` and the picture as `NAME-boxes.png` in the current folder?
     device='auto', # As for `digit_device`
-    sure=0.65, # Probability below which a digit is in doubt
+    sure=0.7, # Probability below which a digit is in doubt
     probs=False, # Keep the probabilities of all classes?
 )->list: # A dict a digit: file, box, of, digit, probability, runner_up, its probability, note, doubt; or file, error
     "Read pictures of digits with the model of `run`. Raises `RunError` where `run` is none."

@@ -55,7 +55,7 @@ def _same_rows(a, b):
 def _check_seen(learn, say, trained_on):
     "`DigitError` unless a `DigitLearner` learnt from rows of its training side, and from no held-out rows"
     learn.check_weights()
-    seen,trn,val = learn.seen,*learn.dls.loaders[:2]
+    seen,trn,val = learn.seen_images,*learn.dls.loaders[:2]
     if seen.gaps and trained_on is None: raise _ask(f"this Learner can't be measured: {seen.gaps[0]}")
     if not (seen.images or seen.doubts or trained_on is not None):
         raise DigitError("this Learner was not trained: fit it, then save it")
@@ -276,7 +276,7 @@ def _save(job, learn, trn, val, vocab, tta, act):
                          "it anew, at a lower rate")
     test,canary = _test_probs(learn, job.data, val, probs, tta, act) if job.n_test else (None,0)
     seen = torch.from_numpy(job.data.train.drop(columns='label').to_numpy(np.uint8, copy=True)[trn])
-    if isinstance(learn, DigitLearner) and (mask := learn.seen.among(learn.dls.train)).any(): trn = trn[mask]
+    if isinstance(learn, DigitLearner) and (mask := learn.seen_images.among(learn.dls.train)).any(): trn = trn[mask]
     p = job.preds(val, probs, vocab, test, seen)
     why = _save_net(job, learn, val, probs, tta, act)
     arch = getattr(learn.model, 'config', {}).get('arch') or fn_name(type(learn.model))

@@ -1,22 +1,52 @@
 "Each coding exercise of the course: its checker accepts the printed solution, rejects a wrong answer, and is patient"
 import re, shutil
+from collections import Counter
 import numpy as np, pytest
 from digitfast.core import DataError
 from digitfast.course import check_answer, draw_convolution, kernel_widget
-from test_tutorials import TUTORIALS, cells
+from test_tutorials import TUTORIALS, cells, source
 
 # A wrong answer to each exercise, of the kind that a reader might give
 WRONG = {
+    ('00_the_data', 'pixel_name'): "return f'pixel{column*side + row}'",
+    ('00_the_data', 'normalise'): 'return (train-train.mean())/train.std(), (valid-valid.mean())/valid.std()',
+    ('00_the_data', 'stratified_rows'):
+        'return np.random.default_rng(seed).permutation(len(labels))[:int(len(labels)*share)]',
+    ('00_the_data', 'epoch_batches'): 'return list(torch.randperm(n)[:n//bs*bs].split(bs))',
     ('01_from_scratch', 'pairwise_distances'): 'return ((a[:,None]-b)**2).sum(2).sqrt()',
     ('01_from_scratch', 'slope'): 'return f(x+nudge)-f(x)',
     ('01_from_scratch', 'sgd_step'): 'for p in params: p.data -= lr*p.grad',
     ('01_from_scratch', 'fit_two_layer'):
         'return [torch.randn(2,20), torch.zeros(20), torch.randn(20,2), torch.zeros(2)]',
+    ('02_learner', 'train_step'):
+        'loss = loss_func(model(xb), yb)\n    loss.backward()\n    with torch.no_grad():\n'
+        '        for p in model.parameters(): p -= lr*p.grad\n    return loss.item()',
+    ('02_learner', 'rate_recorder'):
+        'class Recorder(Callback):\n        def before_fit(self): self.rates = []\n'
+        "        def before_batch(self): self.rates.append(self.opt.hypers[-1]['lr'])\n    return Recorder()",
+    ('02_learner', 'one_cycle'): 'return max_lr*(1-math.cos(2*math.pi*t))/2',
+    ('02_learner', 'steepest_rate'): 'return rates[np.argmin(losses)]',
     ('03_convolutions', 'convolve'):
         'k = len(kernel)\n    rows,cols = (range(0, n-k+1, stride) for n in im.shape)\n'
         '    return torch.stack([torch.stack([(im[r:r+k, c:c+k]*kernel).sum() for c in cols]) for r in rows])',
     ('03_convolutions', 'receptive_field'): 'return 1+sum(k-1 for k,_ in layers)',
     ('03_convolutions', 'n_weights'): 'return sum(a*b*kernel**2 for a,b in zip(channels, channels[1:]))',
+    ('05a_wrong_measurements', 'accuracy_of_batches'):
+        'return sum((p==l).float().mean().item() for p,l in batches)/len(batches)',
+    ('05a_wrong_measurements', 'rows_on_both_sides'):
+        'return [i for i,row in enumerate(valid) if sorted(row) in [sorted(o) for o in train]]',
+    ('05a_wrong_measurements', 'control_rows_agree'):
+        'preds = predict(np.concatenate([valid, test]))\n'
+        "    if len(preds)!=len(valid)+len(test): raise ValueError('rows are missing')\n    return preds[len(valid):]",
+    ('05b_wrong_training', 'strict_mse'):
+        "if len(preds)!=len(targets): raise ValueError('lengths differ')\n    return ((preds-targets)**2).mean()",
+    ('05b_wrong_training', 'softmax_floor'): 'return 1/n_classes',
+    ('05b_wrong_training', 'mode_of_each_batch'):
+        'model.train()\n    res = []\n    for xb in batches:\n        res.append(model.training)\n'
+        '        model(xb)\n    return res',
+    ('07_learning_by_heart', 'dropout'): 'return a*(torch.rand_like(a)>=p) if training else a',
+    ('07_learning_by_heart', 'early_stop'): 'best = losses.index(min(losses))+1; return len(losses), best',
+    ('07_learning_by_heart', 'mistake_confidence'): 'return probs.max(1).mean()',
     ('11_what_it_looks_at', 'pixel_slopes'):
         'x = x.clone().requires_grad_()\n    model(x).sum().backward()\n    return x.grad[0,0]',
     ('11_what_it_looks_at', 'output_of'):
@@ -77,6 +107,13 @@ def test_an_open_exercise_is_no_error(key, capsys):
     code,checker,_ = EXERCISES[key]
     assert not passes(key, code, checker)
     assert 'is not written yet' in capsys.readouterr().out
+
+def test_fundamentals_have_three_exercises_each():
+    "Lessons 00 to 03 and 08 ask for code at least three times; each other lesson that has exercises, at least twice"
+    counts = Counter(nb for nb,_ in EXERCISES)
+    few = {nb.stem:counts[nb.stem] for nb in TUTORIALS if '## Exercises' in source(cells(nb, 'markdown'))
+           if counts[nb.stem] < (3 if nb.stem[:2] in ('00','01','02','03','08') else 2)}
+    assert not few and {nb[:2] for nb in counts}>={'00','01','02','03','05','07','08'}
 
 def test_each_wrong_answer_has_its_exercise(): assert not WRONG.keys()-EXERCISES.keys()
 

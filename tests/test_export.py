@@ -1,12 +1,12 @@
 "A model is data: what is saved comes back, and nothing hostile is let in, executed or allocated."
-import errno, hashlib, json, os, pickle, shutil, struct, time
+import errno, hashlib, json, os, pickle, shutil, struct, time, warnings
 import numpy as np, pytest, torch
 from safetensors.torch import load_file, save_file
 from digitfast.core import DigitError, RunError
 from digitfast.data import DigitDataLoaders
 from digitfast.models import archs
 from digitfast.learner import BF16, EMA, digit_learner
-from digitfast.reading import Reading
+from digitfast.reading import Reading, to_bytes
 from digitfast.recipe import Recipe
 from digitfast.export import load_net, save_net, export_onnx, export_pickle
 from digitfast.device import versions
@@ -582,6 +582,26 @@ def test_members_are_read_alike(saved, tmp_path):
     assert load_net(tmp_path/'ok', 'cpu').dls.reading==Reading((0,16))
     for i in 2,3:
         with pytest.raises(RunError, match='members have other'): load_net(tmp_path/f'no{i}', 'cpu')
+
+@pytest.mark.parametrize('top', [1, 2, 16, 100, 65535])
+def test_a_net_of_any_scale_is_exported(top, ort, tmp_path):
+    "Its training table has other numbers than 0 to 255, and the ONNX file takes the bytes that they become"
+    df = digits()
+    pixels = df.drop(columns='label').astype(int)
+    table = pixels*257 if top==65535 else (pixels/255*top).round().astype(int)
+    if top==1: table = pixels/255
+    table.iloc[:,0] = top
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        df = table.assign(label=df.label)
+        learn = learner(df)
+    assert learn.dls.reading.value_range==(0,top)
+    rows = to_bytes(table.to_numpy(), (0,top))
+    want = predict_rows(learn, table)
+    assert predict_rows(learn, rows).tobytes()==want.tobytes()
+    again = load_net(save_net(learn, tmp_path/'a'), 'cpu')
+    assert predict_rows(load_net(save_net(again, tmp_path/'b'), 'cpu'), table).tobytes()==want.tobytes()
+    if top==16: assert same(onnx_probs(ort, export_onnx(again, tmp_path/'m.onnx'), rows), want)
 
 def test_onnx_of_several_nets_with_text_classes(ort, tmp_path):
     "Members with other statistics than one another; classes are named in the file"

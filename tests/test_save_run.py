@@ -373,7 +373,7 @@ def test_a_damaged_record_is_none(content, frames, in_tmp):
     f = in_tmp/'models/a.seen.npz'
     f.write_bytes((in_tmp/'models/b.seen.npz').read_bytes() if content is None else content)
     seen.known.clear()
-    assert 'a.pth, which has no record' in make().load('a').seen.doubts[0]
+    assert 'a.pth, which has no record' in make().load('a').seen_images.doubts[0]
 
 def test_steps_outside_a_plain_fit_are_counted_exactly(frames, tmp_path):
     learn = fitted(loaders(valid=A))

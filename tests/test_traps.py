@@ -1,4 +1,4 @@
-"The mistakes of nbs/tutorials/05_what_went_wrong.ipynb: for each, the guard against it holds."
+"The mistakes of nbs/tutorials/05a_wrong_measurements.ipynb and 05b_wrong_training.ipynb: each has its guard"
 from dataclasses import replace
 import numpy as np, pandas as pd, pytest, torch
 from fastai.losses import CrossEntropyLossFlat

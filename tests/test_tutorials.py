@@ -22,9 +22,9 @@ def section(nb, title):
 each = pytest.mark.parametrize('nb', TUTORIALS, ids=lambda p: p.stem)
 
 def test_they_are_numbered_without_a_gap():
-    "01b stands between 01 and 02"
+    "A letter, as in 01b or 05a, marks a second notebook on one subject"
     numbers = [p.stem.split('_')[0] for p in TUTORIALS]
-    assert sorted({o[:2] for o in numbers})==[f'{i:02}' for i in range(12)] and len(set(numbers))==len(numbers)==14
+    assert sorted({o[:2] for o in numbers})==[f'{i:02}' for i in range(12)] and len(set(numbers))==len(numbers)==15
 
 def test_each_is_listed_in_the_readme_in_order():
     text = (FOLDER.parents[1]/'README.md').read_text(encoding='utf-8').split('## Learn from it')[1].split('\n## ')[0]
