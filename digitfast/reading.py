@@ -77,7 +77,7 @@ def fits(
     "Which numbers `v` belong to the range: whole ones where it goes beyond 1, and multiples of 257 in 16 bits"
     low,high = value_range
     ok = (v>=low)&(v<=high)
-    if high==65535: return ok&(v%257==0)
+    if high==65535: return ok&((v.astype(np.int16) if v.dtype.itemsize==1 else v)%257==0) # 257 is no byte
     return ok&(v==np.floor(v)) if high>1 and v.dtype.kind=='f' else ok
 
 def to_bytes(

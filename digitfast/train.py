@@ -470,7 +470,9 @@ def _recipe(recipe, changes, base):
         raise DigitError("config and recipe both say how to train: give one of them")
     if 'recipe' in base: recipe,name = base['recipe'],base['name'] or 'custom'
     elif isinstance(recipe, Recipe): name = base.get('name') or 'custom'
-    else: name,recipe = recipe or 'quick',get_recipe(recipe or 'quick')
+    else:
+        name = 'quick' if recipe is None else recipe
+        recipe = get_recipe(name)
     return recipe.but(**{k:v for k,v in changes.items() if v is not None}),name
 
 def _else(base, **given):
