@@ -684,7 +684,8 @@ def test_a_test_set_beyond_the_scale_of_the_training_set(a, b, tmp_path):
 
 @pytest.mark.parametrize('test,says', [
     (lambda x: ((x/255-.1307)/.3081).round(4), r'mean of 0\.1307'),
-    (lambda x: x.astype(np.uint8).astype(np.int8), 'int8'), (lambda x: x*257, '16-bit'), (lambda x: (x/255).round(4), 'multiply the numbers by 255')])
+    (lambda x: x.astype(np.uint8).astype(np.int8), 'int8'), (lambda x: x*257, '16-bit'),
+    (lambda x: (x/255).round(4), 'multiply the numbers by 255')])
 def test_a_test_set_on_no_scale_gets_its_cause(test, says, tmp_path):
     "and what to do, beside the training set's scale, in files and frames alike"
     train,test = lab(XI, Y),frame(test(XTI))
