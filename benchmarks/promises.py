@@ -13,13 +13,14 @@ promises = {
     '**A killed run resumes**, an ensemble too, to the same submission, byte for byte, on a CPU; Ctrl-C and '
     'SIGTERM end it cleanly and say how to go on':
         dict(test_faults='killed|signal', test_run='resum|interrupt|killed',
-             test_ensemble='interrupted|finished_member|worker'),
+             test_ensemble='interrupted|finished_member|worker',
+             test_resume='resume|advice|advise|enough|contradict|checkpoint|object|command|member|interrupted|killed'),
     '**What is on disk is whole**: written aside, synced, renamed; a disk that is full, read-only, broken or '
     'forbidden, and a folder that vanishes, end it in one line, the checkpoint intact':
         dict(test_faults='refused|vanish|limit|read_only', test_run='vanish|read_only|leaves_nothing|cannot',
-             test_export='write|disk|written'),
+             test_export='write|disk|written', test_outputs=''),
     '**Two at once do not mix**: the second is told who holds the folder':
-        dict(test_faults='at_once', test_run='at_once|lock|another_process'),
+        dict(test_faults='at_once', test_run='at_once|lock|another_process', test_resume='lost|another|owner|removed'),
     '**A model is data**: loading a run executes nothing from it, and what is damaged, hostile or newer is refused':
         dict(test_export='pickle_is|json|weights|bits|header|memory|none|no_model|control',
              test_run='hostile|no_run|are_none', test_ensemble='damaged'),
@@ -45,7 +46,7 @@ promises = {
              test_tutorials='thirty'),
     '**Any table of digits is read in one way, or one question asked**: other names, separators, sides, packings, '
     'ids and labels as they are, and photos of one digit or several':
-        dict(test_layouts='', test_pictures='', test_image='', test_cli='read_alike|no_meaning'),
+        dict(test_layouts='', test_pictures='', test_image='', test_ink='', test_cli='read_alike|no_meaning'),
     "**A stranger's run is read, never trusted**: plain files of bounded size, each field of its kind; what is "
     'damaged is said to be':
         dict(test_rundir='', test_run_fuzz='', test_attacks='field|threads|changed|once|leave|overwrite|show_nothing'),
