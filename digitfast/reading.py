@@ -113,7 +113,8 @@ def infer_scale(
 # %% ../nbs/00aa_reading.ipynb #6a8f2068
 def _normalised(v, low, high):
     "What to do with the numbers `v`, normalised by a mean and a standard deviation"
-    if max((v==low).mean(), (v==high).mean())<.05:
+    one_scale = len(np.unique(v.round(6)))<=256 # all columns share the numbers that bytes became
+    if not one_scale and max((v==low).mean(), (v==high).mean())<.05:
         return 'were the pixels normalised, each column by itself? Take the numbers before that'
     mean,std = (.1307,.3081) if abs(low+.4242)<.001 else (-low/(high-low), 1/(high-low))
     return (f'were the pixels normalised by a mean of {mean:.4f} and a standard deviation of {std:.4f}? '
@@ -179,13 +180,18 @@ class RangeReader:
         for o,buf in left.items(): buf += to_bytes(v, o).tobytes()
         self.low,self.high,self.open = min(self.low, v.min()),max(self.high, v.max()),left
 
+    def _other_range(self, v):
+        "What to do with the numbers `v`, which are not in the range that was specified"
+        is_bytes = self.given==(0,255)
+        if is_bytes and 0<=v.min() and v.max()<=1: return ': multiply the numbers by 255'
+        if self.given==(0,1) and fits(v, (0,255)).all(): return ': divide the numbers by 255'
+        tip = cause(v, min(self.low, v.min()), max(self.high, v.max()))[1] if is_bytes else ''
+        return tip if tip.startswith('. The numbers') else ': bring all rows to that range'
+
     def _stop(self, v, ok, at):
         v = v.astype(float)
         if not np.isfinite(v).all(): want,tip = self.given or (0,255),'; fill it or remove the row'
-        elif self.given:
-            unit = self.given==(0,255) and v.max()<=1
-            fix = 'multiply the numbers by 255' if unit else 'bring all rows to that range'
-            want,tip = self.given,f' as in the {self.of}: {fix}'
+        elif self.given: want,tip = self.given,f' as in the {self.of}{self._other_range(v)}'
         else: want,tip = cause(v, min(self.low, v.min()), max(self.high, v.max()))
         bad = ~fits(v, want) if np.isfinite(v).all() else ~np.isfinite(v)
         if not bad.any(): # this block has that range, but those before have another

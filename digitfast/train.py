@@ -126,6 +126,10 @@ def _check_same(old, new, out):
         found = [('recipe', old['name'], new.get('name'))]
     if not found and isinstance(old.get('objects'), dict): found = _other_objects(old, new)
     for k,*pair in found:
+        if k=='given': # names of objects, by argument
+            pair = [o or {} for o in pair]
+            k = next(o for o in {**pair[0], **pair[1]} if pair[0].get(o)!=pair[1].get(o))
+            pair = [o.get(k) for o in pair]
         was,now = (o if len(o)<60 else o[:60]+'…' for o in map(repr, pair))
         raise RunError(f"{out} was started with {k} {was}, not {now}: resume it with the same options")
 

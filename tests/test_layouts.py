@@ -682,10 +682,29 @@ def test_a_test_set_beyond_the_scale_of_the_training_set(a, b, tmp_path):
         with pytest.raises(DataError, match=f'test.*found .* number from 0 to {a} as in the training'): read()
     as_data((test.assign(label=YT), train.drop(columns='label')))
 
+@pytest.mark.parametrize('test,says', [
+    (lambda x: ((x/255-.1307)/.3081).round(4), r'mean of 0\.1307'),
+    (lambda x: x.astype(np.uint8).astype(np.int8), 'int8'), (lambda x: x*257, '16-bit'),
+    (lambda x: (x/255).round(4), 'multiply the numbers by 255')])
+def test_a_test_set_on_no_scale_gets_its_cause(test, says, tmp_path):
+    "and what to do, beside the training set's scale, in files and frames alike"
+    train,test = lab(XI, Y),frame(test(XTI))
+    for read in lambda: as_csvs(tmp_path, train, test),lambda: as_data((train, test)):
+        with pytest.raises(DataError, match=f'from 0 to 255 as in the training (set|frame).*{says}'): read()
+    test = frame(np.rint(XTI/1.1).astype(int))
+    with pytest.raises(DataError, match='from 0 to 1 as in the training set: divide the numbers by 255'):
+        as_csvs(tmp_path, lab((XI/255).round(4), Y), test)
+
+def noisy(x):
+    "Images without a colour that many pixels share"
+    return np.where(x<60, (np.arange(x.size)*7%60).reshape(x.shape), np.minimum(x, 239))
+
 NONE = {'int8':(lambda x: x.astype(np.uint8).astype(np.int8), r"found '-\d+'.*0 to 255\. .*-128 to 12\d.*int8"),
         'int8, shifted':(lambda x: x-128, r"found '-\d+'.*Add 128"),
         'normalised':(lambda x: ((x/255-.1307)/.3081).round(4), r'mean of 0\.1307 and a standard deviation of 0\.3081'),
         'normalised otherwise':(lambda x: ((x/255-.286)/.353).round(4), r'mean of 0\.2860 and .* of 0\.3530'),
+        'normalised, noisy paper':(lambda x: ((noisy(x)/255-.1307)/.3081).round(4), r'by a mean of 0\.1307 and'),
+        'normalised otherwise, noisy paper':(lambda x: (noisy(x)-noisy(x).mean())/noisy(x).std(), 'by a mean of 0'),
         'each column':(lambda x: (x-x.mean(0))/(x.std(0)+1), 'each column by itself'),
         'overshoot':(lambda x: (x/255*1.26-.13).round(4), "found '-0.13', expected a number from 0 to 1.*Clip"),
         'overshoot below':(lambda x: (x/255*1.1-.1).round(4), 'from 0 to 1.*Clip'),
