@@ -912,6 +912,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                 'digitfast.read.sample_path': ('read.html#sample_path', 'digitfast/read.py')},
             'digitfast.reading': { 'digitfast.reading.RangeReader': ('reading.html#rangereader', 'digitfast/reading.py'),
                                    'digitfast.reading.RangeReader.__init__': ('reading.html#rangereader.__init__', 'digitfast/reading.py'),
+                                   'digitfast.reading.RangeReader._other_range': ( 'reading.html#rangereader._other_range',
+                                                                                   'digitfast/reading.py'),
                                    'digitfast.reading.RangeReader._stop': ('reading.html#rangereader._stop', 'digitfast/reading.py'),
                                    'digitfast.reading.RangeReader.add': ('reading.html#rangereader.add', 'digitfast/reading.py'),
                                    'digitfast.reading.RangeReader.best': ('reading.html#rangereader.best', 'digitfast/reading.py'),
