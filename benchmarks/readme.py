@@ -323,9 +323,9 @@ Each promise has tests of its own: `python -m pytest` runs the quick part of eac
 
 <!-- table: promises -->
 
-**What the record of training images can't see.** A `DigitLearner` records the images of the DataLoaders that its fits go
-through, and notices weights that were changed in another way. It can't see a callback that swaps the images of a batch for
-held-out ones on purpose. For weights whose history is unknown, `save_run` asks: answer with `trained_on=`.""",
+**What the record of training images can't see.** A `DigitLearner` records the images of the DataLoaders that its fits
+go through, and notices weights that were changed in another way. It can't see a callback that swaps the images of a
+batch for held-out ones on purpose. For weights whose history is unknown, `save_run` asks: answer with `trained_on=`.""",
     planning="""# Planning past one machine
 
 <!-- table: planning -->""",

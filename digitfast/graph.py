@@ -456,12 +456,14 @@ def _has_stepped(opt):
                for o in (state.values() if isinstance(state, dict) else state))
 
 @patch
-def check_weights(self:DigitLearner):
+def check_weights(self:DigitLearner,
+    fits=False, # Called by `fit`? Then changed weights of a first fit are a start of your own
+):
     "Compare the weights with those that the record of images belongs to; what isn't known becomes part of the record"
     now = weights_hash(self.model)
     if now==self.seen_weights or self.fitting: return
     if now in known: self.seen_images = known[now]
-    elif self.seen_images.images or _has_stepped(self.opt):
+    elif self.seen_images.images or not fits or _has_stepped(self.opt):
         gap = ("its weights were changed outside fit and learn.load, such as by a training loop of your own, "
                "load_state_dict or another network")
         self.seen_images = self.seen_images.unsure(gap=gap)
@@ -473,7 +475,7 @@ def check_weights(self:DigitLearner):
 @patch
 def fit(self:DigitLearner, n_epoch, lr=None, wd=None, cbs=None, reset_opt=False, start_epoch=0):
     "As fastai's; remembers which images were used"
-    self.check_weights()
+    self.check_weights(fits=True)
     was,self.fitting = self.seen_images,True
     try: super(DigitLearner, self).fit(n_epoch, lr, wd, cbs, reset_opt, start_epoch)
     finally:

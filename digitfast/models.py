@@ -39,6 +39,7 @@ _side_names = 'side','img_size','image_size','size'
 
 def _free(build):
     "Parameters of `build` that a `partial` has not filled"
+    if getattr(build, '__init__', None) is nn.Module.__init__: return [] # a class without a constructor of its own
     filled = build.keywords if isinstance(build, partial) else {}
     return [p for p in inspect.signature(build).parameters.values() if p.name not in filled]
 

@@ -274,6 +274,12 @@ def sought(learn):
 def initialised(learn):
     for o in learn.model.parameters(): nn.init.uniform_(o, -.1, .1)
     return learn
+def never_fitted():
+    learn = make()
+    return steps(learn, torch.optim.SGD(learn.model.parameters(), .1))
+def fresh_weights():
+    "A Learner whose weights no fit has made"
+    return initialised(make())
 class OtherRows(Callback):
     "Trains on another DataLoader than that of the Learner"
     def before_train(self): self.learn.dl = loaders(valid=B).train
@@ -326,6 +332,7 @@ LEAKS = dict(
     subset=(lambda: with_dls(fit(make(df=digits().iloc[:40])), loaders(valid=range(30, 42))), 'on 10 of its 12'),
     renumbered=(lambda: with_dls(fit(make(df=digits().sample(40, random_state=1).reset_index(drop=True))),
                                  loaders(valid=A)), HELD),
+    never_fitted=(lambda: never_fitted(), LOOP), weights_only=(lambda: with_weights(make(), fresh_weights()), LOOP),
     other_data=(lambda: with_dls(fit(make(df=digits(seed=9))), loaders(valid=A)), 'dls changed'),
     lr_find_only=(lambda: sought(make()), 'not trained'))
 def make_opt():
