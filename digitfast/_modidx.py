@@ -59,6 +59,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                'digitfast.cli._fail': ('cli.html#_fail', 'digitfast/cli.py'),
                                'digitfast.cli._fields': ('cli.html#_fields', 'digitfast/cli.py'),
                                'digitfast.cli._import': ('cli.html#_import', 'digitfast/cli.py'),
+                               'digitfast.cli._is_table': ('cli.html#_is_table', 'digitfast/cli.py'),
                                'digitfast.cli._known': ('cli.html#_known', 'digitfast/cli.py'),
                                'digitfast.cli._label_line': ('cli.html#_label_line', 'digitfast/cli.py'),
                                'digitfast.cli._label_pictures': ('cli.html#_label_pictures', 'digitfast/cli.py'),

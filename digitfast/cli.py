@@ -319,7 +319,13 @@ def _are_pictures(data):
         names = os.listdir(place) if os.access(place, os.R_OK) else []
         rows = any(Path(o).suffix.lower() in ('.csv','.zip','.gz') for o in names)
         return any(map(is_picture, names)) and not rows
-    return is_picture(place) or os.path.isfile(place) and Path(place).suffix.lower() not in _tables
+    return is_picture(place) or os.path.isfile(place) and not _is_table(place)
+
+def _is_table(place):
+    "Is the file `place` a table by its name, or text, as UCI's .tra and .tes are?"
+    if Path(place).suffix.lower() in _tables: return True
+    with open(place, 'rb') as f: start = f.read(512)
+    return bool(start) and min(start.translate(None, b'\t\r\n'), default=0)>31 # pictures have bytes that are no text
 
 def _picture_line(o):
     "What is said of a digit on a picture"

@@ -134,6 +134,9 @@ def learner_activation(
         raise DigitError(f"activation is {_show(own)}: expected a function of the network's outputs, or one of "
                          f"{_few(activations)}")
     c,loss = n_classes(learn.dls),learn.loss_func
+    if isinstance(loss, type):
+        name = loss.__name__
+        raise DigitError(f"loss_func: found the class {name}, expected an object of it. Pass {name}()")
     if c is None and hasattr(learn.dls.train_ds, 'tls'): return loss_activation(loss, 3, probe=False) or noop
     if act := loss_activation(loss, c or 10): return act
     raise _no_activation(loss)

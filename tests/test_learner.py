@@ -175,6 +175,8 @@ def test_a_loss_without_an_activation_is_refused_before_training(make, name):
     (dict(loss_func=nn.MultiMarginLoss(), activation=torch.sigmoid), 'sum to .*expected 1'),
     (dict(loss_func=nn.MultiMarginLoss(), activation='sigmoid'), "activation is 'sigmoid'.*softmax, exp"),
     (dict(loss_func=nn.NLLLoss()), r'sum to .*LogSoftmax\(1\)'),
+    (dict(loss_func=nn.CrossEntropyLoss), r'loss_func: found the class CrossEntropyLoss.*Pass CrossEntropyLoss\(\)'),
+    (dict(loss_func=CrossEntropyLossFlat), r'loss_func: found the class CrossEntropyLossFlat, expected'),
     (dict(arch=lambda n,s: nn.Sequential(nn.Flatten(), nn.Linear(64, 1000))), '1,000 outputs.*expects 3')])
 def test_what_gives_no_probabilities_is_refused_before_training(kw, says):
     with pytest.raises(DigitError, match=says): digit_learner(loaders(), kw.pop('arch', 'stride2'), **kw)

@@ -9,6 +9,7 @@ from digitfast.core import DataError
 from digitfast.export import load_net, save_net
 from digitfast.image import image_row, read_picture, read_pictures
 from digitfast.pictures import predict_pictures
+from digitfast.predict import predict_rows
 from digitfast.reading import Reading
 from conftest import every
 from draw_digits import draw, strokes
@@ -133,6 +134,17 @@ def test_no_polarity():
     with pytest.raises(DataError, match="polarity: found 'grey', expected 'bright' or 'dark'"): Reading(polarity='grey')
 
 # the command
+
+def test_a_table_of_any_suffix_is_no_picture(net, data, tmp_path, capsys):
+    "UCI's tables end in .tra and .tes; a picture is known by its bytes"
+    rows,out = tmp_path/'optdigits.tes',tmp_path/'o.csv'
+    data.train[data.pixels].iloc[:3].to_csv(rows, header=False, index=False)
+    code,_,err = cli(capsys, 'predict', net, rows, '--out', out, '--device', 'cpu')
+    assert code==0, err
+    want = predict_rows(load_net(net, 'cpu'), data.train[data.pixels].iloc[:3]).argmax(1)
+    assert pd.read_csv(out).iloc[:,-1].tolist()==want.tolist()
+    draw(strokes(7), 100).save(tmp_path/'seven.photo', 'PNG')
+    assert cli(capsys, 'predict', net, tmp_path/'seven.photo')[1].startswith(f"{tmp_path/'seven.photo'}: ")
 
 @pytest.fixture
 def photos(here):
