@@ -180,7 +180,8 @@ def _tip(found, files, role):
     if '*' in first: return 'move each table to a folder of its own, and give that folder'
     like = lambda o: re.sub('train(ing)?', 'test', o, flags=re.I).lower()
     test = next((o for o in files if _role(o)=='test' and o.lower()==like(first) and _wide(files[o])), None)
-    return f'give the file by name, as in DATA/{first}'+(f' --test {test}' if test else '')+', or remove the others'
+    more = ', or join them if they are parts of one table'*(len({re.sub('[0-9]+', '', o) for o in found})==1)
+    return f'give the file by name, as in DATA/{first}'+f' --test {test}'*bool(test)+f', or remove the others{more}'
 
 
 # %% ../nbs/01_read.ipynb #649df5e0

@@ -695,6 +695,13 @@ def test_a_test_set_on_no_scale_gets_its_cause(test, says, tmp_path):
     with pytest.raises(DataError, match='from 0 to 1 as in the training set: divide the numbers by 255'):
         as_csvs(tmp_path, lab((XI/255).round(4), Y), test)
 
+def test_files_that_differ_by_a_number_may_be_parts(tmp_path):
+    "so the error does not only advise to read one of them"
+    train = lab(XI, Y)
+    put(tmp_path, {'train_1.csv':csv(train[:15]), 'train_2.csv':csv(train[15:])})
+    with pytest.raises(DataError, match='or remove the others, or join them if they are parts of one table'):
+        read_csvs(tmp_path)
+
 def noisy(x):
     "Images without a colour that many pixels share"
     return np.where(x<60, (np.arange(x.size)*7%60).reshape(x.shape), np.minimum(x, 239))
