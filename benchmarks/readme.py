@@ -325,7 +325,7 @@ Each promise has tests of its own: `python -m pytest` runs the quick part of eac
 
 **What the record of training images can't see.** A `DigitLearner` records the images of the DataLoaders that its fits
 go through, and notices weights that were changed in another way. It can't see a callback that swaps the images of a
-batch for held-out ones on purpose. For weights whose history is unknown, `save_run` asks: answer with `trained_on=`.""",
+batch for held-out ones on purpose. For weights of unknown history, `save_run` asks: answer with `trained_on=`.""",
     planning="""# Planning past one machine
 
 <!-- table: planning -->""",
