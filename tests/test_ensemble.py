@@ -277,7 +277,7 @@ def test_a_worker_that_dies_has_its_member_done_again(cluster, tiny, tmp_path):
         while not list(tmp.rglob('checkpoint/state.json')): time.sleep(.02)
         os.kill(b, signal.SIGKILL)
         ends.append(ended(b))
-    killer,lines,ends,opts = threading.Thread(target=kill, daemon=True),[],[],dict(TINY, epochs=12)
+    killer,lines,ends,opts = threading.Thread(target=kill, daemon=True),[],[],dict(TINY, epochs=40)
     killer.start()
     p = train(tiny, out=tmp_path/'run', say=lines.append, scheduler=addr, members=N, **opts)
     killer.join(60)
