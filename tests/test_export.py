@@ -60,6 +60,7 @@ def test_round_trip(arch, tmp_path):
     side = 24 if arch in ('small','residual') else 8
     loss = dict(loss_func=losses['value'](3, 0.)) if arch=='mlp-30-value' else {} # one output for the class's number
     learn = digit_learner(DigitDataLoaders.from_df(digits(side=side), bs=16, device='cpu'), arch, **loss)
+    if loss: learn.model.config['loss'] = 'value' # as a recipe names it
     other = load_net(save_net(learn, tmp_path/'m'), device='cpu')
     test = digits(30, side=side, seed=9).drop(columns='label')
     assert np.array_equal(predict_rows(learn, test), predict_rows(other, test))
