@@ -563,6 +563,9 @@ def train(
         if state and told is None: _check_data_there(data, out)
         was = {} if isinstance(told, DigitData) else base.get('options')
         options = read_options(was, None if state else told, test=test and str(test), label=label, transpose=transpose)
+        if resume and not state and told is None and config is None:
+            raise RunError(f"{out}: found nothing to resume, expected the directory of an unfinished run. Check --out, "
+                           "or specify DATA to train from the beginning")
         own['scheduler'] = scheduler
         if base.get('threads'): torch.set_num_threads(min(base['threads'], max(os.cpu_count() or 1, 16)))
         home = home or stack.enter_context(_at_work(out))

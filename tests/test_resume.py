@@ -120,6 +120,12 @@ def test_the_same_options_are_not_refused(tiny, begun, tmp_path):
 def test_resume_needs_the_directory(tiny):
     with pytest.raises(DigitError, match='resume=True needs out='): train(tiny, resume=True)
 
+def test_a_directory_without_a_checkpoint_needs_data(tmp_path, here):
+    "A mistyped directory is no reason to train on the packaged sample"
+    with pytest.raises(RunError, match='typo: found nothing to resume.*specify DATA'):
+        train(out=tmp_path/'typo', resume=True)
+    assert not (tmp_path/'typo').exists()
+
 def test_data_that_are_gone_can_be_given_again(tmp_path):
     d = csvs(tmp_path/'d')
     interrupt(d, tmp_path/'r')
