@@ -269,19 +269,24 @@ def cluster(tmp_path):
         except ProcessLookupError: continue
         os.waitpid(p, 0)
 
-def test_a_worker_that_dies_has_its_member_done_again(cluster, tiny, tmp_path):
+def test_a_worker_that_dies_has_its_member_done_again(cluster, tiny, tmp_path, monkeypatch):
+    import distributed
+    def wait(*args, timeout, old=distributed.wait, **kw): return old(*args, timeout=.05, **kw)
+    monkeypatch.setattr(distributed, 'wait', wait) # look at the workers often, because members are short here
     addr,start = cluster
     (a,_),(b,tmp) = start('a'),start('b')
+    with distributed.Client(addr, set_as_default=False) as client: client.wait_for_workers(2, timeout=60)
     def kill():
-        "Once it is in the midst of its member"
-        while not list(tmp.rglob('checkpoint/state.json')): time.sleep(.02)
+        "Once it is in the midst of its member, and the log names both workers"
+        while len({o.split()[-1] for o in lines if 'goes to' in o})<2: time.sleep(.01)
+        while not list(tmp.rglob('checkpoint/state.json')): time.sleep(.01)
         os.kill(b, signal.SIGKILL)
         ends.append(ended(b))
     killer,lines,ends,opts = threading.Thread(target=kill, daemon=True),[],[],dict(TINY, epochs=40)
     killer.start()
     p = train(tiny, out=tmp_path/'run', say=lines.append, scheduler=addr, members=N, **opts)
     killer.join(60)
-    assert ends==['SIGKILL'] and any('is gone: member' in o for o in lines), lines
+    assert ends==['SIGKILL'] and any("is gone: member" in o for o in lines), "\n".join(lines)
     assert sub(p)==sub(train(tiny, out=tmp_path/'here', say=quiet, members=N, **opts))
     assert read_metrics(p)['members']==N and len([o for o in lines if 'rows that it did not see' in o])==N
 

@@ -702,7 +702,8 @@ def test_files_that_differ_by_a_number_may_be_parts(tmp_path):
     with pytest.raises(DataError, match='or remove the others, or join them if they are parts of one table'):
         read_csvs(tmp_path)
 
-def noisy(x):
+def normalised(x): return (x-x.mean())/x.std()
+def many_greys(x):
     "Images without a colour that many pixels share"
     return np.where(x<60, (np.arange(x.size)*7%60).reshape(x.shape), np.minimum(x, 239))
 
@@ -710,8 +711,8 @@ NONE = {'int8':(lambda x: x.astype(np.uint8).astype(np.int8), r"found '-\d+'.*0 
         'int8, shifted':(lambda x: x-128, r"found '-\d+'.*Add 128"),
         'normalised':(lambda x: ((x/255-.1307)/.3081).round(4), r'mean of 0\.1307 and a standard deviation of 0\.3081'),
         'normalised otherwise':(lambda x: ((x/255-.286)/.353).round(4), r'mean of 0\.2860 and .* of 0\.3530'),
-        'normalised, noisy paper':(lambda x: ((noisy(x)/255-.1307)/.3081).round(4), r'by a mean of 0\.1307 and'),
-        'normalised otherwise, noisy paper':(lambda x: (noisy(x)-noisy(x).mean())/noisy(x).std(), 'by a mean of 0'),
+        'normalised, noisy paper':(lambda x: ((many_greys(x)/255-.1307)/.3081).round(4), r'by a mean of 0\.1307 and'),
+        'normalised otherwise, noisy paper':(lambda x: normalised(many_greys(x)), 'by a mean of 0'),
         'each column':(lambda x: (x-x.mean(0))/(x.std(0)+1), 'each column by itself'),
         'overshoot':(lambda x: (x/255*1.26-.13).round(4), "found '-0.13', expected a number from 0 to 1.*Clip"),
         'overshoot below':(lambda x: (x/255*1.1-.1).round(4), 'from 0 to 1.*Clip'),
