@@ -31,7 +31,7 @@ def _code(c, around):
 
 def _function(f, around):
     if _is_installed(f.__module__) and '<' not in f.__qualname__: return _name(f)
-    cells = [o.cell_contents for o in f.__closure__ or () if o!=types.CellType()] # one may be empty
+    cells = [o.cell_contents for o in f.__closure__ or () if o!=types.CellType()] # a cell may be empty
     return {'function':f.__qualname__, 'code':_code(f.__code__, around), 'encloses':_plain(cells, around),
             'defaults':_plain([f.__defaults__, f.__kwdefaults__], around)}
 

@@ -48,7 +48,7 @@ _events = 'before_fit','before_epoch','after_epoch','after_fit','after_cancel_ep
 
 @contextmanager
 def _no_fit(learn):
-    "Meanwhile, callbacks of one's own are told of no fit and no epoch: a prediction is neither, and has no metrics"
+    "Keep fit and epoch events from the user's own callbacks meanwhile: a prediction has no epochs"
     own = [o for o in learn.cbs if type(o) is Callback or not type(o).__module__.startswith(('fastai.','digitfast.'))]
     was = [(o,{k:vars(o)[k] for k in _events if k in vars(o)}) for o in own]
     for o in own: vars(o).update(dict.fromkeys(_events, noop))

@@ -239,7 +239,7 @@ def _beside(p):
     return [f'{o} lies beside it and is not read: give the folder, or --test FILE, to predict it.' for o in tests[:1]]
 
 def _is_like(a, b):
-    "Have two tables about as many columns, so that one can be the test set of the other? True if that can't be seen"
+    "Return whether two tables have about as many columns, as a training and a test set do; True if it isn't known"
     try: return abs(len(a.look().cols)-len(b.look().cols))<=2
     except DataError: return True
 

@@ -709,16 +709,16 @@ def __exit__(self:RunDir, kind=None, error=None, *args):
 # %% ../nbs/10_rundir.ipynb #147cf43e
 @patch
 def _check(self:RunDir):
-    p,anew,begun = self.path,'give --out a new directory',is_begun(self.path)
+    p,elsewhere,begun = self.path,'give --out a new directory',is_begun(self.path)
     if _there(p/'metrics.json') and not (self.resume and _there(p/'checkpoint')):
-        raise RunError(f"{p} holds a finished run: {anew}")
+        raise RunError(f"{p} holds a finished run: {elsewhere}")
     if begun and not self.resume:
-        raise RunError(f"{p} holds an unfinished run: {anew}, or {how_to_resume(p)}")
+        raise RunError(f"{p} holds an unfinished run: {elsewhere}, or {how_to_resume(p)}")
     names = {o.name for o in p.iterdir() if o.name[0]!='.'}
     if begun or not names: return
     killed = _there(p/'.owner')
     if names-set(self.files) or not (killed or self.resume):
-        raise RunError(f"{p} is not empty and holds no run: {anew}")
+        raise RunError(f"{p} is not empty and holds no run: {elsewhere}")
     if killed: _remove(p/o for o in self.files)
 
 def _remove(files):
