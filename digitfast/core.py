@@ -5,10 +5,11 @@
 # %% auto #0
 __all__ = ['run_files', 'scrub', 'echo', 'short_name', 'DigitError', 'DataError', 'RunError', 'KaggleError', 'write_file',
            'check_utf8', 'read_plain', 'same_file', 'check_output', 'is_begun', 'ensemble_of', 'how_to_resume',
-           'check_run_dir']
+           'check_run_dir', 'lazy_exports']
 
 # %% ../nbs/00_core.ipynb #8c61bfe2
 import errno, json, os, shlex, stat, sys
+from importlib import import_module
 from itertools import islice
 from pathlib import Path
 from uuid import uuid4
@@ -229,3 +230,15 @@ def check_run_dir(
         raise RunError(f"{p} holds an unfinished run: {advice}, or {how_to_resume(p)}")
     if not begun and any(o[0]!='.' and o not in run_files for o in names):
         raise RunError(f"{p} is not empty and holds no run: {advice}")
+
+# %% ../nbs/00_core.ipynb #f01d0002
+def lazy_exports(
+    package, # Name of the package, its `__name__`
+    modules, # {module of the package: the public names that it defines, separated by spaces}
+): # (`__getattr__`, `__dir__`, `__all__`) of the package
+    "Return what a package's `__init__` needs to import each public name when it is first used"
+    home = {name:module for module,names in modules.items() for name in names.split()}
+    def get(name):
+        if name not in home: raise AttributeError(f'module {package!r} has no attribute {name!r}')
+        return getattr(import_module(f'{package}.{home[name]}'), name)
+    return get, lambda: sorted({*vars(sys.modules[package]), *home}), sorted(home)

@@ -196,7 +196,7 @@ def test_lr_auto_says_what_it_took(cli, tiny):
     assert code==0 and re.search(r'^lr: [\d.e-]+, from the valley', out, re.M)
 
 def test_out_in_use(cli, here, tiny):
-    from digitfast.rundir import RunDir
+    from digitfast.runs.run import RunDir
     with RunDir(here/'r'):
         code,_,err = cli('train', tiny, *OPTS, '--out','r')
     assert code==1 and 'in use by process' in err and not (here/'r').exists()
@@ -207,7 +207,7 @@ def test_out_in_use(cli, here, tiny):
     assert 'is a file' in cli('train', tiny, *OPTS, '--out','f')[2]
 
 def test_ctrl_c_says_how_to_resume_and_exits_130(cli, here, tiny, tiny_run, monkeypatch):
-    from digitfast import train as run
+    from digitfast.tasks import train as run
     old = run.RunLog.after_batch
     def stop(self):
         old(self)
@@ -223,7 +223,7 @@ def test_ctrl_c_says_how_to_resume_and_exits_130(cli, here, tiny, tiny_run, monk
 
 def test_ctrl_c_in_another_subcommand(cli, monkeypatch, tiny_run):
     def stop(*a, **k): raise KeyboardInterrupt
-    monkeypatch.setattr('digitfast.rows.predict_csv', stop)
+    monkeypatch.setattr('digitfast.tasks.predict.predict_csv', stop)
     code,_,err = cli('predict', tiny_run[0])
     assert code==130 and err=='stopped\n'
     code,_,err = cli('predict', tiny_run[0], '--debug')
@@ -273,8 +273,8 @@ def test_check_never_takes_the_sample(cli, here):
     assert code==0 and 'sample' not in out
 
 def test_models(cli):
-    from digitfast.recipe import recipes
-    from digitfast.models import archs
+    from digitfast.learn.recipe import recipes
+    from digitfast.models.nets import archs
     code,out,_ = cli('models')
     assert code==0 and all(re.search(rf'^{re.escape(o)} ', out, re.M) for o in [*archs, *recipes])
     d = json.loads(cli('models','--json')[1])
