@@ -20,7 +20,8 @@ import typer
 from typer import Argument as Arg, Option as Opt
 from typer.core import TyperGroup
 from . import __version__
-from .core import DataError, DigitError, RunError, check_output, check_run_dir, echo, same_file, scrub
+from .core import (DataError, DigitError, RunError, as_command, check_output, check_run_dir, echo, same_file,
+                            scrub)
 
 # %% ../nbs/02_cli.ipynb #80df786d
 epilog = ("With every subcommand: --quiet prints the result only, --json prints it as JSON, "
@@ -142,8 +143,9 @@ def main(
     "Run the command and exit with its code"
     words,imports[:] = _take_imports(_take_flags(list(sys.argv[1:] if args is None else args)))
     try:
-        _check_imports(imports)
-        code = app(words, prog_name='digitfast', standalone_mode=False)
+        with as_command():
+            _check_imports(imports)
+            code = app(words, prog_name='digitfast', standalone_mode=False)
     except _Usage as e:
         e.message = '\n'.join(map(scrub, e.message.splitlines()))
         e.show()

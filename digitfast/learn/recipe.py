@@ -23,8 +23,8 @@ from ..device import best_precision
 from ..data.load import DigitDataLoaders, class_error, digit_splitter
 from ..models.scratch import by_hand
 from ..models.nets import archs, builder_args
-from .learner import (BF16, EMA, RandAffine, ValidEvery, digit_learner, learner_activation, loss_name, losses,
-                               n_classes, opts)
+from .learner import (BF16, EMA, RandAffine, ValidEvery, digit_learner, learner_activation, loss_name,
+                                     losses, n_classes, opts)
 
 # %% ../../nbs/learn/03_recipe.ipynb #329261b0
 def unknown(

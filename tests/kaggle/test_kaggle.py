@@ -902,7 +902,8 @@ def test_wheel_installs(tmp_path):
     res = subprocess.run([sys.executable, '-c', code], cwd=tmp_path, env=os.environ|dict(PYTHONPATH=str(tmp_path/'t')),
         capture_output=True, text=True, check=True)
     assert res.stdout.startswith(str(tmp_path/'t'))
-    again = subprocess.run([sys.executable, '-c', 'from digitfast.kaggle.publish import mk_wheel; print(mk_wheel("."))'],
+    code = 'from digitfast.kaggle.publish import mk_wheel; print(mk_wheel("."))'
+    again = subprocess.run([sys.executable, '-c', code],
         cwd=tmp_path, env=os.environ|dict(PYTHONPATH=str(tmp_path/'t')),
                            capture_output=True, text=True, check=True).stdout.strip()
     assert (tmp_path/again).name==whl.name  # made from the installed copy, it is the same

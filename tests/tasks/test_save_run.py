@@ -901,8 +901,9 @@ def test_models_lists_what_was_put_into_the_registries_by_hand(tmp_path, capsys)
 def test_what_can_be_no_architecture_loss_or_recipe_is_not_registered(text, says, tmp_path, capsys):
     known = archs,losses,opts,recipes
     was = [dict(o) for o in known]
-    (f := tmp_path/'my_own_net.py').write_text('from digitfast.models.nets import archs, stride2\nfrom digitfast.learn.learner '
-        f'import losses, opts\nfrom digitfast.learn.recipe import Recipe, recipes\n{text}\n')
+    (f := tmp_path/'my_own_net.py').write_text('from digitfast.models.nets import archs, stride2\n'
+        'from digitfast.learn.learner import losses, opts\n'
+        f'from digitfast.learn.recipe import Recipe, recipes\n{text}\n')
     try:
         assert run_cli('models', '--import', f)==1
         err = capsys.readouterr().err
