@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from fastcore.all import L, noop, patch
-from ..core import DataError, DigitError, RunError, _show, check_utf8, echo, read_plain, short_name, write_file
+from ..core import DataError, DigitError, RunError, quote, check_utf8, echo, read_plain, short_name, write_file
 from ..data.read import DigitData, as_data, find_data, near_copies, near_limit
 from ..device import versions
 from ..data.load import read_mnist, same_images
@@ -164,8 +164,8 @@ def _check_registered(name):
     "`DigitError` unless everything registered, by `name` or before, is what its users call it with"
     for what,(known,ok,want) in _registries.items():
         for k,v in known.items():
-            if not isinstance(k, str): raise DigitError(f"{name}: {what} has the key {_show(k)}: expected a name")
-            if not ok(v): raise DigitError(f"{name}: {what}[{_show(k)}] is {_show(v)}: expected {want}")
+            if not isinstance(k, str): raise DigitError(f"{name}: {what} has the key {quote(k)}: expected a name")
+            if not ok(v): raise DigitError(f"{name}: {what}[{quote(k)}] is {quote(v)}: expected {want}")
 
 _sources = {}
 
@@ -207,7 +207,7 @@ def check_same_imports(
 ):
     "`RunError` unless `imports` are imported, and unchanged"
     for name,sha in dict(imports).items():
-        if name not in imported: raise RunError(f"{run} was trained with {_show(name)}: {todo}")
+        if name not in imported: raise RunError(f"{run} was trained with {quote(name)}: {todo}")
         if imported[name]!=sha:
             raise RunError(f"{name} is not what it was when {run} was trained: its sha256 was {str(sha)[:12]}…, and "
                            f"is {imported[name][:12]}…")
@@ -401,7 +401,7 @@ def save_model(self:Job,
     save_net(learn, self.out/'model', strict=False)
     for what,k,reg in ('net','arch',archs), ('loss','loss',losses):
         if cfg.get(k, 'cross_entropy') not in reg:
-            why = f"the {what} {_show(cfg[k])} has no registered name"
+            why = f"the {what} {quote(cfg[k])} has no registered name"
             (say or self.say)(f"note: {why}, so predict, demo and export will refuse this run; a net is registered by "
                               "@arch, in a file that is given to --import")
             return why
