@@ -207,7 +207,8 @@ def pictures(x, y, n, seed=0):
 def score(learn, x, y, n):
     "Rows for the table, and (kind, picture, digits, read) of what was misread"
     from digitfast.core import DataError
-    from digitfast.data.picture import network_judge, read_pictures
+    from digitfast.data.picture import read_pictures
+    from digitfast.tasks.pictures import network_judge
     judge,rows,wrong = network_judge(learn),{},[]
     for kind,im,digits in pictures(x, y, n):
         t = time.process_time()

@@ -33,23 +33,26 @@ def _scaled(im):
 # %% ../../nbs/data/06_ink.ipynb #67923a5d
 def _channel(rgb):
     "The colour in which neighbours in RGB floats differ most, and the channel of that colour, slightly smoothed"
-    k = _side//4
-    d = (rgb-ndi.uniform_filter(rgb, (k,k,0))).reshape(-1, 3)
+    k,some = _side//8,rgb[::2,::2] # every second pixel will do
+    d = (some-ndi.uniform_filter(some, (k,k,0))).reshape(-1, 3)
     d = d*np.linalg.norm(d, axis=1, keepdims=True) # large differences count most
     colour = np.linalg.eigh(d.T@d)[1][:,-1].astype(np.float32)
     return colour,ndi.gaussian_filter(rgb@colour, 0.6)
 
 # %% ../../nbs/data/06_ink.ipynb #b4b66286
 def _opening(g, k):
-    "The brightest level that a square of k*k pixels within the picture has throughout, for each pixel"
-    k,low = min(k, *g.shape),float(g.min())
+    "The brightest level that a square of k*k pixels within the picture has throughout, for each two by two pixels"
+    h,w = g.shape
+    g = np.pad(g, ((0,h%2),(0,w%2)), 'edge')
+    g = np.minimum(np.minimum(g[::2,::2], g[1::2,::2]), np.minimum(g[::2,1::2], g[1::2,1::2]))
+    k,low = min(k//2, *g.shape),float(g.min())
     low_of = ndi.minimum_filter(g, k, mode='constant', cval=low)
-    return ndi.maximum_filter(low_of, k, mode='constant', cval=low, origin=-1 if k%2==0 else 0)
+    high_of = ndi.maximum_filter(low_of, k, mode='constant', cval=low, origin=-1 if k%2==0 else 0)
+    return high_of.repeat(2, 0).repeat(2, 1)[:h,:w]
 
-def _edge_level(x, e):
-    "The level of `x` at edges: a mean, weighted by the square of the gradient `e`"
-    e = np.where(e>max(min(4*np.median(e), e.max()/2), e.max()/8), e*e, 0)
-    return float((x*e).sum()/max(e.sum(), 1e-9))
+def _edge_weights(e):
+    "The squares of the gradient `e` at edges, 0 elsewhere"
+    return np.where(e>max(min(4*np.median(e[::2,::2]), e.max()/2), e.max()/8), e*e, 0)
 
 def _otsu(x):
     "The threshold that parts the numbers `x` into two classes whose means differ most"
@@ -63,14 +66,14 @@ _Mask = namedtuple('_Mask', 'm ink level share')
 
 def _masks(g, noise):
     "Masks of what may be ink in the channel `g`, bright or dark, without near copies"
-    e,res = ndi.gaussian_gradient_magnitude(g, 1),[]
+    edges,res = _edge_weights(ndi.gaussian_gradient_magnitude(g, 1)),[]
     for sign in (1,-1):
         same = []
         # of masks that explain about as much, the one of the widest square has whole strokes where they meet
         for k,share in ((2*_side//3,1),(_side//3,0.9),(_side//6,0.8)):
             hat = sign*g-_opening(sign*g, k)
-            hat = hat-np.percentile(hat, 20)
-            t = _edge_level(hat, e)
+            hat = hat-np.percentile(hat[::2,::2], 20)
+            t = float((hat*edges).sum()/max(edges.sum(), 1e-9)) # the level in the middle of an edge
             if t<max(4, 3*noise): continue
             for level in (t, 0.6*t, _otsu(hat[hat>t])):
                 m = hat>level
@@ -87,10 +90,16 @@ def _rim(m):
     p = np.pad(m, 1)
     return m&~(p[:-2,1:-1]&p[2:,1:-1]&p[1:-1,:-2]&p[1:-1,2:])
 
+def _outline(m):
+    "Pixels of the mask `m`, padded by one, that have a neighbour on the other side of its outline"
+    p = np.pad(m, 1)
+    rows,cols,res = p[1:]!=p[:-1],p[:,1:]!=p[:,:-1],np.zeros_like(p)
+    for o,d in ((res[1:],rows),(res[:-1],rows),(res[:,1:],cols),(res[:,:-1],cols)): o |= d
+    return res
+
 def _explained(m, e, flat):
     "How much of the gradient `e` the outline of the mask `m` explains, where `flat` is the gradient of plain paper"
-    p = np.pad(m, 1)
-    r = np.pad(e, 1)[_rim(p)|_rim(~p)&ndi.binary_dilation(p)]
+    r = np.pad(e, 1)[_outline(m)]
     if not r.size: return 0.
     low = max(r.mean()/3, flat)
     return max(0., float((r-low).sum())*(r>low/2).mean()**2)
@@ -128,16 +137,27 @@ def _on(parts, shape):
     return m
 
 # %% ../../nbs/data/06_ink.ipynb #41a87fe3
-def _filter(m, k, axis, low): # a 1-d minimum or maximum of a mask
-    f = ndi.minimum_filter1d if low else ndi.maximum_filter1d
-    return f(m.view(np.uint8), k, axis, mode='constant').view(bool)
-def _long(m, k, axis): return _filter(_filter(m, k, axis, True), k, axis, False)
+def _long_runs(m, k):
+    "Runs of at least `k` pixels along the rows of the mask `m`"
+    d = np.diff(np.pad(m, ((0,0),(1,1))).view(np.int8), axis=1)
+    starts,stops = np.flatnonzero(d>0),np.flatnonzero(d<0)
+    long,res = stops-starts>=k,np.zeros(d.size, np.int8)
+    res[starts[long]],res[stops[long]] = 1,-1
+    return res.reshape(d.shape).cumsum(1, dtype=np.int8)[:,:-1].view(bool)
+
+def _thickened(m):
+    "The mask `m` and the pixels above and below it"
+    res = m.copy()
+    res[1:] |= m[:-1]
+    res[:-1] |= m[1:]
+    return res
 
 def _pieces(m):
     "Thin straight pieces along the rows of the mask `m`: length, rows and columns of their pixels"
-    thin = m&~_long(m, _side//20, 0)
-    seg = _long(_filter(thin, 3, 0, False), _side//12, 1)&thin
-    lab,_ = ndi.label(_filter(seg, 3, 0, False), _eight)
+    thin = m&~_long_runs(np.ascontiguousarray(m.T), _side//20).T
+    seg = _long_runs(_thickened(thin), _side//12)&thin
+    if not seg.any(): return
+    lab,_ = ndi.label(_thickened(seg), _eight)
     for i,s in enumerate(ndi.find_objects(lab), 1):
         if s[0].stop-s[0].start>(s[1].stop-s[1].start)/2: continue
         ys,xs = np.nonzero((lab[s]==i)&seg[s])
@@ -150,8 +170,8 @@ def _lines(m):
         for a,b,thick,own in res:
             if abs(ys.mean()-a*xs.mean()-b)<thick+1.5: own.append((n,ys,xs)); break
         else:
-            a,b = np.polyfit(xs, ys, 1)
-            thick = len(xs)/n
+            a = ((xs-xs.mean())*(ys-ys.mean())).sum()/max(((xs-xs.mean())**2).sum(), 1)
+            b,thick = ys.mean()-a*xs.mean(),len(xs)/n
             if abs(a)<0.1 and np.percentile(abs(ys-a*xs-b), 95)<thick/2+2: res.append((a, b, thick, [(n,ys,xs)]))
     for *_,own in res:
         start,stop = min(o[2].min() for o in own),max(o[2].max() for o in own)+1
@@ -292,10 +312,10 @@ def stroke_width(
 
 def _sheets(m, e, flat):
     "(part, its mask with holes filled) of sheets: solid parts of the mask `m` in which something is written"
-    steep = max(np.percentile(e, 99)/4, flat)
     inside = np.pad(np.ones([v-2 for v in m.shape], bool), 1)
-    for p in _parts(m, max(m.shape)/5):
-        if p.n<0.4*p.h*p.w: continue
+    solid = [p for p in _parts(m, max(m.shape)/5) if p.n>=0.4*p.h*p.w]
+    steep = max(np.percentile(e, 99)/4, flat) if solid else flat
+    for p in solid:
         full = ndi.binary_fill_holes(p.m)
         a,rim = full.sum(),_rim(full)&inside[p.place]
         written = 0.005*a<a-p.n<0.4*a and a>0.68*p.h*p.w and a<0.97*m.size
@@ -332,7 +352,7 @@ def ink_of(
     zoom = min(f, 60/max(m.shape))
     if zoom<1.3: return np.pad(np.where(m, c.ink[y0:y1, x0:x1], 0), 4)
     size = round(zoom*m.shape[1]),round(zoom*m.shape[0])
-    box = left+x0*f,top+y0*f,left+x1*f,top+y1*f
+    box = max(0, left+x0*f),max(0, top+y0*f),min(im.width, left+x1*f),min(im.height, top+y1*f)
     fine = _flat(im.resize(size, Image.Resampling.BOX, box=box))@c.colour
     def enlarge(a, how): return np.asarray(Image.fromarray(a).resize(size, how))
     paper = enlarge(c.paper[y0:y1, x0:x1].astype(np.float32), Image.Resampling.BILINEAR)
@@ -364,8 +384,8 @@ def find_candidates(
     if on is not None: rgb = _spread(rgb, np.asarray(Image.fromarray(on).resize(rgb.shape[1::-1], 0)))
     (colour,g),up = _channel(rgb),max(1, 1/f) # noise of an enlarged picture is as coarse as it is enlarged
     e = ndi.gaussian_gradient_magnitude(g, 0.7)
-    noise = 1.48*np.median(abs(g-ndi.gaussian_filter(g, 2*up)))
-    flat = max(1.2*np.percentile(e, 20), 1.5*noise/up)
+    noise = 1.48*np.median(abs(g-ndi.gaussian_filter(g, 2*up))[::2,::2])
+    flat = max(1.2*np.percentile(e[::2,::2], 20), 1.5*noise/up)
     masks = sorted(((_explained(o.m, e, flat)*o.share,o) for o in _masks(g, noise)), key=lambda o: -o[0])
     res,seen = [],[]
     for score,mask in masks[:6]:

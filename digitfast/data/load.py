@@ -584,7 +584,6 @@ def rows_frame(
     Raises `DataError` if they are no images of that size, or beyond that scale."""
     if isinstance(items, pd.Series): items = [items]
     drawn,value_range = _drawn(items, cols, reading),reading.value_range or (0,255)
-    if drawn is not items: value_range = (0,255)
     items = drawn if isinstance(drawn, pd.DataFrame) else _framed(drawn, cols)
     _check_cols(items, cols)
     if value_range!=(0,255) and _is_read(_pixels(items, cols), value_range): value_range = (0,255)
