@@ -41,14 +41,10 @@ def _channel(rgb):
 
 # %% ../../nbs/data/06_ink.ipynb #b4b66286
 def _opening(g, k):
-    "The brightest level that a square of k*k pixels within the picture has throughout, for each two by two pixels"
-    h,w = g.shape
-    g = np.pad(g, ((0,h%2),(0,w%2)), 'edge')
-    g = np.minimum(np.minimum(g[::2,::2], g[1::2,::2]), np.minimum(g[::2,1::2], g[1::2,1::2]))
-    k,low = min(k//2, *g.shape),float(g.min())
+    "The brightest level that a square of k*k pixels within the picture has throughout, for each pixel"
+    k,low = min(k, *g.shape),float(g.min())
     low_of = ndi.minimum_filter(g, k, mode='constant', cval=low)
-    high_of = ndi.maximum_filter(low_of, k, mode='constant', cval=low, origin=-1 if k%2==0 else 0)
-    return high_of.repeat(2, 0).repeat(2, 1)[:h,:w]
+    return ndi.maximum_filter(low_of, k, mode='constant', cval=low, origin=-1 if k%2==0 else 0)
 
 def _edge_weights(e):
     "The squares of the gradient `e` at edges, 0 elsewhere"
@@ -155,7 +151,8 @@ def _thickened(m):
 def _pieces(m):
     "Thin straight pieces along the rows of the mask `m`: length, rows and columns of their pixels"
     thin = m&~_long_runs(np.ascontiguousarray(m.T), _side//20).T
-    seg = _long_runs(_thickened(thin), _side//12)&thin
+    joined = ~_long_runs(~_thickened(thin), _side//36) # a line goes on where another crosses it
+    seg = _long_runs(joined, _side//12)&thin
     if not seg.any(): return
     lab,_ = ndi.label(_thickened(seg), _eight)
     for i,s in enumerate(ndi.find_objects(lab), 1):
@@ -186,20 +183,20 @@ def _longest(m, axis):
     return max((s[axis].stop-s[axis].start for s in ndi.find_objects(ndi.label(m, _eight)[0])), default=0)
 
 def _within(p, lines, axis):
-    "Pixels of those `lines` that go through the part `p` along an axis"
+    "Pixels of those `lines` that go through the part `p` along an axis, and how many these are"
     a,b = (p.x0,p.x1) if axis else (p.y0,p.y1)
-    res = np.zeros_like(p.m)
-    for on,start,stop in lines:
-        if min(b, stop)-max(a, start)>=0.85*(b-a): res |= on[p.place]
-    return res&p.m
+    own = [on[p.place]&p.m for on,start,stop in lines if min(b, stop)-max(a, start)>=0.85*(b-a)]
+    own = [on for on in own if on.any()]
+    return np.any(own, 0) if own else np.zeros_like(p.m),len(own)
 
 def _unlined(p, across, down):
     "(mask of the part `p` without lines that it hangs together with, are they a frame?), or None if there are none"
-    m,h,v = p.m,_within(p, across, 1),_within(p, down, 0)
+    m,(h,rows),(v,cols) = p.m,_within(p, across, 1),_within(p, down, 0)
     if not (h.any() or v.any()): return
     a,b = max(1, p.h//6),max(1, p.w//6)
     gone,framed = h|v,sum((h[:a].any(), h[-a:].any(), v[:,:b].any(), v[:,-b:].any()))>=3
-    if not framed:
+    squared = min(rows, cols)>1 and p.w>0.9*p.shape[1] and p.h>0.9*p.shape[0]
+    if not (framed or squared):
         through = p.w>0.9*p.shape[1] or h[p.h//2:].any()
         if not (through and p.w>1.1*_longest(m&~h, 0)): gone = gone&~h
         if not (p.h>0.9*p.shape[0] and 0<_longest(m&~v, 1)<0.7*p.h): gone = gone&~v

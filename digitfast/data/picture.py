@@ -94,6 +94,7 @@ def _row(ink, side):
     r = (want*n-wide*box)/(box-want)/2                      # of ink to add all around; the digit grows too
     m = np.pad(m, 1+int(max(0, r)+1))
     x = np.clip(r+1-ndi.distance_transform_edt(~m) if r>0 else r+ndi.distance_transform_edt(m), 0, 1)
+    if not (x>0.5).any(): return
     x = _shrunk(255*_crop(x, x>0.5), box)
     y0,x0 = [int(np.clip(round(side/2-c), 0, side-n)) for c,n in zip(ndi.center_of_mass(x), x.shape)]
     res = np.zeros((side,side), np.uint8)
