@@ -182,21 +182,22 @@ def _longest(m, axis):
     "The extent of the longest part of the mask `m` along an axis"
     return max((s[axis].stop-s[axis].start for s in ndi.find_objects(ndi.label(m, _eight)[0])), default=0)
 
-def _within(p, lines, axis):
-    "Pixels of those `lines` that go through the part `p` along an axis, and how many these are"
+def _within(p, lines, axis, share=0.85):
+    "Pixels of those `lines` that go through a `share` of the part `p` along an axis, and how many these are"
     a,b = (p.x0,p.x1) if axis else (p.y0,p.y1)
-    own = [on[p.place]&p.m for on,start,stop in lines if min(b, stop)-max(a, start)>=0.85*(b-a)]
+    own = [on[p.place]&p.m for on,start,stop in lines if min(b, stop)-max(a, start)>=share*(b-a)]
     own = [on for on in own if on.any()]
     return np.any(own, 0) if own else np.zeros_like(p.m),len(own)
 
 def _unlined(p, across, down):
-    "(mask of the part `p` without lines that it hangs together with, are they a frame?), or None if there are none"
+    "Return (mask of the part `p` without lines that it hangs together with, whether they are a frame), or None"
     m,(h,rows),(v,cols) = p.m,_within(p, across, 1),_within(p, down, 0)
     if not (h.any() or v.any()): return
     a,b = max(1, p.h//6),max(1, p.w//6)
     gone,framed = h|v,sum((h[:a].any(), h[-a:].any(), v[:,:b].any(), v[:,-b:].any()))>=3
     squared = min(rows, cols)>1 and p.w>0.9*p.shape[1] and p.h>0.9*p.shape[0]
-    if not (framed or squared):
+    if framed: gone = _within(p, across, 1, 0.5)[0]|_within(p, down, 0, 0.5)[0] # a digit may hide some of a side
+    elif not squared:
         through = p.w>0.9*p.shape[1] or h[p.h//2:].any()
         if not (through and p.w>1.1*_longest(m&~h, 0)): gone = gone&~h
         if not (p.h>0.9*p.shape[0] and 0<_longest(m&~v, 1)<0.7*p.h): gone = gone&~v
@@ -207,7 +208,7 @@ def _unlined(p, across, down):
 
 # %% ../../nbs/data/06_ink.ipynb #a004bf64
 def _clean(m):
-    "(parts of the mask `m` that may be digits, parts that are frames)"
+    "Return (parts of the mask `m` that may be digits, parts that are frames)"
     least,across = max(3, _side/50),list(_lines(m))
     down = [(on.T,a,b) for on,a,b in _lines(np.ascontiguousarray(m.T))]
     ps,frames = [],[]
@@ -220,8 +221,19 @@ def _clean(m):
         if found[1]: frames.append(Part(p.m&~found[0], p.place, m.shape))
     ps = [p for p in ps if max(p.h, p.w)<_side/2 or ndi.label(~np.pad(p.m, 1))[1]<9]
     frames += _take_frames(ps)
+    frames += _take_walls(ps)
     if any(p.cut<0.2 and p.w<3*p.h and p.h>_side/16 for p in ps): ps = [p for p in ps if p.cut<0.2]
     return ps,frames
+
+def _take_walls(ps):
+    "Remove from `ps` the walls of boxes, and return them: upright lines, as high as each other, thinner than the rest"
+    lines = [p for p in ps if p.h>6*p.n/p.h and p.w<2*p.n/p.h+1]
+    others = [p.n/max(p.h, p.w) for p in ps if p not in lines]
+    if not others: return []
+    thin = [p for p in lines if p.n/p.h<0.7*np.median(others)]
+    walls = [p for p in thin if sum(abs(p.y0-q.y0)<3 and abs(p.y1-q.y1)<3 for q in thin)>2]
+    for p in walls: ps.remove(p)
+    return walls
 
 def _take_frames(ps):
     "Remove from `ps` the parts that enclose others, and return them"
@@ -250,33 +262,51 @@ def _usual(ps):
 
 def _gap(p, q): return max(q.y0-p.y1, p.y0-q.y1),max(q.x0-p.x1, p.x0-q.x1)
 
-def _one(p, q, h):
-    "Are the large parts `p` and `q` strokes of one digit, where `h` is the usual height?"
+def _one(p, q, h, beside):
+    "Return whether the large parts `p` and `q` are strokes of one digit, where `h` is the usual height"
     h = max(h, p.h, q.h)
     complete = abs(p.y0-q.y0)<0.3*h and abs(p.y1-q.y1)<0.3*h
-    near = max(_gap(p, q))<(0.02 if complete else 0.14)*h
+    near = max(_gap(p, q))<(0.02 if complete else beside if _gap(p, q)[0]<0 else 0.14)*h
     return near and max(p.y1, q.y1)-min(p.y0, q.y0)<1.5*h and max(p.x1, q.x1)-min(p.x0, q.x0)<1.3*h
 
-def _grouped(ps):
-    "Lists of parts, one for each digit, in reading order"
+def _grouped(ps, beside=0.14):
+    "Lists of parts, one for each digit, in reading order; strokes `beside` each other are nearer, in heights"
     upright = [p for p in ps if p.w<=2.5*p.h]
     if not upright: return []
     h,n = _usual(upright)
     large,groups = sorted((p for p in upright if p.h>0.55*h and p.n>0.12*n), key=lambda p: -p.n),[]
     for p in large:
-        own = [g for g in groups if any(p.cell==q.cell and _one(p, q, h) for q in g)]
+        own = [g for g in groups if any(p.cell==q.cell and _one(p, q, h, beside) for q in g)]
         if own: own[-1].append(p)
         else: groups.append([p])
-    for p in [p for p in ps if p not in large]:
+    rest = []
+    for p in sorted((p for p in ps if p not in large), key=lambda p: -p.n):
         near = [(max(_gap(p, q)),g) for g in groups for q in g if p.cell==q.cell and _belongs(p, q, h)]
         if near: min(near, key=lambda o: o[0])[1].append(p)
+        else: rest.append(p)
+    groups += _small_digits(rest, groups, h, n)
     return [groups[i] for i in _order([group_box(g) for g in groups])]
 
+def _small_digits(ps, groups, h, n):
+    "Groups of those parts `ps` that may be digits, smaller than those in `groups`, whose usual size is `h` and `n`"
+    res = []
+    for p in (p for p in ps if p.n>0.04*n and p.w<=2.5*p.h):
+        own = [g for g in res if any(p.cell==q.cell and max(_gap(p, q))<0.15*h for q in g)]
+        if own: own[0].append(p)
+        else: res.append([p])
+    boxes = [group_box(g) for g in groups]
+    def is_digit(g):
+        y0,y1,x0,x1 = group_box(g)
+        beside = any(min(y1, d)-max(y0, c)>0.5*(y1-y0) for c,d,*_ in boxes)
+        return y1-y0>0.4*h and sum(p.n for p in g)>0.12*n and beside
+    return [g for g in res if is_digit(g)]
+
 def _belongs(p, q, h):
-    "Is the small part `p` a piece of the digit whose large part is `q`?"
+    "Return whether the small part `p` is a piece of the digit whose large part is `q`"
     dy,dx = _gap(p, q)
     underline = p.w>2.5*p.h and p.y0>=q.y1
-    return dy<0.25*h and dx<0.1*h and p.n>0.03*q.n and p.w<0.9*q.h and not underline
+    if p.h>0.45*h and dx>0.04*h: return False # it stands beside the digit
+    return dy<0.25*h and dx<0.1*h and p.n>0.03*q.n and p.w<0.9*max(q.h, 0.9*h) and not underline
 
 def group_mask(
     g # Parts of one digit
@@ -355,11 +385,11 @@ def ink_of(
     paper = enlarge(c.paper[y0:y1, x0:x1].astype(np.float32), Image.Resampling.BILINEAR)
     return np.pad(np.where(enlarge(m, Image.Resampling.NEAREST), fine-paper, 0), 4)
 
-def _candidate(mask, g, colour, e, flat, place):
-    "The `Candidate` of a mask, or None if it shows no digit"
+def _candidates(mask, g, colour, e, flat, place):
+    "The `Candidate`s of a mask: strokes near each other as one digit, and as two; none if it shows no digit"
     ps,frames = _clean(mask.m)
     groups,shape = _grouped(ps),mask.m.shape
-    if not groups: return
+    if not groups: return []
     used = [p for g in groups for p in g]
     cut = sum(p.rim*p.cut for p in used)/sum(p.rim for p in used)
     height = np.median([b-a for a,b,*_ in map(group_box, groups)])
@@ -368,7 +398,8 @@ def _candidate(mask, g, colour, e, flat, place):
     apart = len({faint[g[0].place][g[0].m][0] for g in groups})/len(groups)
     score = mask.share*_explained(_on(ps+frames, shape), e, flat)
     score *= (1-cut)**2*min(1, 0.28/max(thick, 0.01))**3*apart**0.5
-    return Candidate(score, groups, mask.ink, g/mask.level-mask.ink, colour/mask.level, place)
+    res,apart = Candidate(score, groups, mask.ink, g/mask.level-mask.ink, colour/mask.level, place),_grouped(ps, 0.04)
+    return [res] if len(apart)==len(groups) else [res, res._replace(score=0.9*score, groups=apart)]
 
 def find_candidates(
     im, # An RGBA picture
@@ -387,11 +418,12 @@ def find_candidates(
     res,seen = [],[]
     for score,mask in masks[:6]:
         if score<=0.15*masks[0][0]: break
-        res.append(_candidate(mask, g, colour, e, flat, (*place[:2], place[2]*f)))
-        for part,full in _sheets(mask.m, e, flat) if depth else ():
+        outer_readings,sheet_boxes = _candidates(mask, g, colour, e, flat, (*place[:2], place[2]*f)),[]
+        sheets = list(_sheets(mask.m, e, flat)) if depth else []
+        for part,full in sheets if len(sheets)<3 else (): # three are boxes of a form
             at = part.place
             box = np.array([at[1].start, at[0].start, at[1].stop, at[0].stop])
-            if any(abs(box-o).max()<9 for o in seen): continue
+            if len(seen)>2 or any(abs(box-o).max()<9 for o in seen): continue
             seen.append(box)
             x0,y0,x1,y1 = (box*f).round().astype(int).tolist()
             sheet = np.zeros_like(mask.m)
@@ -399,7 +431,11 @@ def find_candidates(
             outer = _explained(sheet, e, flat)
             least = (_explained(_on([part], mask.m.shape), e, flat)-outer)/2 # of what is written on it
             inner = (place[0]+x0*place[2], place[1]+y0*place[2], place[2])
-            res += [c._replace(score=outer+c.score)
-                    for c in find_candidates(im.crop((x0,y0,x1,y1)), inner, full, depth-1)[:4]
-                    if c.score>least]
-    return sorted((c for c in res if c and c.score>0), key=lambda c: -c.score)
+            on_it = [c._replace(score=outer+c.score)
+                     for c in find_candidates(im.crop((x0,y0,x1,y1)), inner, full, depth-1)[:4]
+                     if c.score>least]
+            res += on_it
+            if on_it: sheet_boxes.append((part.y0, part.y1, part.x0, part.x1))
+        def is_sheet(g): return any(np.abs(np.subtract(group_box(g), o)).max()<9 for o in sheet_boxes)
+        res += [c._replace(score=c.score/2) if any(map(is_sheet, c.groups)) else c for c in outer_readings]
+    return sorted((c for c in res if c.score>0), key=lambda c: -c.score)

@@ -84,7 +84,7 @@ def _shrunk(x, n, how=Image.Resampling.BOX):
 def _crop(x, m): return x[ndi.find_objects(m.astype(np.uint8))[0]]
 
 def _row(ink, side):
-    "A row of `side`*`side` pixels from ink of which 1 is the threshold, or None if there is none"
+    "Return a row of `side`*`side` pixels from ink of which 1 is the threshold, or None if there is none"
     box = round(side*20/28)
     m = _shrunk(ink, 5*box, Image.Resampling.BICUBIC)>1
     if not m.any(): return
@@ -145,7 +145,7 @@ def _shape_doubts(parts):
 _close = 'another is close above or below: they may be one digit in two parts, or several that touch'
 
 def _stacked(box, boxes):
-    "Is another of `boxes` so close above or below that both may be one digit?"
+    "Return whether another of `boxes` is so close above or below that both may be one digit"
     x0,y0,x1,y1 = box
     for a,b,c,d in boxes:
         gap,over = max(b-y1, y0-d),min(x1, c)-max(x0, a)
@@ -266,7 +266,7 @@ def save_row(
     path, # PNG to write
     zoom=10 # Pixels for each of the row's
 )->Path: # `path`
-    "Save a row as the picture that the net saw"
+    "Save a row as the picture that the network saw"
     im = np.asarray(row, np.uint8)
     im = im.reshape(round(im.size**0.5), -1).repeat(zoom, 0).repeat(zoom, 1)
     Image.fromarray(im).save(path, 'PNG')

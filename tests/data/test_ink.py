@@ -191,7 +191,7 @@ def jpeg_of(size):
 
 @pytest.mark.parametrize('size,most', [((600,400), 20), ((4000,3000), 150)])
 def test_processor_time(size, most):
-    """A picture takes at most `most` times as long as a blur of 5 ms, so under 0.1 s, and one of 12 megapixels under 1 s.
+    """A picture takes at most `most` times as long as a blur of 5 ms, so under 0.1 s; one of 12 megapixels under 1 s.
     A ratio holds on a busy machine too"""
     a = np.random.default_rng(0).random((512,512)).astype(np.float32)
     unit = seconds(lambda: ndi.gaussian_filter(a, 2))
