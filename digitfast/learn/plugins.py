@@ -10,7 +10,7 @@ import hashlib, importlib.util, os, sys, traceback
 import torch
 from contextlib import contextmanager
 from pathlib import Path
-from ..core import DigitError, RunError, _show, check_utf8, read_plain
+from ..core import DigitError, RunError, quote, check_utf8, read_plain
 from ..models.nets import archs
 from .learner import losses, opts
 from .recipe import Recipe, recipes
@@ -27,8 +27,8 @@ def _check_registered(name):
     "Raise `DigitError` unless each registered object is of the kind that its registry holds"
     for what,(known,ok,want) in _registries.items():
         for k,v in known.items():
-            if not isinstance(k, str): raise DigitError(f"{name}: {what} has the key {_show(k)}: expected a name")
-            if not ok(v): raise DigitError(f"{name}: {what}[{_show(k)}] is {_show(v)}: expected {want}")
+            if not isinstance(k, str): raise DigitError(f"{name}: {what} has the key {quote(k)}: expected a name")
+            if not ok(v): raise DigitError(f"{name}: {what}[{quote(k)}] is {quote(v)}: expected {want}")
 
 # %% ../../nbs/learn/05_plugins.ipynb #51b3af65
 @contextmanager
@@ -103,7 +103,7 @@ def check_same_imports(
 ):
     "Raise `RunError` unless `imports` are imported, and unchanged"
     for name,sha in dict(imports).items():
-        if name not in imported: raise RunError(f"{run} was trained with {_show(name)}: {todo}")
+        if name not in imported: raise RunError(f"{run} was trained with {quote(name)}: {todo}")
         if imported[name]!=sha:
             raise RunError(f"{name} is not what it was when {run} was trained: its sha256 was {str(sha)[:12]}…, and "
                            f"is {imported[name][:12]}…")

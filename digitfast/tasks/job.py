@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from fastcore.all import L, noop, patch
-from ..core import DataError, DigitError, RunError, _show, check_utf8, echo, short_name, write_file
+from ..core import DataError, DigitError, RunError, quote, check_utf8, echo, short_name, write_file
 from ..data.read import DigitData, as_data, find_data, near_copies, near_limit
 from ..device import versions
 from ..data.load import read_mnist, same_images
@@ -316,7 +316,7 @@ def save_model(self:Job,
     save_net(learn, self.out/'model', strict=False)
     for what,k,reg in ('net','arch',archs), ('loss','loss',losses):
         if cfg.get(k, 'cross_entropy') not in reg:
-            why = f"the {what} {_show(cfg[k])} has no registered name"
+            why = f"the {what} {quote(cfg[k])} has no registered name"
             (say or self.say)(f"note: {why}, so predict, demo and export will refuse this run; a net is registered by "
                               "@arch, in a file that is given to --import")
             return why
