@@ -23,8 +23,8 @@ from functools import reduce
 from importlib.util import find_spec
 from numbers import Integral
 from pathlib import Path
-from ..core import (DataError, DigitError, RunError, _few, _show, check_output, check_run_dir, check_utf8, echo,
-                            write_file)
+from ..core import (DataError, DigitError, RunError, check_output, check_run_dir, check_utf8, echo, join_some,
+                            quote, write_file)
 from ..models.nets import archs
 from ..data.read import DigitData, data_options
 from ..learn.learner import LossAccuracy, activations, losses, seed_all
@@ -35,8 +35,8 @@ from ..runs.preds import Preds
 from ..runs.rundir import RunDir, resumable
 from ..runs.checkpoint import RunLog, read_checkpoint
 from ..runs.run import Run
-from .job import (Job, _pct, _sources, check_imports, check_same_imports, import_paths, import_source,
-    imported, in_python, load_data, locate_data, read_options, spoken)
+from ..learn.plugins import check_same_imports, import_paths, import_source, import_sources, imported
+from .job import Job, _pct, check_imports, in_python, load_data, locate_data, read_options, spoken
 from ..data.fingerprint import difference, fingerprint
 from .spread import check_address, gpus, spread
 from .predict import predict_csv
@@ -47,11 +47,11 @@ _one_of = dict(batch_tfms='affine', loss_func='loss', opt_func='opt') # an argum
 def _check_given(given, recipe, changes):
     "`DigitError` where what is `given` beside the recipe has no meaning, or two"
     for o in given.get('cbs', []):
-        if not isinstance(o, Callback): raise DigitError(f"cbs holds {_show(o)}: expected fastai's callbacks")
+        if not isinstance(o, Callback): raise DigitError(f"cbs holds {quote(o)}: expected fastai's callbacks")
     for k in given.keys()-{'cbs'}:
         for o in L(given[k]):
             if not (callable(o) or isinstance(o, Metric) or k=='activation' and o in activations):
-                raise DigitError(f"{k} is {_show(o)}: expected what fastai takes there, a function")
+                raise DigitError(f"{k} is {quote(o)}: expected what fastai takes there, a function")
     if given and isinstance(recipe, HandRecipe):
         raise DigitError(f"{next(iter(given))} has no meaning for '{recipe.arch}', "
                          "which was written by hand: leave it out")
@@ -187,7 +187,7 @@ def say_net(self:Job, recipe, learn, k):
              f"{learn.precision}), {len(dls.valid_ds):,} held out")
     if self.given:
         over = ", in place of the recipe's affine" if 'batch_tfms' in self.given and recipe.affine else ''
-        self.say('; '.join(f'{k}: {_few(v)}' for k,v in _names(self.given).items())+over)
+        self.say('; '.join(f'{k}: {join_some(v)}' for k,v in _names(self.given).items())+over)
     if len(self.drop):
         gone = len(self.data.train)-n-len(dls.valid_ds)
         self.say(f"drop: {gone:,} rows are not trained on; {len(self.drop)-gone:,} more are held out, and stay, "
@@ -307,7 +307,7 @@ def train_members(self:Job,
                  "without it they take turns on one")
     if scheduler or apart and find_spec('distributed'):
         sent = replace(self, out=Run(self.out.path), say=noop, tick=noop,
-                       info={**self.info, 'sources':dict(_sources)})
+                       info={**self.info, 'sources':dict(import_sources)})
         spread(_remote, todo, sent, self.keep, scheduler, self.say, then=how_to_resume(self.out))
     else:
         for k in todo: _member(k, replace(self, tick=lambda i,m: self.tick(k*m+i, n*m)))
@@ -400,7 +400,7 @@ def _listed(path):
     df.columns = df.columns.str.strip()
     if 'row' in df: return df['row'].str.strip().tolist()
     if len(df.columns)==1 and df.columns[0].isdecimal(): return [df.columns[0], *df.iloc[:,0].tolist()] # no header
-    raise DataError(f"{path}: no column 'row', found {_few(df.columns)}; expected the numbers of rows there")
+    raise DataError(f"{path}: no column 'row', found {join_some(df.columns)}; expected the numbers of rows there")
 
 def read_drop(
     drop, # A CSV with a column `row`, or numbers of rows, counted from 0
@@ -408,10 +408,10 @@ def read_drop(
 )->np.ndarray: # Sorted
     "Numbers of rows. Raises `DataError` where one is none of the data's."
     try: name,rows = (str(drop),_listed(drop)) if isinstance(drop, (str,Path)) else ('drop',list(drop))
-    except TypeError: raise DataError(f"drop is {_show(drop)}: expected a CSV or numbers of rows") from None
+    except TypeError: raise DataError(f"drop is {quote(drop)}: expected a CSV or numbers of rows") from None
     for o in rows:
         if not (str(o).isascii() and str(o).isdecimal() and len(str(o))<19 and int(o)<n):
-            raise DataError(f"{name}: {_show(o)} is no row of the training set, expected 0 to {n-1:,}")
+            raise DataError(f"{name}: {quote(o)} is no row of the training set, expected 0 to {n-1:,}")
     return np.unique(np.array([int(o) for o in rows], int))
 
 # %% ../../nbs/tasks/03_train.ipynb #d61790c4
@@ -421,8 +421,8 @@ def _begun(state, out, given, recipe, changes)->dict:
     check_same_imports(out, info.get('imports') or {}, how_to_resume(out))
     for k in info.get('given') or {}:
         if given.get(k) is None:
-            raise RunError(f"{out} was started with {k} ({_few(info['given'][k])}), which a checkpoint can't hold: "
-                           f"{how_to_resume(out)}")
+            raise RunError(f"{out} was started with {k} ({join_some(info['given'][k])}), which a checkpoint can't "
+                           f"hold: {how_to_resume(out)}")
     base = {k:info.get(k) for k in ('seed','precision','device','member','graph','name')}
     base |= dict(data=info['path'], options=data_options(info.get('options')),
                  drop=(info.get('drop') or {}).get('rows'))
@@ -435,7 +435,7 @@ def _begun(state, out, given, recipe, changes)->dict:
         settings[k] = changes[k]
     kind = _kind(info.get('name'), settings.get('arch'))
     if info.get('kind', kind.__name__)!=kind.__name__:
-        raise RunError(f"{out} was started with a {_show(info['kind'])}, which is not registered: import it first")
+        raise RunError(f"{out} was started with a {quote(info['kind'])}, which is not registered: import it first")
     return dict(base, recipe=kind(**settings))
 
 def _untold(run, m):
@@ -443,7 +443,7 @@ def _untold(run, m):
     if m.get('learner'): return "was saved from a Learner, so how it was trained is not known"
     if m.get('joined'): return f"joins runs that were trained apart: take one of them, such as {run/'members'/'0'}"
     if not m.get('given'): return ''
-    given = _few(sum(m['given'].values(), []))
+    given = join_some(sum(m['given'].values(), []))
     return f"was trained with {given}, which a run doesn't hold: give them to train yourself"
 
 def _kind(name, arch):
@@ -461,7 +461,7 @@ def _again(run)->dict:
     if settings.get('opt')=='by_hand': settings['opt'] = 'sgd' # version 0.1
     kind = _kind(m['recipe'], settings.get('arch'))
     if m.get('kind', kind.__name__)!=kind.__name__:
-        raise RunError(f"{run} was trained by a {_show(m['kind'])}, which is not registered: import it first")
+        raise RunError(f"{run} was trained by a {quote(m['kind'])}, which is not registered: import it first")
     return dict({k:m.get(k) for k in ('seed','precision','member','device','threads')}, data=m['data'].get('path'),
                 sha256=m['data'].get('sha256'),
                 recipe=kind(**settings), name=m['recipe'], options=m.get('options') or {},
