@@ -171,7 +171,7 @@ def predict(
     data:Annotated[Optional[list[str]], Argument(metavar='[DATA | PICTURE …]',
         help=data_help+" Or a table of rows, or pictures, or folders of pictures. Default: the run's own data.")]=None,
     out:Annotated[Optional[Path], Option(metavar='FILE',
-        help='Submission to write (default: submission.csv), or a table of the digits on pictures (default: none).')]=None,
+        help='Submission to write (default: submission.csv), or a table of the digits on pictures.')]=None,
     tta:Annotated[bool, Option('--tta', help='Average over nine shifted copies of each image; nine times as slow. '
         'The recipes single and ensemble do this for their own submission.')]=False,
     show:Annotated[bool, Option('--show',
@@ -233,7 +233,7 @@ def submit(
     message:Annotated[str, Option('--message', '-m', help='A note to remember it by.')]=...,
     competition:Competition='digit-recognizer',
     wait:Annotated[int, Option(min=0, metavar='SECONDS', help='How long to wait for the score.')]=600,
-    force:Annotated[bool, Option('--force', help='Submit although check warns, such as of one class for all rows.')]=False,
+    force:Annotated[bool, Option('--force', help='Submit although check warns.')]=False,
     allow_other_labels:AllowOtherLabels=False,
 ):
     "Check a submission, send it to Kaggle and print its score."
