@@ -1257,6 +1257,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                     'digitfast/report/measure.py'),
                                           'digitfast.report.measure._common': ( 'report/measure.html#_common',
                                                                                 'digitfast/report/measure.py'),
+                                          'digitfast.report.measure._is_learner': ( 'report/measure.html#_is_learner',
+                                                                                    'digitfast/report/measure.py'),
                                           'digitfast.report.measure._learner_preds': ( 'report/measure.html#_learner_preds',
                                                                                        'digitfast/report/measure.py'),
                                           'digitfast.report.measure._least': ('report/measure.html#_least', 'digitfast/report/measure.py'),
