@@ -12,9 +12,9 @@ from typing import Annotated, Optional
 import typer
 from typer import Argument, Option
 from .core import DataError, check_output, check_run_dir, scrub
-from .console import (Bar, Competition, Device, Label, Out, RunArg, Test, Transpose, app, check_known,
-                               check_outputs, check_run_exists, check_unused, command, data_help, flags, imports, main,
-                               one_of, print_lines, print_result, say)
+from .console import (Bar, Competition, DeviceName, LabelColumn, OutDir, RunArg, TestFile, Transpose, app,
+                               check_known, check_outputs, check_run_exists, check_unused, command, data_help, flags,
+                               imports, main, one_of, print_lines, print_result, say)
 
 _all_ = ['app', 'main']
 
@@ -91,12 +91,12 @@ def _check_train(data, test, config, drop, out, resume):
 
 @command(_check_train, example='digitfast train sample --recipe quick --epochs 3 --out runs/first')
 def train(
-    data:TrainData=None, test:Test=None, label:Label=None, transpose:Transpose=None, drop:Drop=None,
+    data:TrainData=None, test:TestFile=None, label:LabelColumn=None, transpose:Transpose=None, drop:Drop=None,
     recipe:RecipeName=None, config:Config=None, arch:Arch=None, epochs:Epochs=None, lr:LR=None, bs:BS=None,
     split:Split=None, valid_pct:ValidPct=None, folds:Folds=None, members:Members=None, member:Member=None,
     sets:Set=None, seed:Seed=None,
     precision:Precision=None, device:TrainDevice=None, no_graph:NoGraph=False, scheduler:Scheduler=None,
-    out:Out=None, resume:Resume=False,
+    out:OutDir=None, resume:Resume=False,
 ):
     "Train on DATA; write a model, an honest accuracy and a submission."
     from digitfast.tasks import train as task
@@ -177,8 +177,8 @@ def predict(
     show:Annotated[bool, Option('--show',
         help='Save the digits as NAME-seen.png and the picture with boxes as NAME-boxes.png.')]=False,
     probs:Annotated[bool, Option('--probs', help='Add a column of probabilities for each class.')]=False,
-    test:Test=None, label:Label=None, transpose:Transpose=None,
-    device:Device='auto',
+    test:TestFile=None, label:LabelColumn=None, transpose:Transpose=None,
+    device:DeviceName='auto',
 ):
     "Predict DATA's test set with RUN's model, or read pictures of digits."
     from digitfast.tasks.predict import predict_csv
@@ -210,7 +210,7 @@ def _to_check(data, test, label, competition='digit-recognizer'):
     return d
 
 @command(example='digitfast check submission.csv digit-recognizer.zip')
-def check(submission:SubmissionArg, data:CheckData=None, test:Test=None, label:Label=None,
+def check(submission:SubmissionArg, data:CheckData=None, test:TestFile=None, label:LabelColumn=None,
           allow_other_labels:AllowOtherLabels=False):
     "Check that Kaggle will accept a submission file."
     from digitfast.kaggle.submission import check_submission, other_labels
@@ -229,7 +229,7 @@ def check(submission:SubmissionArg, data:CheckData=None, test:Test=None, label:L
 # %% ../nbs/03_cli.ipynb #c001a
 @command(example='digitfast submit submission.csv --message "first try"')
 def submit(
-    submission:SubmissionArg, data:CheckData=None, test:Test=None, label:Label=None,
+    submission:SubmissionArg, data:CheckData=None, test:TestFile=None, label:LabelColumn=None,
     message:Annotated[str, Option('--message', '-m', help='A note to remember it by.')]=...,
     competition:Competition='digit-recognizer',
     wait:Annotated[int, Option(min=0, metavar='SECONDS', help='How long to wait for the score.')]=600,
@@ -279,12 +279,12 @@ def _check_compare(data, out):
 @command(_check_compare, example='digitfast compare sample --system linear --system quick --seeds 3')
 def compare(
     data:Annotated[str, Argument(metavar='DATA', help=data_help)]='sample',
-    label:Label=None, transpose:Transpose=None,
+    label:LabelColumn=None, transpose:Transpose=None,
     system:Annotated[Optional[list[str]], Option(metavar='NAME', help='Recipe to compare; repeat it for more. '
         'Default: all that train one network.')]=None,
     seeds:Annotated[int, Option(min=1, help='Trainings of each recipe, with seeds 0, 1, …')]=3,
     epochs:Annotated[Optional[int], Option(min=1, help="Epochs. Default: the recipes' own.")]=None,
-    device:Device='auto',
+    device:DeviceName='auto',
     out:Annotated[Path, Option(metavar='DIR', help='Folder for the tables and the plot.')]=Path('compare'),
 ):
     "Train several recipes over several seeds and compare them."
@@ -397,7 +397,7 @@ def _check_ensemble(runs, out):
 def ensemble(
     runs:Annotated[list[Path], Argument(metavar='RUN RUN …',
         help='Directories of finished runs on the same data, such as members trained apart.')],
-    out:Out=None,
+    out:OutDir=None,
 ):
     "Average finished runs into one ensemble and measure it."
     from digitfast.tasks import train as task
