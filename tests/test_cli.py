@@ -112,7 +112,8 @@ for words,says,code in {REFUSED!r}:
 
 def test_help_lists_subcommands_and_defaults(cli):
     code,out,_ = cli('--help')
-    assert code==0 and all(re.search(rf'^\W+{o} ', out, re.M) for o in subcommands()) and 'digitfast train sample' in out
+    assert code==0 and 'digitfast train sample' in out
+    assert all(re.search(rf'^\W+{o} ', out, re.M) for o in subcommands())
     assert cli('train','-h')[0]==0 and '42' in cli('train','--help')[1]
     assert 'Usage' in ''.join(cli()[1:])
 
