@@ -196,7 +196,7 @@ def test_lr_auto_says_what_it_took(cli, tiny):
     assert code==0 and re.search(r'^lr: [\d.e-]+, from the valley', out, re.M)
 
 def test_out_in_use(cli, here, tiny):
-    from digitfast.runs.run import RunDir
+    from digitfast.runs.rundir import RunDir
     with RunDir(here/'r'):
         code,_,err = cli('train', tiny, *OPTS, '--out','r')
     assert code==1 and 'in use by process' in err and not (here/'r').exists()

@@ -11,7 +11,8 @@ from ..core import DigitError, RunError
 from ..data.load import DigitDataLoaders, class_error, same_images
 from ..learn.learner import n_classes
 from ..learn.predict import predict_rows
-from ..runs.run import Preds, Run, class_numbers, with_probs
+from ..runs.preds import Preds, class_numbers, with_probs
+from ..runs.run import Run
 import math, os
 import numpy as np, pandas as pd
 from collections import Counter
