@@ -197,7 +197,7 @@ def test_lr_auto_says_what_it_took(cli, tiny):
     assert code==0 and re.search(r'^lr: [\d.e-]+, from the valley', out, re.M)
 
 def test_out_in_use(cli, here, tiny):
-    from digitfast.runs.run import RunDir
+    from digitfast.runs.rundir import RunDir
     with RunDir(here/'r'):
         code,_,err = cli('train', tiny, *OPTS, '--out','r')
     assert code==1 and 'in use by process' in err and not (here/'r').exists()
@@ -423,7 +423,8 @@ def test_a_terminal_without_the_letters(tmp_path):
 def test_json_has_no_nan(capsys, monkeypatch):
     from digitfast import console as c
     monkeypatch.setitem(c.flags, 'json', True)
-    c.result(dict(a=float('nan'), b=[np.float32(.5), np.int64(3)], c=Path('x'), d={1:float('inf')}, e=None, f=True))
+    c.print_result(dict(a=float('nan'), b=[np.float32(.5), np.int64(3)], c=Path('x'), d={1:float('inf')}, e=None,
+                        f=True))
     assert json.loads(capsys.readouterr().out)==dict(a=None, b=[.5,3], c='x', d={'1':None}, e=None, f=True)
 
 @pytest.mark.parametrize('words,want', [

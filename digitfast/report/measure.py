@@ -16,7 +16,8 @@ from itertools import combinations
 from pathlib import Path
 from scipy.stats import binom, binomtest
 from ..core import DigitError, RunError
-from ..runs.run import Preds, Run, class_numbers, with_probs
+from ..runs.preds import Preds, class_numbers, with_probs
+from ..runs.run import Run
 
 # %% ../../nbs/report/00_measure.ipynb #c376cf85
 def wilson(
