@@ -8,7 +8,8 @@ __all__ = ['wilson', 'score_interval', 'measured', 'read_preds', 'most_confused'
 
 # %% ../../nbs/report/00_measure.ipynb #2e7c22ee
 from ..core import DigitError, RunError
-from ..data.load import DigitDataLoaders, class_error, same_images
+from ..data.block import DigitDataLoaders, class_error
+from ..data.transforms import same_images
 from ..learn.learner import n_classes
 from ..learn.predict import predict_rows
 from ..runs.run import Preds, Run, class_numbers, with_probs

@@ -11,7 +11,7 @@ from ..core import (DataError, DigitError, RunError, check_output, check_utf8, e
                             is_begun, read_plain, scrub, write_file)
 from ..data.reading import Reading
 from ..data.read import DigitData, data_options, read_csvs
-from ..data.load import read_mnist
+from ..data.read import read_mnist
 from .weights import PixelsToProbs, load_net
 import hashlib, html, io, json, math, os, random, shlex, shutil, signal, socket, stat, threading, time, warnings
 import zipfile
