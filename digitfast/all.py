@@ -6,7 +6,9 @@ from fastai.vision.all import *
 
 from digitfast.core import DataError, DigitError, KaggleError, RunError
 from digitfast.device import best_precision, digit_device, versions
-from digitfast.data.read import DigitData, as_data, check_frame, find_data, read_csvs, sample_path
+from digitfast.data.files import find_data, sample_path
+from digitfast.data.frames import DigitData, check_frame
+from digitfast.data.read import as_data, read_csvs
 from digitfast.data.load import (
     DigitBlock, DigitDataLoaders, DigitDL, NormalizePixels, RowToImage, digit_splitter,
     pixel_stats, read_mnist, same_images)

@@ -277,7 +277,7 @@ def _fields(sets, **fields):
 
 # %% ../nbs/02_cli.ipynb #55e3436d
 def _check_train(data, test, config, drop, out, resume):
-    from digitfast.data.read import data_files
+    from digitfast.data.files import data_files
     if resume and out is None: raise typer.BadParameter('--resume needs --out DIR, the directory of the unfinished run')
     check_run_dir(out, resume)
     if config is not None: _check_run(config)
@@ -343,7 +343,7 @@ def _only_for(what, **given):
 
 def _predict_pictures(run, places, show, device, out, probs):
     from digitfast.tasks.pictures import picture_files, pictures_csv, predict_pictures
-    from digitfast.data.read import run_inputs
+    from digitfast.data.files import run_inputs
     if probs and not (out or flags['json']): raise typer.BadParameter('--probs needs --out FILE.csv, or --json')
     files,notes = picture_files(places)
     _check_outputs([*run_inputs(run), *files], out=out)
@@ -358,7 +358,7 @@ def _predict_pictures(run, places, show, device, out, probs):
 
 # %% ../nbs/02_cli.ipynb #5243c9c4
 def _check_predict(run, data, out, test):
-    from digitfast.data.read import data_files, run_inputs
+    from digitfast.data.files import data_files, run_inputs
     _check_run(run)
     read = [o for o in data or [] if os.path.isfile(o)]
     rows = bool(data) and len(data)==1 and Path(data[0]).suffix.lower() in (*_tables, '')
@@ -400,7 +400,8 @@ AllowOtherLabels = A[bool, Opt('--allow-other-labels',
 
 def _to_check(data, test, label, competition='digit-recognizer'):
     "The data that a submission is for; None where there are none"
-    from digitfast.data.read import find_data, read_csvs
+    from digitfast.data.files import find_data
+    from digitfast.data.read import read_csvs
     if data is None: _only_for('DATA, which is to be named', test=test, label=label)
     data = data or find_data(competition)
     if data is None: return
@@ -472,7 +473,7 @@ def publish(
 
 # %% ../nbs/02_cli.ipynb #ca79e84b
 def _check_compare(data, out):
-    from digitfast.data.read import data_files
+    from digitfast.data.files import data_files
     for o in 'compare.csv','runs.csv','compare.png': check_output(out/o, *data_files(data), *imports, option='--out')
 
 @command(_check_compare)
@@ -561,7 +562,7 @@ def _label_pictures(run, df, png):
     return len(at)
 
 def _check_labels(run, out, png):
-    from digitfast.data.read import run_inputs
+    from digitfast.data.files import run_inputs
     _check_run(run)
     _check_outputs(run_inputs(run), out=out, png=png)
 
@@ -631,7 +632,7 @@ def demo(
 
 # %% ../nbs/02_cli.ipynb #52742bd0
 def _check_export(run, onnx, pickle):
-    from digitfast.data.read import run_inputs
+    from digitfast.data.files import run_inputs
     if not (onnx or pickle): raise typer.BadParameter("say what to write: --onnx FILE or --pickle FILE")
     _check_run(run)
     _check_outputs(run_inputs(run), onnx=onnx, pickle=pickle)
@@ -691,7 +692,7 @@ def info():
     "Versions, the device, which data would be used and which credentials were found."
     import torch
     from digitfast.device import best_precision, digit_device, versions
-    from digitfast.data.read import find_data
+    from digitfast.data.files import find_data
     from digitfast.kaggle.client import credentials
     dev,creds = digit_device(),credentials()
     data = dict(versions=versions(), device=torch.cuda.get_device_name(dev) if dev.type=='cuda' else 'cpu',

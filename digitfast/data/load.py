@@ -8,8 +8,13 @@ __all__ = ['RowToImage', 'pixel_stats', 'DigitDL', 'NormalizePixels', 'DigitBloc
 
 # %% ../../nbs/data/05_load.ipynb #f0d44682
 from ..core import DataError, DigitError
-from .reading import Reading, cause, fits, to_bytes
-from .read import infer_reading, pixel_cols, read_csvs, read_frame, read_mnist
+from .ranges import explain_misfit, fits, to_bytes
+from .reading import Reading
+from .columns import pixel_cols
+from .frames import read_frame
+from .mnist import read_mnist
+from .read import read_csvs
+from .reading import infer_reading
 from ..device import digit_device, predict_bs
 import math, random, warnings, zlib
 import numpy as np, pandas as pd, torch
@@ -37,7 +42,7 @@ def _no_pixel(v, row, col, a):
     tip = ': pixels of 0 to 1 want multiplying by 255' if isinstance(v, float) and 0<v<1 else ''
     if a.dtype.kind in 'iuf' and np.isfinite(a).all() and not (tip and 0<=a.min() and a.max()<=1):
         a = np.atleast_2d(a).astype(float)
-        tip = cause(a, a.min(), a.max())[1]
+        tip = explain_misfit(a, a.min(), a.max())[1]
     return DataError(f"{at}: found {v!r:.30}, expected a whole number from 0 to 255{tip}")
 
 def _as_uint8(a, cols, rows=None):

@@ -10,7 +10,9 @@ __all__ = ['history_cols', 'class_numbers', 'with_probs', 'Preds', 'read_arrays'
 from ..core import (DataError, DigitError, RunError, check_output, check_utf8, ensemble_of, how_to_resume,
                             is_begun, read_plain, scrub, write_file)
 from ..data.reading import Reading
-from ..data.read import DigitData, data_options, read_csvs
+from ..data.files import data_options
+from ..data.frames import DigitData
+from ..data.read import read_csvs
 from ..data.load import read_mnist
 from .weights import PixelsToProbs, load_net
 import hashlib, html, io, json, math, os, random, shlex, shutil, signal, socket, stat, threading, time, warnings
