@@ -20,7 +20,8 @@ from ..models.nets import archs
 from ..learn.predict import check_canary, predict_rows
 from ..runs.run import Run, RunDir, resumable
 from ..learn.learner import learner_activation, loss_name, n_classes
-from .job import Job, fn_name, imported, in_python, load_data, spoken
+from ..learn.plugins import imported
+from .job import Job, fn_name, in_python, load_data, spoken
 from ..learn.recipe import Recipe
 
 # %% ../../nbs/tasks/05_save.ipynb #767abd13

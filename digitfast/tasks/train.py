@@ -32,8 +32,8 @@ from ..learn.learner import LossAccuracy, activations, losses, seed_all
 from ..learn.recipe import HandRecipe, Recipe, _number, find_lr, fn_name, get_recipe, recipes
 from ..learn.predict import predict_rows, predict_test
 from ..runs.run import Preds, Run, RunDir, RunLog, how_to_resume, read_checkpoint, read_metrics, resumable
-from .job import (Job, _pct, _sources, check_imports, check_same_imports, import_paths, import_source,
-    imported, in_python, load_data, locate_data, read_options, spoken)
+from ..learn.plugins import check_same_imports, import_paths, import_source, import_sources, imported
+from .job import Job, _pct, check_imports, in_python, load_data, locate_data, read_options, spoken
 from ..runs.fingerprint import difference, fingerprint
 from .spread import check_address, gpus, spread
 from .predict import predict_csv
@@ -304,7 +304,7 @@ def train_members(self:Job,
                  "without it they take turns on one")
     if scheduler or apart and find_spec('distributed'):
         sent = replace(self, out=Run(self.out.path), say=noop, tick=noop,
-                       info={**self.info, 'sources':dict(_sources)})
+                       info={**self.info, 'sources':dict(import_sources)})
         spread(_remote, todo, sent, self.keep, scheduler, self.say, then=how_to_resume(self.out))
     else:
         for k in todo: _member(k, replace(self, tick=lambda i,m: self.tick(k*m+i, n*m)))

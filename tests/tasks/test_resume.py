@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np, pytest
 from fastai.vision.all import Adam, CrossEntropyLossFlat, GradientClip, MixUp
 from digitfast import cli
+from digitfast.learn import plugins
 from digitfast.tasks import job, save
 from digitfast.report import page as report
 from digitfast.core import DigitError, RunError
@@ -259,9 +260,9 @@ def test_advice_names_what_to_import_and_the_scheduler(tiny, tmp_path, capsys, m
     out = tmp_path/'r'
     def forget():
         for o,k in (job.archs,'mine'),(sys.modules,'my net'): o.pop(k, None)
-        job.imported.clear(); job._sources.clear()
+        plugins.imported.clear(); plugins.import_sources.clear()
     try:
-        job.import_file(f)
+        plugins.import_file(f)
         interrupt(tiny, out, arch='mine')
         forget()
         want = ['train','--import',str(f),'--resume','--out',str(out)]
@@ -458,7 +459,7 @@ def test_paths_that_are_not_utf8_are_refused_before_training(tiny, tiny_run, tra
                 link=lambda: run(link, out, tick=began.append),
                 test=lambda: run(tiny, out, test=test, tick=began.append),
                 runs=lambda: ensemble([r, other], out, say=quiet), joined=lambda: ensemble([r, r], odd/'o', say=quiet),
-                imported=lambda: job.import_file(odd/'my.py'),
+                imported=lambda: plugins.import_file(odd/'my.py'),
                 saved=lambda: save_run(trained, digits(300), odd/'o', say=quiet))
     for name,f in todo.items():
         with pytest.raises(DigitError, match=r'caf\?.*not UTF-8') as e: f()
