@@ -17,7 +17,8 @@ TESTS = {
     **{f'data.{o}':'test_read test_layouts test_mnist test_read_fuzz'
        for o in 'ranges reading table pixels columns labels checks files frames mnist read'.split()},
     'kaggle.submission':'test_submit',
-    'runs.run':'test_rundir test_run test_faults test_ensemble test_run_fuzz',
+    **{f'runs.{o}':'test_rundir test_run test_faults test_ensemble test_run_fuzz'
+       for o in ('files','fields','preds','rundir','checkpoint','run')},
     'learn.predict':'test_submit test_unlike test_traps test_run'}
 SWAPS = {ast.Lt:ast.LtE, ast.LtE:ast.Lt, ast.Gt:ast.GtE, ast.GtE:ast.Gt, ast.Eq:ast.NotEq, ast.NotEq:ast.Eq,
          ast.In:ast.NotIn, ast.NotIn:ast.In, ast.Is:ast.IsNot, ast.IsNot:ast.Is,

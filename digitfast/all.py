@@ -20,7 +20,8 @@ from digitfast.learn.plugins import import_file
 from digitfast.runs.weights import PixelsToProbs, export_onnx, export_pickle, load_net, save_net
 from digitfast.learn.predict import ShiftTTA, check_canary, predict_rows, predict_test
 from digitfast.kaggle.submission import check_submission, save_submission, submission
-from digitfast.runs.run import Preds, Run
+from digitfast.runs.preds import Preds
+from digitfast.runs.run import Run
 from digitfast.report.measure import most_confused, score_interval, suspicious_labels, versus, wilson, worst_mistakes
 from digitfast.report.plots import (
     plot_calibration, plot_class_accuracy, plot_class_balance, plot_confusion, plot_history, plot_lr_find, read_history,

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np, pandas as pd, pytest
 
 REPO = Path(__file__).parent.parent
+sys.path += [str(o) for o in sorted((REPO/'tests').iterdir()) if o.is_dir()] # helpers that test files share
 BIG = Path(os.environ.get('DIGITFAST_DATA') or REPO.parent/'shared'/'data'/'digit-recognizer.zip')
 
 def pytest_configure(config):

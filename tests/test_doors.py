@@ -14,7 +14,7 @@ from digitfast.report.measure import most_confused, suspicious_labels, wilson, w
 from digitfast.learn.predict import predict_rows, predict_test
 from digitfast.data.read import as_data
 from digitfast.report.page import report
-from digitfast.runs.run import Preds
+from digitfast.runs.preds import Preds
 from digitfast.kaggle.submission import check_submission, save_submission, submission
 from conftest import digits
 

@@ -26,7 +26,8 @@ from ..learn.plugins import check_same_imports
 from ..runs.weights import save_net
 from ..learn.predict import looks, unlike
 from ..kaggle.submission import other_labels, submission, submission_text
-from ..runs.run import Preds, Run
+from ..runs.preds import Preds
+from ..runs.run import Run
 from ..report.measure import measured
 from ..report.page import write_report
 

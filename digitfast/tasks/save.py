@@ -18,7 +18,8 @@ from ..data.load import DigitDataLoaders, class_error
 from ..learn.graph import DigitLearner, choosers, fit_record, _precision
 from ..models.nets import archs
 from ..learn.predict import check_canary, predict_rows
-from ..runs.run import Run, RunDir, resumable
+from ..runs.rundir import RunDir, resumable
+from ..runs.run import Run
 from ..learn.learner import learner_activation, loss_name, n_classes
 from ..learn.plugins import imported
 from .job import Job, fn_name, in_python, load_data, spoken

@@ -31,7 +31,11 @@ from ..data.frames import DigitData
 from ..learn.learner import LossAccuracy, activations, losses, seed_all
 from ..learn.recipe import HandRecipe, Recipe, _number, find_lr, fn_name, get_recipe, recipes
 from ..learn.predict import predict_rows, predict_test
-from ..runs.run import Preds, Run, RunDir, RunLog, how_to_resume, read_checkpoint, read_metrics, resumable
+from ..core import how_to_resume
+from ..runs.preds import Preds
+from ..runs.rundir import RunDir, resumable
+from ..runs.checkpoint import RunLog, read_checkpoint
+from ..runs.run import Run
 from ..learn.plugins import check_same_imports, import_paths, import_source, import_sources, imported
 from .job import Job, _pct, check_imports, in_python, load_data, locate_data, read_options, spoken
 from ..runs.fingerprint import difference, fingerprint

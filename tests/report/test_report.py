@@ -9,7 +9,7 @@ from digitfast.core import RunError
 from digitfast.report.page import Report, render_report, report, write_report
 from digitfast.runs.run import Run
 from test_interpret import HIST
-from test_measure import a_run, fake
+from run_double import a_run, fake
 
 OLD = Path(__file__).parents[1]/'fixtures'/'run-0.1'
 pytestmark = pytest.mark.usefixtures('drawn')

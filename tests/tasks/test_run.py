@@ -12,7 +12,9 @@ from digitfast.device import best_precision
 from digitfast.runs.weights import load_net
 from digitfast.kaggle.submission import check_submission
 from digitfast.learn.predict import predict_rows
-from digitfast.runs.run import Run, RunDir, read_checkpoint, read_metrics
+from digitfast.runs.rundir import RunDir
+from digitfast.runs.checkpoint import read_checkpoint
+from digitfast.runs.run import Run, read_metrics
 from digitfast.tasks.train import locate_data, predict_csv, train
 from digitfast.report.measure import score_interval, wilson
 from conftest import TINY, csvs, digits
