@@ -10,7 +10,7 @@ from ..core import DataError, DigitError, RunError, check_output, read_plain, wr
 from ..device import digit_device, predict_bs, versions
 from ..data.ranges import to_bytes
 from ..data.reading import Reading
-from ..data.load import DigitDataLoaders
+from ..data.block import DigitDataLoaders
 from ..models.nets import Ensemble, archs, create_model
 from ..learn.learner import digit_learner, learner_activation, loss_name, losses
 from ..learn.predict import predict_rows

@@ -18,7 +18,8 @@ from ..data.files import find_data
 from ..data.frames import DigitData
 from ..data.read import as_data
 from ..device import versions
-from ..data.load import read_mnist, same_images
+from ..data.mnist import read_mnist
+from ..data.transforms import same_images
 from ..models.nets import archs
 from ..learn.learner import losses
 from ..learn.recipe import HandRecipe, Recipe, fn_name, get_recipe, recipes

@@ -13,7 +13,7 @@ from dataclasses import replace
 from ..core import DataError, RunError, check_output, echo, short_name, write_file
 from ..data.files import check_path, data_files, data_options, run_inputs
 from ..data.read import read_csvs, read_rows
-from ..data.load import same_images
+from ..data.transforms import same_images
 from ..learn.predict import check_canary, predict_rows, unlike
 from ..kaggle.submission import other_labels, save_submission, submission
 from ..runs.run import Run
