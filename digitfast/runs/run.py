@@ -56,7 +56,7 @@ def reading(self:Run)->Reading:
     "How its data were read. Version 0.1 kept the options alone, so the range is not known"
     m = self.metrics
     if m.get('reading') is not None: return Reading.from_json(m)
-    from digitfast.data.read import data_options
+    from digitfast.data.files import data_options
     options = data_options(m.get('options') or m['data'].get('options'))
     return Reading(None, transpose=options.get('transpose', False), label=options.get('label'))
 
@@ -196,7 +196,7 @@ def read_options(self:Run,
     **specified # `test`, `label` and `transpose`, as for `read_csvs`; None leaves the run's own
 )->dict: # Options for `read_csvs`
     "Return how to read the run's data, or other data as the run's were read. Options of the wrong kind are left out."
-    from digitfast.data.read import data_options
+    from digitfast.data.files import data_options
     m = self.metrics
     return merge_options(data_options(m.get('options') or m['data'].get('options')), data, **specified)
 
@@ -220,7 +220,8 @@ def data(self:Run,
     todo='Specify its data: run.data(PATH)', # How to specify them, for the end of an error
 ): # `DigitData`
     "Return the data that the run was trained on. Raises `RunError` if they are gone or have changed."
-    from digitfast.data.read import DigitData, as_data, read_mnist
+    from digitfast.data.mnist import read_mnist
+    from digitfast.data.read import DigitData, as_data
     sha256, = self.need('data.sha256')
     source = self.locate_data(data, todo)
     is_path = isinstance(source, (str,os.PathLike))
