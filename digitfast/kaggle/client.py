@@ -25,7 +25,7 @@ ways_to_sign_in = ('Three ways to get them: `kaggle auth login`; an API token fr
 def http_status(e): return getattr(getattr(e, 'response', None), 'status_code', None)
 
 def _todo(code, slug):
-    "What to do about an HTTP status"
+    "Return what to do about an HTTP status"
     if code>=500: return 'Kaggle itself is at fault: try again later'
     if code==429: return 'too many requests: wait a while and try again'
     if code not in (403,404): return 'Kaggle refuses'
@@ -40,17 +40,17 @@ _disk = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, err
 
 _unreadable = TypeError, AttributeError, LookupError, RecursionError, json.JSONDecodeError, UnicodeError
 
-class BadAnswer(Exception): "What was found in an answer of Kaggle's, what was expected, and what to do"
+class BadAnswer(Exception): "An answer of Kaggle's that can't be used: found, expected, and what to do"
 class _Stop(Exception): "Waited enough: the failure that it was about, and the seconds to the next try"
 
 def _broke_off(e):
-    "Is it the network?"
+    "Return whether `e` is an error of the network"
     if isinstance(e, ConnectionError): return True
     if isinstance(e, ValueError): return False # requests and urllib3 raise it for a malformed address or answer
     return http_status(e) is None and type(e).__module__.startswith(('requests','urllib3'))
 
 def _explain(e, have, slug):
-    "What went wrong and what to do, from what the client raised"
+    "Return what went wrong and what to do, from an exception of the client"
     more = ''
     if isinstance(e, _Stop): e,more = e.args[0],f' (gave up: the next try would be in {e.args[1]:.0f} s)'
     code,says = http_status(e),' '.join(str(e).split())
@@ -159,7 +159,7 @@ class _Bounds:
 _once = '/CreateSubmission','/SaveKernel'
 
 def _again(e):
-    "May a call that failed with `e` be made once more?"
+    "Return whether a call that failed with `e` can be repeated safely"
     code,req = http_status(e),getattr(e, 'request', None)
     if code==429: return True
     if getattr(req, 'method', '')=='POST' and req.url.endswith(_once): return False
@@ -200,7 +200,7 @@ def upload_complete(self:_Bounds, path, url, quiet, resume=False):
 
 @patch
 def put_file(self:_Bounds, path, url):
-    "Send the file `path` to the address `url`, which Kaggle gave; was it taken?"
+    "Send the file `path` to the address `url`, which Kaggle gave, and return whether it was accepted"
     import requests
     _check_address(url)
     def put():
@@ -326,7 +326,7 @@ def __call__(self:Kaggle,
 
 # %% ../../nbs/kaggle/02_client.ipynb #kb07
 def wait_until(look, secs):
-    "What `look()` says once it is not None, asked for `secs` seconds: every `poll` seconds, then more rarely"
+    "Return what `look()` returns once it is not None. Ask for `secs` seconds, every `poll` seconds, then less often."
     end,pause = time.monotonic()+secs,poll
     while (res := look()) is None and (left := end-time.monotonic())>0:
         time.sleep(min(pause, left))

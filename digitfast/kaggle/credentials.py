@@ -14,7 +14,7 @@ from ..core import read_plain
 
 # %% ../../nbs/kaggle/01_credentials.ipynb #683e557d
 class Credentials(namedtuple('Credentials', 'kind where')):
-    "What kind of credentials, and the file or variable that they are in"
+    "A kind of credentials, and the file or variable that holds them"
     def __str__(self): return f'{self.kind} from {self.where}'
 
 def _text(p):

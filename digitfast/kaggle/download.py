@@ -13,14 +13,14 @@ from .client import Kaggle, check_slug, largest_download
 
 # %% ../../nbs/kaggle/03_download.ipynb #0553de3d
 def _leads_out(name):
-    "Would `name` be outside the folder that it is unpacked in?"
+    "Return whether unpacking `name` would write outside the folder"
     return re.match(r'[/\\]|\w:', name) or '..' in re.split(r'[/\\]', name)
 
 def zip_fault(
     path, # A zip file
 )->str|None: # What is wrong, or None
-    """Why a zip is not to be trusted: a checksum that does not match, a name that leads out of the folder, more than
-    a download's bytes unpacked 16 times, no zip at all"""
+    """Return why a zip is not to be trusted, None if it is: a checksum that does not match, a name that leads out of
+    the folder, more than 16 times a download's bytes unpacked, no zip at all"""
     try:
         with zipfile.ZipFile(path) as z:
             names = z.namelist()

@@ -31,7 +31,7 @@ def _package():
     return {n:p.read_bytes() for n,p in names.items() if not re.search(r'/(__pycache__|\.)', n)}
 
 def _metadata(ver):
-    "What the installed distribution says of itself, or the least that a wheel needs where it is another one or none"
+    "Return the installed distribution's metadata, or the least that a wheel needs if it is another version or none"
     try: d = metadata.distribution('digitfast')
     except metadata.PackageNotFoundError: d = None
     text = d and d.version==ver and (d.read_text('METADATA') or d.read_text('PKG-INFO')) # an egg's has the other name
@@ -298,7 +298,7 @@ def _list_dataset(ask, ref):
     return None if res is None else [f.name for f in res.dataset_files or []]
 
 def _is_dataset_ready(ask, ref, name):
-    "Does the dataset `ref` have the file `name`, ready to be used? None while it has not"
+    "Return True once the dataset `ref` has the file `name` ready, None before"
     st = ask(f'look at the dataset {ref}', 'dataset_status', ref, missing=(403,404))
     if st=='failed':
         raise KaggleError(f'Kaggle could not make the dataset {ref} ready; '
@@ -306,7 +306,7 @@ def _is_dataset_ready(ask, ref, name):
     return st=='ready' and name in (_list_dataset(ask, ref) or []) or None
 
 def _is_dataset_private(ask, ref):
-    "Is the dataset `ref` private? None where Kaggle doesn't say"
+    "Return whether the dataset `ref` is private, None if Kaggle doesn't say"
     with tempfile.TemporaryDirectory() as d:
         try: file = ask(f'look at the dataset {ref}', 'dataset_metadata', ref, d, missing=(403,404))
         except KaggleError: return

@@ -20,7 +20,7 @@ Submission = namedtuple('Submission', 'ref status score left url')
 def submissions_url(competition): return f'https://www.kaggle.com/competitions/{competition}/submissions'
 
 def _count_left(ask):
-    "How many submissions are left today, None if Kaggle doesn't tell. Raises `KaggleError` if none is left."
+    "Return how many submissions are left today, None if Kaggle doesn't tell. Raises `KaggleError` if none is left."
     lim = ask('ask how many submissions are left', 'competition_get_submission_limits', ask.slug)
     left,today,total = map(parse_count, (lim.num_allowed_now, lim.num_today, lim.num_total))
     if left!=0: return left
