@@ -9,7 +9,8 @@ __all__ = ['zip_fault', 'comp_path']
 import os, re, sys, tempfile, zipfile, zlib
 from pathlib import Path
 from ..core import KaggleError, echo, short_name
-from .client import Kaggle, check_slug, largest_download
+from . import client
+from .client import Kaggle, check_slug
 
 # %% ../../nbs/kaggle/03_download.ipynb #0553de3d
 def _leads_out(name):
@@ -27,8 +28,8 @@ def zip_fault(
             if not names: return 'it is empty'
             if out := next(filter(_leads_out, names), None):
                 return f'it names a file outside its folder, {short_name(out, 60)!r}'
-            n = sum(o.file_size for o in z.infolist())
-            if n>16*largest_download: return f'it unpacks to {n:,} bytes, expected {16*largest_download:,} at most'
+            n,most = sum(o.file_size for o in z.infolist()),16*client.largest_download
+            if n>most: return f'it unpacks to {n:,} bytes, expected {most:,} at most'
             if bad := z.testzip(): return f'{short_name(bad, 60)} in it is damaged'
     except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError, OSError) as e:
         return f'it is no whole zip ({e})'

@@ -447,7 +447,7 @@ NO_PREDICTIONS = dict(constant=lambda d: [7]*len(d.test), copied=lambda d: d.tra
 def test_submit_refuses_what_is_no_prediction(kg, sub, data, name):
     rows = zip(data.sample.ImageId, NO_PREDICTIONS[name](data))
     sub.write_text('ImageId,Label\n'+''.join(f'{i},{l}\n' for i,l in rows))
-    with fails('was not submitted', '--force', kind=DataError): submit_to_kaggle(sub, 'm', data=data)
+    with fails('was not submitted', 'force=True', kind=DataError): submit_to_kaggle(sub, 'm', data=data)
     assert not kg.calls
     assert submit_to_kaggle(sub, 'm', data=data, force=True).score==.99571
 
@@ -534,7 +534,7 @@ def test_the_rest_of_an_answer_does_not_matter(kg, sub):
 
 def test_ctrl_c_while_waiting(kg, sub, monkeypatch, capfd):
     def stop(*args): raise KeyboardInterrupt
-    monkeypatch.setattr(dk, '_until', stop)
+    monkeypatch.setattr('digitfast.kaggle.submit.wait_until', stop)
     assert command('--quiet', 'submit', sub, '-m', 'm')==130
     assert 'submission 51000000 was sent' in capfd.readouterr().err
 
