@@ -39,7 +39,7 @@ def every(n, cases):
 
 def loaders(df=None, **kw):
     "`DigitDataLoaders` of a frame like `digits()`, in batches of 16"
-    from digitfast.data.load import DigitDataLoaders
+    from digitfast.data.block import DigitDataLoaders
     return DigitDataLoaders.from_df(digits() if df is None else df, **{**dict(bs=16, device='cpu'), **kw})
 
 def learner(dls=None, arch='stride2', bar=False, **kw):

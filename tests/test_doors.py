@@ -6,7 +6,8 @@ from torch import nn
 from fastai.vision.all import (Brightness, Callback, CategoryBlock, ColReader, DataBlock, Learner, MixUp,
                                RandomSplitter, TensorImage, Transform)
 from digitfast.core import DigitError
-from digitfast.data.load import DigitBlock, DigitDataLoaders, pixel_stats, same_images
+from digitfast.data.block import DigitBlock, DigitDataLoaders
+from digitfast.data.transforms import pixel_stats, same_images
 from digitfast.runs.weights import PixelsToProbs, export_onnx, load_net, save_net
 from digitfast.report.plots import occlusion, plot_calibration, plot_class_accuracy, plot_confusion, show_digits
 from digitfast.learn.learner import digit_learner

@@ -63,7 +63,8 @@ def measured(
 # %% ../../nbs/report/00_measure.ipynb #2c5de8d8
 def _learner_preds(learn):
     "Return the predictions of a Learner for its validation rows. Imports torch and fastai."
-    from digitfast.data.load import DigitDataLoaders, class_error, same_images
+    from digitfast.data.block import DigitDataLoaders, class_error
+    from digitfast.data.transforms import same_images
     from digitfast.learn.learner import n_classes
     from digitfast.learn.predict import predict_rows
     dls = DigitDataLoaders.of(learn)

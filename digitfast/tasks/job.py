@@ -13,9 +13,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from fastcore.all import L, noop, patch
 from ..core import DataError, DigitError, RunError, quote, check_utf8, echo, short_name, write_file
-from ..data.read import DigitData, as_data, find_data, near_copies, near_limit
+from ..data.checks import near_copies, near_limit
+from ..data.files import find_data
+from ..data.frames import DigitData
+from ..data.read import as_data
 from ..device import versions
-from ..data.load import read_mnist, same_images
+from ..data.mnist import read_mnist
+from ..data.transforms import same_images
 from ..models.nets import archs
 from ..learn.learner import losses
 from ..learn.recipe import HandRecipe, Recipe, fn_name, get_recipe, recipes

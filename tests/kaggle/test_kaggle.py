@@ -11,7 +11,7 @@ from digitfast.kaggle.credentials import credentials, hide_secrets
 from digitfast.kaggle.download import comp_path
 from digitfast.kaggle.submit import submit_to_kaggle
 from digitfast.core import DataError, KaggleError, RunError
-from digitfast.data.read import find_data, sample_path
+from digitfast.data.files import find_data, sample_path
 
 HERE = Path(__file__).parent
 SECRETS = TOKEN, KEY, OAUTH, '0123456789abcdef', 'X-Goog-Signature'

@@ -114,7 +114,7 @@ def test_what_is_no_finished_run_says_what_it_is(tmp_path):
 
 def test_predictions_of_a_learner_leave_out_trained_images_and_its_history_alone():
     from conftest import digits
-    from digitfast.data.load import DigitDataLoaders
+    from digitfast.data.block import DigitDataLoaders
     from digitfast.learn.learner import digit_learner
     df = digits(60)
     df.iloc[50,1:] = df.iloc[2,1:].to_numpy()
@@ -271,7 +271,7 @@ def test_a_table_of_three():
 
 def test_the_rows_of_single_lie_within_those_of_quick(data):
     from digitfast.learn.recipe import recipes
-    from digitfast.data.load import digit_splitter
+    from digitfast.data.split import digit_splitter
     rows = [set(digit_splitter(r.split, r.valid_pct, r.split_seed)(data.train)[1])
             for r in (recipes['single'], recipes['quick'])]
     assert rows[0]<rows[1] and len(rows[0])==250

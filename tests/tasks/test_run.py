@@ -6,7 +6,7 @@ import numpy as np, pandas as pd, pytest, torch
 from digitfast.core import DataError, DigitError, RunError
 from digitfast.data.read import as_data, read_csvs
 from digitfast.data.reading import Reading
-from digitfast.data.load import DigitDataLoaders
+from digitfast.data.block import DigitDataLoaders
 from digitfast.learn.recipe import Recipe
 from digitfast.device import best_precision
 from digitfast.runs.weights import load_net
