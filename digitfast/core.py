@@ -204,7 +204,7 @@ def same_file(
     a, # A path
     b, # Another
 )->bool:
-    "Do `a` and `b` lead to one file, here or on a disk that ignores the case of letters?"
+    "Return whether `a` and `b` lead to one file, here or on a disk that ignores the case of letters"
     try:
         if os.path.samefile(a, b): return True
     except (OSError, ValueError): pass
@@ -215,7 +215,7 @@ run_files = ('model','members','checkpoint','metrics.json','history.csv','lr_fin
              'submission.csv','report.html')
 
 def _is_run(folder):
-    "Is `folder` the directory of a run, finished or not?"
+    "Return whether `folder` is the directory of a run, finished or not"
     if os.path.isfile(folder/'checkpoint'/'state.json'): return True
     return os.path.isfile(folder/'metrics.json') and any(os.path.exists(folder/o) for o in run_files[:2]+run_files[6:7])
 
@@ -256,7 +256,7 @@ def check_output(
 def is_begun(
     out, # Directory of a run
 )->bool:
-    "Does `out` hold a checkpoint?"
+    "Return whether `out` holds a checkpoint"
     try: return any(os.path.lexists(Path(out)/o) for o in ('checkpoint','.checkpoint.old'))
     except ValueError: return False
 
