@@ -459,7 +459,7 @@ def export(
 
 # %% ../nbs/03_cli.ipynb #c0037
 def _recipe_line(k, r):
-    from digitfast.learn.recipe import fn_name
+    from digitfast.models.nets import fn_name
     length = f'{r.epochs} epochs' if r.epochs else f'{r.images:,} images'
     if r.n_members>1: length = f'{r.n_members} x {length}'
     arch = ' '.join(dict.fromkeys(fn_name(r.member(i).arch) for i in range(r.n_members)))

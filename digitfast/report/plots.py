@@ -11,7 +11,7 @@ __all__ = ['show_digits', 'plot_class_balance', 'read_history', 'plot_history', 
 from ..core import DigitError, RunError, short_name
 from ..data.read import pixel_cols
 from ..runs.weights import PixelsToProbs
-from ..learn.graph import fit_record
+from ..learn.history import fit_record
 from .measure import calibration, wilson
 from ..runs.files import read_table
 from ..runs.preds import class_numbers

@@ -18,11 +18,12 @@ from ..device import versions
 from ..data.read import read_mnist
 from ..data.transforms import same_images
 from ..models.nets import archs
-from ..learn.learner import losses
-from ..learn.recipe import HandRecipe, Recipe, fn_name, get_recipe, recipes
+from ..learn.loss import losses
+from ..learn.recipe import HandRecipe, Recipe, get_recipe, recipes
+from ..models.nets import fn_name
 from ..learn.plugins import check_same_imports
 from ..runs.weights import save_net
-from ..learn.predict import looks, unlike
+from ..data.drift import looks, unlike
 from ..kaggle.submission import other_labels, submission, submission_text
 from ..runs.preds import Preds
 from ..runs.run import Run

@@ -13,7 +13,8 @@ from dataclasses import replace
 from ..core import DataError, RunError, check_output, echo, short_name, write_file
 from ..data.read import _path, data_files, data_options, read_csvs, read_rows, run_inputs
 from ..data.transforms import same_images
-from ..learn.predict import check_canary, predict_rows, unlike
+from ..learn.predict import check_canary, predict_rows
+from ..data.drift import unlike
 from ..kaggle.submission import other_labels, save_submission, submission
 from ..runs.run import Run
 from ..report.measure import score_interval, wilson

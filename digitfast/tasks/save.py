@@ -15,12 +15,13 @@ from torch import nn
 from types import SimpleNamespace
 from ..core import DataError, DigitError, RunError, join_some, quote, check_output, check_run_dir, echo
 from ..data.block import DigitDataLoaders, class_error
-from ..learn.graph import DigitLearner, choosers, fit_record, _precision
+from ..learn.learner import DigitLearner
+from ..learn.history import epoch_choosers, fit_record, fit_precision
 from ..models.nets import archs
 from ..learn.predict import check_canary, predict_rows
 from ..runs.rundir import RunDir, resumable
 from ..runs.run import Run
-from ..learn.learner import learner_activation, loss_name, n_classes
+from ..learn.loss import learner_activation, loss_name, n_classes
 from ..learn.plugins import imported
 from .job import Job, fn_name, in_python, load_data, spoken
 from ..learn.recipe import Recipe
@@ -284,10 +285,10 @@ def _save(job, learn, trn, val, vocab, tta, act):
     arch = getattr(learn.model, 'config', {}).get('arch') or fn_name(type(learn.model))
     m = dict(recipe=job.name, arch=arch, params=sum(o.numel() for o in learn.model.parameters()), seed=None,
              learner=True, device=str(learn.dls.device),
-             precision=getattr(rec, 'precision', None) or _precision(learn),
+             precision=getattr(rec, 'precision', None) or fit_precision(learn),
              threads=torch.get_num_threads(), n_train=len(np.unique(trn)), canary_rows=canary,
              seconds=dict(predict=time.perf_counter()-t)) # how long training took is not known
     if why: m['no_model'] = why
     if rec: m |= dict(epochs=_epochs(learn, rec, job.say), lr=float(max(rec.lrs)))
-    if chosen := list(rec.choosers if rec and rec.choosers else choosers(learn)): m['chosen_by'] = chosen
+    if chosen := list(rec.choosers if rec and rec.choosers else epoch_choosers(learn)): m['chosen_by'] = chosen
     return job.finish(p, m, _history(rec) if rec else None)

@@ -5,7 +5,7 @@ from digitfast.core import RunError
 from digitfast.data.read import read_csvs
 from digitfast.tasks.train import predict_csv, train
 from digitfast.kaggle.submission import check_submission
-from digitfast.learn.predict import looks, unlike
+from digitfast.data.drift import looks, unlike
 from conftest import TINY, csvs, digits
 
 def frame(x, y=None):
