@@ -27,7 +27,8 @@ from ..core import (DataError, DigitError, RunError, check_output, check_run_dir
                             quote, write_file)
 from ..models.nets import archs, n_params
 from ..learn.callbacks import is_fitting
-from ..data.read import DigitData, data_options
+from ..data.files import data_options
+from ..data.frames import DigitData
 from ..learn.loss import LossAccuracy, activations, losses
 from ..learn.learner import seed_all
 from ..learn.recipe import HandRecipe, Recipe, find_lr, get_recipe, recipes
@@ -41,7 +42,7 @@ from ..runs.checkpoint import RunLog, read_checkpoint
 from ..runs.run import Run
 from ..learn.plugins import check_same_imports, import_paths, import_source, import_sources, imported
 from .job import Job, _pct, check_imports, in_python, load_data, locate_data, read_options, spoken
-from ..data.fingerprint import difference, fingerprint
+from ..runs.fingerprint import difference, fingerprint
 from .spread import check_address, gpus, spread
 from .predict import predict_csv
 

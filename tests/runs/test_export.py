@@ -8,7 +8,8 @@ from digitfast.models.nets import archs
 from digitfast.learn.callbacks import BF16, EMA
 from digitfast.learn.learner import digit_learner
 from digitfast.learn.loss import losses
-from digitfast.data.reading import Reading, to_bytes
+from digitfast.data.ranges import to_bytes
+from digitfast.data.reading import Reading
 from digitfast.learn.recipe import Recipe
 from digitfast.runs.weights import load_net, save_net, export_onnx, export_pickle
 from digitfast.device import versions
