@@ -127,7 +127,7 @@ def _check_each_class(y, val):
     "Raise `DataError` if the rows `val` lack a class of the labels `y`"
     lost = pd.Index(y.unique()).difference(y.iloc[val].unique())
     if len(lost):
-        few = max(2, min(5, y.value_counts().min()))
+        few = max(2, min(5, int(y.value_counts().min())))
         raise DataError(f"no row of class {quote(lost[0])} is on the validation side of the split ({len(val)} of "
                         f"{len(y)} rows): use another validation share or split, or {spell('folds', few)}, "
                         "which hold out each row once")
@@ -144,7 +144,7 @@ def unseen(
     y = df.label.iloc[trn]
     few = y.value_counts()
     if few.min()<n:
-        tip = f"use {spell(what, few.min())} or fewer" if few.min()>1 else 'leave such classes out'
+        tip = f"use {spell(what, int(few.min()))} or fewer" if few.min()>1 else 'leave such classes out'
         raise DataError(f"class {quote(few.idxmin())} has {few.min()} training rows, "
                         f"expected one for each of {n} {what} at least: {tip}")
     folds = list(StratifiedKFold(n, shuffle=True, random_state=split.seed).split(trn, y))
