@@ -25,7 +25,9 @@ from digitfast.report.plots import (
 from digitfast.report.page import write_report
 from digitfast.data.picture import read_picture
 from digitfast.tasks.job import import_file
-from digitfast.tasks.train import ensemble, predict_csv, train
+from digitfast.tasks.train import train
+from digitfast.tasks.ensemble import ensemble
+from digitfast.tasks.predict import predict_csv
 from digitfast.tasks.compare import compare
 from digitfast.tasks.save import save_run
 from digitfast.kaggle.client import submit_to_kaggle

@@ -294,7 +294,7 @@ def train(
     out:Out=None, resume:Resume=False,
 ):
     "Train on DATA and leave a run: model, metrics, predictions and a checked submission.csv."
-    from digitfast.tasks import train as run
+    from digitfast.tasks.train import train as start
     from digitfast.learn.recipe import recipes
     from digitfast.models.nets import archs
     _known('recipe', recipe, recipes)
@@ -303,9 +303,9 @@ def train(
                          members=members, folds=folds, precision=precision),_Bar()
     precision = fields.pop('precision', None)
     try:
-        path = run.train(data, recipe, out, seed, precision, device, resume, member,
-                         scheduler, say, bar, test, label, transpose,
-                          config, drop, graph=False if no_graph else None, command=True, **fields)
+        path = start(data, recipe, out, seed=seed, precision=precision, device=device, resume=resume, member=member,
+                     scheduler=scheduler, say=say, tick=bar, test=test, label=label, transpose=transpose,
+                     config=config, drop=drop, graph=False if no_graph else None, command=True, **fields)
     finally: bar.stop()
     if flags['json'] or flags['quiet']: result(path.metrics, str(path))
 
@@ -598,8 +598,8 @@ def ensemble(
     out:Out=None,
 ):
     "Join finished runs into an ensemble: their probabilities are averaged, and measured on rows that none of them saw."
-    from digitfast.tasks import train as run
-    path = run.ensemble(runs, out, say=say, command=True)
+    from digitfast.tasks.ensemble import ensemble as join
+    path = join(runs, out, say=say, command=True)
     if flags['json'] or flags['quiet']: result(path.metrics, str(path))
 
 # %% ../nbs/02_cli.ipynb #fdd1004f

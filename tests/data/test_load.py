@@ -6,7 +6,8 @@ from digitfast.learn import predict
 from digitfast.runs.weights import load_net
 from digitfast.core import DataError
 from digitfast.data.read import read_csvs, sample_path
-from digitfast.tasks.train import predict_csv, train
+from digitfast.tasks.predict import predict_csv
+from digitfast.tasks.train import train
 from digitfast.kaggle.submission import check_submission
 from digitfast.learn.predict import predict_rows
 from conftest import csvs, digits
