@@ -14,6 +14,7 @@ from digitfast.models.scratch import by_hand
 from digitfast.models.nets import Ensemble, arch, archs, create_model, model_cost
 from digitfast.learn.learner import BF16, EMA, LossAccuracy, RandAffine, ValidEvery, digit_learner, losses, opts, seed_all
 from digitfast.learn.recipe import Recipe, find_lr, get_recipe, recipes
+from digitfast.learn.plugins import import_file
 from digitfast.runs.weights import PixelsToProbs, export_onnx, export_pickle, load_net, save_net
 from digitfast.learn.predict import ShiftTTA, check_canary, predict_rows, predict_test
 from digitfast.kaggle.submission import check_submission, save_submission, submission
@@ -24,7 +25,6 @@ from digitfast.report.plots import (
     show_digits, show_predictions, show_versus)
 from digitfast.report.page import write_report
 from digitfast.data.picture import read_picture
-from digitfast.tasks.job import import_file
 from digitfast.tasks.train import train
 from digitfast.tasks.ensemble import ensemble
 from digitfast.tasks.predict import predict_csv

@@ -120,13 +120,13 @@ def _check_imports(files):
         if not os.path.exists(f): raise DigitError(f"{f} can't be imported: No such file or directory")
 
 def _import(f):
-    from digitfast.tasks.job import import_file
+    from digitfast.learn.plugins import import_file
     import_file(f)
 
 def _own_line(e):
     "Where in a file of `--import` the exception `e` was raised; '' where there is none"
-    if 'digitfast.tasks.job' not in sys.modules: return ''
-    from digitfast.tasks.job import own_line
+    if 'digitfast.learn.plugins' not in sys.modules: return ''
+    from digitfast.learn.plugins import own_line
     return own_line(e)
 
 def _fail(msg, code):

@@ -70,9 +70,9 @@ def one_thread():
 @pytest.fixture(autouse=True)
 def own_imports():
     "Files that a test had the command import are forgotten after it"
-    job = sys.modules.get('digitfast.tasks.job')
-    if not job: return (yield)
-    was = [(o,dict(o)) for o in (job.imported,job.import_paths,job._sources)]
+    plugins = sys.modules.get('digitfast.learn.plugins')
+    if not plugins: return (yield)
+    was = [(o,dict(o)) for o in (plugins.imported,plugins.import_paths,plugins.import_sources)]
     yield
     for now,before in was:
         now.clear()

@@ -16,7 +16,7 @@ from math import isqrt, log
 
 import numpy as np, pandas as pd
 
-from ..core import DataError, _few, _show
+from ..core import DataError, join_some, quote
 
 # %% ../../nbs/data/02_columns.ipynb #a62082fd
 _ids = 'id','imageid','image_id'
@@ -79,7 +79,7 @@ def _misshapen(keys, words):
         return 'have three numbers: pictures in colour (RGB)? Expected one number a pixel: turn them into grey'
     if gone := list(islice((k for k in product(*spans) if k not in keys), 4)):
         called = [''.join(a+str(b) for a,b in zip(words, (*k, ''))) for k in gone]
-        return f'without {_few(called)}; expected every number: add what is missing'
+        return f'without {join_some(called)}; expected every number: add what is missing'
     if len(spans)==2 and len(spans[0])!=len(spans[1]):
         h,w = map(len, spans)
         return f'make rectangles of {h}x{w}, no square picture; pad or scale the pictures to squares'
@@ -130,18 +130,18 @@ def _asked_for(cols, oth, label, name):
     for spell in (str, lambda o: str(o).lower()):
         if hit := [i for i,c in enumerate(cols) if spell(c)==spell(label)]: break
     if len(hit)==1: return hit[0]
-    raise DataError(f"{name}: no column '{label}' for the labels, found {_few([cols[i] for i in oth] or cols)}; "
+    raise DataError(f"{name}: no column '{label}' for the labels, found {join_some([cols[i] for i in oth] or cols)}; "
                     f"name one of them with --label")
 
 def _pick(cols, oth, label, name):
     "Which of the columns `oth` is the label, and why; None, and those that it could be, where that is open"
     if label is not None:
         at = _asked_for(cols, oth, label, name)
-        return at, f'label: column {_show(cols[at])}, as told'
+        return at, f'label: column {quote(cols[at])}, as told'
     hits = [[i for i in oth if sign(str(cols[i]))] for sign,_ in _signs]
     more = ' and no index or id' if len(oth)>1 else ''
     for hit,(_,said) in zip(hits, _signs):
-        if len(hit)==1: return hit[0], said.format(_show(cols[hit[0]]), more)
+        if len(hit)==1: return hit[0], said.format(quote(cols[hit[0]]), more)
     *_,left,called = hits
     return None, called or left
 
@@ -164,12 +164,12 @@ def class_names(names):
 # %% ../../nbs/data/02_columns.ipynb #cb826398
 def _check_twice(cols, name):
     twice = [c for c,n in Counter(map(str, cols)).items() if n>1 and c]
-    if twice: raise DataError(f'{name}: two columns are named {_few(twice)}; remove or rename one')
+    if twice: raise DataError(f'{name}: two columns are named {join_some(twice)}; remove or rename one')
 
 def _neither(cols):
     "What to add to an error about pixels: columns that might have been meant as some"
     odd = [c for c in cols if not _parts(c) and str(c)!='label']
-    return f'; {_few(map(_show, odd))} is neither label nor pixel by its name' if odd else ''
+    return f'; {join_some(map(quote, odd))} is neither label nor pixel by its name' if odd else ''
 
 def _largest(cols, label):
     "The words that pixels' names share, and {numbers: position}: the largest group of names that are alike"
@@ -177,8 +177,8 @@ def _largest(cols, label):
     groups = _groups(cols, but)
     if not groups:
         hint = '. The line is for Excel: remove it' if next(map(str, cols), '').startswith('sep=') else ''
-        raise DataError(f'no pixel columns among {_few(cols)}; expected names with a number, such as pixel0, pixel1'
-                        f'{hint}')
+        raise DataError(f'no pixel columns among {join_some(cols)}; expected names with a number, such as '
+                        f'pixel0, pixel1{hint}')
     if said := _colour(0, groups.values()): raise DataError(said+_neither(cols))
     return next(iter(groups.items()))
 
@@ -218,8 +218,8 @@ def _with_label(o, at, said):
 
 def _no_label(o, cols, could, name):
     "What to say where no column is sure to be the label, but those at `could` may be"
-    if could: return f'{name}: the label could be {_few(cols[i] for i in could)}; say which with --label NAME'
-    found = _few([cols[i] or 'a column without a name' for i in o.oth]) or 'nothing else'
+    if could: return f'{name}: the label could be {join_some(cols[i] for i in could)}; say which with --label NAME'
+    found = join_some([cols[i] or 'a column without a name' for i in o.oth]) or 'nothing else'
     return (f"{name}: no 'label' column beside {len(o.pix):,} pixels, found {found}; "
             "expected one for what each image shows: name it label, or say which with --label NAME")
 
@@ -364,7 +364,7 @@ def bare_labels(ls):
     "(The labels `ls` without what Python printed around them, sentences on what was inferred)"
     bare = {l:bare_label(l) for l in set(ls)}
     odd = next((l for l in ls if bare[l]!=l), None)
-    said = [] if odd is None else [f'labels: {_few([odd])} is read as {bare[odd]}']
+    said = [] if odd is None else [f'labels: {join_some([odd])} is read as {bare[odd]}']
     return [bare[l] for l in ls], said
 
 # %% ../../nbs/data/02_columns.ipynb #09766d14
@@ -381,7 +381,7 @@ def check_texts(ls, name, at=lambda i: f'row {i}'):
     for l in dict.fromkeys(ls):
         if isinstance(l, str) and (why := text_fault(l)):
             where = at(list(ls).index(l))
-            raise DataError(f'{name}, {where}, column label: found {_show(l)}, {why}; rename that class')
+            raise DataError(f'{name}, {where}, column label: found {quote(l)}, {why}; rename that class')
 
 # %% ../../nbs/data/02_columns.ipynb #083ca01f
 _minus = re.compile(r'[-−]0*[1-9][0-9]*(\.0*)?')
@@ -415,7 +415,7 @@ def _labels(ls, name, at=lambda i: f'line {i+2}'):
     check_texts(ls, name, at)
     i,want = _odd(ls, {l:_kind(l) for l in set(ls)})
     if i is not None:
-        found = f'found {_show(ls[i])}' if ls[i].strip() else 'blank'
+        found = f'found {quote(ls[i])}' if ls[i].strip() else 'blank'
         unlabelled = re.fullmatch(r'[-−]1(\.0*)?', ls[i])
         tip = ('remove the rows that are not labelled, or give the class another name' if unlabelled else
                'fix it or remove the row')
@@ -426,7 +426,7 @@ def _labels(ls, name, at=lambda i: f'line {i+2}'):
                         f'labels are small: is it -1, as a byte, for rows that are not labelled? Remove them, or give '
                         f'that class another name')
     if res.nunique()<2:
-        raise DataError(f'{name}, column label: {_show(res[0])} in every row; expected two classes or more, to tell '
+        raise DataError(f'{name}, column label: {quote(res[0])} in every row; expected two classes or more, to tell '
                         f'apart: add rows of another')
     return res
 

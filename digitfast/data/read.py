@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np, pandas as pd
 from fastcore.basics import patch
 
-from ..core import DataError, _few, _show, _want, read_plain
+from ..core import DataError, join_some, quote, check_kind, read_plain
 from .reading import RangeReader, Reading, find_orientation, stretch
 from .table import Parts, Table, _between, _reading, _tokens, frame_code
 from .columns import (Layout, _colour, _ids, _kind, _labels, _oblong, _parts, _pick, _square, as_numbers,
@@ -69,7 +69,7 @@ def _in_zip(z, name):
     names = [o for o in z.namelist() if o and o[-1]!='/']
     paths = Counter(re.sub(r'(^|/)(\./|/)+', r'\1', o.replace('\\', '/')) for o in names if _role(o))
     if twice := [o for o,n in paths.items() if n>1]:
-        raise DataError(f'{name}: {paths[twice[0]]} entries are named {_few(twice[:1])}, expected one. '
+        raise DataError(f'{name}: {paths[twice[0]]} entries are named {join_some(twice[:1])}, expected one. '
                         f'They may hold different rows: write the zip again with one of them')
     return names
 
@@ -145,7 +145,7 @@ def _one(found, role, path, files):
         found = _images(found) or {k:t for k,t in found.items() if _wide(t, 3)} or found
     if len(found)>1 and role=='sample': found = {k:t for k,t in found.items() if 'sample' in _base(k).lower()} or found
     if len(found)>1:
-        names,tip = _few(sorted(found)),_tip(found, files, role)
+        names,tip = join_some(sorted(found)),_tip(found, files, role)
         raise DataError(f'{path}: {names} could each be the {role} CSV; expected one: {tip}')
     return next(iter(found.items()), (None, None))
 
@@ -222,7 +222,7 @@ def _look_through(p, test):
     roles,other = _by_role(asked, p)
     res = _Found(*(roles.get(o, (None,None))[1] for o in ('train','test','sample')), other)
     if not res.train: res = _only(res, p, files)
-    elif other: res.said = (f'not read: {_few(sorted(other))}',)
+    elif other: res.said = (f'not read: {join_some(sorted(other))}',)
     if 'sample' in roles and not re.search('sample', roles['sample'][0], re.I):
         res.said += (f'sample submission: {roles["sample"][0]}, by its name',)
     return res
@@ -246,7 +246,7 @@ def _is_like(a, b):
 def _pictured(tables, path, most=256):
     "Those of `tables` that hold pictures; `DataError` where there are too many to look into"
     if len(tables)>most:
-        raise DataError(f'{path}: {len(tables):,} tables, such as {_few(sorted(tables))}; give the file by name')
+        raise DataError(f'{path}: {len(tables):,} tables, such as {join_some(sorted(tables))}; give the file by name')
     return {k:t for k,t in tables.items() if _wide(t)}
 
 _make_one = f'arrays x and y become one by: {frame_code}'
@@ -255,15 +255,15 @@ def _only(res, p, files):
     "`res`, with the only table of pictures for a training set"
     wide = _pictured({k:t for k,t in res.other.items() if _role(k)=='other'}, p)
     if len(wide)>1:
-        raise DataError(f'{p}: {_few(sorted(wide))} could each be the training set; {_tip(wide, files, "train")}')
+        raise DataError(f'{p}: {join_some(sorted(wide))} could each be the training set; {_tip(wide, files, "train")}')
     if not wide:
         other = files and not any('.csv' in o.lower() for o in files)
         tip = f"; {_make_one}.to_csv('train.csv', index=False)" if other else ''
         raise DataError(f'{p}: no training CSV; expected train.csv, or another name with train in it, '
-                        f'found {_few(sorted(files)) or "nothing"}{tip}')
+                        f'found {join_some(sorted(files)) or "nothing"}{tip}')
     (name,t), = wide.items()
     said = [f'training set: {name}, the only table of pictures']
-    if rest := set(res.other)-{name}: said.append(f'not read: {_few(sorted(rest))}')
+    if rest := set(res.other)-{name}: said.append(f'not read: {join_some(sorted(rest))}')
     return replace(res, train=t, said=tuple(said))
 
 def _test_file(test, p):
@@ -296,7 +296,7 @@ def _frame_layout(df, name, labels, label):
     at = label_side(*([_blank(o) for o in df.iloc[:,i].tolist()] for i in (0,-1)))
     if at is None: raise DataError(f"{name}: no 'label' column; say which with label=NAME")
     at %= len(cols)
-    said = f'label: column {_show(cols[at])}: its numbers are those of classes'
+    said = f'label: column {quote(cols[at])}: its numbers are those of classes'
     return Layout([i for i in range(len(cols)) if i!=at], [at], [], [said])
 
 # %% ../../nbs/data/03_read.ipynb #7473dd89
@@ -332,7 +332,7 @@ def _frame_pixels(df, index, name, value_range=None, of='training set'):
     for i in range(0, len(df), 4096):
         block = df.iloc[i:i+4096, index]
         v = block.to_numpy()
-        def place(r, c): return f'{name}, row {i+r}, column {df.columns[index[c]]}', _show(v[r,c])
+        def place(r, c): return f'{name}, row {i+r}, column {df.columns[index[c]]}', quote(v[r,c])
         reader.add(v if v.dtype.kind in 'biuf' else _numbers(v, place), place)
     return reader.read(name, len(index))
 
@@ -342,7 +342,7 @@ def _frame_labels(df, at, name):
     if len(at)>1: return np.array(class_names(df.columns[at]))[df.iloc[:,at].to_numpy(float).argmax(1)]
     ls = df.iloc[:,at[0]].tolist()
     if (i := next((i for i,l in enumerate(ls) if np.ndim(l)), None)) is not None:
-        raise DataError(f'{name}, row {i}, column label: found {_show(ls[i])}, expected a number or a text')
+        raise DataError(f'{name}, row {i}, column label: found {quote(ls[i])}, expected a number or a text')
     return ls
 
 def read_frame(df, # one image a row: pixel columns and, unless `labels=False`, a label
@@ -353,14 +353,14 @@ def read_frame(df, # one image a row: pixel columns and, unless `labels=False`, 
     of='training frame' # what has that range, for errors
 )->tuple: # the frame as `check_frame` returns it; its range
     "Read a frame as `read_csvs` reads a file. Raises `DataError` with the row, counted from 0, and the column"
-    _want(df, pd.DataFrame, 'a DataFrame with an image a row, such as read_csvs(path).train', DataError)
+    check_kind(df, pd.DataFrame, 'a DataFrame with an image a row, such as read_csvs(path).train', DataError)
     o = _frame_layout(df, name, labels, label)
     x,value_range = _frame_pixels(df, o.pix, name, value_range, of)
     pix = [df.columns[i] for i in o.pix]
     if not labels: return _frame(x, pix),value_range
     if value_range!=(0,255): warnings.warn(f'{name}: {_stretched(value_range)}')
     for s in o.said: warnings.warn(f'{name}: {s}')
-    if o.oth: warnings.warn(f'{name}: columns left out: {_few(df.columns[i] for i in o.oth)}')
+    if o.oth: warnings.warn(f'{name}: columns left out: {join_some(df.columns[i] for i in o.oth)}')
     ls,said = bare_labels([_blank(l) for l in _frame_labels(df, o.label, name)])
     for s in said: warnings.warn(f'{name}: {s}')
     return _frame(x, pix, _labels(ls, name, lambda i: f'row {i}')),value_range
@@ -505,7 +505,7 @@ def _layout_of(t, label=None, need=True)->Layout:
     if marked: label = look.cols[look.label]
     if look.packed is not None: return _packed(t, look, label, need)
     o = named(look.cols, f'{t}, line 1', look.rows, label, need) if look.head=='names' else None
-    if marked: o.said = [f'label: column {_show(label)}, which the header marks as class']
+    if marked: o.said = [f'label: column {quote(label)}, which the header marks as class']
     return o or placed(t, label, need)
 
 def _read(t, o, h, value_range=None, of='training set'):
@@ -524,7 +524,8 @@ def _packed(t, look, label, need):
     said = [f'pixels: {n:,} numbers in column {cols[look.packed]}']
     if at is not None: return Layout(list(range(n)), [at], [i for i in oth if i!=at], said+[why]*bool(why))
     if need:
-        raise DataError(f'{t}: the label could be {_few([cols[i] for i in why] or cols)}; say which with --label NAME')
+        found = join_some([cols[i] for i in why] or cols)
+        raise DataError(f'{t}: the label could be {found}; say which with --label NAME')
     return Layout(list(range(n)), [], oth, said)
 
 def _no_square(t, look, n):
@@ -550,7 +551,7 @@ def _sentences(p):
             (look.head=='none' and look.packed is None, f'header: none, {len(look.cols):,} columns'),
             (look.sep!=b',', f'fields: with {_between[look.sep]} between'),
             (p.value_range!=(0,255), _stretched(p.value_range)))
-    left = _few(p.cols[i] or 'without a name' for i in o.oth)
+    left = join_some(p.cols[i] or 'without a name' for i in o.oth)
     notes = ((o.oth, f'{t}: column{"s"*(len(o.oth)>1)} {left} left out.'),
              (look.packed is None and o.pix!=sorted(o.pix), f'{t}: pixel columns put in order by name.'))
     return o.said+[s for yes,s in said if yes], [s for yes,s in notes if yes]
@@ -603,7 +604,7 @@ def _train(t, h, label=None, reading=None):
 # %% ../../nbs/data/03_read.ipynb #2555bba9
 def _found(cols):
     numbers = cols and all(re.fullmatch('[0-9.]+', c) for c in cols)
-    return _few(cols)+(' (is the header missing?)' if numbers else '')
+    return join_some(cols)+(' (is the header missing?)' if numbers else '')
 
 def _kin(cols, pix):
     "Those of `cols` that share their words with the pixels `pix`, and differ in numbers only"
@@ -647,7 +648,7 @@ def _ids_at(p, key):
     oth = p.layout.oth
     ids = [i for i in oth if p.cols[i]==key] or [i for i in oth if p.cols[i].lower() in _ids]
     if len(ids)>1:
-        raise DataError(f'{p.table}, line 1: with {_few(p.cols[i] for i in ids)}, expected one column of ids; '
+        raise DataError(f'{p.table}, line 1: with {join_some(p.cols[i] for i in ids)}, expected one column of ids; '
                         f'remove or rename the others')
     return ids
 
@@ -668,8 +669,8 @@ def _scored(p, labels):
     known, texts = {str(c):c for c in labels.unique().tolist()}, bare_labels(_classes(p))[0]
     ls = [known.get(str(o)) for o in as_numbers(texts).tolist()]
     odd = next((i for i,o in enumerate(ls) if o is None), None)
-    if odd is not None: why = f'{_show(texts[odd])} in row {odd+1:,} is none of the classes'
-    elif len(set(ls))==1 and len(ls)>1: why = f'{_show(texts[0])} in every row says nothing'
+    if odd is not None: why = f'{quote(texts[odd])} in row {odd+1:,} is none of the classes'
+    elif len(set(ls))==1 and len(ls)>1: why = f'{quote(texts[0])} in every row says nothing'
     else: return pd.Series(ls, name='label'), []
     return None, [f'{p.table}: the labels in it are ignored: {why}.']
 
@@ -677,7 +678,7 @@ def _column(txt, name, f, isid):
     "Texts as whole numbers where that loses nothing; ids must not be blank or repeated"
     n = pd.Series(txt).value_counts()
     if isid and (i := next((i for i,o in enumerate(txt) if not o or n[o]>1), None)) is not None:
-        what = f'{_show(txt[i])} is there {n[txt[i]]:,} times' if txt[i] else 'blank'
+        what = f'{quote(txt[i])} is there {n[txt[i]]:,} times' if txt[i] else 'blank'
         line = f.at(i) if isinstance(f, Table) else f'line {i+2}'
         raise DataError(f'{f}, {line}, column {name}: {what}, expected each row to have its own; fix it')
     exact = all(_kind(o)=='whole' for o in n.index)
@@ -687,7 +688,7 @@ def _sample(t, h):
     "Frame of the sample submission"
     cols = t.look().cols
     if len(cols)!=2 or cols[0]==cols[1]:
-        raise DataError(f'{t}, line 1: found {_few(cols)}, expected two columns, an id and a label; get it again')
+        raise DataError(f'{t}, line 1: found {join_some(cols)}, expected two columns, an id and a label; get it again')
     _,txt,_ = t.read([], [0,1], h)
     return pd.DataFrame({c:_column(o, c, t, c==cols[0]) for c,o in zip(cols, txt)})
 
@@ -900,7 +901,7 @@ def _test_frame(df, pix, ys, value_range):
     "A frame to predict: its pixels, its labels if it has the column `ys`, its ids"
     name = 'the test frame'
     if gone := [c for c in pix if c not in df]:
-        raise DataError(f'{name}: without {_few(gone)}, expected the pixel columns of the training frame')
+        raise DataError(f'{name}: without {join_some(gone)}, expected the pixel columns of the training frame')
     there = [c for c in ys if c in df]
     ls = as_numbers(bare_labels([_blank(l) for l in df[there[0]]])[0]) if len(there)==1 else None
     ids = next((df[c].reset_index(drop=True) for c in df if str(c).lower() in _ids), None)
@@ -914,7 +915,7 @@ def _from_frames(df, test, label, transpose):
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')   # said in `notes` instead
         train,value_range = read_frame(df, name, label=label)
-    notes = (f'{name}: columns left out: {_few(df.columns[i] for i in o.oth)}.',) if o.oth else ()
+    notes = (f'{name}: columns left out: {join_some(df.columns[i] for i in o.oth)}.',) if o.oth else ()
     said = bare_labels([_blank(l) for l in _frame_labels(df, o.label, name)])[1]
     pix,ls,ids = list(train.columns[1:]),None,None
     if test is not None: test,ls,ids = _test_frame(test, pix, [df.columns[i] for i in o.label], value_range)

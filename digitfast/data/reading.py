@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from fastcore.basics import patch
 
-from ..core import DataError, _show
+from ..core import DataError, quote
 
 # %% ../../nbs/data/00_reading.ipynb #84aea03c
 def _is_range(o):
@@ -37,7 +37,7 @@ class Reading:
                      transpose=(type(self.transpose) is bool, 'True or False'),
                      label=(self.label is None or type(self.label) in (int,str), "a column's name or place"))
         for name,(ok,want) in rules.items():
-            if not ok: raise DataError(f'{name}: found {_show(getattr(self, name))}, expected {want}')
+            if not ok: raise DataError(f'{name}: found {quote(getattr(self, name))}, expected {want}')
         if self.value_range is not None: object.__setattr__(self, 'value_range', tuple(self.value_range))
 
     def as_trained(self,
@@ -58,13 +58,13 @@ def from_json(cls:Reading,
     o # What `metrics.json` or `model.json` holds
 )->Reading:
     "Return the `Reading` in a run's file. Raises `DataError` if it is none."
-    if not isinstance(o, dict): raise DataError(f'reading: found {_show(o)}, expected names and values')
+    if not isinstance(o, dict): raise DataError(f'reading: found {quote(o)}, expected names and values')
     if isinstance(o.get('reading'), dict):
         if odd := next((k for k in o['reading'] if k not in Reading.__dataclass_fields__), None):
-            raise DataError(f'reading: found {_show(odd)}, which is not known')
+            raise DataError(f'reading: found {quote(odd)}, which is not known')
         return cls(**o['reading'])
     turned = o.get('transposed', False)
-    if type(turned) is not bool: raise DataError(f'transposed: found {_show(turned)}, expected true or false')
+    if type(turned) is not bool: raise DataError(f'transposed: found {quote(turned)}, expected true or false')
     return cls(None, o.get('polarity', 'bright'), 'transposed' if turned else 'upright')
 
 # %% ../../nbs/data/00_reading.ipynb #b7180142

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 from fastcore.basics import patch
-from ..core import DataError, _show
+from ..core import DataError, quote
 from .reading import RangeReader, range_text, stretch
 
 # %% ../../nbs/data/01_table.ipynb #02ba6f1a
@@ -108,7 +108,7 @@ def _rows(b, line, ncol, name, sep):
 
 def _no_pixel(s, value_range):
     "What to say of the field `s`, in a table of whole numbers"
-    found = f'found {_show(s)}' if s.strip() else 'blank'
+    found = f'found {quote(s)}' if s.strip() else 'blank'
     fraction = re.fullmatch(r'0?\.[0-9]+', s)
     tip = ' as elsewhere: was it multiplied by 255?' if fraction else '; fix it or remove the line'
     return f'{found}, expected {range_text(value_range)}{tip}'
@@ -163,25 +163,25 @@ class _Ways:
         if self.num.truth is None and (plain := _fast(b, len(cols), pix, oth, sep)):
             lines = b.split(b'\n')
             def at(i, j):
-                return f'{name}, line {line+i}, column {cols[pix[j]]}', _show(_fields(lines[i], name, sep)[pix[j]])
+                return f'{name}, line {line+i}, column {cols[pix[j]]}', quote(_fields(lines[i], name, sep)[pix[j]])
             self.reader.add(np.frombuffer(plain[0], np.uint8).reshape(-1, len(pix)), at)
             return plain[1]
         rows = list(_rows(b, line, len(cols), name, sep))
         v = np.array([[self.value(r[c], at, cols[c]) for c in pix] for at,r in rows])
-        def at(i, j): return f'{rows[i][0]}, column {cols[pix[j]]}', _show(rows[i][1][pix[j]])
+        def at(i, j): return f'{rows[i][0]}, column {cols[pix[j]]}', quote(rows[i][1][pix[j]])
         self.reader.add(v, at)
         if self.num.truth is not None and self.reader.best!=(0,1): self._no_truth(rows, cols, pix)
         return [[r[c].strip() for _,r in rows] for c in oth]
     def _no_truth(self, rows, cols, pix):
         found = ((at,cols[c]) for at,r in rows for c in pix if r[c].strip().lower() in _truth)
         at,col = next(found, (rows[0][0],cols[pix[0]]))
-        raise DataError(f'{at}, column {col}: found {_show(self.num.truth)} among other numbers, expected True and '
+        raise DataError(f'{at}, column {col}: found {quote(self.num.truth)} among other numbers, expected True and '
                         f'False alone, or numbers alone; fix it or remove the row')
     def value(self, s, at, col):
         "The number in the field `s`"
         try: return self.num[s]
         except ValueError:
-            found = f'found {_show(s)}' if s.strip() else 'blank'
+            found = f'found {quote(s)}' if s.strip() else 'blank'
             raise DataError(f'{at}, column {col}: {found}, expected a number') from None
     def read(self, name, n): return self.reader.read(name, n)
 
@@ -351,7 +351,7 @@ def _first(head, at, sep):
     "The fields of the first line, and what kind of header they are"
     cols = [o.strip() for o in _fields(head, at, sep)]
     if odd := [o for o in cols if not o.isprintable()]:
-        raise DataError(f'{at}: {_show(odd[0])} is no column name, expected names with {_between[sep]} between; '
+        raise DataError(f'{at}: {quote(odd[0])} is no column name, expected names with {_between[sep]} between; '
                         f'save it with commas, or get it again')
     return cols, _head_kind(cols)
 
@@ -382,7 +382,7 @@ def _looked(t):
     if kind=='none': rows = [cols, *rows]
     packed = next((i for i,o in enumerate(rows[0]) if _tokens(o)), None) if rows else None
     if kind=='names' and (len(cols)<2 if packed is None else len(cols)<=packed):
-        raise DataError(f'{at}: found {_show(*cols or [""])}, expected names with commas between; add them, '
+        raise DataError(f'{at}: found {quote(*cols or [""])}, expected names with commas between; add them, '
                         f'or save it with commas')
     if kind!='names': cols = [f'column {i+1}' for i in range(len(cols))]
     elif _row_names(rows, len(cols)): cols = ['', *cols]
@@ -478,7 +478,7 @@ def _check_alike(part, first):
     bare = b.head=='none' and a.head!='mangled' # without a header
     if a.sep==b.sep and len(a.cols)==len(b.cols) and (bare or a.head==b.head and a.cols==b.cols): return
     odd = [o for o in b.cols if o not in a.cols] or b.cols
-    raise DataError(f'{part}, line 1: {len(b.cols):,} columns with {_between[b.sep]} between, such as {_show(odd[0])}; '
+    raise DataError(f'{part}, line 1: {len(b.cols):,} columns with {_between[b.sep]} between, such as {quote(odd[0])}; '
                     f'expected the {len(a.cols):,} columns of {first.name}, because both are parts of one table. '
                     f'Write all parts again, or give one file by name')
 

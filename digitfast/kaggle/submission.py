@@ -6,7 +6,7 @@
 __all__ = ['submission', 'other_labels', 'check_submission', 'submission_text', 'save_submission']
 
 # %% ../../nbs/kaggle/00_submission.ipynb #4eeca066
-from ..core import DataError, check_output, read_plain, short_name, write_file, _few, _want
+from ..core import DataError, check_output, read_plain, short_name, write_file, join_some, check_kind
 from ..data.columns import as_numbers
 from ..data.read import read_csvs, DigitData
 import csv, io, os
@@ -29,7 +29,7 @@ def submission(
     data, # `DigitData` with `sample` and `test_ids`, as `read_csvs` gives it
 )->pd.DataFrame: # An id and a label column
     "The submission for `labels`, as the sample submission is. Raises `DataError` where its ids are not the test set's."
-    labels,data = np.asarray(labels),_want(data, DigitData, 'the data as read_csvs gives it', DataError)
+    labels,data = np.asarray(labels),check_kind(data, DigitData, 'the data as read_csvs gives it', DataError)
     if labels.ndim!=1:
         raise DataError(f"expected a label for each test row, found an array of shape {labels.shape}: of probabilities "
                         f"take np.array(learn.dls.vocab)[probs.argmax(1)]")
@@ -123,7 +123,7 @@ def other_labels(
     if not odd: return ''
     tip = ' (do they count from 1? Subtract 1)' if odd==['0'] and data.classes[0]==1 else ''
     return (f"the sample submission's label {short_name(odd[0])} is none of the training set's classes "
-            f"{_few(data.classes)}{tip}: are these the competition's labels?")
+            f"{join_some(data.classes)}{tip}: are these the competition's labels?")
 
 # %% ../../nbs/kaggle/00_submission.ipynb #67d582aa
 def _ids(data):
@@ -153,7 +153,7 @@ def check_submission(
     allow_other_labels=False, # Accept labels that the sample submission does not have?
 )->dict: # Number of rows, columns, the data's name, how often each label occurs, and warnings: sentences
     "What is in a submission, if Kaggle would take it. Raises `DataError` naming the line if not."
-    _want(path, (str,os.PathLike), 'the path of a submission', DataError)
+    check_kind(path, (str,os.PathLike), 'the path of a submission', DataError)
     name = short_name(path, 200)
     try: text = read_plain(path).decode('utf-8-sig')
     except UnicodeDecodeError: raise DataError(f"{name} is no text in UTF-8: expected a CSV") from None
@@ -173,8 +173,8 @@ def submission_text(
     data=None, # `DigitData` to check it against
 )->str: # A CSV
     "Return the submission `df` as text. Raises `DataError` if Kaggle would not take it."
-    _want(df, pd.DataFrame, 'a frame, as submission gives it', DataError)
-    if data is not None: _want(data, DigitData, 'the data as read_csvs gives it', DataError)
+    check_kind(df, pd.DataFrame, 'a frame, as submission gives it', DataError)
+    if data is not None: check_kind(data, DigitData, 'the data as read_csvs gives it', DataError)
     text = df.to_csv(index=False, lineterminator='\n')
     _check(text, name, data)
     return text

@@ -8,7 +8,7 @@ __all__ = ['activations', 'opts', 'losses', 'seed_all', 'LossAccuracy', 'loss_ac
            'TorchOptimizer', 'ValueLoss', 'loss_name']
 
 # %% ../../nbs/learn/02_learner.ipynb #14e8cc21
-from ..core import DigitError, _few, _show, _want
+from ..core import DigitError, join_some, quote, check_kind
 from ..models.scratch import as_value, mean_squared_error, nearest_label
 from ..device import Fp32Convs
 from ..models.nets import create_model
@@ -131,8 +131,8 @@ def learner_activation(
     if isinstance(own, str) and own in activations: return activations[own]
     if callable(own): return own
     if own is not None:
-        raise DigitError(f"activation is {_show(own)}: expected a function of the network's outputs, or one of "
-                         f"{_few(activations)}")
+        raise DigitError(f"activation is {quote(own)}: expected a function of the network's outputs, or one of "
+                         f"{join_some(activations)}")
     c,loss = n_classes(learn.dls),learn.loss_func
     if isinstance(loss, type):
         name = loss.__name__
@@ -177,7 +177,7 @@ def digit_learner(
 )->DigitLearner:
     """A fastai `Learner` with a fresh net on the device of `dls`. Raises `DigitError` if either is none, or if the
     net and the loss give no probabilities."""
-    _want(dls, DataLoaders, 'DataLoaders, such as DigitDataLoaders.from_df gives')
+    check_kind(dls, DataLoaders, 'DataLoaders, such as DigitDataLoaders.from_df gives')
     ours = getattr(dls.train_ds, 'loss_func', None)
     if loss_func is None:
         loss_func = CrossEntropyLossFlat() if ours is None or type(ours) is CrossEntropyLossFlat else copy(ours)

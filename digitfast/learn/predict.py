@@ -6,7 +6,7 @@
 __all__ = ['ShiftTTA', 'predict_rows', 'check_canary', 'predict_test', 'looks', 'unlike']
 
 # %% ../../nbs/learn/04_predict.ipynb #b03149d6
-from ..core import DataError, DigitError, RunError, _few, _want
+from ..core import DataError, DigitError, RunError, join_some, check_kind
 from .learner import check_probs, learner_activation, n_classes, shifts
 from .recipe import Recipe, fn_name
 import gc, math
@@ -75,7 +75,7 @@ def predict_rows(
 )->np.ndarray: # Probabilities, (n, classes) float32, in the order of the rows
     """Return the probability of each class for each row. Raises `DigitError` if there are no rows, if the net or its
     loss gives no probabilities, or if `tta` is not from 0 to 8."""
-    tta,learn = Recipe(tta=tta).tta,_want(learn, Learner, 'a Learner')
+    tta,learn = Recipe(tta=tta).tta,check_kind(learn, Learner, 'a Learner')
     probs = _all_preds(learn, items, tta, learner_activation(learn, activation))
     if c := n_classes(learn.dls): check_probs(probs, c, fn_name(learn.loss_func))
     return probs
@@ -128,9 +128,10 @@ def predict_test(
     "Predict `test` among validation rows that must get their validation predictions, else there is a `RunError`"
     known = predict_rows(learn, None, tta, activation) if valid_probs is None else valid_probs
     canary = learn.dls.valid_ds.items.iloc[:n].drop(columns='label')
-    _want(test, pd.DataFrame, 'a DataFrame of test rows, such as read_csvs(path).test', DataError)
+    check_kind(test, pd.DataFrame, 'a DataFrame of test rows, such as read_csvs(path).test', DataError)
     if lost := [o for o in canary if o not in test]:
-        raise DataError(f"the test rows have no {_few(lost)}, which the training rows have: expected the same pixels")
+        raise DataError(f"the test rows have no {join_some(lost)}, which the training rows have: expected the same "
+                        "pixels")
     n,h = len(canary),len(canary)//2
     probs = predict_rows(learn, pd.concat([canary.iloc[:h], test[canary.columns], canary.iloc[h:]]), tta, activation)
     flown = np.concatenate([probs[:h], probs[len(probs)-(n-h):]])

@@ -18,7 +18,7 @@ from fastai.callback.fp16 import MixedPrecision
 from fastai.callback.schedule import valley
 from fastai.learner import Learner
 from sklearn.model_selection import StratifiedKFold
-from ..core import DataError, DigitError, _few, _show
+from ..core import DataError, DigitError, join_some, quote
 from ..device import best_precision
 from ..data.load import DigitDataLoaders, class_error, digit_splitter
 from ..models.scratch import by_hand
@@ -35,7 +35,7 @@ def unknown(
     "The error that says which name was meant, if one is near"
     near = get_close_matches(str(name), map(str, known), 1)
     hint = f"did you mean '{near[0]}'? " if near else ''
-    return DigitError(f"unknown {what} {_show(name)}: {hint}Use one of {', '.join(map(str, known))}")
+    return DigitError(f"unknown {what} {quote(name)}: {hint}Use one of {', '.join(map(str, known))}")
 
 def fn_name(
     o, # A name, or a function or class
@@ -63,7 +63,7 @@ def _number(k, o, interval, kind=Real):
     ok = isinstance(o, kind) and not isinstance(o, (bool,np.bool_))
     ok = ok and (low<o if interval[0]=='(' else low<=o) and (o<high if interval[-1]==')' else o<=high)
     what = 'a whole number' if kind is Integral else 'a number'
-    if not ok: raise DigitError(f"{k} is {_show(o)}: expected {what} {_words(interval)}")
+    if not ok: raise DigitError(f"{k} is {quote(o)}: expected {what} {_words(interval)}")
     return int(o) if kind is Integral else float(o)
 
 # %% ../../nbs/learn/03_recipe.ipynb #b0d22b5e
@@ -73,13 +73,13 @@ def _check_fn(k, o, known):
         raise DigitError(f"{k} is a net that is already built, and two Learners would share its weights: give the "
                          f"function or class that builds one")
     if callable(o): return
-    if not isinstance(o, str): raise DigitError(f"{k} is {_show(o)}: expected a name or a function")
+    if not isinstance(o, str): raise DigitError(f"{k} is {quote(o)}: expected a name or a function")
     if o not in known: raise unknown(dict(arch='architecture', opt='optimiser').get(k, k), o, known)
 
 def _check_kwargs(arch, kwargs):
     "`DigitError` unless the architecture `arch` takes `kwargs`"
     if not isinstance(kwargs, dict):
-        raise DigitError(f"arch_kwargs is {_show(kwargs)}: expected a dict of the architecture's arguments")
+        raise DigitError(f"arch_kwargs is {quote(kwargs)}: expected a dict of the architecture's arguments")
     build = archs.get(arch, arch) if isinstance(arch, str) else arch
     try: sig = inspect.signature(build)
     except (TypeError, ValueError): return # something built in, of which nothing is known
@@ -142,9 +142,9 @@ def _check(self:Recipe):
     for k,interval in _real.items(): put(k, self._check_real(k, interval))
     for k in ('shuffle','normalize'):
         if not isinstance(getattr(self, k), (bool,np.bool_)):
-            raise DigitError(f"{k} is {_show(getattr(self, k))}: expected True or False")
+            raise DigitError(f"{k} is {quote(getattr(self, k))}: expected True or False")
     for k in ('source','reported'):
-        if not isinstance(getattr(self, k), str): raise DigitError(f"{k} is {_show(getattr(self, k))}: expected text")
+        if not isinstance(getattr(self, k), str): raise DigitError(f"{k} is {quote(getattr(self, k))}: expected text")
     self._check_affine()
     self._check_members()
 
@@ -160,7 +160,7 @@ def _check_real(self:Recipe, k, interval):
 @patch
 def _check_affine(self:Recipe):
     if not isinstance(self.affine, dict):
-        raise DigitError(f"affine is {_show(self.affine)}: expected a dict with {', '.join(_affine)}")
+        raise DigitError(f"affine is {quote(self.affine)}: expected a dict with {', '.join(_affine)}")
     for k,v in self.affine.items():
         if k not in _affine: raise unknown('argument of affine', k, _affine)
         _number(f"affine's {k}", v, _affine[k])
@@ -169,7 +169,7 @@ def _check_affine(self:Recipe):
 def _check_members(self:Recipe):
     "`vary` is a few dicts of fields, each of which makes a recipe"
     if not isinstance(self.vary, (tuple,list)) or not all(isinstance(o, dict) for o in self.vary):
-        raise DigitError(f"vary is {_show(self.vary)}: expected a dict of fields for each member, in a tuple")
+        raise DigitError(f"vary is {quote(self.vary)}: expected a dict of fields for each member, in a tuple")
     object.__setattr__(self, 'vary', tuple(self.vary))
     for o in self.vary:
         for k in o.keys()&{'members','folds','vary','split','valid_pct','split_seed'}:
@@ -231,7 +231,7 @@ def held_out(self:Recipe,
     lost = pd.Index(df.label.unique()).difference(df.label.iloc[val].unique())
     if len(lost):
         few = max(2, min(5, df.label.value_counts().min()))
-        raise DataError(f"no row of class {_show(lost[0])} is on the validation side of the split ({len(val)} of "
+        raise DataError(f"no row of class {quote(lost[0])} is on the validation side of the split ({len(val)} of "
                         f"{len(df)} rows): use another validation share or split, or folds={few}, "
                         "which hold out each row once")
     return val
@@ -249,7 +249,7 @@ def unseen(self:Recipe,
     few = y.value_counts()
     if few.min()<n:
         tip = f"use {what}={few.min()} or fewer" if few.min()>1 else 'leave such classes out'
-        raise DataError(f"class {_show(few.idxmin())} has {few.min()} training rows, "
+        raise DataError(f"class {quote(few.idxmin())} has {few.min()} training rows, "
                         f"expected one for each of {n} {what} at least: {tip}")
     folds = list(StratifiedKFold(n, shuffle=True, random_state=self.split_seed).split(trn, y))
     return sorted([*val.tolist(), *trn[folds[k][1]].tolist()])
@@ -268,9 +268,9 @@ def but(self:Recipe,
         for k in changes:
             odd = [(i,o[k]) for i,o in enumerate(self.vary) if k in o and o[k]!=changes[k]]
             if odd:
-                raise DigitError(f"{k} {_show(fn_name(changes[k]) if callable(changes[k]) else changes[k])} would "
+                raise DigitError(f"{k} {quote(fn_name(changes[k]) if callable(changes[k]) else changes[k])} would "
                                  f"not be member {odd[0][0]}'s, in which this recipe varies {k} "
-                                     f"({_show(odd[0][1])}): change vary too, as in vary=()")
+                                     f"({quote(odd[0][1])}): change vary too, as in vary=()")
     return replace(self, **changes)
 
 @patch
@@ -496,7 +496,7 @@ def parse_fields(
     res = {}
     for word in words:
         k,eq,v = word.partition('=')
-        if not eq: raise DigitError(f"{_show(word)} sets nothing: expected FIELD=VALUE, such as smooth=0.1")
+        if not eq: raise DigitError(f"{quote(word)} sets nothing: expected FIELD=VALUE, such as smooth=0.1")
         if k not in Recipe.__dataclass_fields__: raise unknown('field of a recipe', k, Recipe.__dataclass_fields__)
         if k in res: raise DigitError(f"{k} is set twice: give it once")
         word = dict(true='True', false='False', none='None').get(v.lower(), v)

@@ -6,7 +6,7 @@
 __all__ = ['PixelsToProbs', 'save_net', 'load_net', 'export_onnx', 'export_pickle']
 
 # %% ../../nbs/runs/00_weights.ipynb #0efc673b
-from ..core import DataError, DigitError, RunError, check_output, read_plain, write_file, _show
+from ..core import DataError, DigitError, RunError, check_output, read_plain, write_file, quote
 from ..device import digit_device, predict_bs, versions
 from ..data.reading import Reading, to_bytes
 from ..data.load import DigitDataLoaders
@@ -111,7 +111,7 @@ def _json(f):
     n = info.get('format') if isinstance(info, dict) else None
     if type(n) is not int or n<1: raise RunError(f"{f} is no digitfast model: it names no format")
     if n>1:
-        raise RunError(f"{f} has format {_show(n)[1:-1]}, made by a newer digitfast; this is {__version__}, which "
+        raise RunError(f"{f} has format {quote(n)[1:-1]}, made by a newer digitfast; this is {__version__}, which "
                        "reads format 1: upgrade digitfast")
     return info
 
@@ -134,7 +134,7 @@ def _are_classes(cs):
 def _misfits(info):
     "What isn't true of a `model.json` of the right types, as sentences, the first of which counts"
     side,cols = info['side'],info['columns']
-    if not 0<side<=1024 or len(cols)!=side*side: yield f"{len(cols):,} columns don't fit a side of {_show(side)[1:-1]}"
+    if not 0<side<=1024 or len(cols)!=side*side: yield f"{len(cols):,} columns don't fit a side of {quote(side)[1:-1]}"
     if not all(isinstance(c, str) for c in cols): yield "its columns are no names"
     elif len(set(cols))<len(cols): yield "a name of its columns is there twice"
     if not _are_classes(info['classes']): yield "its classes are none"
@@ -149,13 +149,13 @@ def _info(path):
     f = path/'model.json'
     info = _json(f)
     k = _wrong_type(info)
-    if k: raise RunError(f"{f} is damaged: '{k}' is {_show(info.get(k), 40)}. {_damaged}")
+    if k: raise RunError(f"{f} is damaged: '{k}' is {quote(info.get(k), 40)}. {_damaged}")
     if info['check']!=_digest(info): raise RunError(f"{f} is damaged: its content is not what was written. {_damaged}")
     what = first(_misfits(info))
     if what: raise RunError(f"{f} is damaged: {what}. {_damaged}")
     for k,word,known in (('arch','architecture',archs), ('loss','loss',losses)):
         if info[k] in known: continue
-        raise RunError(f"{f} names the {word} {_show(info[k], 40)}, which digitfast doesn't know: "
+        raise RunError(f"{f} names the {word} {quote(info[k], 40)}, which digitfast doesn't know: "
                        f"it has {', '.join(known)}")
     return info
 
@@ -220,7 +220,7 @@ def _check_shapes(f, info):
     """Compare shapes and types in the safetensors file `f` with the architecture's, before anything is allocated.
     Returns how many images to predict at a time on a device that takes many."""
     arch,side = info['arch'],info['side']
-    name = f"{f.parent/'model.json'}: '{arch}' with arch_kwargs {_show(info['arch_kwargs'], 60)[1:-1]}"
+    name = f"{f.parent/'model.json'}: '{arch}' with arch_kwargs {quote(info['arch_kwargs'], 60)[1:-1]}"
     try:
         with torch.device('meta'): net = create_model(arch, len(info['classes']), side, **info['arch_kwargs'])
         want,bs = _wanted(net),_check_cost(net, side)

@@ -7,11 +7,12 @@ __all__ = ['Earlier', 'why_not_retrainable', 'read_config', 'read_unfinished']
 
 # %% ../../nbs/tasks/06_earlier.ipynb #c0002
 from dataclasses import dataclass
-from ..core import RunError, _few, _show
+from ..core import RunError, join_some, quote
 from ..data.read import data_options
 from ..learn.recipe import HandRecipe, Recipe, recipes
 from ..runs.run import Run, how_to_resume
-from .job import check_imports, check_same_imports
+from ..learn.plugins import check_same_imports
+from .inputs import check_imports
 from .info import RunInfo
 
 # %% ../../nbs/tasks/06_earlier.ipynb #c0004
@@ -49,7 +50,7 @@ def _remake_recipe(settings, name, kind, where):
     if settings.get('opt')=='by_hand': settings['opt'] = 'sgd' # version 0.1
     known = _recipe_class(name, settings.get('arch'))
     if kind not in (None, known.__name__):
-        raise RunError(f"{where} a {_show(kind)}, which is not registered: import it first")
+        raise RunError(f"{where} a {quote(kind)}, which is not registered: import it first")
     return known(**settings)
 
 # %% ../../nbs/tasks/06_earlier.ipynb #c0009
@@ -61,7 +62,7 @@ def why_not_retrainable(
     if m.get('learner'): return "was saved from a Learner, so how it was trained is not known"
     if m.get('joined'): return f"joins runs that were trained apart: take one of them, such as {run/'members'/'0'}"
     if not m.get('given'): return ''
-    names = _few(sum(m['given'].values(), []))
+    names = join_some(sum(m['given'].values(), []))
     return f"was trained with {names}, which a run doesn't hold: give them to train yourself"
 
 def read_config(
@@ -82,7 +83,7 @@ def _check_passed_again(info, objects, out):
     "Raise `RunError` unless each Python object that the run in `out` was started with is passed again"
     for k,names in (info.given or {}).items():
         if objects.get(k) is None:
-            raise RunError(f"{out} was started with {k} ({_few(names)}), which a checkpoint can't hold: "
+            raise RunError(f"{out} was started with {k} ({join_some(names)}), which a checkpoint can't hold: "
                            f"{how_to_resume(out)}")
 
 def _fill_functions(info, changes, out):

@@ -16,7 +16,8 @@ from fastcore.all import noop
 from ..core import RunError, as_command, check_output, check_run_dir, check_utf8, echo, is_command, write_file
 from ..data.read import DigitData
 from ..runs.run import Preds, Run, how_to_resume, read_checkpoint
-from .job import _sources, import_source, in_python, spoken
+from ..learn.plugins import import_source, import_sources
+from .job import in_python, spoken
 from .inputs import load_data
 from .info import RunInfo
 from .finish import dated_dir, finish, make_run, open_run, percent, pick_images
@@ -97,7 +98,7 @@ def train_members(
             _keep_member(out, k, files)
             accuracy = percent(Run(out/'members'/str(k)).metrics['accuracy'])
             say(f"member {k} of {n}: accuracy {accuracy} on the rows that it did not see")
-        shared = _Shared(plan, dict(_sources), is_command())
+        shared = _Shared(plan, dict(import_sources), is_command())
         spread(_train_remotely, todo, shared, keep, scheduler, say, then=how_to_resume(out))
     else:
         for k in todo: train_member(k, plan, out, say, lambda i,m: tick(k*m+i, n*m), resume)

@@ -12,7 +12,7 @@ import numpy as np, pandas as pd, torch
 from contextlib import contextmanager
 from pathlib import Path
 from fastcore.all import noop
-from ..core import DataError, _show, echo, is_command, short_name, spell, write_file
+from ..core import DataError, quote, echo, is_command, short_name, spell, write_file
 from ..data.read import DigitData, near_copies, near_limit
 from ..device import versions
 from ..data.load import same_images
@@ -144,7 +144,7 @@ def save_model(
     save_net(learn, out/'model', strict=False)
     for what,k,registry in ('net','arch',archs), ('loss','loss',losses):
         if config.get(k, 'cross_entropy') in registry: continue
-        why = f"the {what} {_show(config[k])} has no registered name"
+        why = f"the {what} {quote(config[k])} has no registered name"
         say(f"note: {why}, so predict, demo and export will refuse this run; a net is registered by @arch, in a file "
             f"that is given to {'--import' if is_command() else 'import_file'}")
         return why

@@ -19,7 +19,7 @@ from fastai.callback.schedule import ParamScheduler
 from fastai.callback.tracker import TrackerCallback
 from fastai.callback.training import GradientClip
 from fastai.learner import Learner
-from ..core import RunError, _few, echo, spell
+from ..core import RunError, join_some, echo, spell
 from ..models.nets import archs
 from ..data.read import DigitData
 from ..learn.learner import LossAccuracy, losses, seed_all
@@ -95,7 +95,7 @@ def log_net(
         f"{learn.precision}), {len(dls.valid_ds):,} held out")
     if plan.objects:
         over = ", in place of the recipe's affine" if 'batch_tfms' in plan.objects and recipe.affine else ''
-        say('; '.join(f'{k}: {_few(v)}' for k,v in object_names(plan.objects).items())+over)
+        say('; '.join(f'{k}: {join_some(v)}' for k,v in object_names(plan.objects).items())+over)
     _log_drop(plan, dls, say)
     if isinstance(learn.model, torch.nn.Sequential) and isinstance(learn.model[0], torch.nn.Upsample):
         say(f"note: images of {dls.side}x{dls.side} pixels are enlarged to 28x28 in the net")

@@ -17,8 +17,8 @@ from ..learn.predict import check_canary, predict_rows, unlike
 from ..kaggle.submission import other_labels, save_submission, submission
 from ..runs.run import Run
 from ..report.measure import score_interval, wilson
-from .job import check_imports, in_python, spoken
-from .inputs import merge_options
+from .job import in_python, spoken
+from .inputs import check_imports, merge_options
 from .finish import percent, why_unexpected
 
 # %% ../../nbs/tasks/08_predict.ipynb #2fe1f220

@@ -11,7 +11,7 @@ import numpy as np, pandas as pd, torch
 from fastcore.all import noop
 from fastai.learner import Learner
 from torch import nn
-from ..core import DataError, DigitError, RunError, _few, _show, check_output, check_run_dir, echo
+from ..core import DataError, DigitError, RunError, join_some, quote, check_output, check_run_dir, echo
 from ..data.load import DigitDataLoaders, class_error
 from ..learn.graph import DigitLearner, choosers, fit_record, _precision
 from ..models.nets import archs
@@ -19,7 +19,8 @@ from ..learn.predict import check_canary, predict_rows
 from ..runs.run import Run
 from ..learn.learner import learner_activation, loss_name, n_classes
 from ..learn.recipe import Recipe, fn_name
-from .job import imported, in_python, spoken
+from ..learn.plugins import imported
+from .job import in_python, spoken
 from .inputs import load_data
 from .info import RunInfo
 from .finish import check_preds, collect_preds, dated_dir, finish, make_run, save_model
@@ -30,7 +31,7 @@ def _check_args(learn, name):
     if not isinstance(learn, Learner) or getattr(learn, 'dls', None) is None:
         raise DigitError(f"expected a trained Learner with its dls, found a {type(learn).__name__}")
     if not isinstance(name, str) or not 0<len(name.strip())<=100 or not name.isprintable() or set('/\\')&set(name):
-        raise DigitError(f"name is {_show(name)}: expected text of 100 characters at most, without line breaks or "
+        raise DigitError(f"name is {quote(name)}: expected text of 100 characters at most, without line breaks or "
                          "slashes")
 
 def _steps(learn):
@@ -154,13 +155,13 @@ def _check_classes(learn, d, val):
     "`DataError` unless the labels and classes of `learn` are those of the data `d`"
     vocab = DigitDataLoaders.of(learn).classes
     if set(vocab)!=set(d.classes):
-        raise DataError(f"this Learner's classes are {_few(vocab)}, those of data {_few(d.classes)}: give the data "
-                        f"that it was trained on")
+        raise DataError(f"this Learner's classes are {join_some(vocab)}, those of data {join_some(d.classes)}: give "
+                        f"the data that it was trained on")
     said = [vocab[i] for i in learn.dls.valid.tensors[1].tolist()]
     odd = next((i for i,(a,b) in enumerate(zip(said, d.train.label.iloc[val])) if a!=b), None)
     if odd is not None:
-        raise DataError(f"row {val[odd]:,} is labelled {_show(d.train.label.iloc[val[odd]])} in data and "
-                        f"{_show(said[odd])} in this Learner: give the data that it was trained on")
+        raise DataError(f"row {val[odd]:,} is labelled {quote(d.train.label.iloc[val[odd]])} in data and "
+                        f"{quote(said[odd])} in this Learner: give the data that it was trained on")
     return vocab
 
 # %% ../../nbs/tasks/09_save.ipynb #2bc37592

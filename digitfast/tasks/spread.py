@@ -6,7 +6,7 @@
 __all__ = ['count_gpus', 'check_address']
 
 # %% ../../nbs/tasks/04_spread.ipynb #e5ef5413
-from ..core import DigitError, RunError, _show
+from ..core import DigitError, RunError, quote
 import re, threading, torch
 from contextlib import nullcontext
 from fastcore.all import noop
@@ -41,7 +41,7 @@ def check_address(
     "`DigitError` unless `address` has the form of one"
     host,_,port = str(address).removeprefix('tcp://').removeprefix('tls://').rpartition(':')
     if not host or not re.fullmatch(r'[\w.\-\[\]:]+', host) or not port.isdecimal() or not 0<int(port)<65536:
-        raise DigitError(f"{_show(address)} is no address of a Dask scheduler: "
+        raise DigitError(f"{quote(address)} is no address of a Dask scheduler: "
                          "expected HOST:PORT, such as 127.0.0.1:8786")
     if str(address).startswith('tls://'): _check_tls(str(address))
 

@@ -15,13 +15,14 @@ from pathlib import Path
 from fastcore.all import L, noop
 from fastai.callback.core import Callback
 from fastai.learner import Metric
-from ..core import DigitError, RunError, _show, check_output, echo, spell, spell_call
+from ..core import DigitError, RunError, quote, check_output, echo, spell, spell_call
 from ..models.nets import archs
 from ..data.read import DigitData
 from ..learn.learner import activations
 from ..learn.recipe import HandRecipe, Recipe, _number, fn_name, get_recipe, recipes
 from ..runs.run import Run, how_to_resume, read_checkpoint, resumable
-from .job import import_paths, imported, in_python, spoken
+from ..learn.plugins import import_paths, imported
+from .job import in_python, spoken
 from ..data.fingerprint import fingerprint
 from .spread import check_address
 from .inputs import load_data, merge_options, read_drop
@@ -37,11 +38,11 @@ _replaced = dict(batch_tfms='affine', loss_func='loss', opt_func='opt') # an arg
 def _check_objects(objects, recipe, changes):
     "Raise `DigitError` if one of `objects` has no meaning, or contradicts the recipe"
     for o in objects.get('cbs', []):
-        if not isinstance(o, Callback): raise DigitError(f"cbs holds {_show(o)}: expected fastai's callbacks")
+        if not isinstance(o, Callback): raise DigitError(f"cbs holds {quote(o)}: expected fastai's callbacks")
     for k in objects.keys()-{'cbs'}:
         for o in L(objects[k]):
             if not (callable(o) or isinstance(o, Metric) or k=='activation' and o in activations):
-                raise DigitError(f"{k} is {_show(o)}: expected what fastai takes there, a function")
+                raise DigitError(f"{k} is {quote(o)}: expected what fastai takes there, a function")
     if objects and isinstance(recipe, HandRecipe):
         raise DigitError(f"{next(iter(objects))} has no meaning for '{recipe.arch}', which was written by hand: leave "
                          "it out")

@@ -6,11 +6,12 @@ from pathlib import Path
 import numpy as np, pytest
 from fastai.vision.all import Adam, CrossEntropyLossFlat, GradientClip, MixUp
 from digitfast import cli
-from digitfast.tasks import ensemble as joining, finish, fit, job, save
+from digitfast.learn import plugins
+from digitfast.tasks import ensemble as joining, finish, fit, save
 from digitfast.report import page as report
 from digitfast.core import DigitError, RunError
 from digitfast.report.measure import list_runs, versus
-from digitfast.models.nets import stride2
+from digitfast.models.nets import archs, stride2
 from digitfast.data.read import as_data
 from digitfast.runs.run import Run, RunDir, how_to_resume, read_metrics
 from digitfast.tasks.save import save_run
@@ -259,10 +260,10 @@ def test_advice_names_what_to_import_and_the_scheduler(tiny, tmp_path, capsys, m
                  "def mine(n_out=10, side=28): return stride2(n_out, side)\n")
     out = tmp_path/'r'
     def forget():
-        for o,k in (job.archs,'mine'),(sys.modules,'my net'): o.pop(k, None)
-        job.imported.clear(); job._sources.clear()
+        for o,k in (archs,'mine'),(sys.modules,'my net'): o.pop(k, None)
+        plugins.imported.clear(); plugins.import_sources.clear()
     try:
-        job.import_file(f)
+        plugins.import_file(f)
         interrupt(tiny, out, arch='mine')
         forget()
         want = ['train','--import',str(f),'--resume','--out',str(out)]
@@ -314,9 +315,9 @@ def advised_commands(file):
 
 def test_no_message_gives_advice_that_these_tests_do_not_follow():
     "But for the command's own help and output"
-    found = {f.name:advised_commands(f) for f in sorted((REPO/'digitfast').rglob('*.py'))
-             if f.name not in ('cli.py','_modidx.py')}
-    found = {k:v for k,v in found.items() if v}
+    found = {}
+    for f in sorted((REPO/'digitfast').rglob('*.py')):
+        if f.name not in ('cli.py','_modidx.py') and (names := advised_commands(f)): found.setdefault(f.name, names)
     assert found=={k:set(v) for k,v in ADVICE.items()}
     assert 'the same command' not in ''.join(o.read_text(encoding='utf-8') for o in (REPO/'digitfast').rglob('*.py'))
 
@@ -463,7 +464,7 @@ def test_paths_that_are_not_utf8_are_refused_before_training(tiny, tiny_run, tra
                 link=lambda: run(link, out, tick=began.append),
                 test=lambda: run(tiny, out, test=test, tick=began.append),
                 runs=lambda: ensemble([r, other], out, say=quiet), joined=lambda: ensemble([r, r], odd/'o', say=quiet),
-                imported=lambda: job.import_file(odd/'my.py'),
+                imported=lambda: plugins.import_file(odd/'my.py'),
                 saved=lambda: save_run(trained, digits(300), odd/'o', say=quiet))
     for name,f in todo.items():
         with pytest.raises(DigitError, match=r'caf\?.*not UTF-8') as e: f()

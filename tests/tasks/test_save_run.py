@@ -11,7 +11,7 @@ from fastai.vision.all import (Adam, Callback, CategoryBlock, ClassificationInte
     EarlyStoppingCallback, FocalLossFlat, GradientAccumulation, Learner, MixUp, RandomSplitter, RegressionBlock, Resize,
     SaveModelCallback, SGD, ShortEpochCallback, TensorImage, Transform, accuracy, error_rate, F)
 from digitfast import cli
-from digitfast.tasks import job
+from digitfast.learn import plugins
 from digitfast.learn import seen
 from digitfast.core import DataError, DigitError, RunError
 from digitfast.data.load import DigitBlock, DigitDataLoaders
@@ -842,7 +842,7 @@ def my_py(tmp_path):
     forget()
 def forget():
     for d,k in (archs,'mine'),(recipes,'my-recipe'),(sys.modules,'my_own_net'): d.pop(k, None)
-    job.imported.clear(); job._sources.clear()
+    plugins.imported.clear(); plugins.import_sources.clear()
 
 def test_import_registers_for_every_subcommand_and_is_needed_to_load(my_py, tiny, tmp_path, capsys):
     assert not run_cli('train', tiny, '--import', my_py, '--recipe', 'my-recipe', '--out', tmp_path/'r')
