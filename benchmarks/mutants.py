@@ -17,7 +17,8 @@ TESTS = {
     'data.read':'test_read test_layouts test_mnist test_read_fuzz',
     'data.table':'test_read test_layouts test_read_fuzz',
     'data.columns':'test_read test_layouts test_read_fuzz', 'kaggle.submission':'test_submit',
-    'runs.run':'test_rundir test_run test_faults test_ensemble test_run_fuzz',
+    **{f'runs.{o}':'test_rundir test_run test_faults test_ensemble test_run_fuzz'
+       for o in ('files','fields','preds','rundir','checkpoint','run')},
     'learn.predict':'test_submit test_unlike test_traps test_run'}
 SWAPS = {ast.Lt:ast.LtE, ast.LtE:ast.Lt, ast.Gt:ast.GtE, ast.GtE:ast.Gt, ast.Eq:ast.NotEq, ast.NotEq:ast.Eq,
          ast.In:ast.NotIn, ast.NotIn:ast.In, ast.Is:ast.IsNot, ast.IsNot:ast.Is,

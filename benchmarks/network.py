@@ -33,7 +33,7 @@ def main():
     words = torch.cat([o.detach().flatten() for o in net.parameters()]).bfloat16().view(torch.int16).numpy()
     weights = base64.b64encode(words.astype('<i2').tobytes()).decode()
     held = data.train.iloc[4000:]
-    images = torch.tensor(held[data.pixels].to_numpy()).view(-1, 1, 28, 28)/255
+    images = torch.tensor(held[data.pixels].to_numpy(copy=True)).view(-1, 1, 28, 28)/255
     labels = torch.tensor(held.label.to_numpy())
     with torch.no_grad(): right = build_network(layers, weights)(images).argmax(1)==labels
     made = dict(command='python benchmarks/network.py', trained_on='rows 1 to 4,000 of the packaged train.csv',

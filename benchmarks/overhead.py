@@ -16,7 +16,7 @@ def bare_epoch(recipe, dls):
     "The same by hand, for recipes of AdamW under 1cycle"
     import torch, torch.nn.functional as F
     from fastai.torch_core import TensorImage
-    from digitfast.data.load import NormalizePixels
+    from digitfast.data.block import NormalizePixels
     from digitfast.device import best_precision
     from digitfast.learn.learner import opts
     from digitfast.models.nets import create_model

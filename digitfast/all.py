@@ -7,9 +7,11 @@ from fastai.vision.all import *
 from digitfast.core import DataError, DigitError, KaggleError, RunError
 from digitfast.device import best_precision, digit_device, versions
 from digitfast.data.read import DigitData, as_data, check_frame, find_data, read_csvs, sample_path
-from digitfast.data.load import (
-    DigitBlock, DigitDataLoaders, DigitDL, NormalizePixels, RowToImage, digit_splitter,
-    pixel_stats, read_mnist, same_images)
+from digitfast.data.block import DigitBlock, DigitDataLoaders, NormalizePixels
+from digitfast.data.load import DigitDL
+from digitfast.data.transforms import RowToImage, pixel_stats, same_images
+from digitfast.data.split import digit_splitter
+from digitfast.data.read import read_mnist
 from digitfast.models.scratch import by_hand
 from digitfast.models.nets import Ensemble, arch, archs, create_model, model_cost
 from digitfast.learn.learner import BF16, EMA, LossAccuracy, RandAffine, ValidEvery, digit_learner, losses, opts, seed_all
@@ -18,7 +20,8 @@ from digitfast.learn.plugins import import_file
 from digitfast.runs.weights import PixelsToProbs, export_onnx, export_pickle, load_net, save_net
 from digitfast.learn.predict import ShiftTTA, check_canary, predict_rows, predict_test
 from digitfast.kaggle.submission import check_submission, save_submission, submission
-from digitfast.runs.run import Preds, Run
+from digitfast.runs.preds import Preds
+from digitfast.runs.run import Run
 from digitfast.report.measure import most_confused, score_interval, suspicious_labels, versus, wilson, worst_mistakes
 from digitfast.report.plots import (
     plot_calibration, plot_class_accuracy, plot_class_balance, plot_confusion, plot_history, plot_lr_find, read_history,

@@ -5,7 +5,7 @@ import numpy as np, pytest, torch
 from fastai.learner import AvgMetric
 from fastai.metrics import F1Score, Perplexity, accuracy, error_rate
 from torch import nn
-from digitfast.data.load import DigitDataLoaders
+from digitfast.data.block import DigitDataLoaders
 from digitfast.learn.learner import losses
 from digitfast.report.measure import versus
 from digitfast.models.nets import archs

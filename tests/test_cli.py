@@ -112,7 +112,8 @@ for words,says,code in {REFUSED!r}:
 
 def test_help_lists_subcommands_and_defaults(cli):
     code,out,_ = cli('--help')
-    assert code==0 and all(re.search(rf'^  {o} ', out, re.M) for o in subcommands()) and 'digitfast train sample' in out
+    assert code==0 and 'digitfast train sample' in out
+    assert all(re.search(rf'^\W+{o} ', out, re.M) for o in subcommands())
     assert cli('train','-h')[0]==0 and '42' in cli('train','--help')[1]
     assert 'Usage' in ''.join(cli()[1:])
 
@@ -196,7 +197,7 @@ def test_lr_auto_says_what_it_took(cli, tiny):
     assert code==0 and re.search(r'^lr: [\d.e-]+, from the valley', out, re.M)
 
 def test_out_in_use(cli, here, tiny):
-    from digitfast.runs.run import RunDir
+    from digitfast.runs.rundir import RunDir
     with RunDir(here/'r'):
         code,_,err = cli('train', tiny, *OPTS, '--out','r')
     assert code==1 and 'in use by process' in err and not (here/'r').exists()
@@ -420,9 +421,10 @@ def test_a_terminal_without_the_letters(tmp_path):
     assert r.returncode==0 and '\\u304b' in r.stdout and r.stderr==''
 
 def test_json_has_no_nan(capsys, monkeypatch):
-    from digitfast import cli as c
+    from digitfast import console as c
     monkeypatch.setitem(c.flags, 'json', True)
-    c.result(dict(a=float('nan'), b=[np.float32(.5), np.int64(3)], c=Path('x'), d={1:float('inf')}, e=None, f=True))
+    c.print_result(dict(a=float('nan'), b=[np.float32(.5), np.int64(3)], c=Path('x'), d={1:float('inf')}, e=None,
+                        f=True))
     assert json.loads(capsys.readouterr().out)==dict(a=None, b=[.5,3], c='x', d={'1':None}, e=None, f=True)
 
 @pytest.mark.parametrize('words,want', [
@@ -431,8 +433,8 @@ def test_json_has_no_nan(capsys, monkeypatch):
     (['a','--','--json'], (['a','--','--json'], set())),
     ([], ([], set()))])
 def test_flags_anywhere_before_two_dashes(words, want):
-    from digitfast import cli as c
-    assert (c._take_flags(words), {k for k,v in c.flags.items() if v})==want
+    from digitfast import console as c
+    assert (c.take_flags(words), {k for k,v in c.flags.items() if v})==want
 
 def test_version_and_module(tmp_path):
     import digitfast

@@ -81,7 +81,7 @@ def _odd_opt(learn):
 def _columns(dl):
     "The tensors out of which `dl` indexes its batches, or None where it makes them in another way"
     if type(dl) is not DigitDL: return None
-    cols = dl._plan()
+    cols = dl.index_tensors()
     return cols if cols and all(o is not None for o in cols) else None
 
 def _odd_data(learn):

@@ -163,8 +163,7 @@ def get_preds(self:DigitLearner, ds_idx=1, dl=None, with_input=False, with_decod
 def _side(dls):
     "Height of the images that reach the batches: `dls.side`, unless item transforms change them"
     side = getattr(dls, 'side', None)
-    return (side if isinstance(side, int) and not getattr(dls.train, '_why_slow', str)()
-            else dls.train.do_item(0)[0].shape[-1])
+    return side if isinstance(side, int) and not dls.train.slow_reason else dls.train.do_item(0)[0].shape[-1]
 
 @delegates(DigitLearner.__init__, but=['model'])
 def digit_learner(

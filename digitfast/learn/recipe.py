@@ -20,7 +20,8 @@ from fastai.learner import Learner
 from sklearn.model_selection import StratifiedKFold
 from ..core import DataError, DigitError, join_some, quote
 from ..device import best_precision
-from ..data.load import DigitDataLoaders, class_error, digit_splitter
+from ..data.block import DigitDataLoaders, class_error
+from ..data.split import digit_splitter
 from ..models.scratch import by_hand
 from ..models.nets import archs, builder_args
 from .learner import (BF16, EMA, RandAffine, ValidEvery, digit_learner, learner_activation, loss_name,

@@ -7,20 +7,17 @@ __all__ = ['wilson', 'score_interval', 'measured', 'read_preds', 'most_confused'
            'doubtful_labels', 'calibration', 'Versus', 'versus', 'holm', 'versus_table', 'list_runs']
 
 # %% ../../nbs/report/00_measure.ipynb #2e7c22ee
-from ..core import DigitError, RunError
-from ..data.load import DigitDataLoaders, class_error, same_images
-from ..learn.learner import n_classes
-from ..learn.predict import predict_rows
-from ..runs.run import Preds, Run, class_numbers, with_probs
-import math, os
+import math, os, sys
 import numpy as np, pandas as pd
 from collections import Counter
 from dataclasses import dataclass
-from fastcore.all import L, patch
+from fastcore.basics import patch
 from itertools import combinations
 from pathlib import Path
-from fastai.learner import Learner
 from scipy.stats import binom, binomtest
+from ..core import DigitError, RunError
+from ..runs.preds import Preds, class_numbers, with_probs
+from ..runs.run import Run
 
 # %% ../../nbs/report/00_measure.ipynb #c376cf85
 def wilson(
@@ -65,6 +62,11 @@ def measured(
 
 # %% ../../nbs/report/00_measure.ipynb #2c5de8d8
 def _learner_preds(learn):
+    "Return the predictions of a Learner for its validation rows. Imports torch and fastai."
+    from digitfast.data.block import DigitDataLoaders, class_error
+    from digitfast.data.transforms import same_images
+    from digitfast.learn.learner import n_classes
+    from digitfast.learn.predict import predict_rows
     dls = DigitDataLoaders.of(learn)
     if not len(dls.valid_ds): raise DigitError("this Learner has no validation rows: give the directory of its run")
     if n_classes(dls) is None: raise class_error(dls)
@@ -79,9 +81,13 @@ def _learner_preds(learn):
 def read_preds(
     o, # A `Run` or its directory, a Learner, or `Preds`
 )->Preds:
-    "Predictions for validation rows whose image was not trained on. Raises `RunError` where a run is damaged."
+    "Return predictions for validation rows whose image was not trained on. Raises `RunError` if a run is damaged."
     if isinstance(o, Preds): return o.unseen
-    return _learner_preds(o) if isinstance(o, Learner) else Run(o).predictions()
+    return _learner_preds(o) if _is_learner(o) else Run(o).predictions()
+
+def _is_learner(o):
+    "Return whether `o` is a fastai Learner, without importing fastai"
+    return 'fastai.learner' in sys.modules and isinstance(o, sys.modules['fastai.learner'].Learner)
 
 # %% ../../nbs/report/00_measure.ipynb #05a5aaa4
 def most_confused(
@@ -124,7 +130,7 @@ def doubtful_labels(
     times=50, # As for `suspicious_labels`
 )->pd.DataFrame: # row (counted from 0), label, predicted, p_label, p_predicted
     "Rows whose label looks wrong to a net that was not trained on them, the least likely label first"
-    own = isinstance(o, (Preds, Learner))
+    own = isinstance(o, Preds) or _is_learner(o)
     p = read_preds(o) if own else Run(o).oof() or Run(o).predictions()
     at = suspicious_labels(p.targs, p.probs, times)
     q,t,said = p.probs[at],p.targs[at],p.preds[at]

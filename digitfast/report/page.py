@@ -7,7 +7,7 @@ __all__ = ['render_report', 'Report', 'report', 'write_report']
 
 # %% ../../nbs/report/02_page.ipynb #9a5c124b
 from ..core import RunError, check_output, short_name, write_file
-from ..data.load import DigitDataLoaders
+from ..data.block import DigitDataLoaders
 from ..device import versions
 from ..learn.graph import fit_record
 from .plots import (occlusion, plot_calibration, plot_class_accuracy, plot_confusion, plot_history,

@@ -13,7 +13,9 @@ from ..data.read import pixel_cols
 from ..runs.weights import PixelsToProbs
 from ..learn.graph import fit_record
 from .measure import calibration, wilson
-from ..runs.run import Run, class_numbers, history_cols, read_table
+from ..runs.files import read_table
+from ..runs.preds import class_numbers
+from ..runs.run import Run, history_cols
 import math, torch
 import numpy as np, pandas as pd
 import matplotlib.pyplot as plt

@@ -8,7 +8,7 @@ __all__ = ['compare', 'summarise']
 # %% ../../nbs/tasks/10_compare.ipynb #2886252d
 from ..core import DigitError, check_output, echo, write_file
 from ..data.read import read_csvs
-from ..data.load import digit_splitter
+from ..data.split import digit_splitter
 from ..learn.recipe import get_recipe, recipes
 from ..learn.learner import seed_all
 from ..learn.predict import predict_rows

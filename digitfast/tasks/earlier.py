@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from ..core import RunError, join_some, quote
 from ..data.read import data_options
 from ..learn.recipe import HandRecipe, Recipe, recipes
-from ..runs.run import Run, how_to_resume
+from ..core import how_to_resume
+from ..runs.run import Run
 from ..learn.plugins import check_same_imports
 from .inputs import check_imports
 from .info import RunInfo

@@ -15,7 +15,10 @@ from pathlib import Path
 from fastcore.all import noop
 from ..core import RunError, as_command, check_output, check_run_dir, check_utf8, echo, is_command, write_file
 from ..data.read import DigitData
-from ..runs.run import Preds, Run, how_to_resume, read_checkpoint
+from ..core import how_to_resume
+from ..runs.preds import Preds
+from ..runs.checkpoint import read_checkpoint
+from ..runs.run import Run
 from ..learn.plugins import import_source, import_sources
 from .job import in_python, spoken
 from .inputs import load_data

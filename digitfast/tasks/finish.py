@@ -15,13 +15,15 @@ from fastcore.all import noop
 from ..core import DataError, quote, echo, is_command, short_name, spell, write_file
 from ..data.read import DigitData, near_copies, near_limit
 from ..device import versions
-from ..data.load import same_images
+from ..data.transforms import same_images
 from ..models.nets import archs
 from ..learn.learner import losses
 from ..runs.weights import save_net
 from ..learn.predict import looks
 from ..kaggle.submission import submission, submission_text
-from ..runs.run import Preds, Run, RunDir, resumable
+from ..runs.preds import Preds
+from ..runs.rundir import RunDir, resumable
+from ..runs.run import Run
 from ..report.measure import measured
 from ..report.page import write_report
 from .info import RunInfo

@@ -25,7 +25,8 @@ from ..data.read import DigitData
 from ..learn.learner import LossAccuracy, losses, seed_all
 from ..learn.recipe import Recipe, find_lr, fn_name
 from ..learn.predict import predict_rows, predict_test
-from ..runs.run import Run, RunLog
+from ..runs.checkpoint import RunLog
+from ..runs.run import Run
 from .info import RunInfo
 from .finish import check_preds, collect_preds, finish, save_model
 

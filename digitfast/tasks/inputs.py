@@ -12,7 +12,7 @@ from pathlib import Path
 from fastcore.all import noop
 from ..core import DataError, DigitError, check_utf8, is_command, join_some, quote, spell
 from ..data.read import DigitData, as_data, find_data
-from ..data.load import read_mnist
+from ..data.read import read_mnist
 from ..learn.predict import looks, unlike
 from ..learn.plugins import check_same_imports
 from ..kaggle.submission import other_labels

@@ -12,7 +12,7 @@ from pathlib import Path
 from dataclasses import replace
 from ..core import DataError, RunError, check_output, echo, short_name, write_file
 from ..data.read import _path, data_files, data_options, read_csvs, read_rows, run_inputs
-from ..data.load import same_images
+from ..data.transforms import same_images
 from ..learn.predict import check_canary, predict_rows, unlike
 from ..kaggle.submission import other_labels, save_submission, submission
 from ..runs.run import Run

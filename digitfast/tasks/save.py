@@ -12,7 +12,7 @@ from fastcore.all import noop
 from fastai.learner import Learner
 from torch import nn
 from ..core import DataError, DigitError, RunError, join_some, quote, check_output, check_run_dir, echo
-from ..data.load import DigitDataLoaders, class_error
+from ..data.block import DigitDataLoaders, class_error
 from ..learn.graph import DigitLearner, choosers, fit_record, _precision
 from ..models.nets import archs
 from ..learn.predict import check_canary, predict_rows

@@ -20,7 +20,10 @@ from ..models.nets import archs
 from ..data.read import DigitData
 from ..learn.learner import activations
 from ..learn.recipe import HandRecipe, Recipe, _number, fn_name, get_recipe, recipes
-from ..runs.run import Run, how_to_resume, read_checkpoint, resumable
+from ..core import how_to_resume
+from ..runs.rundir import resumable
+from ..runs.checkpoint import read_checkpoint
+from ..runs.run import Run
 from ..learn.plugins import import_paths, imported
 from .job import in_python, spoken
 from ..data.fingerprint import fingerprint

@@ -6,7 +6,7 @@ import fastai.callback.schedule   # fit_one_cycle
 from hypothesis import HealthCheck, given, settings, strategies as st
 from digitfast.core import DataError, RunError
 from digitfast.data.read import DigitData, read_csvs
-from digitfast.data.load import DigitDataLoaders
+from digitfast.data.block import DigitDataLoaders
 from digitfast.learn.learner import digit_learner, seed_all
 from digitfast.learn.predict import check_canary, predict_rows, predict_test
 from digitfast.learn.predict import ShiftTTA

@@ -207,7 +207,7 @@ def test_callbacks_are_called_as_ever(doubled):
 
 def test_resume(data, doubled, tmp_path):
     "A fit that is stopped and resumed ends as the one that was not"
-    from digitfast.runs.run import RunLog
+    from digitfast.runs.checkpoint import RunLog
     class Stop(Exception): pass
     def stop(i, n):
         if i>n*.6: raise Stop("here")

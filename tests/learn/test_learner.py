@@ -513,7 +513,7 @@ def test_learner_pickles_and_says_what_it_is():
 
 def test_loss_and_outputs_come_from_the_data():
     from fastai.vision.all import (DataBlock, RegressionBlock, ColReader, RandomSplitter, MultiCategoryBlock)
-    from digitfast.data.load import DigitBlock
+    from digitfast.data.block import DigitBlock
     df = digits()
     cols = list(df.columns[1:])
     df['y'],df['w'] = df.label/2, df.label.map(lambda o: f'a b{o}')

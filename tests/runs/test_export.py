@@ -3,7 +3,7 @@ import errno, hashlib, json, os, pickle, shutil, struct, time, warnings
 import numpy as np, pytest, torch
 from safetensors.torch import load_file, save_file
 from digitfast.core import DigitError, RunError
-from digitfast.data.load import DigitDataLoaders
+from digitfast.data.block import DigitDataLoaders
 from digitfast.models.nets import archs
 from digitfast.learn.learner import BF16, EMA, digit_learner, losses
 from digitfast.data.reading import Reading, to_bytes

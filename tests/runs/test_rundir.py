@@ -6,8 +6,10 @@ import numpy as np, pandas as pd, pytest
 from digitfast.core import DigitError, RunError
 from digitfast.report.measure import Preds, versus
 from digitfast.report.page import report
-from digitfast.runs.run import Run, read_checkpoint, resumable
-from test_measure import a_run, fake
+from digitfast.runs.rundir import resumable
+from digitfast.runs.checkpoint import read_checkpoint
+from digitfast.runs.run import Run
+from run_double import a_run, fake
 
 OLD = Path(__file__).parents[1]/'fixtures'/'run-0.1'   # two runs of version 0.1, and their data
 

@@ -4,7 +4,7 @@ import asyncio, hashlib, json, os, shutil, signal, socket, tempfile, threading, 
 import numpy as np, pandas as pd, pytest, torch
 from digitfast.core import DataError, DigitError, RunError
 from digitfast.data.read import read_csvs
-from digitfast.data.load import digit_splitter
+from digitfast.data.split import digit_splitter
 from digitfast.runs.weights import load_net
 from digitfast.learn.recipe import Recipe, get_recipe
 from digitfast.report.measure import versus

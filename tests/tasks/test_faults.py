@@ -206,7 +206,7 @@ def command(out, folder, tick, *flags):
     class Bar:
         def __call__(self, i, n): tick(i)
         def stop(self): pass
-    cli._Bar = Bar
+    cli.Bar = Bar
     cli.main(['train', str(folder), '--recipe', 'faults', '--out', str(out), *flags])
 
 @pytest.mark.parametrize('sig,code', [(signal.SIGINT,130), (signal.SIGTERM,143)], ids=['Ctrl-C','SIGTERM'])

@@ -56,7 +56,7 @@ def test_threefold_slip_is_seen(measured, monkeypatch):
 def test_rows_are_not_copied_for_each_pipeline(data):
     """Arrays that building DataLoaders has at once: the checked frame and the rows in the order of the split, not a
     copy for each pipeline and transform"""
-    from digitfast.data.load import DigitDataLoaders
+    from digitfast.data.block import DigitDataLoaders
     df = pd.concat([data.train]*3, ignore_index=True)
     tracemalloc.start()
     try:

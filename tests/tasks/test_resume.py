@@ -13,7 +13,9 @@ from digitfast.core import DigitError, RunError
 from digitfast.report.measure import list_runs, versus
 from digitfast.models.nets import archs, stride2
 from digitfast.data.read import as_data
-from digitfast.runs.run import Run, RunDir, how_to_resume, read_metrics
+from digitfast.core import how_to_resume
+from digitfast.runs.rundir import RunDir
+from digitfast.runs.run import Run, read_metrics
 from digitfast.tasks.save import save_run
 from digitfast.tasks.ensemble import ensemble
 from digitfast.tasks.train import train

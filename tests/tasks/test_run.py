@@ -6,13 +6,15 @@ import numpy as np, pandas as pd, pytest, torch
 from digitfast.core import DataError, DigitError, RunError
 from digitfast.data.read import as_data, read_csvs
 from digitfast.data.reading import Reading
-from digitfast.data.load import DigitDataLoaders
+from digitfast.data.block import DigitDataLoaders
 from digitfast.learn.recipe import Recipe
 from digitfast.device import best_precision
 from digitfast.runs.weights import load_net
 from digitfast.kaggle.submission import check_submission
 from digitfast.learn.predict import predict_rows
-from digitfast.runs.run import Run, RunDir, read_checkpoint, read_metrics
+from digitfast.runs.rundir import RunDir
+from digitfast.runs.checkpoint import read_checkpoint
+from digitfast.runs.run import Run, read_metrics
 from digitfast.tasks.inputs import locate_data
 from digitfast.tasks.predict import predict_csv
 from digitfast.tasks.train import train

@@ -14,7 +14,7 @@ from digitfast import cli
 from digitfast.learn import plugins
 from digitfast.learn import seen
 from digitfast.core import DataError, DigitError, RunError
-from digitfast.data.load import DigitBlock, DigitDataLoaders
+from digitfast.data.block import DigitBlock, DigitDataLoaders
 from digitfast.runs.weights import load_net, save_net
 from digitfast.learn.learner import BF16, EMA, RandAffine, digit_learner, losses, opts
 from digitfast.report.plots import plot_history, read_history
