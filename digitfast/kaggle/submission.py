@@ -7,8 +7,9 @@ __all__ = ['submission', 'other_labels', 'check_submission', 'submission_text', 
 
 # %% ../../nbs/kaggle/00_submission.ipynb #4eeca066
 from ..core import DataError, check_output, read_plain, short_name, write_file, join_some, check_kind
-from ..data.columns import as_numbers
-from ..data.read import read_csvs, DigitData
+from ..data.labels import as_numbers
+from ..data.frames import DigitData
+from ..data.read import read_csvs
 import csv, io, os
 import numpy as np, pandas as pd
 from pathlib import Path

@@ -377,11 +377,18 @@ def fit(self:Recipe,
 
 # %% ../../nbs/learn/03_recipe.ipynb #2c7287d6
 def find_lr(learn)->float: # The rate at the valley of `lr_find`'s curve, which is kept as `learn.lr_curve`
-    "A learning rate from `lr_find`, which trains on a copy kept in a temporary folder"
+    """Return a learning rate from `lr_find`, which trains on a copy kept in a temporary folder. Raises `DigitError` if
+    the search ends before there is a curve."""
+    def checked_valley(lrs, losses, num_it):
+        if len(losses): return valley(lrs, losses, num_it)
+        raise DigitError(f"lr_find: the loss became NaN or rose above four times its lowest value within the first "
+                         f"{num_it//10+5} steps, expected a longer curve, because no learning rate can be read from "
+                         "so few. The network may be trained already, or the loss of single batches may differ too "
+                         "much. Specify a number as the learning rate, such as 0.01")
     path = learn.path
     with tempfile.TemporaryDirectory() as d, learn.no_logging():
         learn.path = Path(d)
-        try: lr = learn.lr_find(suggest_funcs=valley, show_plot=False).valley
+        try: lr = learn.lr_find(suggest_funcs=checked_valley, show_plot=False).checked_valley
         finally: learn.path = path
     learn.lr_curve = L(learn.recorder.lrs),L(learn.recorder.losses)
     return float(lr)

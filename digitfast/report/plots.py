@@ -9,7 +9,7 @@ __all__ = ['show_digits', 'plot_class_balance', 'read_history', 'plot_history', 
 
 # %% ../../nbs/report/01_plots.ipynb #461b1bf8
 from ..core import DigitError, RunError, short_name
-from ..data.read import pixel_cols
+from ..data.columns import pixel_cols
 from ..runs.weights import PixelsToProbs
 from ..learn.graph import fit_record
 from .measure import calibration, wilson

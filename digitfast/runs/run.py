@@ -56,7 +56,7 @@ def reading(self:Run)->Reading:
     "How its data were read. Version 0.1 kept the options alone, so the range is not known"
     m = self.metrics
     if m.get('reading') is not None: return Reading.from_json(m)
-    from digitfast.data.read import data_options
+    from digitfast.data.files import data_options
     options = data_options(m.get('options') or m['data'].get('options'))
     return Reading(None, transpose=options.get('transpose', False), label=options.get('label'))
 
@@ -182,7 +182,8 @@ def learner(self:Run,
 # %% ../../nbs/runs/06_run.ipynb #09e34cef
 def _read_data(path, **options):
     "Return the data at `path`, a folder with torchvision's MNIST too"
-    from digitfast.data.read import read_csvs, read_mnist
+    from digitfast.data.mnist import read_mnist
+    from digitfast.data.read import read_csvs
     try:
         there = path=='sample' or Path(path).exists()
         mnist = there and path!='sample' and (Path(path)/'MNIST').is_dir()
@@ -194,7 +195,7 @@ def data(self:Run,
     path=None, # Where the data are now; where they were if None
 ): # `DigitData`
     "The data that it was trained on. Raises `RunError` where they are gone or changed."
-    from digitfast.data.read import data_options
+    from digitfast.data.files import data_options
     (sha256,),was = self.need('data.sha256'),self.metrics['data'].get('path')
     if path is None and was is None:
         raise RunError(f"the data of {self} were frames in memory, which it does not keep. Pass their path: "

@@ -8,7 +8,7 @@ __all__ = ['Earlier', 'why_not_retrainable', 'read_config', 'read_unfinished']
 # %% ../../nbs/tasks/06_earlier.ipynb #c0002
 from dataclasses import dataclass
 from ..core import RunError, join_some, quote
-from ..data.read import data_options
+from ..data.files import data_options
 from ..learn.recipe import HandRecipe, Recipe, recipes
 from ..core import how_to_resume
 from ..runs.run import Run

@@ -14,7 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from fastcore.all import noop
 from ..core import RunError, as_command, check_output, check_run_dir, check_utf8, echo, is_command, write_file
-from ..data.read import DigitData
+from ..data.frames import DigitData
 from ..core import how_to_resume
 from ..runs.preds import Preds
 from ..runs.checkpoint import read_checkpoint

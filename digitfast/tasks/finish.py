@@ -13,7 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from fastcore.all import noop
 from ..core import DataError, quote, echo, is_command, short_name, spell, write_file
-from ..data.read import DigitData, near_copies, near_limit
+from ..data.checks import near_copies, near_limit
+from ..data.frames import DigitData
 from ..device import versions
 from ..data.transforms import same_images
 from ..models.nets import archs

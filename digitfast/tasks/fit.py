@@ -21,7 +21,7 @@ from fastai.callback.training import GradientClip
 from fastai.learner import Learner
 from ..core import RunError, join_some, echo, spell
 from ..models.nets import archs
-from ..data.read import DigitData
+from ..data.frames import DigitData
 from ..learn.learner import LossAccuracy, losses, seed_all
 from ..learn.recipe import Recipe, find_lr, fn_name
 from ..learn.predict import predict_rows, predict_test

@@ -9,7 +9,7 @@ __all__ = ['RunInfo']
 import json
 import numpy as np
 from dataclasses import dataclass
-from ..data.fingerprint import difference
+from ..runs.fingerprint import difference
 
 # %% ../../nbs/tasks/01_info.ipynb #c0005
 @dataclass

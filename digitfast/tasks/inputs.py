@@ -11,8 +11,10 @@ import numpy as np, pandas as pd
 from pathlib import Path
 from fastcore.all import noop
 from ..core import DataError, DigitError, check_utf8, is_command, join_some, quote, spell
-from ..data.read import DigitData, as_data, find_data
-from ..data.read import read_mnist
+from ..data.files import find_data
+from ..data.frames import DigitData
+from ..data.read import as_data
+from ..data.mnist import read_mnist
 from ..learn.predict import looks, unlike
 from ..learn.plugins import check_same_imports
 from ..kaggle.submission import other_labels
@@ -29,7 +31,8 @@ def locate_data(
     if path is not None:
         say(f"data: found {path}")
         return path
-    from digitfast.kaggle.client import comp_path, credentials
+    from digitfast.kaggle.credentials import credentials
+    from digitfast.kaggle.download import comp_path
     if credentials():
         say(f"data: none on disk, so {competition} is downloaded from Kaggle")
         return comp_path(competition, say=say)

@@ -17,7 +17,7 @@ from fastai.callback.core import Callback
 from fastai.learner import Metric
 from ..core import DigitError, RunError, quote, check_output, echo, spell, spell_call
 from ..models.nets import archs
-from ..data.read import DigitData
+from ..data.frames import DigitData
 from ..learn.learner import activations
 from ..learn.recipe import HandRecipe, Recipe, _number, fn_name, get_recipe, recipes
 from ..core import how_to_resume
@@ -26,7 +26,7 @@ from ..runs.checkpoint import read_checkpoint
 from ..runs.run import Run
 from ..learn.plugins import import_paths, imported
 from .job import in_python, spoken
-from ..data.fingerprint import fingerprint
+from ..runs.fingerprint import fingerprint
 from .spread import check_address
 from .inputs import load_data, merge_options, read_drop
 from .info import RunInfo

@@ -8,7 +8,7 @@ from conftest import csvs
 from kaggle_double import KEY, OAUTH, TOKEN, USER, Double, a_zip
 from digitfast.kaggle import client as dk, publish as pb
 from digitfast.core import DataError, KaggleError, RunError
-from digitfast.data.read import find_data, sample_path
+from digitfast.data.files import find_data, sample_path
 
 HERE = Path(__file__).parent
 SECRETS = TOKEN, KEY, OAUTH, '0123456789abcdef', 'X-Goog-Signature'

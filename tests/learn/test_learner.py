@@ -98,6 +98,23 @@ def test_find_lr_leaves_model_path_and_folder_as_they_were(in_tmp):
     assert len(learn.lr_curve[0])==len(learn.lr_curve[1])>10
     with learn.no_bar(), learn.no_logging(): learn.fit_one_cycle(1, lr)
 
+def growing():
+    "A loss that is ten times larger at each call, as if the first batches were those that the net knows best"
+    scale = [1.]
+    def loss(p, y):
+        scale[0] *= 10
+        return F.cross_entropy(p, y)*scale[0]
+    return loss
+
+@pytest.mark.parametrize('make_loss', [lambda: lambda p, y: p.sum()*float('nan'), growing], ids=['nan','growing'])
+def test_find_lr_without_a_curve_is_an_error_in_one_line(make_loss, in_tmp):
+    "fastai's `lr_find` indexes an empty tensor there"
+    learn = learner(loss_func=make_loss(), activation='softmax', path=in_tmp)
+    was = state(learn.model)
+    with learn.no_bar(), pytest.raises(DigitError, match='within the first 15 steps') as e: find_lr(learn)
+    assert '\n' not in str(e.value) and 'learning rate, such as' in str(e.value)
+    assert same(was, state(learn.model)) and learn.path==in_tmp and not list(in_tmp.iterdir())
+
 def test_tta_with_augmentation():
     learn = learner(loaders(batch_tfms=[RandAffine(shift=2)]), 'fastbook')
     with learn.no_bar():

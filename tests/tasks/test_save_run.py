@@ -75,9 +75,15 @@ def test_a_learner_becomes_a_run(mine, frames):
     assert h.accuracy.iloc[-1]==pytest.approx(learn.recorder.values[-1][2]) and len(h)==2 and (r/'report.html').exists()
     assert not (r/'checkpoint').exists() and sorted(o.name for o in r.iterdir() if o.name[0]=='.')==[]
 
+def search_lr(learn):
+    """All 100 steps of `lr_find`, whatever the loss of a batch is: fastai ends the search if a loss is four times the
+    lowest, and indexes an empty tensor if that happens within 15 steps"""
+    learn.lr_find(show_plot=False, stop_div=False, suggest_funcs=None)
+    assert len(learn.recorder.lrs)==100
+
 LOOKS = dict(get_preds=lambda l: l.get_preds(), validate=lambda l: l.validate(),
              show_results=lambda l: l.show_results(),
-             predict=lambda l: l.predict(l.dls.valid_ds.items.iloc[0]), lr_find=lambda l: l.lr_find(show_plot=False),
+             predict=lambda l: l.predict(l.dls.valid_ds.items.iloc[0]), lr_find=lambda l: search_lr(l),
              interpretation=lambda l: ClassificationInterpretation.from_learner(l), tta=lambda l: l.tta(n=1))
 
 @pytest.fixture(scope='module')
@@ -195,7 +201,7 @@ def swapped(dls, other): learn = fitted(dls); learn.dls = other; return learn
 def swapped_and_sought(learn):
     "`lr_find` goes through the other rows as often as training did, or more"
     learn.dls = loaders(seed=1)
-    with learn.no_bar(), learn.no_logging(): learn.lr_find(show_plot=False)
+    with learn.no_bar(), learn.no_logging(): search_lr(learn)
     return learn
 def kept():
     learn = digit_learner(loaders(), 'stride2')
@@ -274,7 +280,7 @@ def with_dls(learn, dls): learn.dls = dls; return learn
 def with_weights(learn, other): learn.model.load_state_dict(other.model.state_dict()); return learn
 def with_train(learn, dls): learn.dls.train = dls.train; return learn
 def sought(learn):
-    with learn.no_bar(), learn.no_logging(): learn.lr_find(show_plot=False)
+    with learn.no_bar(), learn.no_logging(): search_lr(learn)
     return learn
 def initialised(learn):
     for o in learn.model.parameters(): nn.init.uniform_(o, -.1, .1)
