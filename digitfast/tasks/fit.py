@@ -28,7 +28,7 @@ from ..learn.predict import predict_rows, predict_test
 from ..runs.checkpoint import RunLog
 from ..runs.run import Run
 from .info import RunInfo
-from .finish import check_preds, collect_preds, finish, save_model
+from .finish import check_preds, collect_preds, finish, save_network
 
 # %% ../../nbs/tasks/03_fit.ipynb #c0004
 @dataclass
@@ -214,7 +214,7 @@ def train_net(
     preds = collect_preds(data, dls.valid_ds.items.index.to_numpy(), probs, dls.vocab, dls.train.images, out)
     near = check_preds(preds, data, dls.train.images, say)
     known = isinstance(recipe.arch, str) or archs.get(fn_name(recipe.arch)) is recipe.arch
-    no_model,control_rows = save_model(learn, out, known, say),0
+    no_model,control_rows = save_network(learn, out, known, say),0
     if data.test is not None and len(data.test):
         preds.test_probs,control_rows = predict_test(learn, data.test, probs, recipe.tta)
     seconds = dict(load=plan.load_seconds, train=fitted.seconds, predict=time.perf_counter()-start)

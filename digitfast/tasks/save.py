@@ -23,7 +23,7 @@ from ..learn.plugins import imported
 from .job import in_python, spoken
 from .inputs import load_data
 from .info import RunInfo
-from .finish import check_preds, collect_preds, dated_dir, finish, make_run, save_model
+from .finish import check_preds, collect_preds, dated_dir, finish, make_run, save_network
 
 # %% ../../nbs/tasks/09_save.ipynb #767abd13
 def _check_args(learn, name):
@@ -206,8 +206,8 @@ def _save_net(learn, out, data, preds, tta, act, say):
     net.config = dict(config or dict(arch=fn_name(type(net)), arch_kwargs={}))
     net.config['loss'] = loss_name(learn.loss_func, len(own.dls.vocab), act)
     try:
-        why = save_model(own, out, config is not None, lines.append)
-        if why is None and not _loads_alike(out, data, preds, tta): why = save_model(own, out, False, lines.append)
+        why = save_network(own, out, config is not None, lines.append)
+        if why is None and not _loads_alike(out, data, preds, tta): why = save_network(own, out, False, lines.append)
         for o in lines[-1:]: say(o)
         return why
     finally:
