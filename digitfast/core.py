@@ -117,7 +117,7 @@ def spell(
     if value in (None, True): return f'--{name}'
     return f'--{name} {shlex.quote(str(value)) if isinstance(value, Path) else value}'
 
-_functions = dict(predict='predict_csv', save='save_run')
+_functions = dict(predict='predict_csv', save='save_run', course='copy_course')
 
 def spell_call(
     command, # Name of a subcommand, such as 'train'
