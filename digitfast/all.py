@@ -6,12 +6,14 @@ from fastai.vision.all import *
 
 from digitfast.core import DataError, DigitError, KaggleError, RunError
 from digitfast.device import best_precision, digit_device, versions
-from digitfast.data.read import DigitData, as_data, check_frame, find_data, read_csvs, sample_path
+from digitfast.data.files import find_data, sample_path
+from digitfast.data.frames import DigitData, check_frame
+from digitfast.data.read import as_data, read_csvs
 from digitfast.data.block import DigitBlock, DigitDataLoaders, NormalizePixels
 from digitfast.data.load import DigitDL
 from digitfast.data.transforms import RowToImage, pixel_stats, same_images
 from digitfast.data.split import digit_splitter
-from digitfast.data.read import read_mnist
+from digitfast.data.mnist import read_mnist
 from digitfast.models.scratch import by_hand
 from digitfast.models.nets import Ensemble, arch, archs, create_model, model_cost
 from digitfast.learn.learner import BF16, EMA, LossAccuracy, RandAffine, ValidEvery, digit_learner, losses, opts, seed_all
@@ -31,5 +33,5 @@ from digitfast.data.picture import read_picture
 from digitfast.tasks.train import ensemble, predict_csv, train
 from digitfast.tasks.compare import compare
 from digitfast.tasks.save import save_run
-from digitfast.kaggle.client import submit_to_kaggle
+from digitfast.kaggle.submit import submit_to_kaggle
 from digitfast.kaggle.publish import publish_kernel

@@ -8,7 +8,8 @@ from digitfast.core import DigitError, RunError, check_output, run_files, same_f
 from digitfast.runs.weights import export_onnx, export_pickle, load_net, save_net
 from digitfast.tasks.pictures import pictures_csv, predict_pictures
 from digitfast.kaggle.publish import publish_kernel
-from digitfast.data.read import data_files, read_csvs, run_inputs
+from digitfast.data.files import data_files, run_inputs
+from digitfast.data.read import read_csvs
 from digitfast.report.page import report
 from digitfast.tasks.predict import predict_csv
 from digitfast.runs.run import Run

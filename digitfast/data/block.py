@@ -19,8 +19,13 @@ from fastai.data.load import DataLoader
 from fastai.data.transforms import ColReader, IntToFloatTensor, Normalize
 from ..core import DataError, DigitError
 from ..device import digit_device, predict_bs
-from .reading import Reading, fits, to_bytes
-from .read import infer_reading, pixel_cols, read_csvs, read_frame, read_mnist
+from .ranges import fits, to_bytes
+from .reading import Reading
+from .columns import pixel_cols
+from .frames import read_frame
+from .mnist import read_mnist
+from .read import read_csvs
+from .reading import infer_reading
 from .transforms import RowToImage, check_scale, frame_pixels, pixel_stats
 from .load import DigitDL, working_transforms
 from .split import digit_splitter

@@ -12,8 +12,9 @@ from fastcore.all import patch
 from fastai.torch_core import TensorImageBW
 from fasttransform import Transform
 from ..core import DataError
-from .reading import Reading, cause
-from .read import pixel_cols
+from .ranges import explain_misfit
+from .reading import Reading
+from .columns import pixel_cols
 
 # %% ../../nbs/data/11_transforms.ipynb #71d36f64
 def _no_pixel(v, row, col, a):
@@ -23,7 +24,7 @@ def _no_pixel(v, row, col, a):
     tip = ': pixels of 0 to 1 want multiplying by 255' if isinstance(v, float) and 0<v<1 else ''
     if a.dtype.kind in 'iuf' and np.isfinite(a).all() and not (tip and 0<=a.min() and a.max()<=1):
         a = np.atleast_2d(a).astype(float)
-        tip = cause(a, a.min(), a.max())[1]
+        tip = explain_misfit(a, a.min(), a.max())[1]
     return DataError(f"{at}: found {v!r:.30}, expected a whole number from 0 to 255{tip}")
 
 def _as_uint8(a, cols, rows=None):

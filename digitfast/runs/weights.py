@@ -8,7 +8,8 @@ __all__ = ['PixelsToProbs', 'save_net', 'load_net', 'export_onnx', 'export_pickl
 # %% ../../nbs/runs/03_weights.ipynb #0efc673b
 from ..core import DataError, DigitError, RunError, check_output, read_plain, write_file, quote
 from ..device import digit_device, predict_bs, versions
-from ..data.reading import Reading, to_bytes
+from ..data.ranges import to_bytes
+from ..data.reading import Reading
 from ..data.block import DigitDataLoaders
 from ..models.nets import Ensemble, archs, create_model
 from ..learn.learner import digit_learner, learner_activation, loss_name, losses

@@ -13,9 +13,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from fastcore.all import L, noop, patch
 from ..core import DataError, DigitError, RunError, quote, check_utf8, echo, short_name, write_file
-from ..data.read import DigitData, as_data, find_data, near_copies, near_limit
+from ..data.checks import near_copies, near_limit
+from ..data.files import find_data
+from ..data.frames import DigitData
+from ..data.read import as_data
 from ..device import versions
-from ..data.read import read_mnist
+from ..data.mnist import read_mnist
 from ..data.transforms import same_images
 from ..models.nets import archs
 from ..learn.learner import losses
@@ -76,7 +79,8 @@ def locate_data(
     if data is not None: return data
     path = find_data(competition)
     if path is not None: say(f"data: found {path}"); return path
-    from digitfast.kaggle.client import comp_path, credentials
+    from digitfast.kaggle.credentials import credentials
+    from digitfast.kaggle.download import comp_path
     if credentials():
         say(f"data: none on disk, so {competition} is downloaded from Kaggle")
         return comp_path(competition, say=say)

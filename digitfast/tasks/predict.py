@@ -11,7 +11,8 @@ import numpy as np, pandas as pd
 from pathlib import Path
 from dataclasses import replace
 from ..core import DataError, RunError, check_output, echo, short_name, write_file
-from ..data.read import _path, data_files, data_options, read_csvs, read_rows, run_inputs
+from ..data.files import check_path, data_files, data_options, run_inputs
+from ..data.read import read_csvs, read_rows
 from ..data.transforms import same_images
 from ..learn.predict import check_canary, predict_rows, unlike
 from ..kaggle.submission import other_labels, save_submission, submission
@@ -131,7 +132,7 @@ def predict_csv(
     with spoken(command):
         (_,settings),was = run.need('data.sha256', 'settings'),run.metrics['settings'].get('tta', 0)
         check_imports(run)
-        if data is not None: _path(data, "a path; predict_rows takes frames")
+        if data is not None: check_path(data, "a path; predict_rows takes frames")
         check_output(out, *run_inputs(run), *data_files(data, test, rows=True), option='--out')
         d,path,_ = _read(run, data, label=label, test=test, transpose=transpose)
         check_output(out, *d.files, option='--out')

@@ -26,7 +26,8 @@ from pathlib import Path
 from ..core import (DataError, DigitError, RunError, check_output, check_run_dir, check_utf8, echo, join_some,
                             quote, write_file)
 from ..models.nets import archs
-from ..data.read import DigitData, data_options
+from ..data.files import data_options
+from ..data.frames import DigitData
 from ..learn.learner import LossAccuracy, activations, losses, seed_all
 from ..learn.recipe import HandRecipe, Recipe, _number, find_lr, fn_name, get_recipe, recipes
 from ..learn.predict import predict_rows, predict_test
@@ -37,7 +38,7 @@ from ..runs.checkpoint import RunLog, read_checkpoint
 from ..runs.run import Run
 from ..learn.plugins import check_same_imports, import_paths, import_source, import_sources, imported
 from .job import Job, _pct, check_imports, in_python, load_data, locate_data, read_options, spoken
-from ..data.fingerprint import difference, fingerprint
+from ..runs.fingerprint import difference, fingerprint
 from .spread import check_address, gpus, spread
 from .predict import predict_csv
 

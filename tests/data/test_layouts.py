@@ -11,7 +11,10 @@ from pathlib import Path
 import numpy as np, pandas as pd, pytest, torch
 from PIL import Image
 from digitfast.core import DataError
-from digitfast.data.read import as_data, check_frame, find_data, near_copies, read_csvs, read_rows
+from digitfast.data.checks import near_copies
+from digitfast.data.files import find_data
+from digitfast.data.frames import check_frame
+from digitfast.data.read import as_data, read_csvs, read_rows
 from digitfast.data.reading import Reading
 from digitfast.kaggle.submission import check_submission, other_labels
 from conftest import REPO
@@ -584,7 +587,7 @@ def test_the_warning_of_near_copies(tmp_path):
     "From a share of 0.15 on; rows that are identical have a note of their own and do not count"
     import torch
     from digitfast.tasks.job import Job
-    from digitfast.data.read import near_limit
+    from digitfast.data.checks import near_limit
     from digitfast.runs.run import Run
     x,y = digits()
     assert near_limit==.15
@@ -1104,7 +1107,7 @@ def test_errors_name_the_part(tmp_path):
         with pytest.raises(DataError, match=f'part-00001-.*csv, line 5, {says}'): read_csvs(tmp_path)
 
 def test_too_many_files_to_be_sure_of_all_parts(tmp_path, monkeypatch):
-    monkeypatch.setattr('digitfast.data.read._files_max', 10)
+    monkeypatch.setattr('digitfast.data.files._files_max', 10)
     put(tmp_path, spark(X, Y, 12))
     with pytest.raises(DataError, match='over 10 files, expected fewer'): read_csvs(tmp_path)
 
@@ -1121,7 +1124,7 @@ ARRAYS = {'flat':arrays(X), '28x28':arrays(squares(X)), '8x8':arrays(X8),
 @pytest.mark.parametrize('chunk', [1000,2**19])
 @pytest.mark.parametrize('name', ARRAYS)
 def test_arrays_that_were_printed_into_cells_are_read(name, chunk, tmp_path, monkeypatch):
-    monkeypatch.setattr('digitfast.data.table._chunk', chunk)
+    monkeypatch.setattr('digitfast.data.table._chunk_bytes', chunk)
     put(tmp_path, {'train.csv':ARRAYS[name], 'test.csv':csv(pd.DataFrame(dict(image=[str(o) for o in XT])))}
         if name=='flat' else {'train.csv':ARRAYS[name]})
     d = read_csvs(tmp_path)
@@ -1155,7 +1158,7 @@ ORANGE = {'tab':{'train.tab':orange(X, Y)}, 'csv':{'train.csv':orange(X, Y, ',')
 @pytest.mark.parametrize('chunk', [100,2**19])
 @pytest.mark.parametrize('name', ORANGE)
 def test_headers_of_orange_are_read(name, chunk, tmp_path, monkeypatch):
-    monkeypatch.setattr('digitfast.data.table._chunk', chunk)
+    monkeypatch.setattr('digitfast.data.table._chunk_bytes', chunk)
     d = read_csvs(put(tmp_path, ORANGE[name]))
     assert (d.train.iloc[:,1:].to_numpy()==X).all() and d.train['label'].tolist()==Y.tolist()
     assert "label: column 'what', which the header marks as class" in d.said

@@ -5,7 +5,8 @@ import numpy as np, pandas as pd, pytest, torch
 import fastai.callback.schedule   # fit_one_cycle
 from hypothesis import HealthCheck, given, settings, strategies as st
 from digitfast.core import DataError, RunError
-from digitfast.data.read import DigitData, read_csvs
+from digitfast.data.frames import DigitData
+from digitfast.data.read import read_csvs
 from digitfast.data.block import DigitDataLoaders
 from digitfast.learn.learner import digit_learner, seed_all
 from digitfast.learn.predict import check_canary, predict_rows, predict_test

@@ -6,7 +6,8 @@ from digitfast.core import DigitError, RunError
 from digitfast.data.block import DigitDataLoaders
 from digitfast.models.nets import archs
 from digitfast.learn.learner import BF16, EMA, digit_learner, losses
-from digitfast.data.reading import Reading, to_bytes
+from digitfast.data.ranges import to_bytes
+from digitfast.data.reading import Reading
 from digitfast.learn.recipe import Recipe
 from digitfast.runs.weights import load_net, save_net, export_onnx, export_pickle
 from digitfast.device import versions
