@@ -82,7 +82,7 @@ def _fields(sets, **fields):
 
 # %% ../nbs/03_cli.ipynb #c000f
 def _check_train(data, test, config, drop, out, resume):
-    from digitfast.data.read import data_files
+    from digitfast.data.files import data_files
     if resume and out is None: raise typer.BadParameter('--resume needs --out DIR, the directory of the unfinished run')
     check_run_dir(out, resume)
     if config is not None: check_run_exists(config)
@@ -144,7 +144,7 @@ def _picture_line(o):
 
 def _predict_pictures(run, places, show, device, out, probs):
     from digitfast.tasks.pictures import picture_files, pictures_csv, predict_pictures
-    from digitfast.data.read import run_inputs
+    from digitfast.data.files import run_inputs
     if probs and not (out or flags['json']): raise typer.BadParameter('--probs needs --out FILE.csv, or --json')
     files,notes = picture_files(places)
     check_outputs([*run_inputs(run), *files], out=out)
@@ -158,7 +158,7 @@ def _predict_pictures(run, places, show, device, out, probs):
 
 # %% ../nbs/03_cli.ipynb #c0014
 def _check_predict(run, data, out, test):
-    from digitfast.data.read import data_files, run_inputs
+    from digitfast.data.files import data_files, run_inputs
     check_run_exists(run)
     read = [o for o in data or [] if os.path.isfile(o)]
     rows = bool(data) and len(data)==1 and Path(data[0]).suffix.lower() in (*_tables, '')
@@ -201,7 +201,8 @@ AllowOtherLabels = Annotated[bool, Option('--allow-other-labels',
 
 def _to_check(data, test, label, competition='digit-recognizer'):
     "Return the data that a submission is for, None if there are none"
-    from digitfast.data.read import find_data, read_csvs
+    from digitfast.data.files import find_data
+    from digitfast.data.read import read_csvs
     if data is None: check_unused('DATA, which is to be named', test=test, label=label)
     data = data or find_data(competition)
     if data is None: return
@@ -237,7 +238,7 @@ def submit(
     allow_other_labels:AllowOtherLabels=False,
 ):
     "Check a submission, send it to Kaggle and print its score."
-    from digitfast.kaggle.client import submit_to_kaggle
+    from digitfast.kaggle.submit import submit_to_kaggle
     from digitfast.kaggle.submission import check_submission
     check_submission(submission)
     data = _to_check(data, test, label, competition)
@@ -273,7 +274,7 @@ def publish(
 
 # %% ../nbs/03_cli.ipynb #c0020
 def _check_compare(data, out):
-    from digitfast.data.read import data_files
+    from digitfast.data.files import data_files
     for o in 'compare.csv','runs.csv','compare.png': check_output(out/o, *data_files(data), *imports, option='--out')
 
 @command(_check_compare, example='digitfast compare sample --system linear --system quick --seeds 3')
@@ -363,7 +364,7 @@ def _label_pictures(run, df, png):
     return len(at)
 
 def _check_labels(run, out, png):
-    from digitfast.data.read import run_inputs
+    from digitfast.data.files import run_inputs
     check_run_exists(run)
     check_outputs(run_inputs(run), out=out, png=png)
 
@@ -434,7 +435,7 @@ def demo(
 
 # %% ../nbs/03_cli.ipynb #c0034
 def _check_export(run, onnx, pickle):
-    from digitfast.data.read import run_inputs
+    from digitfast.data.files import run_inputs
     if not (onnx or pickle): raise typer.BadParameter("say what to write: --onnx FILE or --pickle FILE")
     check_run_exists(run)
     check_outputs(run_inputs(run), onnx=onnx, pickle=pickle)
@@ -505,8 +506,8 @@ def info():
     "Print versions, the device, and which data and credentials are found."
     import torch
     from digitfast.device import best_precision, digit_device, versions
-    from digitfast.data.read import find_data
-    from digitfast.kaggle.client import credentials
+    from digitfast.data.files import find_data
+    from digitfast.kaggle.credentials import credentials
     dev,creds = digit_device(),credentials()
     data = dict(versions=versions(), device=torch.cuda.get_device_name(dev) if dev.type=='cuda' else 'cpu',
                 threads=torch.get_num_threads(), precision=best_precision('auto', dev, 'bf16'),
