@@ -28,6 +28,7 @@ setup(
     long_description=(here/'README.md').read_text(encoding='utf-8'), long_description_content_type='text/markdown',
     cmdclass=dict(build_py=build_py),
     packages=find_packages(include=['digitfast', 'digitfast.*']), package_data={'digitfast': ['sample/*', 'pages/*']},
+    include_package_data=False,
     install_requires=cfg['requirements'].split(), extras_require=extras,
     entry_points=dict(console_scripts=[cfg['console_scripts']], nbdev=['digitfast=digitfast._modidx:d']),
     classifiers=['Programming Language :: Python :: 3', 'Intended Audience :: Developers',
