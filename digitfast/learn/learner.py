@@ -268,7 +268,7 @@ def _check_outputs(learn):
 # %% ../../nbs/learn/06_learner.ipynb #75d71a5b
 def _parts(learn):
     "(name of the net, its parameters, {part: what it is}) of a Learner"
-    net,n = learn.model,n_params(learn.model.parameters())
+    net,n = learn.model,n_params(learn.model)
     arch = getattr(net, 'config', {}).get('arch', type(net).__name__)
     return arch,n,dict(loss=fn_name(learn.loss_func), optimiser=fn_name(learn.opt_func),
                        metrics=', '.join(o.name for o in learn.metrics), callbacks=', '.join(map(repr, learn.cbs)))

@@ -276,8 +276,8 @@ def model_cost(
         nonlocal macs
         macs += out.numel()*m.weight[0].numel()
     if isinstance(model, HandNet):
-        return n_params(model.parameters()), n_params(p for p in model.parameters() if p.ndim>1)
+        return n_params(model), n_params(p for p in model.parameters() if p.ndim>1)
     for m in model.modules():
         if isinstance(m, (nn.Conv2d, nn.Linear)): m.register_forward_hook(_count)
     model.to('meta').eval()(torch.empty(1, 1, side, side, device='meta'))
-    return n_params(model.parameters()), macs
+    return n_params(model), macs

@@ -169,10 +169,10 @@ def _check(x, y=None, c=None, p=None):
                         f'expected one each, from 0 to {c-1}')
 
 def n_params(
-    params, # tensors, such as `net.parameters()`
+    net, # a module, or tensors
 )->int:
-    "Return how many numbers `params` hold together"
-    return sum(p.numel() for p in params)
+    "Return the number of parameters of `net`"
+    return sum(p.numel() for p in (net.parameters() if hasattr(net, 'parameters') else net))
 
 @dataclass(eq=False)
 class HandModel:
