@@ -390,7 +390,7 @@ def ensemble(
     out:OutDir=None,
 ):
     "Average finished runs into one ensemble and measure it."
-    from digitfast.tasks import train as task
+    from digitfast.tasks import ensemble as task
     run = task.ensemble(runs, out, say=say, command=True)
     if flags['json'] or flags['quiet']: print_result(run.metrics, str(run))
 
@@ -446,6 +446,17 @@ def export(
     if pickle and not flags['quiet']:
         print_lines(f"note: {pickle} is a pickle, and loading it runs the code in it: share the ONNX file "
                     "or RUN/model instead", file=sys.stderr)
+
+# %% ../nbs/03_cli.ipynb #course02
+@command(example='digitfast course')
+def course(
+    folder:Annotated[Path, Argument(metavar='DIR', help='The new folder.')]=Path('digitfast-course'),
+):
+    "Copy the tutorials into a new folder, and say how to open them."
+    from digitfast.tasks.copy_course import copy_course, how_to_open
+    path = copy_course(folder)
+    print_result(dict(course=path, open=how_to_open(path)), *([str(path)] if flags['quiet'] else
+                 [f"{len(list(path.glob('*.ipynb')))} tutorials: {path}", how_to_open(path)]))
 
 # %% ../nbs/03_cli.ipynb #c0037
 def _count(n): return '-' if n is None else f'{n:,}'
