@@ -61,8 +61,8 @@ def systems():
     return '\n\n'.join([
         _table(heads, [row(r) for _,r in t.iterrows()], '   rrr'),
         f"Measured: {round(o.rows/9):,} held-out rows of `train.csv`, mean and standard deviation over {t.seeds.min()} "
-        f"seeds; {o.device.upper()}, {_threads(o.threads)}, {days}; seconds of training on a shared machine, an "
-        f"order of magnitude. Articles: {'; '.join(f'{k} {v}' for k,v in articles.items())}."])
+        f"seeds; {o.device.upper()}, {_threads(o.threads)}, {days}; seconds of training on a shared machine, "
+        f"roughly. Articles: {'; '.join(f'{k} {v}' for k,v in articles.items())}."])
 
 def _mean(t, col):
     "Mean seconds of each system that reached `col` in all its trainings"
