@@ -30,7 +30,9 @@ from digitfast.report.plots import (
     show_digits, show_predictions, show_versus)
 from digitfast.report.page import write_report
 from digitfast.data.picture import read_picture
-from digitfast.tasks.train import ensemble, predict_csv, train
+from digitfast.tasks.train import train
+from digitfast.tasks.ensemble import ensemble
+from digitfast.tasks.predict import predict_csv
 from digitfast.tasks.compare import compare
 from digitfast.tasks.save import save_run
 from digitfast.kaggle.submit import submit_to_kaggle

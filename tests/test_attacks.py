@@ -14,7 +14,9 @@ from digitfast.learn.recipe import recipes
 from digitfast.tasks.predict import predict_csv
 from digitfast.runs.run import Run
 from digitfast.tasks.save import save_run
-from digitfast.tasks.train import ensemble, read_drop, train
+from digitfast.tasks.ensemble import ensemble
+from digitfast.tasks.inputs import read_drop
+from digitfast.tasks.train import train
 from conftest import TINY, digits
 from test_save_run import fitted, quiet, refused, run_cli
 

@@ -341,7 +341,7 @@ def worse(run, change):
                                     lambda a: a.pop('classes')],
                          ids='nan labels same rows classes'.split())
 def test_a_damaged_member_is_not_joined(change, old, tmp_path):
-    from digitfast.tasks.train import ensemble
+    from digitfast.tasks.ensemble import ensemble
     for k in '01': edit(old/'both'/'members'/k/'metrics.json',
                         data={**Run(old/'one').metrics['data'], 'path':str(old/'digits.zip')})
     runs = [old/'both'/'members'/k for k in '01']

@@ -28,7 +28,8 @@ from digitfast.runs.run import Run
 from digitfast.tasks.save import save_run
 from digitfast.kaggle.submission import check_submission
 from digitfast.tasks.predict import predict_csv
-from digitfast.tasks.train import ensemble, train
+from digitfast.tasks.ensemble import ensemble
+from digitfast.tasks.train import train
 from conftest import TINY, csvs, digits
 
 def quiet(*a): pass
