@@ -32,12 +32,12 @@ def torch_loader(x, y, bs, workers=0):
     return DataLoader(Digits(x[:,0].numpy(), y.tolist(), tfm), batch_size=bs, shuffle=True, num_workers=workers)
 
 def digitfast(df, bs):
-    from digitfast.data.load import DigitDataLoaders
+    from digitfast.data.block import DigitDataLoaders
     return DigitDataLoaders.from_df(df, valid=[0], bs=bs, device='cpu').train
 
 def item_by_item(df, bs):
     "digitfast where a type transform of one's own makes it build its batches as fastai does"
-    from digitfast.data.load import DigitBlock
+    from digitfast.data.block import DigitBlock
     from fastai.vision.all import CategoryBlock, ColReader, DataBlock
     images = DigitBlock(list(df.columns[1:]))
     images.type_tfms += [lambda x: 255-x]

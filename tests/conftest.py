@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np, pandas as pd, pytest
 
 REPO = Path(__file__).parent.parent
+sys.path += [str(o) for o in sorted((REPO/'tests').iterdir()) if o.is_dir()] # helpers that test files share
 BIG = Path(os.environ.get('DIGITFAST_DATA') or REPO.parent/'shared'/'data'/'digit-recognizer.zip')
 
 def pytest_configure(config):
@@ -38,7 +39,7 @@ def every(n, cases):
 
 def loaders(df=None, **kw):
     "`DigitDataLoaders` of a frame like `digits()`, in batches of 16"
-    from digitfast.data.load import DigitDataLoaders
+    from digitfast.data.block import DigitDataLoaders
     return DigitDataLoaders.from_df(digits() if df is None else df, **{**dict(bs=16, device='cpu'), **kw})
 
 def learner(dls=None, arch='stride2', bar=False, **kw):
@@ -70,9 +71,9 @@ def one_thread():
 @pytest.fixture(autouse=True)
 def own_imports():
     "Files that a test had the command import are forgotten after it"
-    job = sys.modules.get('digitfast.tasks.job')
-    if not job: return (yield)
-    was = [(o,dict(o)) for o in (job.imported,job.import_paths,job._sources)]
+    plugins = sys.modules.get('digitfast.learn.plugins')
+    if not plugins: return (yield)
+    was = [(o,dict(o)) for o in (plugins.imported,plugins.import_paths,plugins.import_sources)]
     yield
     for now,before in was:
         now.clear()

@@ -3,7 +3,9 @@ from digitfast.core import lazy_exports
 
 __getattr__,__dir__,__all__ = lazy_exports(__name__, dict(
     reading='Reading',
-    read='DigitData as_data check_frame find_data read_csvs read_mnist sample_path',
-    load=('DigitBlock DigitDataLoaders DigitDL NormalizePixels RowToImage digit_splitter '
-        'pixel_stats same_images'),
+    files='find_data sample_path', frames='DigitData check_frame', mnist='read_mnist', read='as_data read_csvs',
+    transforms='RowToImage pixel_stats same_images',
+    load='DigitDL',
+    split='digit_splitter',
+    block='DigitBlock DigitDataLoaders NormalizePixels',
     picture='read_picture read_pictures'))

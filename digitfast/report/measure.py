@@ -7,20 +7,17 @@ __all__ = ['wilson', 'score_interval', 'measured', 'read_preds', 'most_confused'
            'doubtful_labels', 'calibration', 'Versus', 'versus', 'holm', 'versus_table', 'list_runs']
 
 # %% ../../nbs/report/00_measure.ipynb #2e7c22ee
-from ..core import DigitError, RunError
-from ..data.load import DigitDataLoaders, class_error, same_images
-from ..learn.learner import n_classes
-from ..learn.predict import predict_rows
-from ..runs.run import Preds, Run, class_numbers, with_probs
-import math, os
+import math, os, sys
 import numpy as np, pandas as pd
 from collections import Counter
 from dataclasses import dataclass
-from fastcore.all import L, patch
+from fastcore.basics import patch
 from itertools import combinations
 from pathlib import Path
-from fastai.learner import Learner
 from scipy.stats import binom, binomtest
+from ..core import DigitError, RunError
+from ..runs.preds import Preds, class_numbers, with_probs
+from ..runs.run import Run
 
 # %% ../../nbs/report/00_measure.ipynb #c376cf85
 def wilson(
@@ -51,7 +48,7 @@ def measured(
     n_test=None, # Rows of the test set; None where there is none
     test_hits=None, # A bool for each test row that has a label: is it right?
 )->dict: # Fields of `metrics.json`
-    "What is known of a net from rows that it was not trained on. Rows whose image it was trained on do not count."
+    "Measure a network on held-out rows. Rows whose image it was trained on do not count."
     p = p.unseen
     k,n = int(p.hits.sum()),len(p)
     low,high = wilson(k, n)
@@ -65,6 +62,11 @@ def measured(
 
 # %% ../../nbs/report/00_measure.ipynb #2c5de8d8
 def _learner_preds(learn):
+    "Return the predictions of a Learner for its validation rows. Imports torch and fastai."
+    from digitfast.data.block import DigitDataLoaders, class_error
+    from digitfast.data.transforms import same_images
+    from digitfast.learn.loss import n_classes
+    from digitfast.learn.predict import predict_rows
     dls = DigitDataLoaders.of(learn)
     if not len(dls.valid_ds): raise DigitError("this Learner has no validation rows: give the directory of its run")
     if n_classes(dls) is None: raise class_error(dls)
@@ -79,9 +81,13 @@ def _learner_preds(learn):
 def read_preds(
     o, # A `Run` or its directory, a Learner, or `Preds`
 )->Preds:
-    "Predictions for validation rows whose image was not trained on. Raises `RunError` where a run is damaged."
+    "Return predictions for validation rows whose image was not trained on. Raises `RunError` if a run is damaged."
     if isinstance(o, Preds): return o.unseen
-    return _learner_preds(o) if isinstance(o, Learner) else Run(o).predictions()
+    return _learner_preds(o) if _is_learner(o) else Run(o).predictions()
+
+def _is_learner(o):
+    "Return whether `o` is a fastai Learner, without importing fastai"
+    return 'fastai.learner' in sys.modules and isinstance(o, sys.modules['fastai.learner'].Learner)
 
 # %% ../../nbs/report/00_measure.ipynb #05a5aaa4
 def most_confused(
@@ -124,7 +130,7 @@ def doubtful_labels(
     times=50, # As for `suspicious_labels`
 )->pd.DataFrame: # row (counted from 0), label, predicted, p_label, p_predicted
     "Rows whose label looks wrong to a net that was not trained on them, the least likely label first"
-    own = isinstance(o, (Preds, Learner))
+    own = isinstance(o, Preds) or _is_learner(o)
     p = read_preds(o) if own else Run(o).oof() or Run(o).predictions()
     at = suspicious_labels(p.targs, p.probs, times)
     q,t,said = p.probs[at],p.targs[at],p.preds[at]
@@ -138,7 +144,7 @@ def calibration(
     probs, # Probabilities, (n, c)
     bins=15, # Bins of equal width
 )->tuple: # (expected calibration error, frame with a row a bin that has any: confidence, accuracy, rows)
-    "How far a net's confidence is from its accuracy (Guo et al., 2017)"
+    "Measure the distance between a network's confidence and its accuracy (Guo et al., 2017)"
     targs,probs = with_probs(targs, probs)
     df = pd.DataFrame(dict(confidence=probs.max(1), accuracy=(probs.argmax(1)==targs).astype(float)))
     g = df.groupby(np.ceil(df.confidence*bins).clip(1, bins))
@@ -217,7 +223,7 @@ def versus(
     a, # A `Run` or its directory, a Learner or `Preds`
     b, # Another
 )->Versus:
-    "Is `b` better than `a`? McNemar's exact test (1947) on the rows that neither was trained on"
+    "Test whether `b` is better than `a`: McNemar's exact test (1947) on the rows that neither was trained on"
     a,b = _common(read_preds(a), read_preds(b))
     na,nb = int((a.hits&~b.hits).sum()),int((b.hits&~a.hits).sum())
     p = binomtest(na, na+nb).pvalue if na+nb else 1.
@@ -263,7 +269,7 @@ def _run_dirs(path):
             yield Run(d)
 
 def _run_row(run):
-    "What `list_runs` says of `run`"
+    "Return the row of `run` in the table of `list_runs`"
     m = run.metrics
     p,seconds,data = run.predictions(),m.get('seconds') or {},m['data']
     k,n = int(p.hits.sum()),len(p)

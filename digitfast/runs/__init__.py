@@ -2,5 +2,6 @@
 from digitfast.core import lazy_exports
 
 __getattr__,__dir__,__all__ = lazy_exports(__name__, dict(
-    run='Preds Run',
+    preds='Preds',
+    run='Run',
     weights='PixelsToProbs export_onnx export_pickle load_net save_net'))

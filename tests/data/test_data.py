@@ -4,8 +4,9 @@ import numpy as np, pandas as pd, pytest, torch
 from fastai.vision.all import (DataBlock, CategoryBlock, ColReader, IndexSplitter, TfmdDL, Brightness, IntToFloatTensor,
     TensorImageBW, TensorCategory)
 from digitfast.core import DataError, DigitError
-from digitfast.data.load import (DigitBlock, DigitDataLoaders, NormalizePixels, RowToImage, digit_splitter, pixel_stats,
-    same_images)
+from digitfast.data.block import DigitBlock, DigitDataLoaders, NormalizePixels
+from digitfast.data.transforms import RowToImage, pixel_stats, same_images
+from digitfast.data.split import digit_splitter
 from digitfast.device import digit_device
 from conftest import digits, loaders
 

@@ -11,7 +11,10 @@ from pathlib import Path
 import numpy as np, pandas as pd, pytest, torch
 from PIL import Image
 from digitfast.core import DataError
-from digitfast.data.read import as_data, check_frame, find_data, near_copies, read_csvs, read_rows
+from digitfast.data.checks import near_copies
+from digitfast.data.files import find_data
+from digitfast.data.frames import check_frame
+from digitfast.data.read import as_data, read_csvs, read_rows
 from digitfast.data.reading import Reading
 from digitfast.kaggle.submission import check_submission, other_labels
 from conftest import REPO
@@ -583,17 +586,16 @@ def test_the_share_is_that_of_the_copies():
 def test_the_warning_of_near_copies(tmp_path):
     "From a share of 0.15 on; rows that are identical have a note of their own and do not count"
     import torch
-    from digitfast.tasks.job import Job
-    from digitfast.data.read import near_limit
-    from digitfast.runs.run import Run
+    from digitfast.tasks.finish import check_preds, collect_preds
+    from digitfast.data.checks import near_limit
     x,y = digits()
     assert near_limit==.15
     def told(held):
         d = as_data(lab(np.concatenate([x[:1000], held]), np.concatenate([y[:1000], y[:len(held)]])))
         rows,lines = np.arange(1000, 1000+len(held)),[]
-        job = Job(d, None, 'x', Run(tmp_path/'x'), {}, lines.append)
-        job.preds(rows, np.eye(10, dtype=np.float32)[y[:len(held)]], range(10), seen=torch.tensor(x[:1000]))
-        return job.near,[o for o in lines if 'near copy' in o]
+        probs,seen = np.eye(10, dtype=np.float32)[y[:len(held)]],torch.tensor(x[:1000])
+        preds = collect_preds(d, rows, probs, range(10), seen, 'x')
+        return check_preds(preds, d, seen, lines.append),[o for o in lines if 'near copy' in o]
     for n,warned in (10,False),(13,False),(18,True),(60,True):
         near,lines = told(np.concatenate([noisy(x[:n]), x[2000:2100-n]]))
         assert abs(near-n/100)<.02 and bool(lines)==warned and (not warned or f'{100*near:.0f} %' in lines[0])
@@ -898,7 +900,7 @@ def test_without_a_sample_submission_any_labels_will_do(tmp_path):
     assert check_submission(tmp_path/'mine.txt', tmp_path)['rows']==M
 
 def test_train_warns_of_other_labels_before_it_trains(tmp_path):
-    from digitfast.tasks.job import load_data
+    from digitfast.tasks.inputs import load_data
     said = []
     load_data(of_competition(tmp_path/'a', Y+1, 0), said.append)
     assert any(o.startswith('warning: ') and '--allow-other-labels' in o for o in said), said
@@ -1104,7 +1106,7 @@ def test_errors_name_the_part(tmp_path):
         with pytest.raises(DataError, match=f'part-00001-.*csv, line 5, {says}'): read_csvs(tmp_path)
 
 def test_too_many_files_to_be_sure_of_all_parts(tmp_path, monkeypatch):
-    monkeypatch.setattr('digitfast.data.read._files_max', 10)
+    monkeypatch.setattr('digitfast.data.files._files_max', 10)
     put(tmp_path, spark(X, Y, 12))
     with pytest.raises(DataError, match='over 10 files, expected fewer'): read_csvs(tmp_path)
 
@@ -1121,7 +1123,7 @@ ARRAYS = {'flat':arrays(X), '28x28':arrays(squares(X)), '8x8':arrays(X8),
 @pytest.mark.parametrize('chunk', [1000,2**19])
 @pytest.mark.parametrize('name', ARRAYS)
 def test_arrays_that_were_printed_into_cells_are_read(name, chunk, tmp_path, monkeypatch):
-    monkeypatch.setattr('digitfast.data.table._chunk', chunk)
+    monkeypatch.setattr('digitfast.data.table._chunk_bytes', chunk)
     put(tmp_path, {'train.csv':ARRAYS[name], 'test.csv':csv(pd.DataFrame(dict(image=[str(o) for o in XT])))}
         if name=='flat' else {'train.csv':ARRAYS[name]})
     d = read_csvs(tmp_path)
@@ -1155,7 +1157,7 @@ ORANGE = {'tab':{'train.tab':orange(X, Y)}, 'csv':{'train.csv':orange(X, Y, ',')
 @pytest.mark.parametrize('chunk', [100,2**19])
 @pytest.mark.parametrize('name', ORANGE)
 def test_headers_of_orange_are_read(name, chunk, tmp_path, monkeypatch):
-    monkeypatch.setattr('digitfast.data.table._chunk', chunk)
+    monkeypatch.setattr('digitfast.data.table._chunk_bytes', chunk)
     d = read_csvs(put(tmp_path, ORANGE[name]))
     assert (d.train.iloc[:,1:].to_numpy()==X).all() and d.train['label'].tolist()==Y.tolist()
     assert "label: column 'what', which the header marks as class" in d.said

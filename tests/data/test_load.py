@@ -5,8 +5,10 @@ import numpy as np, pandas as pd, pytest
 from digitfast.learn import predict
 from digitfast.runs.weights import load_net
 from digitfast.core import DataError
-from digitfast.data.read import read_csvs, sample_path
-from digitfast.tasks.train import predict_csv, train
+from digitfast.data.files import sample_path
+from digitfast.data.read import read_csvs
+from digitfast.tasks.predict import predict_csv
+from digitfast.tasks.train import train
 from digitfast.kaggle.submission import check_submission
 from digitfast.learn.predict import predict_rows
 from conftest import csvs, digits

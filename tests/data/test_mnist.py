@@ -3,8 +3,8 @@ import gzip, pickle
 from pathlib import Path
 
 import numpy as np, pytest
-from digitfast.data.load import DigitDataLoaders
-from digitfast.data.read import read_mnist
+from digitfast.data.block import DigitDataLoaders
+from digitfast.data.mnist import read_mnist
 from digitfast.core import DataError
 from digitfast.tasks.train import train
 from digitfast.runs.run import read_metrics

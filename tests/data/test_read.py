@@ -3,11 +3,14 @@ import gzip, hashlib, io, os, pickle, subprocess, sys, time, zipfile
 from pathlib import Path
 
 import numpy as np, pandas as pd, pytest
-from digitfast.data import columns, table
+from digitfast.data import columns
 from conftest import REPO, every
-from digitfast.data import table
+from digitfast.data import pixels as pixel_parser, table
 from digitfast.core import *
-from digitfast.data.read import *
+from digitfast.data.columns import pixel_cols
+from digitfast.data.files import data_options, find_data, sample_path
+from digitfast.data.frames import check_frame
+from digitfast.data.read import as_data, read_csvs, read_rows
 
 @pytest.fixture(autouse=True, scope='module')
 def small_images():
@@ -181,7 +184,7 @@ def test_memory_is_shared(tmp_path):
 @pytest.mark.parametrize('n', [1,7,50,64,1000])
 def test_pieces(tmp_path, monkeypatch, n):
     "Wherever the pieces that are read end"
-    monkeypatch.setattr(table, '_chunk', n)
+    monkeypatch.setattr(table, '_chunk_bytes', n)
     b = text(TRAIN).replace('\n','\r\n').encode()
     d = read_csvs(put(tmp_path, train=b))
     assert (d.train[d.pixels].to_numpy()==pixels(TRAIN)).all() and d.sha256==hashlib.sha256(b).hexdigest()
@@ -237,7 +240,7 @@ def test_nul_in_text_label(tmp_path):
 
 def test_plain_lines_go_the_quick_way(tmp_path, monkeypatch):
     def no(*a): raise AssertionError('the slow way')
-    monkeypatch.setattr(table, '_slow', no)
+    monkeypatch.setattr(pixel_parser, '_parse_slow', no)
     def windows(o): return text(o).replace('\n','\r\n')
     for labels,s in ((None,text), (['a','bé']*3,text), (None,windows)):
         assert len(read_csvs(put(tmp_path, train=s(csv(labels=labels)))).train)==6
@@ -513,8 +516,8 @@ def test_blank_pictures_are_no_bomb(tmp_path):
 
 def test_ratio_is_over_each_window(tmp_path, monkeypatch):
     "A big honest file is welcome; an honest start does not let the rest in"
-    monkeypatch.setattr(table, '_window', 2**18)
-    monkeypatch.setattr(table, '_chunk', 2**15)
+    monkeypatch.setattr(table, '_ratio_window', 2**18)
+    monkeypatch.setattr(table, '_chunk_bytes', 2**15)
     assert len(read_csvs('sample').train)==5000
     with zipfile.ZipFile(sample_path()) as z: b = z.read('train.csv')
     refused(zipped(tmp_path/'a.zip', {'train.csv':b+(b'1'+b',0'*784+b'\n')*1000}), 'unpacks to over 200 times its size')

@@ -5,9 +5,12 @@ from fractions import Fraction
 
 import numpy as np, pandas as pd, pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
-from digitfast.data import columns, table
+from digitfast.data import columns, labels, table
 from digitfast.core import *
-from digitfast.data.read import *
+from digitfast.data.columns import pixel_cols
+from digitfast.data.files import data_options, find_data, sample_path
+from digitfast.data.frames import check_frame
+from digitfast.data.read import as_data, read_csvs, read_rows
 
 @pytest.fixture(autouse=True, scope='module')
 def small_images():
@@ -42,7 +45,7 @@ def frames(draw):
     x = np.frombuffer(draw(st.binary(min_size=n*side**2, max_size=n*side**2)), np.uint8).reshape(n,-1)
     word = st.text(st.characters(blacklist_categories=['Cs','Cc','Nd','Zs','Zl','Zp'], blacklist_characters='\ufeff'),
                    min_size=1, max_size=6)
-    text = word.filter(lambda s: columns._kind(s.strip())=='text' and s==s.strip())
+    text = word.filter(lambda s: labels.label_kind(s.strip())=='text' and s==s.strip())
     label = draw(st.sampled_from([st.integers(0,9), st.integers(0,10**18-1), text]))
     labels = draw(st.lists(label, min_size=n, max_size=n).filter(lambda o: len(set(o))>1))
     prefix = draw(st.sampled_from(['pixel','px_','','p x']))
@@ -53,7 +56,7 @@ def frames(draw):
 @many
 def test_frames_come_back(n, tmp_path, monkeypatch):
     def f(df, order, quote, end, bom, last, kind, chunk):
-        monkeypatch.setattr(table, '_chunk', chunk)
+        monkeypatch.setattr(table, '_chunk_bytes', chunk)
         cols = list(df.columns)
         order.shuffle(cols)
         b = df[cols].to_csv(index=False, quoting=quote, lineterminator=end).encode()
@@ -107,7 +110,7 @@ def tables(draw):
 @fewer
 def test_any_table_comes_back(n, tmp_path, monkeypatch):
     def f(t, chunk, name):
-        monkeypatch.setattr(table, '_chunk', chunk)
+        monkeypatch.setattr(table, '_chunk_bytes', chunk)
         for o in tmp_path.iterdir(): o.unlink()
         b,labels,x = t
         (tmp_path/name).write_bytes(b)
@@ -236,7 +239,7 @@ edits = lambda kinds, size: st.lists(st.tuples(st.sampled_from(kinds), st.floats
 def test_damaged_csv(n, labels, tmp_path, monkeypatch):
     base, count = plain(labels), dict(read=0, refused=0)
     def f(edits, chunk):
-        monkeypatch.setattr(table, '_chunk', chunk)
+        monkeypatch.setattr(table, '_chunk_bytes', chunk)
         b = mutate(base, edits)
         (tmp_path/'train.csv').write_bytes(b)
         d,why = reads(tmp_path)

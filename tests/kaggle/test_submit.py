@@ -5,8 +5,9 @@ import numpy as np, pandas as pd, pytest, torch
 import fastai.callback.schedule   # fit_one_cycle
 from hypothesis import HealthCheck, given, settings, strategies as st
 from digitfast.core import DataError, RunError
-from digitfast.data.read import DigitData, read_csvs
-from digitfast.data.load import DigitDataLoaders
+from digitfast.data.frames import DigitData
+from digitfast.data.read import read_csvs
+from digitfast.data.block import DigitDataLoaders
 from digitfast.learn.learner import digit_learner, seed_all
 from digitfast.learn.predict import check_canary, predict_rows, predict_test
 from digitfast.learn.predict import ShiftTTA
@@ -41,7 +42,7 @@ def test_predict_rows_is_silent_and_repeatable(trained, capsys):
     assert out.out==out.err==''
 
 def test_tta_averages_the_moved_copies(trained):
-    from digitfast.learn.learner import shifts
+    from digitfast.learn.callbacks import shifts
     plain,tta = predict_rows(trained, pixels()),predict_rows(trained, pixels(), tta=1)
     x = next(iter(trained.dls.test_dl(pixels())))[0]
     with torch.no_grad(): want = torch.stack([trained.model.eval()(torch.Tensor(v)).softmax(1) for v in shifts(x,

@@ -11,8 +11,10 @@ from fastai.vision.all import (Adam, Callback, GradientClip, MixedPrecision, Mix
                                SaveModelCallback, Transform, nn)
 import digitfast
 from digitfast.learn import graph
-from digitfast.learn.graph import DigitLearner, StepGraph, graph_problem
-from digitfast.learn.learner import EMA, digit_learner, opts, seed_all
+from digitfast.learn.learner import DigitLearner
+from digitfast.learn.graph import StepGraph, graph_problem
+from digitfast.learn.callbacks import EMA, opts
+from digitfast.learn.learner import digit_learner, seed_all
 from digitfast.learn.recipe import recipes
 from digitfast.runs.run import read_metrics
 from conftest import digits
@@ -207,7 +209,7 @@ def test_callbacks_are_called_as_ever(doubled):
 
 def test_resume(data, doubled, tmp_path):
     "A fit that is stopped and resumed ends as the one that was not"
-    from digitfast.runs.run import RunLog
+    from digitfast.runs.checkpoint import RunLog
     class Stop(Exception): pass
     def stop(i, n):
         if i>n*.6: raise Stop("here")

@@ -10,7 +10,9 @@ from fastai.vision.all import (BaseLoss, Callback, CancelBatchException, CrossEn
                                TensorImageBW, TerminateOnNaNCallback, accuracy, error_rate, load_learner)
 from digitfast.core import DigitError
 from digitfast.runs.weights import PixelsToProbs, load_net, save_net
-from digitfast.learn.learner import EMA, BF16, RandAffine, digit_learner, loss_name, losses, opts, seed_all, shifts
+from digitfast.learn.callbacks import EMA, BF16, RandAffine, opts, shifts
+from digitfast.learn.learner import digit_learner, seed_all
+from digitfast.learn.loss import loss_name, losses
 from digitfast.learn.predict import predict_rows
 from digitfast.learn.recipe import Recipe, find_lr, get_recipe, recipes
 from digitfast.device import best_precision
@@ -97,6 +99,23 @@ def test_find_lr_leaves_model_path_and_folder_as_they_were(in_tmp):
             and learn.path==in_tmp and not list(in_tmp.iterdir()))
     assert len(learn.lr_curve[0])==len(learn.lr_curve[1])>10
     with learn.no_bar(), learn.no_logging(): learn.fit_one_cycle(1, lr)
+
+def growing():
+    "A loss that is ten times larger at each call, as if the first batches were those that the net knows best"
+    scale = [1.]
+    def loss(p, y):
+        scale[0] *= 10
+        return F.cross_entropy(p, y)*scale[0]
+    return loss
+
+@pytest.mark.parametrize('make_loss', [lambda: lambda p, y: p.sum()*float('nan'), growing], ids=['nan','growing'])
+def test_find_lr_without_a_curve_is_an_error_in_one_line(make_loss, in_tmp):
+    "fastai's `lr_find` indexes an empty tensor there"
+    learn = learner(loss_func=make_loss(), activation='softmax', path=in_tmp)
+    was = state(learn.model)
+    with learn.no_bar(), pytest.raises(DigitError, match='within the first 15 steps') as e: find_lr(learn)
+    assert '\n' not in str(e.value) and 'learning rate, such as' in str(e.value)
+    assert same(was, state(learn.model)) and learn.path==in_tmp and not list(in_tmp.iterdir())
 
 def test_tta_with_augmentation():
     learn = learner(loaders(batch_tfms=[RandAffine(shift=2)]), 'fastbook')
@@ -492,7 +511,7 @@ def test_ema_ends_with_the_average_where_it_stops_early():
 @pytest.mark.parametrize('cb', [lambda: SaveModelCallback(), lambda: EarlyStoppingCallback(patience=9)],
                          ids='save early'.split())
 def test_valid_every_with_trackers(cb, in_tmp):
-    from digitfast.learn.learner import ValidEvery
+    from digitfast.learn.callbacks import ValidEvery
     learn = _fit(learner(loaders(digits(120), path=in_tmp), cbs=[ValidEvery(2), cb()]), 5)
     assert [len(o)>1 for o in learn.recorder.values]==[False,True,False,True,True]
     assert len(learn.validate())==2 and all(o.run for o in learn.cbs)
@@ -513,7 +532,7 @@ def test_learner_pickles_and_says_what_it_is():
 
 def test_loss_and_outputs_come_from_the_data():
     from fastai.vision.all import (DataBlock, RegressionBlock, ColReader, RandomSplitter, MultiCategoryBlock)
-    from digitfast.data.load import DigitBlock
+    from digitfast.data.block import DigitBlock
     df = digits()
     cols = list(df.columns[1:])
     df['y'],df['w'] = df.label/2, df.label.map(lambda o: f'a b{o}')

@@ -4,7 +4,7 @@ from dataclasses import asdict, fields, replace
 import numpy as np, pytest, torch
 from torch import nn
 from digitfast.core import DataError, DigitError
-from digitfast.data.load import digit_splitter
+from digitfast.data.split import digit_splitter
 from digitfast.learn.recipe import HandRecipe, Recipe, get_recipe, parse_fields, recipes
 from digitfast.tasks.train import train
 from conftest import TINY, digits

@@ -134,7 +134,7 @@ def test_a_history_that_is_none(text, says, tmp_path):
     with pytest.raises(RunError, match=says): I.read_history(tmp_path if text is not None else tmp_path/'history.csv')
 
 def test_history_of_a_learner():
-    from digitfast.data.load import DigitDataLoaders
+    from digitfast.data.block import DigitDataLoaders
     from digitfast.learn.learner import digit_learner
     learn = digit_learner(DigitDataLoaders.from_df(digits(60), bs=16, device='cpu'), 'stride2')
     with pytest.raises(DigitError, match='not been trained'): I.plot_history(learn)

@@ -9,29 +9,7 @@ from digitfast.report.measure import (Preds, calibration, doubtful_labels, holm,
                                suspicious_labels, versus, versus_table, wilson, worst_mistakes)
 from digitfast.runs.run import read_metrics
 from digitfast.core import DigitError, RunError
-
-def fake(n=200, c=3, seed=0, wrong=20, n_pics=None, side=5):
-    "Arrays of `predictions.npz` for `n` rows, `wrong` of them wrong"
-    rng = np.random.default_rng(seed)
-    y = rng.integers(0, c, n)
-    said = y.copy()
-    bad = rng.permutation(n)[:wrong]
-    said[bad] = (y[bad]+1)%c
-    p = rng.uniform(.05, .3, (n,c))
-    p[np.arange(n),said] = rng.uniform(1, 9, n)
-    p = (p/p.sum(1, keepdims=True)).astype(np.float32)
-    rows = rng.permutation(10*n)[:n]
-    return dict(valid_rows=rows, valid_labels=y, valid_probs=p, valid_same=np.zeros(n, bool), classes=np.arange(c),
-                image_rows=rows[bad][:n_pics],
-                images=rng.integers(0, 256, (wrong,side,side), dtype=np.uint8)[:n_pics])
-
-def a_run(path, file='predictions.npz', sha='s', **arrays):
-    "A finished run's directory with those arrays"
-    path.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(path/file, **arrays)
-    (path/'metrics.json').write_text(json.dumps(dict(format=1, recipe='quick', arch='small',
-                                                     data=dict(name='d', sha256=sha))))
-    return path
+from run_double import a_run, fake
 
 @pytest.mark.parametrize('k,n', [(0,5), (5,5), (91,100), (4199,4200), (1,1)])
 def test_wilson_is_scipys(k, n):
@@ -136,7 +114,7 @@ def test_what_is_no_finished_run_says_what_it_is(tmp_path):
 
 def test_predictions_of_a_learner_leave_out_trained_images_and_its_history_alone():
     from conftest import digits
-    from digitfast.data.load import DigitDataLoaders
+    from digitfast.data.block import DigitDataLoaders
     from digitfast.learn.learner import digit_learner
     df = digits(60)
     df.iloc[50,1:] = df.iloc[2,1:].to_numpy()
@@ -293,7 +271,7 @@ def test_a_table_of_three():
 
 def test_the_rows_of_single_lie_within_those_of_quick(data):
     from digitfast.learn.recipe import recipes
-    from digitfast.data.load import digit_splitter
+    from digitfast.data.split import digit_splitter
     rows = [set(digit_splitter(r.split, r.valid_pct, r.split_seed)(data.train)[1])
             for r in (recipes['single'], recipes['quick'])]
     assert rows[0]<rows[1] and len(rows[0])==250

@@ -9,7 +9,7 @@ from digitfast.core import RunError
 from digitfast.report.page import Report, render_report, report, write_report
 from digitfast.runs.run import Run
 from test_interpret import HIST
-from test_measure import a_run, fake
+from run_double import a_run, fake
 
 OLD = Path(__file__).parents[1]/'fixtures'/'run-0.1'
 pytestmark = pytest.mark.usefixtures('drawn')
@@ -231,7 +231,7 @@ def test_a_real_run_and_a_learner(tiny_run, tmp_path):
     assert f"{100*m['accuracy']:.2f} %" in page.words() and f"of {m['n_valid']} held-out rows" in page.words()
     assert page.tags.count('svg')==6
     from conftest import digits
-    from digitfast.data.load import DigitDataLoaders
+    from digitfast.data.block import DigitDataLoaders
     from digitfast.learn.learner import digit_learner
     learn = digit_learner(DigitDataLoaders.from_df(digits(60), bs=16, device='cpu'), 'stride2')
     with learn.no_bar(), learn.no_logging(): learn.fit(1)

@@ -3,11 +3,14 @@ import io, json, os, shutil, socket
 from pathlib import Path
 import numpy as np, pandas as pd, pytest
 
-from digitfast.core import DigitError, RunError
+from digitfast.core import DigitError, RunError, as_command
 from digitfast.report.measure import Preds, versus
 from digitfast.report.page import report
-from digitfast.runs.run import Run, read_checkpoint, resumable
-from test_measure import a_run, fake
+from digitfast.runs.rundir import resumable
+from digitfast.runs.checkpoint import read_checkpoint
+from digitfast.runs.run import Run
+from digitfast.runs.weights import load_net
+from run_double import a_run, fake
 
 OLD = Path(__file__).parents[1]/'fixtures'/'run-0.1'   # two runs of version 0.1, and their data
 
@@ -178,6 +181,21 @@ def test_fields_that_are_not_of_their_kind(change, tmp_path):
         with pytest.raises(RunError, match='metrics.json') as e: f(run)
         assert len(str(e.value))<400
 
+def test_an_error_in_a_field_names_file_field_found_and_expected(old):
+    "One wording for the three files"
+    run = Run(old/'one')
+    edit(run/'metrics.json', accuracy=1.5)
+    edit(run/'model'/'model.json', side='8')
+    (run/'checkpoint').mkdir()
+    info = dict(path='a', data=dict(sha256='s'), recipe={}, threads=1, seed=-1)
+    (run/'checkpoint'/'state.json').write_text(json.dumps(dict(info=info, epoch=0, sha256='s')))
+    found = {"metrics.json is damaged: accuracy is '1.5', expected a number from 0 to 1. T":lambda: run.metrics,
+             "model.json is damaged: side is '8', expected a whole number from 1 to 1,024. T":lambda: load_net(run),
+             "is damaged (seed is '-1', expected a whole number)":lambda: read_checkpoint(run/'checkpoint')}
+    for want,f in found.items():
+        with pytest.raises(RunError) as e: f()
+        assert want in str(e.value)
+
 @pytest.mark.parametrize('text',
                          ['{"format": 1, "lr": 1'+'0'*400+'}', '{"format": 1, "lr": 1e400}',
                           '{"format": 1, "lr": NaN}', r'{"format": 1, "arch": "\ud800"}', '\xff'])
@@ -236,6 +254,30 @@ def test_data_that_are_gone_or_changed_are_named_by_their_place(old):
         with pytest.raises(RunError, match=f'{data} has changed'): Run(run).data(path)
     edit(run/'metrics.json', data=dict(run.metrics['data'], path=None))
     with pytest.raises(RunError, match='frames in memory'): Run(run).data()
+
+def test_data_of_a_run_may_be_passed_themselves(old):
+    run = Run(old/'one')
+    d = run.data(old/'digits.zip')
+    assert run.data(d) is d and run.locate_data('other')=='other'
+    for o in d.train.iloc[:50],(d.train.iloc[:50], d.test):
+        with pytest.raises(RunError, match='the data has changed'): run.data(o)
+    for f in run.data,run.locate_data:
+        with pytest.raises(RunError, match='no longer at.*do this$'): f(todo='do this')
+
+def test_options_of_a_run_hold_unless_others_are_specified(old):
+    run = Run(old/'one')
+    assert run.read_options()=={} and run.read_options('d', label='y', test=None)==dict(label='y')
+    edit(run/'metrics.json', options=dict(label='digit', test='t.csv', transpose=True, more='x'))
+    assert run.read_options()==dict(label='digit', test='t.csv', transpose=True)
+    assert run.read_options(transpose=False)==dict(label='digit', test='t.csv')
+    assert run.read_options('elsewhere', label='y')==dict(label='y', transpose=True)
+
+def test_a_run_needs_the_files_that_it_was_trained_with(old):
+    run = Run(old/'one')
+    run.check_imports()
+    edit(run/'metrics.json', imports={'mine.py':'0'*64})
+    with pytest.raises(RunError, match=r"trained with 'mine.py': add import_file\('FILE.py'\)"): run.check_imports()
+    with as_command(), pytest.raises(RunError, match='add --import FILE.py'): run.check_imports()
 
 @pytest.mark.parametrize('name', ['model','members','members/1','members/1/model'])
 def test_folders_that_are_links(name, old):
@@ -315,7 +357,7 @@ def worse(run, change):
                                     lambda a: a.pop('classes')],
                          ids='nan labels same rows classes'.split())
 def test_a_damaged_member_is_not_joined(change, old, tmp_path):
-    from digitfast.tasks.train import ensemble
+    from digitfast.tasks.ensemble import ensemble
     for k in '01': edit(old/'both'/'members'/k/'metrics.json',
                         data={**Run(old/'one').metrics['data'], 'path':str(old/'digits.zip')})
     runs = [old/'both'/'members'/k for k in '01']

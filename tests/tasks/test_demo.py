@@ -75,7 +75,7 @@ def test_large_uploads_are_refused(page):
 
 def test_other_classes_and_many(tmp_path):
     from digitfast.learn.learner import digit_learner
-    from digitfast.data.load import DigitDataLoaders
+    from digitfast.data.block import DigitDataLoaders
     df = digits(n=120, n_class=30, side=28, classes=[f'k{i:02}' for i in range(30)])
     learn = digit_learner(DigitDataLoaders.from_df(df, bs=16, valid_pct=.5, device='cpu'), 'stride2')
     ans = Reader(learn).read(url_of(draw(strokes(3), 280)))

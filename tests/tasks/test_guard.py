@@ -56,7 +56,7 @@ def test_threefold_slip_is_seen(measured, monkeypatch):
 def test_rows_are_not_copied_for_each_pipeline(data):
     """Arrays that building DataLoaders has at once: the checked frame and the rows in the order of the split, not a
     copy for each pipeline and transform"""
-    from digitfast.data.load import DigitDataLoaders
+    from digitfast.data.block import DigitDataLoaders
     df = pd.concat([data.train]*3, ignore_index=True)
     tracemalloc.start()
     try:
@@ -71,7 +71,7 @@ def test_training_does_not_import_the_compiler():
     "torch.optim imports torch._dynamo, a second and 868 modules, at its first optimiser"
     code = """if True:
         import sys, torch
-        from digitfast.learn.learner import opts
+        from digitfast.learn.callbacks import opts
         p = torch.nn.Parameter(torch.ones(3))
         opt = opts['adamw']([p], lr=.1)
         p.sum().backward(); opt.step(); opt.zero_grad(); opt.load_state_dict(opt.state_dict())

@@ -121,7 +121,7 @@ def test_as_the_net_was_trained(polarity, transposed, net, tmp_path):
 def test_a_factory_sees_how_its_images_are(data):
     "dark, and stored column by column, so a picture becomes such an image"
     from fastai.vision.core import PILImage
-    from digitfast.data.load import DigitDataLoaders
+    from digitfast.data.block import DigitDataLoaders
     df = data.train.iloc[:100]
     x = 255-df[data.pixels].to_numpy().reshape(-1, 28, 28).swapaxes(1, 2).reshape(-1, 784)
     dls = DigitDataLoaders.from_df(df[['label']].join(pd.DataFrame(x, columns=data.pixels)), device='cpu')

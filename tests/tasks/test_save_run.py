@@ -11,12 +11,14 @@ from fastai.vision.all import (Adam, Callback, CategoryBlock, ClassificationInte
     EarlyStoppingCallback, FocalLossFlat, GradientAccumulation, Learner, MixUp, RandomSplitter, RegressionBlock, Resize,
     SaveModelCallback, SGD, ShortEpochCallback, TensorImage, Transform, accuracy, error_rate, F)
 from digitfast import cli
-from digitfast.tasks import job
+from digitfast.learn import plugins
 from digitfast.learn import seen
 from digitfast.core import DataError, DigitError, RunError
-from digitfast.data.load import DigitBlock, DigitDataLoaders
+from digitfast.data.block import DigitBlock, DigitDataLoaders
 from digitfast.runs.weights import load_net, save_net
-from digitfast.learn.learner import BF16, EMA, RandAffine, digit_learner, losses, opts
+from digitfast.learn.callbacks import BF16, EMA, RandAffine, opts
+from digitfast.learn.learner import digit_learner
+from digitfast.learn.loss import losses
 from digitfast.report.plots import plot_history, read_history
 from digitfast.report.measure import list_runs, read_preds, versus
 from digitfast.models.nets import archs, stride2
@@ -28,7 +30,8 @@ from digitfast.runs.run import Run
 from digitfast.tasks.save import save_run
 from digitfast.kaggle.submission import check_submission
 from digitfast.tasks.predict import predict_csv
-from digitfast.tasks.train import ensemble, train
+from digitfast.tasks.ensemble import ensemble
+from digitfast.tasks.train import train
 from conftest import TINY, csvs, digits
 
 def quiet(*a): pass
@@ -74,9 +77,15 @@ def test_a_learner_becomes_a_run(mine, frames):
     assert h.accuracy.iloc[-1]==pytest.approx(learn.recorder.values[-1][2]) and len(h)==2 and (r/'report.html').exists()
     assert not (r/'checkpoint').exists() and sorted(o.name for o in r.iterdir() if o.name[0]=='.')==[]
 
+def search_lr(learn):
+    """All 100 steps of `lr_find`, whatever the loss of a batch is: fastai ends the search if a loss is four times the
+    lowest, and indexes an empty tensor if that happens within 15 steps"""
+    learn.lr_find(show_plot=False, stop_div=False, suggest_funcs=None)
+    assert len(learn.recorder.lrs)==100
+
 LOOKS = dict(get_preds=lambda l: l.get_preds(), validate=lambda l: l.validate(),
              show_results=lambda l: l.show_results(),
-             predict=lambda l: l.predict(l.dls.valid_ds.items.iloc[0]), lr_find=lambda l: l.lr_find(show_plot=False),
+             predict=lambda l: l.predict(l.dls.valid_ds.items.iloc[0]), lr_find=lambda l: search_lr(l),
              interpretation=lambda l: ClassificationInterpretation.from_learner(l), tta=lambda l: l.tta(n=1))
 
 @pytest.fixture(scope='module')
@@ -194,7 +203,7 @@ def swapped(dls, other): learn = fitted(dls); learn.dls = other; return learn
 def swapped_and_sought(learn):
     "`lr_find` goes through the other rows as often as training did, or more"
     learn.dls = loaders(seed=1)
-    with learn.no_bar(), learn.no_logging(): learn.lr_find(show_plot=False)
+    with learn.no_bar(), learn.no_logging(): search_lr(learn)
     return learn
 def kept():
     learn = digit_learner(loaders(), 'stride2')
@@ -273,7 +282,7 @@ def with_dls(learn, dls): learn.dls = dls; return learn
 def with_weights(learn, other): learn.model.load_state_dict(other.model.state_dict()); return learn
 def with_train(learn, dls): learn.dls.train = dls.train; return learn
 def sought(learn):
-    with learn.no_bar(), learn.no_logging(): learn.lr_find(show_plot=False)
+    with learn.no_bar(), learn.no_logging(): search_lr(learn)
     return learn
 def initialised(learn):
     for o in learn.model.parameters(): nn.init.uniform_(o, -.1, .1)
@@ -841,7 +850,7 @@ def my_py(tmp_path):
     forget()
 def forget():
     for d,k in (archs,'mine'),(recipes,'my-recipe'),(sys.modules,'my_own_net'): d.pop(k, None)
-    job.imported.clear(); job._sources.clear()
+    plugins.imported.clear(); plugins.import_sources.clear()
 
 def test_import_registers_for_every_subcommand_and_is_needed_to_load(my_py, tiny, tmp_path, capsys):
     assert not run_cli('train', tiny, '--import', my_py, '--recipe', 'my-recipe', '--out', tmp_path/'r')
@@ -902,7 +911,7 @@ def test_what_can_be_no_architecture_loss_or_recipe_is_not_registered(text, says
     known = archs,losses,opts,recipes
     was = [dict(o) for o in known]
     (f := tmp_path/'my_own_net.py').write_text('from digitfast.models.nets import archs, stride2\n'
-        'from digitfast.learn.learner import losses, opts\n'
+        'from digitfast.learn.loss import losses\nfrom digitfast.learn.callbacks import opts\n'
         f'from digitfast.learn.recipe import Recipe, recipes\n{text}\n')
     try:
         assert run_cli('models', '--import', f)==1
@@ -915,7 +924,7 @@ def test_what_can_be_no_architecture_loss_or_recipe_is_not_registered(text, says
 
 in_training = """
 from torch import nn
-from digitfast.learn.learner import losses
+from digitfast.learn.loss import losses
 from digitfast.models.nets import arch, stride2
 class Late(nn.Module):
     def __init__(self, n_out): super().__init__(); self.m = stride2(n_out)
