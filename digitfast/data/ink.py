@@ -435,7 +435,7 @@ def find_candidates(
                      for c in find_candidates(im.crop((x0,y0,x1,y1)), inner, full, depth-1)[:4]
                      if c.score>least]
             res += on_it
-            if on_it: sheet_boxes.append((part.y0, part.y1, part.x0, part.x1))
+            if on_it and full.sum()>0.88*full.size: sheet_boxes.append((part.y0, part.y1, part.x0, part.x1))
         def is_sheet(g): return any(np.abs(np.subtract(group_box(g), o)).max()<9 for o in sheet_boxes)
         res += [c._replace(score=c.score/2) if any(map(is_sheet, c.groups)) else c for c in outer_readings]
     return sorted((c for c in res if c.score>0), key=lambda c: -c.score)

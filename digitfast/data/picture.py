@@ -192,7 +192,7 @@ def _doubts(found, boxes, side, ask, sure):
     best,*others = found
     groups = best.found.groups
     sure_of = _agreement(best.rows, best.probs, side, ask) if ask else np.zeros(len(groups))
-    res = [_shape_doubts(g) if p<0.9 else [] for g,p in zip(groups, sure_of)]
+    res = [_shape_doubts(g) if p<0.8 else [] for g,p in zip(groups, sure_of)]
     for b,d in zip(boxes, res):
         if _stacked(b, boxes): d.append(_close)
     if not ask: return res
