@@ -31,6 +31,13 @@ WRONG = {
         '    return torch.stack([torch.stack([(im[r:r+k, c:c+k]*kernel).sum() for c in cols]) for r in rows])',
     ('03_convolutions', 'receptive_field'): 'return 1+sum(k-1 for k,_ in layers)',
     ('03_convolutions', 'n_weights'): 'return sum(a*b*kernel**2 for a,b in zip(channels, channels[1:]))',
+    ('04_mlps', 'mlp'):
+        'layers = [nn.Flatten()]\n    for a,b in zip(sizes, sizes[1:]): layers += [nn.Linear(a, b), nn.ReLU()]\n'
+        '    return nn.Sequential(*layers)',
+    ('04_mlps', 'n_steps'): 'return n_rows//bs*epochs',
+    ('04_mlps', 'log_softmax'): 'return acts.softmax(1).log()',
+    ('04_mlps', 'one_at_a_time'):
+        'res = {}\n    for k,v in changes.items():\n        base[k] = v\n        res[k] = dict(base)\n    return res',
     ('05a_wrong_measurements', 'accuracy_of_batches'):
         'return sum((p==l).float().mean().item() for p,l in batches)/len(batches)',
     ('05a_wrong_measurements', 'rows_on_both_sides'):
@@ -109,11 +116,11 @@ def test_an_open_exercise_is_no_error(key, capsys):
     assert 'is not written yet' in capsys.readouterr().out
 
 def test_fundamentals_have_three_exercises_each():
-    "Lessons 00 to 03 and 08 ask for code at least three times; each other lesson that has exercises, at least twice"
+    "Lessons 00 to 04 and 08 ask for code at least three times; each other lesson that has exercises, at least twice"
     counts = Counter(nb for nb,_ in EXERCISES)
     few = {nb.stem:counts[nb.stem] for nb in TUTORIALS if '## Exercises' in source(cells(nb, 'markdown'))
-           if counts[nb.stem] < (3 if nb.stem[:2] in ('00','01','02','03','08') else 2)}
-    assert not few and {nb[:2] for nb in counts}>={'00','01','02','03','05','07','08'}
+           if counts[nb.stem] < (3 if nb.stem[:2] in ('00','01','02','03','04','08') else 2)}
+    assert not few and {nb[:2] for nb in counts}>={'00','01','02','03','04','05','07','08'}
 
 def test_each_wrong_answer_has_its_exercise(): assert not WRONG.keys()-EXERCISES.keys()
 
