@@ -58,7 +58,7 @@ def bars(name, labels, values, xlabel, args, log=True, fmt='{:.3g}'):
 
 def fold(df, seed=0):
     "Positions of nine tenths of the rows to train on, and of a stratified tenth to measure on"
-    from digitfast.data import digit_splitter
+    from digitfast.data.split import digit_splitter
     return digit_splitter('stratified', 0.1, seed)(df)
 
 def tensors(df):

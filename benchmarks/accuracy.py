@@ -15,13 +15,13 @@ from fastai.torch_core import TensorImage
 from importlib.metadata import version
 from digitfast.all import *
 from digitfast.core import write_file
-from digitfast.rundir import read_metrics
-from digitfast.data import DigitDataLoaders
-from digitfast.read import read_csvs
-from digitfast.recipe import Recipe, recipes
-from digitfast.learner import RandAffine, seed_all
-from digitfast.models import arch, conv
-from digitfast.predict import predict_rows
+from digitfast.runs.run import read_metrics
+from digitfast.data.block import DigitDataLoaders
+from digitfast.data.read import read_csvs
+from digitfast.learn.recipe import Recipe, recipes
+from digitfast.learn.learner import RandAffine, seed_all
+from digitfast.models.nets import arch, conv
+from digitfast.learn.predict import predict_rows
 
 @arch('rival', 'the net of the 0.99757 ensemble: 32C3-32C3-32C5S2-64C3-64C3-64C5S2-128C4')
 def rival(n_out=10, side=28, ps=0.4):

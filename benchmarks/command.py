@@ -30,8 +30,8 @@ if __name__=='__main__':
     def row(what, seconds, mb, **kw):
         rows.append(dict(what=what, seconds=seconds, peak_mb=mb, **kw))
         print(f'{what}: {seconds:.2f} s, {mb:.0f} MB', flush=True)
-    run('import digitfast.train') # the files are in the cache now
-    imported,mb = best('import digitfast.train')
+    run('import digitfast.tasks.train') # the files are in the cache now
+    imported,mb = best('import digitfast.tasks.train')
     row('import of all that train needs', imported, mb)
     for k in ('torch','fastai.learner'): row(f'import {k}', *best(f'import {k}'))
     row('digitfast --help', *best(cli, '--help'))

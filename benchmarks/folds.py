@@ -56,7 +56,7 @@ class Group:
     means:dict              # {name: names of arms} whose probabilities are averaged
 
 def of_quick():
-    from digitfast.recipe import recipes
+    from digitfast.learn.recipe import recipes
     quick,single = replace(recipes['quick'], epochs=3),replace(recipes['single'], epochs=8, valid_every=99)
     before = replace(quick, arch='small', lr=.01)
     arms = {'quick':Arm(quick), 'quick, a stem of stride 2':Arm(before), 'quick, other seeds':Arm(quick, 100),
@@ -65,7 +65,7 @@ def of_quick():
 
 def of_single():
     "The two kinds of net that `ensemble` has, the second also on upright images, their means, and what those teach"
-    from digitfast.recipe import recipes
+    from digitfast.learn.recipe import recipes
     single = replace(recipes['single'], epochs=8, valid_every=99)
     small = replace(single, **recipes['ensemble'].vary[1], epochs=12)
     arms = {'single':Arm(single), 'small, 12 epochs':Arm(small, 300), 'small, slant removed':Arm(small, 300, upright)}
@@ -76,8 +76,8 @@ groups = dict(quick=of_quick, single=of_single)
 
 def trained(arm, df, val, seed, teacher=None):
     "(probabilities of the rows `val` without and with shifts, seconds of processor time of training, device)"
-    from digitfast.learner import seed_all
-    from digitfast.predict import predict_rows
+    from digitfast.learn.learner import seed_all
+    from digitfast.learn.predict import predict_rows
     dls = arm.recipe.dls(df, valid=val.tolist())
     seed_all(arm.seed+seed, dls)
     learn = arm.recipe.learner(dls)
@@ -146,7 +146,7 @@ def table(group, df, folds, args):
 
 def main():
     from sklearn.model_selection import StratifiedKFold
-    from digitfast.read import read_csvs
+    from digitfast.data.read import read_csvs
     p = parser(__doc__)
     p.add_argument('--group', choices=groups, default='quick', help='arms that are compared')
     p.add_argument('--arm', action='append', help='one of the group\'s, as the table names them; all if left out')

@@ -87,10 +87,15 @@ def private_twice(trees):
     found = Counter(o.name for t in trees.values() for o in t.body if isinstance(o, kinds) and o.name.startswith('_'))
     return {k:n for k,n in found.items() if n>1}
 
+def is_compatibility(f):
+    "Return whether `f` only keeps an old import path working"
+    return (ast.get_docstring(ast.parse(f.read_text('utf-8'))) or '').startswith('Deprecated:')
+
 def structure(root):
     "Return what a newcomer meets: folders, modules, levels, names that cross modules, docstrings that are questions"
     pkg = root/'digitfast'
-    fs = [f for f in sorted(pkg.rglob('*.py')) if f.name not in ('_modidx.py','__main__.py')]
+    written = [f for f in sorted(pkg.rglob('*.py')) if f.name not in ('_modidx.py','__main__.py')]
+    fs = [f for f in written if not is_compatibility(f)]
     trees = {module_name(f, root):ast.parse(f.read_text('utf-8')) for f in fs}
     crossing = [(m,s,n) for m,t in trees.items() for s,n,_ in imports(t, m) if n.startswith('_') and n!='__version__']
     needs = {m:{s for s,_,top in imports(t, m) if top and s in trees and s!=m} for m,t in trees.items()}

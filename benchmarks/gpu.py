@@ -35,7 +35,7 @@ def epochs_of(learn, fit):
 
 def trained(recipe, df, val, device, graph, seed=0):
     "A seeded training of `recipe`: (its Learner, what `epochs_of` says)"
-    from digitfast.learner import seed_all
+    from digitfast.learn.learner import seed_all
     dls = recipe.dls(df, device=device, **({} if val is None else dict(valid=val)))
     seed_all(seed, dls)
     learn = recipe.learner(dls, graph=graph)
@@ -48,7 +48,7 @@ class Bare:
         import torch
         from fastai.torch_core import TensorImage
         from digitfast.device import best_precision
-        from digitfast.models import create_model
+        from digitfast.models.nets import create_model
         self.recipe,self.dls,self.device = recipe,recipe.dls(df, valid=val, device=device),device
         self.x,self.y = (o.as_subclass(torch.Tensor) for o in self.dls.train.tensors)
         self.model = create_model(recipe.arch, len(self.dls.vocab), self.dls.side, **recipe.arch_kwargs)
@@ -57,7 +57,7 @@ class Bare:
         lr = torch.tensor(recipe.lr, device=device) if gpu else recipe.lr
         self.opt = torch.optim.AdamW(self.model.parameters(), lr=lr, betas=(.95,.99), eps=1e-5, fused=True,
                                      weight_decay=recipe.wd, capturable=gpu)
-        self.aug = [f for f in self.dls.train.after_batch.fs if type(f).__module__=='digitfast.learner']
+        self.aug = [f for f in self.dls.train.after_batch.fs if type(f).__module__=='digitfast.learn.learner']
         self.image,self.bf16 = TensorImage,best_precision('auto', device, recipe.precision)=='bf16'
         self.rows = torch.arange(recipe.bs, device=device)
 
@@ -78,7 +78,7 @@ class Bare:
         "Seconds of a step, over many"
         import torch
         n = 200 if self.device.type=='cuda' else 5
-        from digitfast.graph import captures
+        from digitfast.learn.graph import captures
         for _ in range(5): self.step()
         step = captures[self.device.type](self.step)[1] if graph else self.step
         rows = torch.randint(len(self.x), (n+20, self.recipe.bs), device=self.device)
@@ -159,7 +159,7 @@ class Bench:
         print('  '.join(words), flush=True)
 
     def steps(self):
-        from digitfast.recipe import recipes
+        from digitfast.learn.recipe import recipes
         for k in ('quick','single'):
             r = replace(recipes[k], epochs=2)
             for mode,graph in self.modes.items():
@@ -170,7 +170,7 @@ class Bench:
                 self.row('step', system=f'{k}, bare', mode=mode, seconds=bare.seconds(graph))
 
     def quick(self):
-        from digitfast.recipe import recipes
+        from digitfast.learn.recipe import recipes
         for mode,graph in self.modes.items():
             for seed in range(self.args.seeds):
                 learn,rows = trained(recipes['quick'], self.df, self.val, self.device, graph, seed)
@@ -179,8 +179,8 @@ class Bench:
                          accuracy=rows[-1][2], graphed=learn.graphed)
 
     def single(self):
-        from digitfast.recipe import recipes
-        from digitfast.predict import predict_rows
+        from digitfast.learn.recipe import recipes
+        from digitfast.learn.predict import predict_rows
         r = recipes['single']
         learn,rows = trained(r, self.df, None, self.device, True)
         self.row('single', system='digitfast single', seconds=rows[-1][0], accuracy=rows[-1][2], graphed=learn.graphed)
@@ -193,7 +193,7 @@ class Bench:
             self.row('predict', system=what, seconds=clock(self.device)-t)
 
     def members(self):
-        from digitfast.recipe import recipes
+        from digitfast.learn.recipe import recipes
         for k in range(self.args.members):
             if self.late(): return print(f'members {k} and on: left out', flush=True)
             r = recipes['ensemble'].member(k)
@@ -234,7 +234,7 @@ if __name__=='__main__':
     warnings.simplefilter('ignore')
     import torch
     from digitfast.device import digit_device
-    from digitfast.read import read_csvs
+    from digitfast.data.read import read_csvs
     device = digit_device(args.device)
     df = read_csvs(args.data).train.iloc[:args.rows].reset_index(drop=True)
     torch.optim.Adam([torch.ones(1)]) # the first optimiser imports much, which is not on the clock

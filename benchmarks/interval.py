@@ -11,8 +11,8 @@ from folds import done, joined
 
 def held(hits, y, n, draws, rng, n_test=28_000):
     "For each of `draws` splits with `n` validation rows: (is the test score in the interval?, its width)"
-    from digitfast.measure import score_interval
-    from digitfast.recipe import _in_shares
+    from digitfast.report.measure import score_interval
+    from digitfast.learn.recipe import _in_shares
     res = []
     for _ in range(draws):
         order = _in_shares(y, int(rng.integers(2**31)))
@@ -23,7 +23,7 @@ def held(hits, y, n, draws, rng, n_test=28_000):
 
 def main():
     from sklearn.model_selection import StratifiedKFold
-    from digitfast.read import read_csvs
+    from digitfast.data.read import read_csvs
     p = parser(__doc__)
     p.add_argument('--keep', default='folds', metavar='DIR', help='where folds.py keeps probabilities')
     p.add_argument('--folds', type=int, default=6, help='as for folds.py')

@@ -10,8 +10,8 @@ from _common import fold, parse, parser, save
 
 def wrong(recipe, df, drop, seed, test):
     "Which rows of `test` a net has wrong that was trained on `df` without the rows `drop`"
-    from digitfast.learner import seed_all
-    from digitfast.predict import predict_rows
+    from digitfast.learn.learner import seed_all
+    from digitfast.learn.predict import predict_rows
     dls = recipe.dls(df, drop=drop)
     seed_all(seed, dls)
     learn = recipe.learner(dls)
@@ -19,10 +19,10 @@ def wrong(recipe, df, drop, seed, test):
     return predict_rows(learn, test.drop(columns='label')).argmax(1)!=test.label.to_numpy()
 
 def main():
-    from digitfast.measure import doubtful_labels
-    from digitfast.read import read_csvs
-    from digitfast.recipe import recipes
-    from digitfast.train import train
+    from digitfast.report.measure import doubtful_labels
+    from digitfast.data.read import read_csvs
+    from digitfast.learn.recipe import recipes
+    from digitfast.tasks.train import train
     p = parser(__doc__)
     p.add_argument('--seeds', type=int, default=6)
     args,rows = parse(p),[]

@@ -24,7 +24,7 @@ def draw(df, rows):
 
 def main():
     from sklearn.model_selection import StratifiedKFold
-    from digitfast.read import read_csvs
+    from digitfast.data.read import read_csvs
     p = parser(__doc__)
     p.add_argument('--keep', default='folds', metavar='DIR', help='where folds.py keeps probabilities')
     p.add_argument('--folds', type=int, default=6, help='as for folds.py')

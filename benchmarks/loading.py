@@ -32,12 +32,12 @@ def torch_loader(x, y, bs, workers=0):
     return DataLoader(Digits(x[:,0].numpy(), y.tolist(), tfm), batch_size=bs, shuffle=True, num_workers=workers)
 
 def digitfast(df, bs):
-    from digitfast.data import DigitDataLoaders
+    from digitfast.data.block import DigitDataLoaders
     return DigitDataLoaders.from_df(df, valid=[0], bs=bs, device='cpu').train
 
 def item_by_item(df, bs):
     "digitfast where a type transform of one's own makes it build its batches as fastai does"
-    from digitfast.data import DigitBlock
+    from digitfast.data.block import DigitBlock
     from fastai.vision.all import CategoryBlock, ColReader, DataBlock
     images = DigitBlock(list(df.columns[1:]))
     images.type_tfms += [lambda x: 255-x]
@@ -81,7 +81,7 @@ if __name__=='__main__':
     p.add_argument('--rows', type=int, help='rows of the training CSV; all if left out')
     p.add_argument('--limit', type=float, default=300, help='seconds after which a rival is cut off')
     args = parse(p)
-    from digitfast.read import read_csvs
+    from digitfast.data.read import read_csvs
     df = read_csvs(args.data).train.iloc[:args.rows].reset_index(drop=True)
     x,y = tensors(df)
     res = {k:(min(v),True) for k,v in fast(df, args.bs, 7).items()}

@@ -13,11 +13,13 @@ from collections import Counter
 from pathlib import Path
 
 REPO,FORK = Path(__file__).resolve().parent.parent,multiprocessing.get_context('fork')
-TESTS = dict(
-    read='test_read test_layouts test_mnist test_read_fuzz', table='test_read test_layouts test_read_fuzz',
-    columns='test_read test_layouts test_read_fuzz', submit='test_submit',
-    rundir='test_rundir test_run test_faults test_ensemble test_run_fuzz',
-    predict='test_submit test_unlike test_traps test_run')
+TESTS = {
+    **{f'data.{o}':'test_read test_layouts test_mnist test_read_fuzz'
+       for o in 'ranges reading table pixels columns labels checks files frames mnist read'.split()},
+    'kaggle.submission':'test_submit',
+    **{f'runs.{o}':'test_rundir test_run test_faults test_ensemble test_run_fuzz'
+       for o in ('files','fields','preds','rundir','checkpoint','run')},
+    'learn.predict':'test_submit test_unlike test_traps test_run'}
 SWAPS = {ast.Lt:ast.LtE, ast.LtE:ast.Lt, ast.Gt:ast.GtE, ast.GtE:ast.Gt, ast.Eq:ast.NotEq, ast.NotEq:ast.Eq,
          ast.In:ast.NotIn, ast.NotIn:ast.In, ast.Is:ast.IsNot, ast.IsNot:ast.Is,
          ast.Add:ast.Sub, ast.Sub:ast.Add, ast.Mult:ast.FloorDiv,
@@ -38,6 +40,15 @@ def changes(node):
     if isinstance(node, ast.Return) and node.value is not None:
         yield 'return', lambda: setattr(node, 'value', ast.Constant(None))
 
+def source(module, root=REPO):
+    "The file of `module`, such as 'data.read', in the repository or a copy of it"
+    return root/'digitfast'/f"{module.replace('.', '/')}.py"
+
+def test_file(root, name):
+    "The one file of tests called `name`, in whichever folder"
+    [f] = (root/'tests').rglob(f'{name}.py')
+    return str(f.relative_to(root))
+
 def sites(tree): return [(node,k) for node in ast.walk(tree) for k,_ in enumerate(changes(node))]
 
 def mutant(src, i):
@@ -52,7 +63,7 @@ def mutant(src, i):
 
 def drawn(n, seed, modules):
     "`n` mutants (module, number) with a fixed seed, from `modules` together"
-    every = [(m,i) for m in modules for i in range(len(sites(ast.parse((REPO/f'digitfast/{m}.py').read_text()))))]
+    every = [(m,i) for m in modules for i in range(len(sites(ast.parse(source(m).read_text()))))]
     return random.Random(seed).sample(every, min(n, len(every)))
 
 def copy(root):
@@ -81,7 +92,7 @@ def in_child(root, files, words=(), names=None, but=False):
     sys.path.insert(0, str(root))
     os.environ['PYTHONPATH'] = str(root)
     for fd in 1,2: os.dup2(os.open(root/'log', os.O_WRONLY|os.O_CREAT|os.O_TRUNC), fd)
-    words = ['-q','-n','0','-p','no:cacheprovider', *words, *(f'tests/{o}.py' for o in files)]
+    words = ['-q','-n','0','-p','no:cacheprovider', *words, *(test_file(root, o) for o in files)]
     os._exit(pytest.main(words, plugins=[] if names is None else [Only(names, but)]))
 
 def outcome(secs, *args, **kw):
@@ -102,7 +113,7 @@ def reached(root, modules):
     if outcome(3600, root, files, words)!=0: sys.exit(f'the tests fail without a mutant:\n{(root/"log").read_text()}')
     d = CoverageData(str(root/'.coverage'))
     d.read()
-    lines = {m:d.contexts_by_lineno(f'{root}/digitfast/{m}.py') for m in modules}
+    lines = {m:d.contexts_by_lineno(str(source(m, root))) for m in modules}
     lines = {m:{l:tests_of(c) for l,c in o.items()} for m,o in lines.items()}
     cost = Counter(t for o in lines.values() for tests in o.values() for t in tests)
     return {m:{l:sorted(tests, key=cost.get) for l,tests in o.items()} for m,o in lines.items()}
@@ -113,13 +124,13 @@ def tests_of(contexts):
 
 def survives(root, module, src, tests, secs):
     "Do the tests pass with the source `src` in the copy `root`: those named, then all of the module's?"
-    path,own = root/f'digitfast/{module}.py',TESTS[module].split()
+    path,own = source(module, root),TESTS[module].split()
     path.write_text(src)
     try:
         for files,but in ((sorted({Path(o.split('::')[0]).stem for o in tests}),False), (own,True)):
             if files and outcome(secs, root, files, ['-x'], tests, but) not in (0, 5, None): return False # 5: no test
         return True
-    finally: shutil.copy(REPO/f'digitfast/{module}.py', path)
+    finally: shutil.copy(source(module), path)
 
 COLS = 'module', 'number', 'line', 'change', 'killed', 'date'
 
@@ -135,7 +146,7 @@ def append(path, row):
 def share(root, todo, lines, secs, out):
     "Try the mutants `todo` in a copy of the repository of their own"
     for module,i in todo:
-        src,what,line = mutant((REPO/f'digitfast/{module}.py').read_text(), i)
+        src,what,line = mutant(source(module).read_text(), i)
         alive,what = survives(root, module, src, lines[module].get(line, []), secs),' '.join(what[:160].split())
         append(out, (module, i, line, what, '' if alive else 'yes', time.strftime('%Y-%m-%d')))
         print(f"{'SURVIVED' if alive else 'killed':<9}{module}:{line} {what}", flush=True)

@@ -16,13 +16,13 @@ def bare_epoch(recipe, dls):
     "The same by hand, for recipes of AdamW under 1cycle"
     import torch, torch.nn.functional as F
     from fastai.torch_core import TensorImage
-    from digitfast.data import NormalizePixels
+    from digitfast.data.block import NormalizePixels
     from digitfast.device import best_precision
-    from digitfast.learner import opts
-    from digitfast.models import create_model
+    from digitfast.learn.learner import opts
+    from digitfast.models.nets import create_model
     (x,y),(xv,yv) = ([o.as_subclass(torch.Tensor) for o in dl.tensors] for dl in dls.loaders)
     norm = next(f for f in dls.train.after_batch.fs if isinstance(f, NormalizePixels))
-    aug = [f for f in dls.train.after_batch.fs if type(f).__module__=='digitfast.learner']
+    aug = [f for f in dls.train.after_batch.fs if type(f).__module__=='digitfast.learn.learner']
     model = create_model(recipe.arch, len(dls.vocab), dls.side, **recipe.arch_kwargs)
     model = model.to(memory_format=torch.channels_last)
     bf16 = best_precision('auto', dls.device, recipe.precision)=='bf16'
@@ -67,8 +67,8 @@ if __name__=='__main__':
     p.add_argument('--times', type=int, default=5, help='epochs of each, in turn')
     args = parse(p)
     warnings.simplefilter('ignore')
-    from digitfast.recipe import recipes
-    from digitfast.read import read_csvs
+    from digitfast.learn.recipe import recipes
+    from digitfast.data.read import read_csvs
     df,rows = read_csvs(args.data).train,[]
     for k in args.recipe or [o for o in ('quick','single') if o in recipes]:
         n = args.rows or (None if k=='quick' else 8400)

@@ -138,7 +138,7 @@ def pictures(x, y, n, seed=0):
 def score(learn, x, y, n):
     "Rows for the table, and (kind, picture, digits, read) of what was misread"
     from digitfast.core import DataError
-    from digitfast.image import network_judge, read_pictures
+    from digitfast.data.picture import network_judge, read_pictures
     judge,rows,wrong = network_judge(learn),{},[]
     for kind,im,digits in pictures(x, y, n):
         t = time.process_time()
@@ -171,8 +171,8 @@ if __name__=='__main__':
     p.add_argument('run', metavar='RUN', help='a run that was trained on DATA with --split last')
     p.add_argument('--n', type=int, default=20, help='pictures of each kind')
     args = parse(p)
-    from digitfast.export import load_net
-    from digitfast.read import read_csvs
+    from digitfast.runs.weights import load_net
+    from digitfast.data.read import read_csvs
     df = read_csvs(args.data).train
     df = df.iloc[-len(df)//10:]
     x = df.drop(columns='label').to_numpy(np.uint8)

@@ -72,11 +72,13 @@ if __name__=='__main__':
     p.set_defaults(threads=1) # as conftest.py has it, whatever is said here
     args = parse(p)
     promises = {k:v for k,v in promises.items() if not args.only or any(o.lower() in k.lower() for o in args.only)}
-    files = sorted({f for o in promises.values() for f in o})
+    repo,files = Path(__file__).resolve().parent.parent,sorted({f for o in promises.values() for f in o})
     with tempfile.TemporaryDirectory() as d:
+        tests = repo/'tests'
         which = ['-m','not slow'] if args.quick else ['-o','addopts=']
-        words = '-m', 'pytest', *which, '-q', f'--junitxml={d}/o.xml', *(f'tests/{f}.py' for f in files)
-        subprocess.run([sys.executable, *words], cwd=Path(__file__).parent.parent)
+        paths = [str(next(tests.rglob(f'{f}.py'))) for f in files]
+        words = '-m', 'pytest', *which, '-q', f'--junitxml={d}/o.xml', *paths
+        subprocess.run([sys.executable, *words], cwd=repo)
         done = outcomes(f'{d}/o.xml')
     rows = []
     for promise,proof in promises.items():

@@ -7,7 +7,7 @@ import pandas as pd
 import nbformat
 from fastcore.nbio import read_nb, write_nb
 from nbconvert import MarkdownExporter
-from digitfast.recipe import recipes
+from digitfast.learn.recipe import recipes
 
 here = Path(__file__).parent
 results,nbs = here/'results', here.parent/'nbs'

@@ -37,9 +37,9 @@ def measure(folder, recipe):
     "Seconds and peak memory of each stage, in this process"
     from dataclasses import replace
     import torch
-    from digitfast.recipe import recipes
-    from digitfast.read import read_csvs
-    from digitfast.predict import predict_rows
+    from digitfast.learn.recipe import recipes
+    from digitfast.data.read import read_csvs
+    from digitfast.learn.predict import predict_rows
     from torch import optim
     recipe,res = replace(recipes[recipe], epochs=1),{}
     torch.nn.Conv2d(1, 1, 1)(torch.ones(1, 1, 2, 2)).sum().backward()
@@ -87,7 +87,7 @@ if __name__=='__main__':
     p.add_argument('--one', action='store_true', help='measure DATA itself in this process, as JSON')
     args = parse(p)
     if args.one: print(json.dumps(measure(args.data, args.recipe))); sys.exit()
-    from digitfast.read import read_csvs
+    from digitfast.data.read import read_csvs
     rows = []
     for n in args.rows:
         with nullcontext(args.keep) if args.keep else tempfile.TemporaryDirectory() as d:

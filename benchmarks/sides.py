@@ -2,9 +2,9 @@
 import time
 import numpy as np, pandas as pd
 from sklearn.datasets import load_digits
-from digitfast.learner import seed_all
-from digitfast.predict import predict_rows
-from digitfast.recipe import recipes
+from digitfast.learn.learner import seed_all
+from digitfast.learn.predict import predict_rows
+from digitfast.learn.recipe import recipes
 from _common import parse, parser, save
 
 systems = {'quick':{}, **{f'{arch}, rate {lr:g}':dict(arch=arch, lr=lr) for arch in ('stride2','fastbook','mlp-100')

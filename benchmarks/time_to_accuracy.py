@@ -70,9 +70,9 @@ def digitfast(recipe):
     "A recipe by its name, or one that is given"
     def _run(df, trn, val, clock):
         import torch
-        from digitfast.recipe import get_recipe
-        from digitfast.learner import seed_all
-        from digitfast.predict import predict_rows
+        from digitfast.learn.recipe import get_recipe
+        from digitfast.learn.learner import seed_all
+        from digitfast.learn.predict import predict_rows
         r = get_recipe(recipe) if isinstance(recipe, str) else recipe
         dls = r.dls(df, valid=val)
         seed_all(torch.initial_seed(), dls)
@@ -89,9 +89,9 @@ def members(recipe):
     "A recipe of several nets: each trained without its fold, their mean measured at the end, seconds added up"
     def _run(df, trn, val, clock):
         import torch
-        from digitfast.recipe import get_recipe
-        from digitfast.learner import seed_all
-        from digitfast.predict import predict_rows
+        from digitfast.learn.recipe import get_recipe
+        from digitfast.learn.learner import seed_all
+        from digitfast.learn.predict import predict_rows
         r,rows,probs,seed = get_recipe(recipe),df.iloc[trn].reset_index(drop=True),0,torch.initial_seed()
         for k in range(r.n_members):
             one = r.member(k)
@@ -189,8 +189,8 @@ def main():
     import torch
     from dataclasses import replace
     from digitfast.device import best_precision
-    from digitfast.read import read_csvs
-    from digitfast.recipe import recipes
+    from digitfast.data.read import read_csvs
+    from digitfast.learn.recipe import recipes
     ours = {'digitfast quick':digitfast('quick'), 'digitfast single':digitfast('single'),
             'digitfast ensemble':members('ensemble'),
             'digitfast single, 26 epochs':digitfast(replace(recipes['single'], epochs=26))} # as it was before

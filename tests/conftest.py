@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np, pandas as pd, pytest
 
 REPO = Path(__file__).parent.parent
+sys.path += [str(o) for o in sorted((REPO/'tests').iterdir()) if o.is_dir()] # helpers that test files share
 BIG = Path(os.environ.get('DIGITFAST_DATA') or REPO.parent/'shared'/'data'/'digit-recognizer.zip')
 
 def pytest_configure(config):
@@ -38,12 +39,12 @@ def every(n, cases):
 
 def loaders(df=None, **kw):
     "`DigitDataLoaders` of a frame like `digits()`, in batches of 16"
-    from digitfast.data import DigitDataLoaders
+    from digitfast.data.block import DigitDataLoaders
     return DigitDataLoaders.from_df(digits() if df is None else df, **{**dict(bs=16, device='cpu'), **kw})
 
 def learner(dls=None, arch='stride2', bar=False, **kw):
     "A Learner on them, without a progress bar"
-    from digitfast.learner import digit_learner
+    from digitfast.learn.learner import digit_learner
     learn = digit_learner(dls or loaders(), arch, **kw)
     if not bar: learn.remove_cbs([o for o in learn.cbs if o.name=='progress'])
     return learn
@@ -70,9 +71,9 @@ def one_thread():
 @pytest.fixture(autouse=True)
 def own_imports():
     "Files that a test had the command import are forgotten after it"
-    job = sys.modules.get('digitfast.job')
-    if not job: return (yield)
-    was = [(o,dict(o)) for o in (job.imported,job.import_paths,job._sources)]
+    plugins = sys.modules.get('digitfast.learn.plugins')
+    if not plugins: return (yield)
+    was = [(o,dict(o)) for o in (plugins.imported,plugins.import_paths,plugins.import_sources)]
     yield
     for now,before in was:
         now.clear()
@@ -82,7 +83,7 @@ def own_imports():
 def undrawn():
     """Reports are made without the lines of their figures, which take half of so short a run's time. Gives the function
     that draws them, where it is imported"""
-    report = sys.modules.get('digitfast.report')
+    report = sys.modules.get('digitfast.report.page')
     draw = getattr(report, '_svg', None)
     with pytest.MonkeyPatch.context() as m:
         if draw: m.setattr(report, '_svg', lambda ax, label: f'<svg role="img" aria-label="{label}"></svg>')
@@ -92,7 +93,7 @@ def undrawn():
 def drawn(undrawn):
     "Reports with their figures, as everyone else has them"
     with pytest.MonkeyPatch.context() as m:
-        if undrawn: m.setattr('digitfast.report._svg', undrawn)
+        if undrawn: m.setattr('digitfast.report.page._svg', undrawn)
         yield
 
 def child(f, log=None):
@@ -157,7 +158,7 @@ def command(*words, env={}, **kw):
 @pytest.fixture(scope='session')
 def data():
     "The packaged sample"
-    from digitfast.read import read_csvs
+    from digitfast.data.read import read_csvs
     return read_csvs('sample')
 
 @pytest.fixture(scope='session')
@@ -169,7 +170,7 @@ def big_zip():
 @pytest.fixture(scope='session')
 def trained():
     "A Learner that tells the bright bars apart; not to be trained further"
-    from digitfast.learner import seed_all
+    from digitfast.learn.learner import seed_all
     seed_all(0)
     dls = loaders(digits(300))
     seed_all(0, dls)
@@ -180,7 +181,7 @@ def trained():
 @pytest.fixture(scope='session')
 def sample_run(tmp_path_factory):
     "(run directory, lines said) of one epoch on the sample; not to be changed"
-    from digitfast.train import train
+    from digitfast.tasks.train import train
     lines = []
     return train('sample', epochs=1, out=tmp_path_factory.mktemp('sample')/'run', say=lines.append), lines
 
@@ -194,7 +195,7 @@ TINY = dict(arch='stride2', epochs=2, bs=16, valid_pct=.2)   # options of `train
 @pytest.fixture(scope='session')
 def tiny_run(tiny, tmp_path_factory):
     "(run directory, lines said) of two epochs on `tiny`; not to be changed"
-    from digitfast.train import train
+    from digitfast.tasks.train import train
     lines = []
     return train(tiny, out=tmp_path_factory.mktemp('tinyrun')/'run', say=lines.append, **TINY), lines
 

@@ -1,4 +1,4 @@
-"""Digits as pen strokes, and a pen to draw them with: for the tests of `digitfast.image` and of the page to draw on.
+"""Digits as pen strokes, and a pen to draw them with: for the tests of `digitfast.data.picture` and the drawing page.
 
 `strokes(digit, variant)` gives lists of (x, y) points in 0..1, y down, that a mouse could follow; `draw` puts them on
 a PIL picture."""

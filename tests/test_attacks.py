@@ -5,16 +5,16 @@ import numpy as np, pytest, torch
 from fastai.learner import AvgMetric
 from fastai.metrics import F1Score, Perplexity, accuracy, error_rate
 from torch import nn
-from digitfast.data import DigitDataLoaders
-from digitfast.learner import losses
-from digitfast.measure import versus
-from digitfast.models import archs
-from digitfast.predict import predict_rows
-from digitfast.recipe import recipes
-from digitfast.rows import predict_csv
-from digitfast.rundir import Run
-from digitfast.save import save_run
-from digitfast.train import ensemble, read_drop, train
+from digitfast.data.block import DigitDataLoaders
+from digitfast.learn.learner import losses
+from digitfast.report.measure import versus
+from digitfast.models.nets import archs
+from digitfast.learn.predict import predict_rows
+from digitfast.learn.recipe import recipes
+from digitfast.tasks.predict import predict_csv
+from digitfast.runs.run import Run
+from digitfast.tasks.save import save_run
+from digitfast.tasks.train import ensemble, read_drop, train
 from conftest import TINY, digits
 from test_save_run import fitted, quiet, refused, run_cli
 

@@ -112,7 +112,8 @@ for words,says,code in {REFUSED!r}:
 
 def test_help_lists_subcommands_and_defaults(cli):
     code,out,_ = cli('--help')
-    assert code==0 and all(re.search(rf'^  {o} ', out, re.M) for o in subcommands()) and 'digitfast train sample' in out
+    assert code==0 and 'digitfast train sample' in out
+    assert all(re.search(rf'^\W+{o} ', out, re.M) for o in subcommands())
     assert cli('train','-h')[0]==0 and '42' in cli('train','--help')[1]
     assert 'Usage' in ''.join(cli()[1:])
 
@@ -196,7 +197,7 @@ def test_lr_auto_says_what_it_took(cli, tiny):
     assert code==0 and re.search(r'^lr: [\d.e-]+, from the valley', out, re.M)
 
 def test_out_in_use(cli, here, tiny):
-    from digitfast.rundir import RunDir
+    from digitfast.runs.rundir import RunDir
     with RunDir(here/'r'):
         code,_,err = cli('train', tiny, *OPTS, '--out','r')
     assert code==1 and 'in use by process' in err and not (here/'r').exists()
@@ -207,7 +208,7 @@ def test_out_in_use(cli, here, tiny):
     assert 'is a file' in cli('train', tiny, *OPTS, '--out','f')[2]
 
 def test_ctrl_c_says_how_to_resume_and_exits_130(cli, here, tiny, tiny_run, monkeypatch):
-    from digitfast import train as run
+    from digitfast.tasks import train as run
     old = run.RunLog.after_batch
     def stop(self):
         old(self)
@@ -223,7 +224,7 @@ def test_ctrl_c_says_how_to_resume_and_exits_130(cli, here, tiny, tiny_run, monk
 
 def test_ctrl_c_in_another_subcommand(cli, monkeypatch, tiny_run):
     def stop(*a, **k): raise KeyboardInterrupt
-    monkeypatch.setattr('digitfast.rows.predict_csv', stop)
+    monkeypatch.setattr('digitfast.tasks.predict.predict_csv', stop)
     code,_,err = cli('predict', tiny_run[0])
     assert code==130 and err=='stopped\n'
     code,_,err = cli('predict', tiny_run[0], '--debug')
@@ -273,8 +274,8 @@ def test_check_never_takes_the_sample(cli, here):
     assert code==0 and 'sample' not in out
 
 def test_models(cli):
-    from digitfast.recipe import recipes
-    from digitfast.models import archs
+    from digitfast.learn.recipe import recipes
+    from digitfast.models.nets import archs
     code,out,_ = cli('models')
     assert code==0 and all(re.search(rf'^{re.escape(o)} ', out, re.M) for o in [*archs, *recipes])
     d = json.loads(cli('models','--json')[1])
@@ -420,9 +421,10 @@ def test_a_terminal_without_the_letters(tmp_path):
     assert r.returncode==0 and '\\u304b' in r.stdout and r.stderr==''
 
 def test_json_has_no_nan(capsys, monkeypatch):
-    from digitfast import cli as c
+    from digitfast import console as c
     monkeypatch.setitem(c.flags, 'json', True)
-    c.result(dict(a=float('nan'), b=[np.float32(.5), np.int64(3)], c=Path('x'), d={1:float('inf')}, e=None, f=True))
+    c.print_result(dict(a=float('nan'), b=[np.float32(.5), np.int64(3)], c=Path('x'), d={1:float('inf')}, e=None,
+                        f=True))
     assert json.loads(capsys.readouterr().out)==dict(a=None, b=[.5,3], c='x', d={'1':None}, e=None, f=True)
 
 @pytest.mark.parametrize('words,want', [
@@ -431,8 +433,8 @@ def test_json_has_no_nan(capsys, monkeypatch):
     (['a','--','--json'], (['a','--','--json'], set())),
     ([], ([], set()))])
 def test_flags_anywhere_before_two_dashes(words, want):
-    from digitfast import cli as c
-    assert (c._take_flags(words), {k for k,v in c.flags.items() if v})==want
+    from digitfast import console as c
+    assert (c.take_flags(words), {k for k,v in c.flags.items() if v})==want
 
 def test_version_and_module(tmp_path):
     import digitfast

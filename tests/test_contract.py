@@ -16,7 +16,9 @@ from fastai.vision.all import (Brightness, CategoryBlock, ColReader, DataBlock, 
                                RegressionBlock, TensorCategory, TensorImage,
                                TfmdDL, Transform, TransformBlock, noop)
 from digitfast.core import DigitError
-from digitfast.data import DigitBlock, DigitDL, RowToImage
+from digitfast.data.block import DigitBlock
+from digitfast.data.load import DigitDL
+from digitfast.data.transforms import RowToImage
 from conftest import digits
 
 class Tag(Transform):

@@ -37,7 +37,7 @@ def test_errors_are_one_printable_line(kind):
 def test_short_name_is_short(n): assert len(short_name('x\n'*60, n))==n and short_name('\x1b'*n, n)=='?'*n
 
 def test_interpret_has_it_still():
-    from digitfast.interpret import short_name as old
+    from digitfast.report.plots import short_name as old
     assert old is short_name
 
 # ---- printing

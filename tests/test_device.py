@@ -87,7 +87,7 @@ def conv_dtypes(net, x):
                                        ('fastbook', {4:3, 8:2, 16:1, 17:0, 28:0}),
                                        ('small', {28:0}), ('stride3', {28:0}), ('residual', {28:0})])
 def test_which_layers_stay_in_fp32(arch, fp32):
-    from digitfast.models import create_model
+    from digitfast.models.nets import create_model
     for side,n in fp32.items():
         net = create_model(arch, 10, side)
         seen = conv_dtypes(net, torch.rand(2, 1, side, side))
@@ -123,7 +123,7 @@ def test_a_net_that_calls_functions_stays_in_fp32_too():
 def test_small_images_train_in_bf16():
     "On a CPU with AMX the gradients were whatever was in memory"
     from conftest import digits, learner, loaders
-    from digitfast.learner import BF16
+    from digitfast.learn.learner import BF16
     seen = []
     learn = learner(loaders(digits(48)), 'stride2', cbs=BF16())
     for m in learn.model.modules():

@@ -6,16 +6,17 @@ from torch import nn
 from fastai.vision.all import (Brightness, Callback, CategoryBlock, ColReader, DataBlock, Learner, MixUp,
                                RandomSplitter, TensorImage, Transform)
 from digitfast.core import DigitError
-from digitfast.data import DigitBlock, DigitDataLoaders, pixel_stats, same_images
-from digitfast.export import PixelsToProbs, export_onnx, load_net, save_net
-from digitfast.interpret import occlusion, plot_calibration, plot_class_accuracy, plot_confusion, show_digits
-from digitfast.learner import digit_learner
-from digitfast.measure import most_confused, suspicious_labels, wilson, worst_mistakes
-from digitfast.predict import predict_rows, predict_test
-from digitfast.read import as_data
-from digitfast.report import report
-from digitfast.rundir import Preds
-from digitfast.submit import check_submission, save_submission, submission
+from digitfast.data.block import DigitBlock, DigitDataLoaders
+from digitfast.data.transforms import pixel_stats, same_images
+from digitfast.runs.weights import PixelsToProbs, export_onnx, load_net, save_net
+from digitfast.report.plots import occlusion, plot_calibration, plot_class_accuracy, plot_confusion, show_digits
+from digitfast.learn.learner import digit_learner
+from digitfast.report.measure import most_confused, suspicious_labels, wilson, worst_mistakes
+from digitfast.learn.predict import predict_rows, predict_test
+from digitfast.data.read import as_data
+from digitfast.report.page import report
+from digitfast.runs.preds import Preds
+from digitfast.kaggle.submission import check_submission, save_submission, submission
 from conftest import digits
 
 DATA = as_data((digits(), digits(20, seed=1).drop(columns='label')))

@@ -17,8 +17,8 @@ from fastai.vision.all import (
     ReduceLROnPlateau, RegressionBlock, SaveModelCallback, SchedCos, ShortEpochCallback, ShowGraphCallback,
     TensorImageBW, TerminateOnNaNCallback, aug_transforms, hook_outputs, load_learner, noop, params, vision_learner)
 from fastai.callback.hook import ActivationStats
-from digitfast.data import DigitBlock, NormalizePixels
-from digitfast.learner import ValueLoss
+from digitfast.data.block import DigitBlock, NormalizePixels
+from digitfast.learn.learner import ValueLoss
 from conftest import digits, learner, loaders
 
 # ---- helpers

@@ -3,18 +3,19 @@ import os, shutil, zipfile
 from pathlib import Path
 import numpy as np, pytest
 from digitfast import cli
-from digitfast.compare import compare
+from digitfast.tasks.compare import compare
 from digitfast.core import DigitError, RunError, check_output, run_files, same_file
-from digitfast.export import export_onnx, export_pickle, load_net, save_net
-from digitfast.pictures import pictures_csv, predict_pictures
-from digitfast.publish import publish_kernel
-from digitfast.read import data_files, read_csvs, run_inputs
-from digitfast.report import report
-from digitfast.rows import predict_csv
-from digitfast.rundir import Run, RunDir
-from digitfast.save import save_run
-from digitfast.submit import save_submission, submission
-from digitfast.train import ensemble, train
+from digitfast.runs.weights import export_onnx, export_pickle, load_net, save_net
+from digitfast.tasks.pictures import pictures_csv, predict_pictures
+from digitfast.kaggle.publish import publish_kernel
+from digitfast.data.files import data_files, run_inputs
+from digitfast.data.read import read_csvs
+from digitfast.report.page import report
+from digitfast.tasks.predict import predict_csv
+from digitfast.runs.run import Run
+from digitfast.tasks.save import save_run
+from digitfast.kaggle.submission import save_submission, submission
+from digitfast.tasks.train import ensemble, train
 from conftest import TINY, csvs, digits
 
 def quiet(*a): pass
@@ -69,7 +70,6 @@ def test_one_file_by_many_names(in_tmp):
     check_output(None, f)
 
 def test_files_of_a_run(work):
-    assert run_files==RunDir.files
     for o in 'R/metrics.json','R/model/model.json','R/submission.csv','R/members','E/members/0/oof.npz','E/members/7', \
              'R/../R/METRICS.json','R/.lock','E/members/new.csv', \
              'E/members/0/net.onnx':

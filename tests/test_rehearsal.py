@@ -8,9 +8,9 @@ before the installed ones. It is made with
 import json, os, subprocess, sys, sysconfig, tempfile, venv, zipfile
 from pathlib import Path
 import pytest
-from digitfast.publish import publish_kernel
-from digitfast.read import sample_path
-from digitfast.submit import check_submission
+from digitfast.kaggle.publish import publish_kernel
+from digitfast.data.files import sample_path
+from digitfast.kaggle.submission import check_submission
 from conftest import BIG
 
 OLD = os.environ.get('DIGITFAST_OVERLAY')
@@ -80,7 +80,7 @@ def with_hidden_cells(notebook):
 
 def test_small_kernel(kaggle, tmp_path):
     "The wheel installs, and the data is found where Kaggle mounts it"
-    src = ['#| hide\nraise Exception', 'from digitfast.read import find_data, read_csvs\nfound = find_data()',
+    src = ['#| hide\nraise Exception', 'from digitfast.data import find_data, read_csvs\nfound = find_data()',
            'open("found.txt", "w").write(str(found))', 'assert len(read_csvs(found).train)>10']
     cells = [dict(cell_type='code', source=s, metadata={}, outputs=[], execution_count=None) for s in src]
     nb = dict(cells=cells, metadata={}, nbformat=4, nbformat_minor=4)

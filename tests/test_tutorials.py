@@ -146,7 +146,7 @@ def test_thirty_lines_from_a_net_of_ones_own_to_a_submission(tmp_path, capsys):
     assert len([o for o in code.splitlines() if o.strip()])<=40
     assert not re.search(r'(?<![\w])_[a-z]|\._[a-z]', code), 'a private name'
     import digitfast.all as everything
-    from digitfast.models import archs
+    from digitfast.models.nets import archs
     from conftest import csvs
     ns = dict(vars(everything))
     ns.update(data=everything.read_csvs(csvs(tmp_path/'d', n=60)), work=tmp_path)

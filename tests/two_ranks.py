@@ -4,7 +4,7 @@ from multiprocessing import get_context
 import torch, torch.distributed as dist
 from fastai.distributed import DistributedDL
 from fastai.vision.all import Callback, Datasets
-from digitfast.save import save_run
+from digitfast.tasks.save import save_run
 from conftest import digits, learner, loaders
 
 def over_gloo(self, t, rank):

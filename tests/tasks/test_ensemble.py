@@ -1,0 +1,321 @@
+"""Ensembles: who sees which rows, members apart and together, what a kill or a lost worker costs, joining, and
+predicting with one."""
+import asyncio, hashlib, json, os, shutil, signal, socket, tempfile, threading, time
+import numpy as np, pandas as pd, pytest, torch
+from digitfast.core import DataError, DigitError, RunError
+from digitfast.data.read import read_csvs
+from digitfast.data.split import digit_splitter
+from digitfast.runs.weights import load_net
+from digitfast.learn.recipe import Recipe, get_recipe
+from digitfast.report.measure import versus
+from digitfast.tasks.train import ensemble, predict_csv, train
+from digitfast.runs.run import read_metrics
+from digitfast.learn.predict import predict_rows
+from digitfast.cli import main
+from conftest import TINY, child, csvs, digits, ended, every
+
+N = 3
+def quiet(*a): pass
+def run(data, out, **kw): return train(data, out=out, **{'say':quiet, **TINY, 'members':N, **kw})
+def sub(run): return (run/'submission.csv').read_bytes()
+def arrays(f):
+    with np.load(f, allow_pickle=False) as z: return {k:z[k] for k in z.files}
+
+@pytest.fixture(scope='module')
+def trio(tiny, tmp_path_factory):
+    "An ensemble of three on `tiny`; not to be changed"
+    return run(tiny, tmp_path_factory.mktemp('trio')/'run')
+
+# ---- what is seen by whom
+
+def test_each_row_is_unseen_by_one_member_and_the_held_out_ones_by_all(tiny):
+    df = read_csvs(tiny).train
+    r = Recipe(members=N, valid_pct=.2)
+    folds = [set(r.unseen(df, k)) for k in range(N)]
+    hold = set.intersection(*folds)
+    assert len(hold)==12 and set.union(*folds)==set(range(60))
+    assert sum(len(f-hold) for f in folds)==48 and len({frozenset(f) for f in folds})==N
+    for k in range(N):
+        dls = r.dls(df, member=k)
+        assert set(dls.valid_ds.items.index)==folds[k] and set(dls.train_ds.items.index)==set(range(60))-folds[k]
+        assert dls.train_ds.items.label.nunique()==dls.valid_ds.items.label.nunique()==3
+
+def test_a_run_has_members_that_kept_to_their_folds(trio, tiny):
+    df = read_csvs(tiny).train
+    m,a,oof = read_metrics(trio),arrays(trio/'predictions.npz'),arrays(trio/'oof.npz')
+    hold = set(a['valid_rows'].tolist())
+    assert sorted(o.name for o in (trio/'members').iterdir())==['0','1', '2']
+    assert not list(trio.rglob('*checkpoint*'))
+    assert not (trio/'model').exists()
+    assert (m['members']==N and m['n_valid']==len(hold)==12 and m['n_oof']==60 and len(m['members_accuracy'])==N
+            and m['canary_rows']>0)
+    assert m['params']==N*read_metrics(trio/'members'/'0')['params'] and sorted(oof['valid_rows'])==list(range(60))
+    for k in range(N):
+        b = arrays(trio/'members'/str(k)/'predictions.npz')
+        assert set(b['valid_rows'].tolist())==set(get_recipe('quick').__class__(members=N, valid_pct=.2).unseen(df, k))
+        learn = load_net(trio/'members'/str(k), device='cpu')
+        probs = predict_rows(learn, df.iloc[b['valid_rows']].drop(columns='label'))
+        assert np.allclose(probs, b['valid_probs'], atol=1e-4)
+    assert (m['accuracy']==(a['valid_probs'].argmax(1)==a['valid_labels']).mean()
+            and m['oof_accuracy']==(oof['valid_probs'].argmax(1)==oof['valid_labels']).mean())
+
+def test_the_mean_of_the_members_is_what_is_submitted(trio):
+    a = arrays(trio/'predictions.npz')
+    ms = [arrays(trio/'members'/str(k)/'predictions.npz') for k in range(N)]
+    assert np.allclose(a['test_probs'], np.mean([o['test_probs'] for o in ms], 0), atol=1e-6)
+    assert (pd.read_csv(trio/'submission.csv').Label==a['test_probs'].argmax(1)).all()
+
+def test_members_differ_as_vary_says(tiny, tmp_path):
+    r = Recipe(arch='stride2', epochs=1, bs=16, valid_pct=.2, members=2,
+               vary=(dict(arch_kwargs=dict(chs=(4,8))), dict(arch='mlp-30')))
+    p = train(tiny, r, tmp_path/'run', say=quiet)
+    assert read_metrics(p)['arch']=='stride2 + mlp-30'
+    assert [read_metrics(p/'members'/str(k))['arch'] for k in (0,1)]==['stride2','mlp-30']
+    assert load_net(p, device='cpu').model.models[0].config['arch_kwargs']==dict(chs=[4,8])
+
+def test_valid_every_leaves_epochs_out_but_not_the_last(tiny, tmp_path):
+    lines = []
+    p = train(tiny, Recipe(arch='stride2', epochs=5, bs=16, valid_pct=.2, valid_every=2, ema=.9), tmp_path/'run',
+              say=lines.append)
+    h = pd.read_csv(p/'history.csv')
+    assert h.valid_loss.notna().tolist()==[False,True,False,True,True] and h.train_loss.notna().all()
+    every = train(tiny, Recipe(arch='stride2', epochs=5, bs=16, valid_pct=.2, ema=.9), tmp_path/'every', say=quiet)
+    assert sub(p)==sub(every)
+
+# ---- apart, together, interrupted
+
+def test_members_apart_join_to_the_same_ensemble(trio, tiny, tmp_path):
+    apart = [run(tiny, tmp_path/f'm{k}', member=k) for k in range(N)]
+    assert all((o/'submission.csv').exists() and read_metrics(o)['member']==k for k,o in enumerate(apart))
+    joined = ensemble(apart, tmp_path/'joined', say=quiet)
+    assert sub(joined)==sub(trio)
+    a,b = (arrays(o/'predictions.npz') for o in (joined,trio))
+    assert all((a[k]==b[k]).all() for k in b)
+
+class Stop(Exception): pass
+
+@pytest.mark.parametrize("at", every(2, (1, 3, 4, 7, 12)))    # of 12 batches: 3 members, 2 epochs, 2 batches
+def test_an_interrupted_ensemble_goes_on_where_it_was(at, trio, tiny, tmp_path):
+    def tick(i, n):
+        if i>=at: raise Stop('by the test')
+    def end(i, n): seen.append(i)
+    seen,out = [],tmp_path/'run'
+    n = []
+    with pytest.raises(Stop): run(tiny, out, tick=lambda i,of: (n.append(of), tick(i, of)))
+    with pytest.raises(RunError, match='resume=True'): run(tiny, out)
+    with pytest.raises(RunError, match='seed 42, not 1'): run(tiny, out, resume=True, seed=1)
+    run(tiny, out, resume=True, tick=end)
+    assert sub(out)==sub(trio) and not list(out.rglob('*checkpoint*'))
+    assert len(seen)<n[0] or at<=2       # whole epochs are not done again
+
+def test_a_finished_member_is_not_trained_again(tiny, trio, tmp_path):
+    out = tmp_path/'run'
+    def tick(i, n):
+        if i>n*2//3: raise Stop('by the test')
+    with pytest.raises(Stop): run(tiny, out, tick=tick)
+    stamps = {k:(out/'members'/k/'metrics.json').stat().st_mtime_ns for k in '01'}
+    lines = []
+    run(tiny, out, resume=True, say=lines.append)
+    assert '2 of 3 members are finished already' in lines
+    assert stamps=={k:(out/'members'/k/'metrics.json').stat().st_mtime_ns for k in '01'} and sub(out)==sub(trio)
+
+# ---- predicting
+
+def test_an_ensemble_predicts_like_its_run(trio, tmp_path):
+    assert predict_csv(trio, out=tmp_path/'s.csv', device='cpu', say=quiet).read_bytes()==sub(trio)
+
+def test_an_ensemble_is_one_learner(trio, tiny):
+    learn,df = load_net(trio, device='cpu'),read_csvs(tiny).test
+    probs = predict_rows(learn, df)
+    assert np.allclose(probs, arrays(trio/'predictions.npz')['test_probs'], atol=1e-4) and np.allclose(probs.sum(1), 1,
+            atol=1e-4)
+    assert learn.predict(df.iloc[0])[2].argmax()==probs[0].argmax()
+
+def test_an_ensemble_against_a_single_net(trio, tiny, tmp_path):
+    one = train(tiny, out=tmp_path/'one', say=quiet, **TINY)
+    assert versus(one, trio).text
+
+# ---- what is refused
+
+def test_too_few_rows_for_the_folds(tmp_path):
+    data = csvs(tmp_path/'few', n=12)
+    with pytest.raises(DataError, match='members'): run(data, tmp_path/'run', members=9)
+
+@pytest.mark.parametrize('kw, says',
+                         [(dict(member=3), 'no member 3 of 3'), (dict(member=-1), 'no member -1'),
+                          (dict(members=1, member=1), 'no member 1 of 1'),
+                                      (dict(members=1, scheduler='127.0.0.1:1'), 'members'),
+                                      (dict(recipe='two-layer-learner', arch=None, bs=None, valid_pct=None),
+                                       'averaged')])
+def test_members_that_make_no_sense(kw, says, tiny, tmp_path):
+    with pytest.raises(DigitError, match=says): run(tiny, tmp_path/'run', **kw)
+    assert not (tmp_path/'run').exists()
+
+def test_runs_that_do_not_belong_together(trio, tiny, tiny_run, tmp_path):
+    r,_ = tiny_run
+    other = train(csvs(tmp_path/'other', seed=5), out=tmp_path/'o', say=quiet, **TINY)
+    seen = train(tiny, out=tmp_path/'seen', say=quiet, **{**TINY, 'epochs':1}, split_seed=1, split='last')
+    bad = shutil.copytree(r, tmp_path/'bad')
+    (bad/'predictions.npz').write_bytes((bad/'predictions.npz').read_bytes()[:-100])
+    for runs,says in (([r], 'two runs'), ([r,other], 'other data'), ([r,trio], 'ensemble itself'),
+                      ([r,tmp_path/'none'], 'no finished run'), ([r,bad], 'predictions.npz')):
+        with pytest.raises(RunError, match=says): ensemble(runs, tmp_path/'joined', say=quiet)
+    assert not (tmp_path/'joined'/'metrics.json').exists()
+    a,b = (set(arrays(r/'predictions.npz')['valid_rows'].tolist()),
+           set(arrays(seen/'predictions.npz')['valid_rows'].tolist()))
+    assert a!=b and a&b
+    p = ensemble([r,seen], tmp_path/'two', say=quiet)
+    assert set(arrays(p/'predictions.npz')['valid_rows'].tolist())==a&b   # only rows that neither saw
+
+def renamed(run, to):
+    "A copy under another name, with other metadata in each of its files"
+    from safetensors.torch import load_file, save_file
+    from digitfast.runs.weights import _digest
+    shutil.copytree(run, to)
+    (to/'report.html').unlink()
+    m = json.loads((to/'metrics.json').read_text())
+    (to/'metrics.json').write_text(json.dumps({**m, 'date':'2020-01-01', 'seed':7, 'recipe':'another'}))
+    a = arrays(to/'predictions.npz')
+    np.savez(to/'predictions.npz', **dict(reversed(a.items())))
+    save_file(load_file(to/'model'/'model.safetensors'), to/'model'/'model.safetensors', dict(made='elsewhere'))
+    info = json.loads((to/'model'/'model.json').read_text())
+    info['sha256'] = hashlib.sha256((to/'model'/'model.safetensors').read_bytes()).hexdigest()
+    (to/'model'/'model.json').write_text(json.dumps({**info, 'check':_digest(info)}))
+    return to
+
+def test_one_network_is_not_joined_with_itself(tiny_run, trio, tiny, tmp_path):
+    a = tiny_run[0]
+    plain = shutil.copytree(a, tmp_path/'plain')
+    other = train(tiny, out=tmp_path/'other', say=quiet, seed=1, **TINY)
+    again = train(tiny, out=tmp_path/'again', say=quiet, **TINY) # the same seed, rows and options: the same weights
+    member = shutil.copytree(trio/'members'/'1', tmp_path/'member')
+    for runs in ([a, plain], [a, renamed(a, tmp_path/'renamed')], [a, other, plain], [a, again],
+                 [trio/'members'/'0', trio/'members'/'1', member]):
+        with pytest.raises(RunError, match='hold the same network, which would count twice') as e:
+            ensemble(runs, tmp_path/'j', say=quiet)
+        assert str(runs[-1]) in str(e.value) and not (tmp_path/'j').exists()
+    assert ensemble([a, other], tmp_path/'two', say=quiet).metrics['members']==2
+    with pytest.raises(RunError, match='hold the same network'): # what an ensemble joins are copies
+        ensemble([a, tmp_path/'two'/'members'/'0'], tmp_path/'j', say=quiet)
+
+def test_a_network_without_a_model_is_known_by_its_predictions(tiny_run, tmp_path):
+    a = tiny_run[0]
+    copy = shutil.copytree(a, tmp_path/'copy')
+    shutil.rmtree(copy/'model')
+    m = json.loads((copy/'metrics.json').read_text())
+    (copy/'metrics.json').write_text(json.dumps({**m, 'no_model':'the net has no registered name'}))
+    with pytest.raises(RunError, match='hold the same network'): ensemble([a, copy], tmp_path/'j', say=quiet)
+
+def test_no_row_that_all_hold_out(tiny, tiny_run, tmp_path):
+    df,rows = read_csvs(tiny).train,set(arrays(tiny_run[0]/'predictions.npz')['valid_rows'].tolist())
+    seed = next(s for s in range(1000) if not rows&set(Recipe(valid_pct=.2, split_seed=s).held_out(df).tolist()))
+    other = train(tiny, out=tmp_path/'other', say=quiet, split_seed=seed, **TINY)
+    with pytest.raises(RunError, match='no row that none'): ensemble([tiny_run[0],other], tmp_path/'joined', say=quiet)
+
+def test_a_damaged_member_is_named(trio, tmp_path):
+    p = shutil.copytree(trio, tmp_path/'run')
+    f = p/'members'/'1'/'model'/'model.safetensors'
+    f.write_bytes(f.read_bytes()[:-4]+b'oops')
+    with pytest.raises(RunError, match='members/1'): load_net(p)
+    shutil.rmtree(p/'members'/'1'/'model')
+    with pytest.raises(RunError, match='members/1'): load_net(p)
+
+def test_the_command(tiny, tmp_path, capsys):
+    opts = ['--arch','stride2','--epochs','1','--bs','16','--valid-pct','.2','--quiet']
+    for k in '01': main_ok(['train', str(tiny), '--members','2','--member',k,'--out',str(tmp_path/k), *opts])
+    main_ok(['ensemble', str(tmp_path/'0'), str(tmp_path/'1'), '--out', str(tmp_path/'both'), '--json'])
+    assert json.loads(capsys.readouterr().out.split('\n', 2)[2])['members']==2
+    main_ok(['train', str(tiny), '--members','2','--out',str(tmp_path/'run'), *opts])
+    assert sub(tmp_path/'run')==sub(tmp_path/'both')
+
+def main_ok(args):
+    try: main(args)
+    except SystemExit as e: assert not e.code
+
+# ---- Dask
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(('127.0.0.1', 0))
+        return s.getsockname()[1]
+
+@pytest.fixture
+def cluster(tmp_path):
+    """(address, function that starts a worker and gives its process and temporary folder) of a Dask cluster on
+    loopback; it is gone after the test. Its processes are forked from this one, which has imported what takes long"""
+    distributed = pytest.importorskip('distributed', reason="needs digitfast[distributed]")
+    port,pids,here = free_port(),[],dict(host='127.0.0.1', dashboard=False)
+    async def serve(make):
+        async with make() as server: await server.finished()
+    def start(name, make):
+        (tmp_path/name).mkdir()
+        def f():
+            tempfile.tempdir = str(tmp_path/name)
+            os.chdir(tmp_path/name)
+            asyncio.run(serve(make))
+        pids.append(child(f, tmp_path/f'{name}.log'))
+        return pids[-1],tmp_path/name
+    start('scheduler', lambda: distributed.Scheduler(port=port, **here))
+    for _ in range(600):
+        with socket.socket() as o:
+            if not o.connect_ex(('127.0.0.1', port)): break
+        time.sleep(.1)
+    def worker(name):
+        return start(name, lambda: distributed.Worker(f'127.0.0.1:{port}', nthreads=1, local_directory=tempfile.tempdir,
+                                                      **here))
+    yield f'127.0.0.1:{port}', worker
+    for p in pids:
+        try: os.kill(p, signal.SIGKILL)
+        except ProcessLookupError: continue
+        os.waitpid(p, 0)
+
+def test_a_worker_that_dies_has_its_member_done_again(cluster, tiny, tmp_path, monkeypatch):
+    import distributed
+    def wait(*args, timeout, old=distributed.wait, **kw): return old(*args, timeout=.05, **kw)
+    monkeypatch.setattr(distributed, 'wait', wait) # look at the workers often, because members are short here
+    addr,start = cluster
+    (a,_),(b,tmp) = start('a'),start('b')
+    with distributed.Client(addr, set_as_default=False) as client: client.wait_for_workers(2, timeout=60)
+    def kill():
+        "Once it is in the midst of its member, and the log names both workers"
+        while len({o.split()[-1] for o in lines if 'goes to' in o})<2: time.sleep(.01)
+        while not list(tmp.rglob('checkpoint/state.json')): time.sleep(.01)
+        os.kill(b, signal.SIGKILL)
+        ends.append(ended(b))
+    killer,lines,ends,opts = threading.Thread(target=kill, daemon=True),[],[],dict(TINY, epochs=40)
+    killer.start()
+    p = train(tiny, out=tmp_path/'run', say=lines.append, scheduler=addr, members=N, **opts)
+    killer.join(60)
+    assert ends==['SIGKILL'] and any("is gone: member" in o for o in lines), "\n".join(lines)
+    assert sub(p)==sub(train(tiny, out=tmp_path/'here', say=quiet, members=N, **opts))
+    assert read_metrics(p)['members']==N and len([o for o in lines if 'rows that it did not see' in o])==N
+
+def test_tls_without_certificates_is_named(tiny, tmp_path):
+    pytest.importorskip('distributed', reason="needs digitfast[distributed]")
+    with pytest.raises(DigitError, match=r'tls://127.0.0.1:9: tls:// needs certificates.*Use tcp://127.0.0.1:9'):
+        run(tiny, tmp_path/'run', scheduler='tls://127.0.0.1:9')
+    assert not (tmp_path/'run').exists()
+
+def test_no_scheduler_is_said(tiny, tmp_path, monkeypatch):
+    distributed = pytest.importorskip('distributed', reason="needs digitfast[distributed]")
+    def client(*args, timeout, old=distributed.Client, **kw): return old(*args, timeout='1s', **kw)
+    monkeypatch.setattr(distributed, 'Client', client)
+    with pytest.raises(RunError, match='no Dask scheduler answers'):
+        run(tiny, tmp_path/'run', scheduler=f'127.0.0.1:{free_port()}')
+
+def test_each_gpu_gets_its_members(monkeypatch, tmp_path):
+    pytest.importorskip('distributed', reason="needs digitfast[distributed]")
+    from digitfast.tasks import spread
+    monkeypatch.setattr(spread, 'gpus', lambda device='auto': 2)
+    def which_gpu(k, seen): # a worker gets it by value, and need not import this file
+        "The GPU of this job, once the other has one too"
+        import os, time
+        gpu = os.environ.get('CUDA_VISIBLE_DEVICES')
+        (seen/str(gpu)).touch()
+        for _ in range(600):
+            if len(list(seen.iterdir()))>1: break
+            time.sleep(.1)
+        return gpu
+    res = {}
+    spread.spread(which_gpu, range(4), tmp_path, res.__setitem__)
+    assert sorted(res)==[0,1,2,3] and set(res.values())=={'0','1'}

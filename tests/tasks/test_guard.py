@@ -1,0 +1,79 @@
+"""Speed and memory that must not slip: ratios against a bare loop in the same process, in CPU time, the least of
+several, so that a busy machine does not matter"""
+import subprocess, sys, time, tracemalloc
+import pandas as pd, pytest
+from conftest import REPO
+
+@pytest.fixture(autouse=True)
+def benchmarks(monkeypatch): monkeypatch.syspath_prepend(str(REPO/'benchmarks'))
+
+def ratio(res, a, b): return min(res[a])/min(res[b])
+
+@pytest.fixture
+def measured(data):
+    from loading import fast
+    from overhead import measure
+    from digitfast.learn.recipe import recipes
+    clock,r = time.process_time,recipes['quick']
+    return dict(loading=lambda: ratio(fast(data.train, 128, 9, clock), 'digitfast', 'bare'),
+                overhead=lambda: ratio(measure(r, data.train.iloc[:3000], 5, clock), 'learner', 'bare'))
+
+bounds = dict(loading=4., overhead=1.9)
+
+@pytest.mark.parametrize('what', bounds)
+def test_no_slower_than_a_bare_loop(measured, what):
+    "Loading takes 2.5 to 3 times bare indexing of 5,000 rows; a second go if the speed changes just then"
+    first = measured[what]()
+    most = bounds[what]
+    assert first<most or measured[what]()<most, f'{first:.2f} times a bare loop, expected under {most}'
+
+def thrice(f):
+    "`f`, taking three times as long"
+    def _f(*args):
+        t = time.process_time()
+        try: return f(*args)
+        finally:
+            t = 3*time.process_time()-2*t
+            while time.process_time()<t: pass
+    return _f
+
+@pytest.mark.slow # a test of the tests above
+def test_threefold_slip_is_seen(measured, monkeypatch):
+    "The guard itself goes red where a batch, or a step of the Learner, takes three times as long"
+    from digitfast.data.load import DigitDL
+    from fastai.learner import Learner
+    batches = DigitDL.__iter__
+    def slow_batches(self):
+        it = batches(self)
+        step = thrice(lambda: next(it, None))
+        while (b := step()) is not None: yield b
+    with monkeypatch.context() as m:
+        m.setattr(DigitDL, '__iter__', slow_batches)
+        assert measured['loading']()>bounds['loading']
+    monkeypatch.setattr(Learner, 'one_batch', thrice(Learner.one_batch))
+    assert measured['overhead']()>bounds['overhead']
+
+def test_rows_are_not_copied_for_each_pipeline(data):
+    """Arrays that building DataLoaders has at once: the checked frame and the rows in the order of the split, not a
+    copy for each pipeline and transform"""
+    from digitfast.data.block import DigitDataLoaders
+    df = pd.concat([data.train]*3, ignore_index=True)
+    tracemalloc.start()
+    try:
+        dls = DigitDataLoaders.from_df(df, device='cpu')
+        peak = tracemalloc.get_traced_memory()[1]
+    finally: tracemalloc.stop()
+    assert peak<3.5*df.shape[0]*(df.shape[1]-1)
+    rows = [*dls.train_ds.items.index, *dls.valid_ds.items.index]
+    assert rows!=list(range(len(df))) and sorted(rows)==list(range(len(df))) # rows keep their numbers
+
+def test_training_does_not_import_the_compiler():
+    "torch.optim imports torch._dynamo, a second and 868 modules, at its first optimiser"
+    code = """if True:
+        import sys, torch
+        from digitfast.learn.learner import opts
+        p = torch.nn.Parameter(torch.ones(3))
+        opt = opts['adamw']([p], lr=.1)
+        p.sum().backward(); opt.step(); opt.zero_grad(); opt.load_state_dict(opt.state_dict())
+        assert (p!=1).all() and 'torch._dynamo' not in sys.modules"""
+    subprocess.run([sys.executable, '-W', 'ignore', '-c', code], check=True)

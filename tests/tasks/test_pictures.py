@@ -1,0 +1,201 @@
+"""What a run makes of pictures: several digits on one, folders, bad ones among good, tables, names that are taken
+or too long"""
+import csv, io, json
+from itertools import product
+import numpy as np, pandas as pd, pytest
+from PIL import Image
+from digitfast.cli import main
+from digitfast.core import DataError
+from digitfast.runs.weights import load_net, save_net
+from digitfast.data.picture import image_row, read_picture, read_pictures
+from digitfast.tasks.pictures import predict_pictures
+from digitfast.learn.predict import predict_rows
+from digitfast.data.reading import Reading
+from conftest import every
+from draw_digits import draw, strokes
+
+@pytest.fixture(scope='module')
+def net(sample_run): return sample_run[0]
+
+def cli(capsys, *words):
+    with pytest.raises(SystemExit) as e: main([str(o) for o in words])
+    out,err = capsys.readouterr()
+    return e.value.code or 0,out,err
+
+def sheet(*digits, size=(560,300), step=(100,120), side=90, **kw):
+    "Lines of digits on one sheet; each of `digits` is a line"
+    a = np.full(size[::-1], 255, np.uint8)
+    for r,line in enumerate(digits):
+        for c,d in enumerate(line):
+            y,x = 20+step[1]*r+5*(c%3),20+step[0]*c
+            a[y:y+side, x:x+side] = np.asarray(draw(strokes(int(d), 0), side, pen=.08, height=.9, **kw).convert('L'))
+    return Image.fromarray(a)
+
+def photo(im):
+    a = (np.asarray(im.convert('RGB'))*np.linspace(.6, .9, im.width)[:,None]
+         +np.random.default_rng(0).normal(0, 4, (im.height,im.width,3)))
+    return Image.fromarray(a.clip(0, 255).astype(np.uint8))
+
+def alike(a, b):
+    "Correlation of two rows, a pixel beside each other or not: a centre of mass is rounded either way"
+    im = a.reshape(28, 28)
+    return max(np.corrcoef(np.roll(im, (y,x), (0,1)).ravel(), b)[0,1] for y in (-1,0,1) for x in (-1,0,1))
+
+# several digits on one picture
+
+SHEETS = dict(line=('12345',), lines=('678','90','12345'), two=('47',), below=('3','8'))
+LOOKS = dict(dark=lambda im: im, bright=lambda im: Image.eval(im, lambda v: 255-v),
+             photo=photo, large=lambda im: im.resize((1960,1470)))
+
+@pytest.mark.parametrize('name,how', every(3, product(SHEETS, LOOKS)))
+def test_several_in_reading_order(name, how):
+    lines = SHEETS[name]
+    found = read_pictures(LOOKS[how](sheet(*lines, size=(560,420))))
+    f,want = 3.5 if how=='large' else 1,''.join(lines)
+    assert len(found)==len(want)
+    for d,got in zip(want, found):
+        assert alike(got.row, image_row(draw(strokes(int(d), 0), 200, pen=.08, height=.9)))>.8
+    boxes,k = [o.box for o in found],0
+    for r,line in enumerate(lines):
+        for c in range(len(line)):
+            x0,y0,x1,y1 = boxes[k]; k += 1
+            assert 20+100*c-3<=x0/f<x1/f<=20+100*c+93 and 20+120*r-3<=y0/f<y1/f<=20+120*r+106
+
+def glued(data, lines, n, margin, seed, scale=4):
+    "The rows of `lines` by `n` random images of MNIST's, edge to edge, as one picture, and what it shows"
+    x = data.train.drop(columns='label').to_numpy(np.uint8).reshape(-1, 28, 28)
+    at = np.random.default_rng(seed).choice(len(x), (lines,n))
+    a = np.pad(np.concatenate([np.concatenate(x[o], 1) for o in at]), margin)
+    a = 255-a if seed%2 else a
+    return Image.fromarray(a).resize([scale*o for o in a.shape[::-1]], Image.Resampling.BICUBIC), x[at.ravel()]
+
+@pytest.mark.parametrize('lines,n,margin', [(1,5,0), (2,4,0)])
+def test_images_glued_together(data, lines, n, margin):
+    "All are found, though tails come near the edges and the next line, but for one sheet in ten at most"
+    found = [(read_pictures(im),want) for im,want in (glued(data, lines, n, margin, k) for k in range(10))]
+    whole = [(o,want) for o,want in found if len(o)==len(want)]
+    assert len(whole)>=9
+    assert np.mean([alike(o.row, v.ravel()) for got,want in whole for o,v in zip(got, want)])>.8
+
+@pytest.mark.parametrize('gap,why',
+                         [(12, 'close above or below'), (1, 'several that touch'), (-8, 'several that touch')])
+def test_stacked_ones_are_unsure(gap, why):
+    "A 1 above an 8 is no 8 that one may be sure of"
+    a = np.full((300,200), 255, np.uint8)
+    for d,y in (1,20),(8,20+100+gap):
+        im = np.asarray(draw(strokes(d), (120,120), pen=.08, height=.75).convert('L'))[12:108]
+        a[y:y+96, 40:160] = np.minimum(a[y:y+96, 40:160], im)
+    found = read_pictures(Image.fromarray(a))
+    assert any(why in n for o in found for n in o.notes)
+
+def test_touching_ones_are_unsure():
+    a = np.full((200,300), 255, np.uint8)
+    for d,x in (3,40),(8,105):
+        im = np.asarray(draw(strokes(d), (120,120), pen=.08, height=.9).convert('L'))
+        a[40:160, x:x+120] = np.minimum(a[40:160, x:x+120], im)
+    (found,) = read_pictures(Image.fromarray(a))
+    assert any('several that touch' in n for n in found.notes)
+
+@pytest.mark.parametrize('digit', range(10))
+def test_one_digit_raises_no_doubt(digit):
+    for v in range(3): assert read_picture(draw(strokes(digit, v), 200))[1]==[]
+
+# nets that know other rows
+
+@pytest.mark.parametrize('polarity', ['bright','dark'])
+@pytest.mark.parametrize('transposed', [False, True])
+def test_as_the_net_was_trained(polarity, transposed, net, tmp_path):
+    from fastai.vision.core import PILImage
+    learn = load_net(net, 'cpu')
+    reading = Reading(polarity=polarity, orientation='transposed' if transposed else 'upright')
+    learn.dls.reading = reading
+    again = load_net(save_net(learn, tmp_path/'model'), 'cpu')
+    assert again.dls.reading==again.dls.new_empty().reading==reading
+    im = draw(strokes(7), 100)
+    row = image_row(im).reshape(28, 28)
+    if transposed: row = row.T
+    if polarity=='dark': row = 255-row
+    got = again.dls.test_dl([PILImage(im.convert('RGB'))]).items.to_numpy().reshape(28, 28)
+    assert (got==row).all() and (image_row(im, reading=reading).reshape(28, 28)==row).all()
+
+def test_a_factory_sees_how_its_images_are(data):
+    "dark, and stored column by column, so a picture becomes such an image"
+    from fastai.vision.core import PILImage
+    from digitfast.data.block import DigitDataLoaders
+    df = data.train.iloc[:100]
+    x = 255-df[data.pixels].to_numpy().reshape(-1, 28, 28).swapaxes(1, 2).reshape(-1, 784)
+    dls = DigitDataLoaders.from_df(df[['label']].join(pd.DataFrame(x, columns=data.pixels)), device='cpu')
+    assert dls.reading==Reading(polarity='dark', orientation='transposed')
+    im = draw(strokes(7), 100)
+    got = dls.test_dl([PILImage(im.convert('RGB'))]).items.to_numpy().reshape(28, 28)
+    assert (255-got.T==image_row(im).reshape(28, 28)).all()
+
+def test_no_polarity():
+    with pytest.raises(DataError, match="polarity: found 'grey', expected 'bright' or 'dark'"): Reading(polarity='grey')
+
+# the command
+
+def test_a_table_of_any_suffix_is_no_picture(net, data, tmp_path, capsys):
+    "UCI's tables end in .tra and .tes; a picture is known by its bytes"
+    rows,out = tmp_path/'optdigits.tes',tmp_path/'o.csv'
+    data.train[data.pixels].iloc[:3].to_csv(rows, header=False, index=False)
+    code,_,err = cli(capsys, 'predict', net, rows, '--out', out, '--device', 'cpu')
+    assert code==0, err
+    want = predict_rows(load_net(net, 'cpu'), data.train[data.pixels].iloc[:3]).argmax(1)
+    assert pd.read_csv(out).iloc[:,-1].tolist()==want.tolist()
+    draw(strokes(7), 100).save(tmp_path/'seven.photo', 'PNG')
+    assert cli(capsys, 'predict', net, tmp_path/'seven.photo')[1].startswith(f"{tmp_path/'seven.photo'}: ")
+
+@pytest.fixture
+def photos(here):
+    d = here/'photos'
+    (d/'b').mkdir(parents=True)
+    draw(strokes(7), 100).save(d/'a.png')
+    photo(sheet('47')).save(d/'c.JPG'); (d/'b.png').write_bytes(b'no picture'); (d/'notes.txt').write_text('x')
+    draw(strokes(3), 100).save(d/'b'/'a.png')
+    return d
+
+def test_a_folder_with_a_bad_one(photos, net, here, capsys):
+    code,out,err = cli(capsys, 'predict', net, photos, '--out', 'read.csv', '--probs')
+    lines = out.splitlines()
+    assert code==1 and 'Traceback' not in err
+    assert ([o.split(':')[0].split(' at ')[0] for o in lines[:4]]==['note']
+            +[str(photos/o) for o in ('a.png','c.JPG','c.JPG')])
+    assert ' at ' in lines[2] and err.count('error:')==1 and 'b.png: no picture' in err
+    rows = list(csv.DictReader(io.StringIO((here/'read.csv').read_text())))
+    assert [r['file'] for r in rows]==[str(photos/o) for o in ('a.png','b.png','c.JPG','c.JPG')]
+    assert rows[1]['error'] and not rows[1]['digit'] and rows[2]['left']
+    assert abs(sum(float(rows[0][f'p_{k}']) for k in range(10))-1)<1e-3
+
+def test_one_digit_has_no_box_in_its_line(photos, net, capsys):
+    code,out,_ = cli(capsys, 'predict', net, photos/'a.png')
+    assert code==0 and len(out.splitlines())==1 and ' at ' not in out
+
+def test_json(photos, net, capsys):
+    code,out,_ = cli(capsys, 'predict', net, photos/'a.png', '--json', '--probs')
+    (res,) = json.loads(out)
+    assert code==0 and len(res['box'])==4 and len(res['probs'])==10
+
+@pytest.mark.parametrize('words,code,says', [
+    (['photos/a.png','--probs'], 2, '--out'),
+    (['photos/b/none.png'], 1, 'No such file'),
+    (['a'*300+'.png'], 1, 'too long'),
+    (['empty'], 1, '')])
+def test_what_is_refused(words, code, says, photos, net, here, capsys):
+    (here/'empty').mkdir()
+    got,_,err = cli(capsys, 'predict', net, *words)
+    assert got==code and says in err and 'Traceback' not in err
+
+def test_show_of_one_name_and_over_a_folder(photos, net, here, capsys):
+    (here/'a-seen.png').mkdir()
+    code,out,_ = cli(capsys, 'predict', net, photos/'a.png', photos/'b'/'a.png', '--show')
+    seen = [o.split('seen as ')[1] for o in out.splitlines()]
+    assert code==0 and seen==['a-seen-2.png','a-seen-3.png']
+    for f,p in zip(seen, ('a.png','b/a.png')):
+        assert (np.asarray(Image.open(here/f))[::10,::10].ravel()==image_row(photos/p)).all()
+
+def test_show_leaves_the_pictures_alone(net, here, capsys):
+    draw(strokes(7), 100).save('a.png'); draw(strokes(3), 100).save('a-seen.png')
+    before = (here/'a-seen.png').read_bytes()
+    cli(capsys, 'predict', net, 'a.png', 'a-seen.png', '--show')
+    assert (here/'a-seen.png').read_bytes()==before
