@@ -112,6 +112,12 @@ def test_the_glossary_is_in_order():
     names = [r[1].strip().lower().strip('`').split(',')[0].replace('1cycle', 'one') for r in rows]
     assert names==sorted(names), 'rows are in alphabetical order'
 
+def test_the_glossary_has_the_terms_of_training_and_of_measuring():
+    text = (FOLDER/'glossary.md').read_text(encoding='utf-8')
+    terms = ('backpropagation', 'broadcasting', 'chain rule', 'confidence interval', 'hook', 'hyperparameter',
+             'log-loss', 'logit', 'MixUp', 'p-value')
+    assert not [o for o in terms if f'\n| {o} |' not in text]
+
 def _names(row): return [o.strip(' `*') for o in row[1].split(',')]
 
 def test_the_glossary_leads_to_notebooks_that_use_the_word():

@@ -54,6 +54,20 @@ WRONG = {
     ('07_learning_by_heart', 'dropout'): 'return a*(torch.rand_like(a)>=p) if training else a',
     ('07_learning_by_heart', 'early_stop'): 'best = losses.index(min(losses))+1; return len(losses), best',
     ('07_learning_by_heart', 'mistake_confidence'): 'return probs.max(1).mean()',
+    ('06_the_ascent', 'smooth_targets'): 'return (1-smooth)*torch.eye(n_classes)[labels] + smooth',
+    ('06_the_ascent', 'mean_of_shifts'):
+        'return torch.stack([predict(x.roll((r,c), (2,3))) for r in (-1,0,1) for c in (-1,0,1)]).mean(0)',
+    ('06_the_ascent', 'mcnemar'):
+        'a,b = int((right_a & ~right_b).sum()), int((right_b & ~right_a).sum())\n'
+        '    return sum(math.comb(a+b, i) for i in range(min(a, b)+1))/2**(a+b)',
+    ('09_your_own', 'mixup'):
+        's = share.view(-1, 1, 1, 1)\n    return s*x + (1-s)*x[other], targets',
+    ('09_your_own', 'centre'):
+        'row,col = np.unravel_index(image.argmax(), image.shape)\n    return np.roll(image, (14-row,14-col), (0,1))',
+    ('10_to_kaggle', 'confidence_interval'):
+        'p = hits/n\n    d = 1.96*(p*(1-p)/n)**.5\n    return p-d, p+d',
+    ('10_to_kaggle', 'submission_text'):
+        'return chr(10).join(["ImageId,Label"] + [f"{i},{o}" for i,o in enumerate(labels)])',
     ('11_what_it_looks_at', 'pixel_slopes'):
         'x = x.clone().requires_grad_()\n    model(x).sum().backward()\n    return x.grad[0,0]',
     ('11_what_it_looks_at', 'output_of'):
