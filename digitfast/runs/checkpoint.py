@@ -12,7 +12,8 @@ from pathlib import Path
 from fastcore.all import noop, patch
 from fastai.callback.core import Callback, CancelEpochException, CancelFitException
 from safetensors.torch import save as st_bytes, load as st_load
-from ..core import RunError, ensemble_of, how_to_resume, is_begun, write_file
+from ..core import RunError, ensemble_of, how_to_resume, is_begun, spell, write_file
+from ..learn.callbacks import is_fitting
 from .fields import check_info, is_text
 from .files import error_text, read_bytes, read_json
 
@@ -52,7 +53,7 @@ class RunLog(Callback):
         self.history,self.start,self.error,self.t0 = [],0,None,time.perf_counter()
 
     def before_fit(self):
-        if hasattr(self.learn, 'lr_finder') or hasattr(self.learn, 'gather_preds'): return setattr(self, 'run', False)
+        if not is_fitting(self.learn): return setattr(self, 'run', False)
         if self.resume and (self.path/'state.json').exists(): self._or_stop(self._load)
         self.t0 = time.perf_counter()
 
@@ -77,11 +78,12 @@ def after_epoch(self:RunLog):
     valid_loss,acc = valid[:2] or (math.nan,math.nan)
     if not all(map(math.isfinite, (loss,*valid))):
         kept = f" The checkpoint after epoch {self.epoch-1} is kept in {self.path}." if self.epoch else ''
-        if is_begun(ensemble_of(self.path.parent) or self.path.parent): kept += " Give --out a new directory"
+        if is_begun(ensemble_of(self.path.parent) or self.path.parent):
+            kept += f" Choose a new directory with {spell('out', 'DIR')}"
         precision = getattr(self.learn, 'precision', 'fp32')
-        other = '' if precision=='fp32' else f'--precision fp32 in place of {precision}, or with '
+        other = '' if precision=='fp32' else f"{spell('precision', 'fp32')} in place of {precision}, or with "
         self.error = RunError(f"the loss became {valid_loss if math.isfinite(loss) else loss} in epoch {self.epoch}: "
-                              f"try again with {other}a lower --lr than {max(rec.lrs):.3g}.{kept}")
+                              f"try again with {other}a lower {spell('lr')} than {max(rec.lrs):.3g}.{kept}")
         raise CancelFitException
     self.tell(self.epoch, loss, valid_loss, acc, float(rec.lrs[-1]))
     self._or_stop(self._save)
