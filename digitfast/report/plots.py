@@ -4,19 +4,18 @@
 
 # %% auto #0
 __all__ = ['show_digits', 'plot_class_balance', 'read_history', 'plot_history', 'plot_lr_find', 'show_predictions',
-           'plot_confusion', 'plot_class_accuracy', 'plot_calibration', 'show_versus', 'occlusion', 'show_occlusion',
-           'plot_learning_curve']
+           'save_doubtful', 'plot_confusion', 'plot_class_accuracy', 'plot_calibration', 'show_versus', 'occlusion',
+           'show_occlusion', 'plot_learning_curve']
 
 # %% ../../nbs/report/01_plots.ipynb #461b1bf8
-from ..core import DigitError, RunError, short_name
+from ..core import DigitError, RunError, short_name, write_file
 from ..data.columns import pixel_cols
-from ..runs.weights import PixelsToProbs
-from ..learn.graph import fit_record
+from ..learn.history import fit_record
 from .measure import calibration, wilson
 from ..runs.files import read_table
 from ..runs.preds import class_numbers
 from ..runs.run import Run, history_cols
-import math, torch
+import io, math, torch
 import numpy as np, pandas as pd
 import matplotlib.pyplot as plt
 from collections import Counter
@@ -84,7 +83,7 @@ def plot_class_balance(
     labels, # Frame with a column `label`, or the labels
     ax=None, # Axes to draw on
 )->plt.Axes:
-    "How many rows each class has"
+    "Plot the number of rows of each class"
     if isinstance(labels, pd.DataFrame): labels = labels['label']
     counts = pd.Series(np.asarray(labels)).value_counts().sort_index()
     ax = _ax(ax, 5, 2.4)
@@ -110,7 +109,7 @@ def _recorded(learn):
 def read_history(
     o, # A Learner that was trained, a run's directory or `history.csv`, or such a frame
 )->pd.DataFrame: # A row an epoch: epoch, train_loss, valid_loss, a column for each metric, lr (at the end of the epoch)
-    "How training went. Raises `DigitError` where nothing is known of it."
+    "Return the training history. Raises `DigitError` if there is none."
     if isinstance(o, pd.DataFrame): return o
     if isinstance(o, Learner): return _recorded(o)
     df = Run(o).history() if Path(o).is_dir() else read_table(o, history_cols)
@@ -177,6 +176,24 @@ def show_predictions(
     if probs is not None: titles = [f'{o}\n{100*p:.0f} %' for o,p in zip(titles, probs)]
     colors = ['#1a7f37' if p==t else '#cf222e' for p,t in zip(preds, targs)]
     return _grid(ims, titles, colors, cols, fontsize=8)
+
+# %% ../../nbs/report/01_plots.ipynb #d0ub7e02
+def save_doubtful(
+    run, # A `Run`
+    df, # Rows of `doubtful_labels`
+    path, # PNG to write
+)->int: # How many pictures it has
+    "Draw the rows of `df` whose picture the run kept"
+    p = run.oof() or run.predictions()
+    rows = set(df.row)
+    index = [i for i,row in enumerate(p.rows.tolist()) if row in p.images and row in rows]
+    if not index: return 0
+    images = [p.images[row] for row in p.rows[index].tolist()]
+    fig = show_predictions(images, p.preds[index], p.targs[index], p.probs[index], p.classes)
+    png = io.BytesIO()
+    fig.savefig(png, format='png', dpi=100)
+    write_file(path, png.getvalue())
+    return len(index)
 
 # %% ../../nbs/report/01_plots.ipynb #8846e04d
 def _most_mistaken(pairs, c, n):
@@ -286,8 +303,10 @@ def occlusion(
     items, # Images, as for `show_digits`
     steps=7, # Places along each side to cover, one after another
 )->np.ndarray: # (n, side, side): by how much the probability of the net's answer falls
-    "What the net looked at: how much less sure it is of its answer where a square of ground covers the image"
-    net,x = PixelsToProbs(learn).eval(),torch.from_numpy(np.array(_images(items), np.uint8))[:,None]
+    "Return how much a blank square over each place of the image lowers the probability of the prediction"
+    from digitfast.runs.weights import PixelsToProbs
+    net = PixelsToProbs(learn).eval()
+    x = torch.from_numpy(np.array(_images(items), np.uint8))[:,None]
     side = x.shape[-1]
     size,at = max(2, round(side/4)),np.arange(side)
     border = torch.cat([x[...,0,:], x[...,-1,:], x[...,:,0], x[...,:,-1]], -1)
