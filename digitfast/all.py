@@ -33,5 +33,5 @@ from digitfast.data.picture import read_picture
 from digitfast.tasks.train import ensemble, predict_csv, train
 from digitfast.tasks.compare import compare
 from digitfast.tasks.save import save_run
-from digitfast.kaggle.client import submit_to_kaggle
+from digitfast.kaggle.submit import submit_to_kaggle
 from digitfast.kaggle.publish import publish_kernel

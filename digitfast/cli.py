@@ -238,7 +238,7 @@ def submit(
     allow_other_labels:AllowOtherLabels=False,
 ):
     "Check a submission, send it to Kaggle and print its score."
-    from digitfast.kaggle.client import submit_to_kaggle
+    from digitfast.kaggle.submit import submit_to_kaggle
     from digitfast.kaggle.submission import check_submission
     check_submission(submission)
     data = _to_check(data, test, label, competition)
@@ -496,7 +496,7 @@ def info():
     import torch
     from digitfast.device import best_precision, digit_device, versions
     from digitfast.data.files import find_data
-    from digitfast.kaggle.client import credentials
+    from digitfast.kaggle.credentials import credentials
     dev,creds = digit_device(),credentials()
     data = dict(versions=versions(), device=torch.cuda.get_device_name(dev) if dev.type=='cuda' else 'cpu',
                 threads=torch.get_num_threads(), precision=best_precision('auto', dev, 'bf16'),

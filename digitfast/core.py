@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['run_files', 'scrub', 'echo', 'short_name', 'quote', 'join_some', 'DigitError', 'DataError', 'RunError', 'KaggleError',
-           'check_kind', 'as_command', 'is_command', 'spell', 'spell_call', 'write_file', 'check_utf8', 'read_plain',
-           'same_file', 'check_output', 'is_begun', 'ensemble_of', 'how_to_resume', 'check_run_dir', 'lazy_exports']
+           'check_kind', 'as_command', 'is_command', 'spell', 'spell_import', 'spell_call', 'write_file', 'check_utf8',
+           'read_plain', 'same_file', 'check_output', 'is_begun', 'ensemble_of', 'how_to_resume', 'check_run_dir',
+           'lazy_exports']
 
 # %% ../nbs/00_core.ipynb #8c61bfe2
 import errno, json, os, shlex, stat, sys
@@ -106,16 +107,26 @@ def is_command()->bool:
 
 def spell(
     option, # Name of an argument, such as 'valid_pct'
-    value=None # A placeholder such as 'NAME', True or False for a switch, or a `Path`; None for the name alone
+    value=None # A placeholder such as 'NAME', or a value; True or False for a switch; None for the name alone
 )->str:
     "Return `option` as the reader of a message knows it: `--label NAME`, or `label=NAME` in Python"
-    if not is_command():
-        shown = repr(str(value)) if isinstance(value, Path) else '' if value is None else str(value)
-        return f'{option}={shown}'
+    if not is_command(): return f"{option}={'' if value is None else _spell_value(value)}"
     name = option.replace('_', '-')
     if value is False: return f'--no-{name}'
     if value in (None, True): return f'--{name}'
-    return f'--{name} {shlex.quote(str(value)) if isinstance(value, Path) else value}'
+    return f'--{name} {_spell_value(value)}'
+
+def _spell_value(value):
+    "Return a placeholder, which is in capitals, as it is, and any other value quoted as a shell or Python needs it"
+    if isinstance(value, str) and value.isupper(): return value
+    if is_command(): return shlex.quote(str(value))
+    return repr(str(value) if isinstance(value, Path) else value)
+
+def spell_import(
+    name='FILE.py' # The file, or a placeholder
+)->str:
+    "Return how to import a Python file of one's own: `--import FILE.py`, or `import_file('FILE.py')` in Python"
+    return f'--import {shlex.quote(str(name))}' if is_command() else f'import_file({str(name)!r})'
 
 _functions = dict(predict='predict_csv', save='save_run')
 
@@ -127,12 +138,12 @@ def spell_call(
 )->str:
     "Return a complete command, or the same call in Python"
     if is_command():
-        words = [w for f in imports for w in ('--import',shlex.quote(str(f)))]
+        words = [spell_import(f) for f in imports]
         words += [shlex.quote(str(o)) if isinstance(o, Path) else o for o in args]
         return ' '.join(['digitfast', command, *words, *(spell(k, v) for k,v in options.items())])
     args = [repr(str(o)) if isinstance(o, Path) else o.lower() for o in args]
     call = f"{_functions.get(command, command)}({', '.join([*args, *(spell(k, v) for k,v in options.items())])})"
-    return ''.join(f'import_file({str(f)!r}); ' for f in imports)+call
+    return ''.join(f'{spell_import(f)}; ' for f in imports)+call
 
 # %% ../nbs/00_core.ipynb #d659b530
 def write_file(
@@ -193,7 +204,7 @@ def same_file(
     a, # A path
     b, # Another
 )->bool:
-    "Do `a` and `b` lead to one file, here or on a disk that ignores the case of letters?"
+    "Return whether `a` and `b` lead to one file, here or on a disk that ignores the case of letters"
     try:
         if os.path.samefile(a, b): return True
     except (OSError, ValueError): pass
@@ -204,7 +215,7 @@ run_files = ('model','members','checkpoint','metrics.json','history.csv','lr_fin
              'submission.csv','report.html')
 
 def _is_run(folder):
-    "Is `folder` the directory of a run, finished or not?"
+    "Return whether `folder` is the directory of a run, finished or not"
     if os.path.isfile(folder/'checkpoint'/'state.json'): return True
     return os.path.isfile(folder/'metrics.json') and any(os.path.exists(folder/o) for o in run_files[:2]+run_files[6:7])
 
@@ -245,7 +256,7 @@ def check_output(
 def is_begun(
     out, # Directory of a run
 )->bool:
-    "Does `out` hold a checkpoint?"
+    "Return whether `out` holds a checkpoint"
     try: return any(os.path.lexists(Path(out)/o) for o in ('checkpoint','.checkpoint.old'))
     except ValueError: return False
 
@@ -279,9 +290,9 @@ def how_to_resume(
     if objects:
         args = ', '.join([*(o if o=='data' else f'{o}={o}' for o in objects), 'resume=True', f'out={str(out)!r}'])
         return f"go on in Python, with the same {', '.join(objects)}: train({args})"
-    words = [w for f in _texts(info.get('import_files')) for w in ('--import',f)]
-    if isinstance(info.get('scheduler'), str): words += ['--scheduler', info['scheduler']]
-    return f"go on with {shlex.join(['digitfast', 'train', *words, '--resume', '--out', str(out)])}"
+    scheduler = dict(scheduler=info['scheduler']) if isinstance(info.get('scheduler'), str) else {}
+    call = spell_call('train', imports=_texts(info.get('import_files')), **scheduler, resume=True, out=out)
+    return f'go on with {call}'
 
 # %% ../nbs/00_core.ipynb #b93fd56b
 def check_run_dir(
@@ -290,7 +301,8 @@ def check_run_dir(
 ):
     "Raise `RunError` if a run can not be written to `path`, as far as its names show"
     if path is None: return
-    p,advice = Path(path),'give --out a new directory'
+    p = Path(path)
+    advice = f"choose a new directory with {spell('out', 'DIR')}"
     if os.path.lexists(p) and not p.is_dir(): raise RunError(f"{p} is a file: {advice}")
     names = {o.name for o in p.iterdir()} if p.is_dir() else set()
     begun = is_begun(p)

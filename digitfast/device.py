@@ -32,7 +32,7 @@ def _train_step(device):
 # %% ../nbs/01_device.ipynb #7ba600bb
 @lru_cache
 def _probe(kind):
-    "Why a GPU of `kind`, which torch has found, can't train, or None if it can"
+    "Return why a GPU of `kind`, which torch has found, can't train; None if it can"
     try:
         with torch.random.fork_rng(devices=[]): return _train_step(kind)
     except RuntimeError as e: return (str(e).splitlines() or ['no reason given'])[0]
@@ -40,7 +40,7 @@ def _probe(kind):
 def device_error(
     kind, # 'cuda' or 'mps'
 )->str|None:
-    "Why devices of `kind` can't be used, or None if one takes a training step"
+    "Return why devices of `kind` can't be used; None if one takes a training step"
     name,there = _gpus[kind]
     return _probe(kind) if there() else f'torch finds no {name.split(" ", 1)[1]}'
 
@@ -78,7 +78,7 @@ def digit_device(
 
 # %% ../nbs/01_device.ipynb #04ad6236
 def _good_at_bf16(device):
-    "Does the processor multiply bf16, by what it says of itself?"
+    "Return whether the processor reports instructions that multiply bf16"
     if device.type=='cuda': return torch.cuda.get_device_capability(device)>=(8,0)
     if device.type!='cpu': return False
     cpu = torch.cpu.get_capabilities() if hasattr(torch.cpu, 'get_capabilities') else {}
@@ -106,7 +106,7 @@ def has_bf16_gradient(
     padding=0, # On either side of the width
     dilation=1, # Of the kernel, along the width
 )->bool:
-    "Does torch write the weight gradient of this convolution in bf16 on a CPU with AMX?"
+    "Return whether torch writes the weight gradient of this convolution in bf16 on a CPU with AMX"
     out = (width+2*padding-dilation*(kernel-1)-1)//stride+1
     return not (width<stride and padding>0 and out==1)
 
@@ -140,7 +140,7 @@ def predict_bs(
     device, # torch device
     pixels=784, # Of an image
 )->int:
-    "How many images are predicted at a time on `device`"
+    "Return how many images to predict at a time on `device`"
     return 256 if device.type=='cpu' else max(256, min(4096, 2**22//pixels))
 
 # %% ../nbs/01_device.ipynb #50495d4c

@@ -49,10 +49,10 @@ assert not heavy, heavy
         assert ' '.join(r.stdout.split()).count(o)==len(subcommands())+1
 
 REFUSED = [ # words, what is said, code
-    ('train d --out R', 'R holds a finished run: give --out a new directory', 1),
+    ('train d --out R', 'R holds a finished run: choose a new directory with --out DIR', 1),
     ('train d --out U', 'U holds an unfinished run', 1),
     ('train d --out d', 'd is not empty and holds no run', 1),
-    ('train d --out d/train.csv', 'd/train.csv is a file: give --out a new directory', 1),
+    ('train d --out d/train.csv', 'd/train.csv is a file: choose a new directory with --out DIR', 1),
     ('train d --out R --resume', 'R holds a finished run', 1),
     ('train d --out R --import my.py', 'R holds a finished run', 1),
     ('train nowhere', 'nowhere: no such file or folder', 1),

@@ -3,5 +3,6 @@ from digitfast.core import lazy_exports
 
 __getattr__,__dir__,__all__ = lazy_exports(__name__, dict(
     submission='check_submission save_submission',
-    client='Kaggle submit_to_kaggle',
+    credentials='credentials', client='Kaggle', download='comp_path',
+    submit='submit_to_kaggle',
     publish='publish_kernel'))

@@ -61,7 +61,7 @@ def _check_header(head, name, data):
 
 # %% ../../nbs/kaggle/00_submission.ipynb #bccde070
 def _fault(row, seen, ids, classes):
-    "What is wrong with a line, or None. `seen` has the line of each id before it"
+    "Return what is wrong with a line, None if nothing. `seen` has the line of each id before it"
     if len(row)!=2: return f"{len(row)} fields, expected two"
     i,label = row
     if not i.strip(): return f"the id is {i!r}, expected each line to have its own"
@@ -83,13 +83,13 @@ def _check_rows(rows, name, ids, classes):
 
 # %% ../../nbs/kaggle/00_submission.ipynb #96416871
 def _at(part, whole):
-    "Where in the labels `whole` the labels `part` are, one after another, or None"
+    "Return the position in the labels `whole` at which the labels `part` follow each other, None if nowhere"
     code = {k:chr(i+1) for i,k in enumerate(dict.fromkeys(map(str, whole)))}
     i = ''.join(code[str(o)] for o in whole).find(''.join(code.get(o, '\0') for o in part))
     return None if i<0 else i
 
 def _copied(labels, train):
-    "What training rows have these labels, in order, as a sentence; None where that may be chance"
+    "Return a sentence on the training rows that have these labels in order, None if that can be chance"
     n,c = min(len(labels), len(train)),train.nunique()
     if n<2: return
     i = _at(labels[:n], train)
@@ -99,7 +99,7 @@ def _copied(labels, train):
 
 # %% ../../nbs/kaggle/00_submission.ipynb #4b726836
 def _warnings(labels, data):
-    "Why `labels`, a dict from ids, are hardly predictions for the test set of `data`: sentences"
+    "Return sentences on why `labels`, a dict from ids, are hardly predictions for the test set of `data`"
     vals,res = list(labels.values()),[]
     if len(vals)>1 and len(set(vals))==1:
         res.append(f"every label is {short_name(vals[0])}: the score will be that class's share of the test set")
@@ -133,7 +133,7 @@ def _ids(data):
     return set(map(str, data.sample.iloc[:,0] if data.sample is not None else _test_ids(data, len(data.test))))
 
 def _check(text, name, data=None):
-    "What is in the submission `text`. Raises `DataError` where Kaggle would not take it."
+    "Return what is in the submission `text`. Raises `DataError` if Kaggle would not accept it."
     try: rows = list(csv.reader(io.StringIO(text, newline=None)))
     except csv.Error as e: raise DataError(f"{name} is no CSV: {e}") from None
     if not any(rows): raise DataError(f"{name} is empty: expected a header and a line for each test row")
@@ -153,7 +153,7 @@ def check_submission(
     data=None, # The competition's data, as `read_csvs` takes or gives it; only the form is checked if None
     allow_other_labels=False, # Accept labels that the sample submission does not have?
 )->dict: # Number of rows, columns, the data's name, how often each label occurs, and warnings: sentences
-    "What is in a submission, if Kaggle would take it. Raises `DataError` naming the line if not."
+    "Return what is in a submission. Raises `DataError`, naming the line, if Kaggle would not accept it."
     check_kind(path, (str,os.PathLike), 'the path of a submission', DataError)
     name = short_name(path, 200)
     try: text = read_plain(path).decode('utf-8-sig')

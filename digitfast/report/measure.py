@@ -48,7 +48,7 @@ def measured(
     n_test=None, # Rows of the test set; None where there is none
     test_hits=None, # A bool for each test row that has a label: is it right?
 )->dict: # Fields of `metrics.json`
-    "What is known of a net from rows that it was not trained on. Rows whose image it was trained on do not count."
+    "Measure a network on held-out rows. Rows whose image it was trained on do not count."
     p = p.unseen
     k,n = int(p.hits.sum()),len(p)
     low,high = wilson(k, n)
@@ -144,7 +144,7 @@ def calibration(
     probs, # Probabilities, (n, c)
     bins=15, # Bins of equal width
 )->tuple: # (expected calibration error, frame with a row a bin that has any: confidence, accuracy, rows)
-    "How far a net's confidence is from its accuracy (Guo et al., 2017)"
+    "Measure the distance between a network's confidence and its accuracy (Guo et al., 2017)"
     targs,probs = with_probs(targs, probs)
     df = pd.DataFrame(dict(confidence=probs.max(1), accuracy=(probs.argmax(1)==targs).astype(float)))
     g = df.groupby(np.ceil(df.confidence*bins).clip(1, bins))
@@ -223,7 +223,7 @@ def versus(
     a, # A `Run` or its directory, a Learner or `Preds`
     b, # Another
 )->Versus:
-    "Is `b` better than `a`? McNemar's exact test (1947) on the rows that neither was trained on"
+    "Test whether `b` is better than `a`: McNemar's exact test (1947) on the rows that neither was trained on"
     a,b = _common(read_preds(a), read_preds(b))
     na,nb = int((a.hits&~b.hits).sum()),int((b.hits&~a.hits).sum())
     p = binomtest(na, na+nb).pvalue if na+nb else 1.
@@ -269,7 +269,7 @@ def _run_dirs(path):
             yield Run(d)
 
 def _run_row(run):
-    "What `list_runs` says of `run`"
+    "Return the row of `run` in the table of `list_runs`"
     m = run.metrics
     p,seconds,data = run.predictions(),m.get('seconds') or {},m['data']
     k,n = int(p.hits.sum()),len(p)

@@ -87,7 +87,7 @@ def _pct(p, d=2): return f'{100*p:.{d}f} %'
 
 # %% ../../nbs/report/02_page.ipynb #4c9358f5
 def _row(p, i, seen=None):
-    "What the page says of row `i` of `Preds` `p`; `seen` is what the net looked at, by row number"
+    "Return the page's entry for row `i` of the `Preds` `p`; `seen` has occlusion maps by row number"
     row,q = int(p.rows[i]),p.probs[i]
     im,heat,t = p.images.get(row),(seen or {}).get(row),q[p.targs[i]]
     return dict(row=row, img=None if im is None else _png(im), seen=None if heat is None else _tint(heat),
@@ -130,7 +130,7 @@ def _system(m, p):
 
 # %% ../../nbs/report/02_page.ipynb #a72017b8
 def _says_doubts(d, source, odd):
-    "What is said of the rows `odd` of the `Preds` `d`, whose label looks wrong"
+    "Return the paragraph on the rows `odd` of the `Preds` `d`, whose label looks wrong"
     n = f'{len(d):,}'
     if not len(odd):
         return f"None: no other class is held to be 50 times as likely as the label of any of {n} {source}."
@@ -204,7 +204,7 @@ class Report:
 
 # %% ../../nbs/report/02_page.ipynb #c2c89245
 def _seen(learn, p, most=2400):
-    "What `learn` looked at in its surest mistakes, as {row number: map}"
+    "Return occlusion maps of `learn` for its most confident mistakes, as {row number: map}"
     n = max(1, most//(49*len(getattr(learn.model, 'models', [0]))))
     rows = [r for r in p.rows[worst_mistakes(p.targs, p.probs, min(n, 24))].tolist() if r in p.images]
     ims = [p.images[r] for r in rows if p.images[r].shape==(DigitDataLoaders.of(learn).side,)*2]
@@ -228,7 +228,7 @@ def _run_seen(run, p):
 def report(
     o, # A finished `Run` or its directory, or a trained Learner
 )->Report:
-    "How good a run is and where it fails, as one page. Raises `RunError` where the run is damaged."
+    "Collect a run's results and mistakes for one page. Raises `RunError` if the run is damaged."
     if isinstance(o, Learner): return _learner_report(o)
     run = Run(o)
     m,p = run.metrics,run.predictions()

@@ -10,7 +10,6 @@ __all__ = ['show_digits', 'plot_class_balance', 'read_history', 'plot_history', 
 # %% ../../nbs/report/01_plots.ipynb #461b1bf8
 from ..core import DigitError, RunError, short_name
 from ..data.columns import pixel_cols
-from ..runs.weights import PixelsToProbs
 from ..learn.graph import fit_record
 from .measure import calibration, wilson
 from ..runs.files import read_table
@@ -82,7 +81,7 @@ def plot_class_balance(
     labels, # Frame with a column `label`, or the labels
     ax=None, # Axes to draw on
 )->plt.Axes:
-    "How many rows each class has"
+    "Plot the number of rows of each class"
     if isinstance(labels, pd.DataFrame): labels = labels['label']
     counts = pd.Series(np.asarray(labels)).value_counts().sort_index()
     ax = _ax(ax, 5, 2.4)
@@ -108,7 +107,7 @@ def _recorded(learn):
 def read_history(
     o, # A Learner that was trained, a run's directory or `history.csv`, or such a frame
 )->pd.DataFrame: # A row an epoch: epoch, train_loss, valid_loss, a column for each metric, lr (at the end of the epoch)
-    "How training went. Raises `DigitError` where nothing is known of it."
+    "Return the training history. Raises `DigitError` if there is none."
     if isinstance(o, pd.DataFrame): return o
     if isinstance(o, Learner): return _recorded(o)
     df = Run(o).history() if Path(o).is_dir() else read_table(o, history_cols)
@@ -283,8 +282,10 @@ def occlusion(
     items, # Images, as for `show_digits`
     steps=7, # Places along each side to cover, one after another
 )->np.ndarray: # (n, side, side): by how much the probability of the net's answer falls
-    "What the net looked at: how much less sure it is of its answer where a square of ground covers the image"
-    net,x = PixelsToProbs(learn).eval(),torch.from_numpy(np.array(_images(items), np.uint8))[:,None]
+    "Return how much a blank square over each place of the image lowers the probability of the prediction"
+    from digitfast.runs.weights import PixelsToProbs
+    net = PixelsToProbs(learn).eval()
+    x = torch.from_numpy(np.array(_images(items), np.uint8))[:,None]
     side = x.shape[-1]
     size,at = max(2, round(side/4)),np.arange(side)
     border = torch.cat([x[...,0,:], x[...,-1,:], x[...,:,0], x[...,:,-1]], -1)

@@ -12,7 +12,7 @@ from pathlib import Path
 from fastcore.all import noop, patch
 from fastai.callback.core import Callback, CancelEpochException, CancelFitException
 from safetensors.torch import save as st_bytes, load as st_load
-from ..core import RunError, ensemble_of, how_to_resume, is_begun, write_file
+from ..core import RunError, ensemble_of, how_to_resume, is_begun, spell, write_file
 from .fields import check_info, is_text
 from .files import error_text, read_bytes, read_json
 
@@ -77,11 +77,12 @@ def after_epoch(self:RunLog):
     valid_loss,acc = valid[:2] or (math.nan,math.nan)
     if not all(map(math.isfinite, (loss,*valid))):
         kept = f" The checkpoint after epoch {self.epoch-1} is kept in {self.path}." if self.epoch else ''
-        if is_begun(ensemble_of(self.path.parent) or self.path.parent): kept += " Give --out a new directory"
+        if is_begun(ensemble_of(self.path.parent) or self.path.parent):
+            kept += f" Choose a new directory with {spell('out', 'DIR')}"
         precision = getattr(self.learn, 'precision', 'fp32')
-        other = '' if precision=='fp32' else f'--precision fp32 in place of {precision}, or with '
+        other = '' if precision=='fp32' else f"{spell('precision', 'fp32')} in place of {precision}, or with "
         self.error = RunError(f"the loss became {valid_loss if math.isfinite(loss) else loss} in epoch {self.epoch}: "
-                              f"try again with {other}a lower --lr than {max(rec.lrs):.3g}.{kept}")
+                              f"try again with {other}a lower {spell('lr')} than {max(rec.lrs):.3g}.{kept}")
         raise CancelFitException
     self.tell(self.epoch, loss, valid_loss, acc, float(rec.lrs[-1]))
     self._or_stop(self._save)

@@ -12,7 +12,7 @@ from filelock import FileLock, Timeout
 from pathlib import Path
 from uuid import uuid4
 from fastcore.basics import patch
-from ..core import RunError, check_utf8, how_to_resume, is_begun, run_files, write_file
+from ..core import RunError, check_utf8, how_to_resume, is_begun, run_files, spell, write_file
 from .files import path_exists, read_bytes
 
 # %% ../../nbs/runs/04_rundir.ipynb #9466eea3
@@ -40,6 +40,8 @@ class RunDir:
         return self
 
 # %% ../../nbs/runs/04_rundir.ipynb #f5301f1d
+def _new_directory(): return f"choose a new directory with {spell('out', 'DIR')}"
+
 def _inode(f):
     "Which file `f` is, whatever it is called; None if there is none"
     try: st = os.lstat(f)
@@ -50,16 +52,17 @@ def _inode(f):
 def _lock(self:RunDir):
     p = self.path
     try:
-        if p.exists() and not p.is_dir(): raise RunError(f"{p} is a file: give --out a new directory")
+        if p.exists() and not p.is_dir(): raise RunError(f"{p} is a file: {_new_directory()}")
         self.made = [o for o in (p,*p.parents) if not o.exists()]
         p.mkdir(parents=True, exist_ok=True)
         self.lock = FileLock(p/'.lock', timeout=0)
         self.lock.acquire()
         self.inode = _inode(p/'.lock')
     except Timeout:
-        raise RunError(f"{p} is in use by {self._owner()[0]}: wait for it or give --out another directory") from None
+        raise RunError(f"{p} is in use by {self._owner()[0]}: wait for it, or {_new_directory()}") from None
     except OSError as e:
-        raise RunError(f"can't write to {p}: {e.strerror or e}. Give --out another directory") from None
+        advice = _new_directory().capitalize()
+        raise RunError(f"can't write to {p}: {e.strerror or e}. {advice}") from None
 
 @patch
 def _owner(self:RunDir):
@@ -92,7 +95,9 @@ def __exit__(self:RunDir, kind=None, error=None, *args):
 # %% ../../nbs/runs/04_rundir.ipynb #147cf43e
 @patch
 def _check(self:RunDir):
-    p,elsewhere,begun = self.path,'give --out a new directory',is_begun(self.path)
+    p = self.path
+    elsewhere = _new_directory()
+    begun = is_begun(p)
     if path_exists(p/'metrics.json') and not (self.resume and path_exists(p/'checkpoint')):
         raise RunError(f"{p} holds a finished run: {elsewhere}")
     if begun and not self.resume:
@@ -130,7 +135,7 @@ def _lost(self:RunDir):
     other = f", and is in use by {self._owner()[0]}" if path_exists(p/'.owner') else ''
     what = f'was replaced while this run was using it{other}' if path_exists(p) else \
         'was removed or renamed while this run was using it'
-    return RunError(f"{p} {what}. Nothing more was written there: start again, and give --out a new directory")
+    return RunError(f"{p} {what}. Nothing more was written there: start again, and {_new_directory()}")
 
 # %% ../../nbs/runs/04_rundir.ipynb #26b08c0b
 class Terminated(KeyboardInterrupt):

@@ -79,7 +79,8 @@ def locate_data(
     if data is not None: return data
     path = find_data(competition)
     if path is not None: say(f"data: found {path}"); return path
-    from digitfast.kaggle.client import comp_path, credentials
+    from digitfast.kaggle.credentials import credentials
+    from digitfast.kaggle.download import comp_path
     if credentials():
         say(f"data: none on disk, so {competition} is downloaded from Kaggle")
         return comp_path(competition, say=say)

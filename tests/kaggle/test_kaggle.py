@@ -7,6 +7,9 @@ import digitfast
 from conftest import csvs
 from kaggle_double import KEY, OAUTH, TOKEN, USER, Double, a_zip
 from digitfast.kaggle import client as dk, publish as pb
+from digitfast.kaggle.credentials import credentials, hide_secrets
+from digitfast.kaggle.download import comp_path
+from digitfast.kaggle.submit import submit_to_kaggle
 from digitfast.core import DataError, KaggleError, RunError
 from digitfast.data.files import find_data, sample_path
 
@@ -87,9 +90,9 @@ KINDS = dict(token='API token', file='API token', token_file='API token', oauth=
 def test_credentials_are_the_clients(how, kg, home, monkeypatch):
     "Each way is found, named by its kind, and is the one that the client then signs in with"
     monkeypatch.delenv('KAGGLE_API_TOKEN')
-    assert dk.credentials() is None
+    assert credentials() is None
     CREDS[how](home, monkeypatch)
-    got = dk.credentials()
+    got = credentials()
     assert str(got)==f'{got.kind} from {got.where}'
     assert got.kind==KINDS.get(how, 'username and key') and not [s for s in SECRETS if s in repr(got)]
     assert 'kaggle' not in sys.modules
@@ -103,9 +106,9 @@ def test_no_credentials_in_junk(home, junk):
     (home/'.kaggle').mkdir()
     for n in ('kaggle.json','credentials.json'): (home/'.kaggle'/n).write_text(junk)
     (home/'.kaggle/access_token').write_text(' \n')
-    assert dk.credentials() is None
+    assert credentials() is None
 
-@pytest.mark.parametrize('act', [lambda: dk.comp_path(), lambda: dk.Kaggle(),
+@pytest.mark.parametrize('act', [lambda: comp_path(), lambda: dk.Kaggle(),
     lambda: pb.publish_kernel(a_notebook(), USER)])
 def test_none_says_the_three_ways(home, act):
     with fails('kaggle auth login', 'KAGGLE_API_TOKEN', 'kaggle.json'): act()
@@ -116,22 +119,22 @@ def test_wrong_token(kg, monkeypatch, ipython):
     "The client answers with SystemExit, or under IPython with a NameError"
     if ipython: monkeypatch.delattr(builtins, 'exit')
     monkeypatch.setenv('KAGGLE_API_TOKEN', 'KGAT_wrong')
-    with fails('KAGGLE_API_TOKEN', 'wrong or has expired', 'settings/api'): dk.comp_path()
+    with fails('KAGGLE_API_TOKEN', 'wrong or has expired', 'settings/api'): comp_path()
     assert inside()==[]
 
 def test_wrong_key(kg, monkeypatch):
     monkeypatch.delenv('KAGGLE_API_TOKEN')
     monkeypatch.setenv('KAGGLE_USERNAME', USER)
     monkeypatch.setenv('KAGGLE_KEY', KEY[:-1]+'9')
-    with fails('username and key from KAGGLE_KEY', 'wrong or has expired'): dk.comp_path()
+    with fails('username and key from KAGGLE_KEY', 'wrong or has expired'): comp_path()
 
 def test_no_secret_gets_out(kg, monkeypatch, capfd):
     "Not when the client is told to be verbose and prints its headers, nor when the server says the header back"
     monkeypatch.setenv('VERBOSE', '1')
     kg.fail('DownloadDataFiles', 403, echo=True)
-    with fails('***', 'rules'): dk.comp_path()
+    with fails('***', 'rules'): comp_path()
     kg.fail('DownloadDataFiles', 429, retry_after=0, echo=True)  # the client prints this one
-    dk.comp_path()
+    comp_path()
     out,err = capfd.readouterr()
     assert 'once more in' in err and not [s for s in SECRETS if s in out+err]
 
@@ -140,19 +143,19 @@ def test_no_secret_gets_out(kg, monkeypatch, capfd):
 def test_download(kg, monkeypatch):
     said = []
     monkeypatch.setenv('KAGGLE_PATH', '/nowhere')
-    p = dk.comp_path(say=said.append)
+    p = comp_path(say=said.append)
     assert p.read_bytes()==kg.zip and inside()==['digit-recognizer.zip'] and find_data()==p
     assert len(said)==1 and 'ownloading' in said[0]
     n = len(kg.calls)
-    assert dk.comp_path(say=said.append)==p and len(kg.calls)==n and len(said)==1
+    assert comp_path(say=said.append)==p and len(kg.calls)==n and len(said)==1
     assert 'fastkaggle' in sys.modules
 
 def test_download_into_a_new_folder(kg):
-    assert dk.comp_path(path='a/b').read_bytes()==kg.zip and inside('a/b')==['digit-recognizer.zip']
+    assert comp_path(path='a/b').read_bytes()==kg.zip and inside('a/b')==['digit-recognizer.zip']
 
 def test_broken_file_is_replaced(kg):
     Path('digit-recognizer.zip').write_bytes(kg.zip[:50])
-    assert dk.comp_path().read_bytes()==kg.zip
+    assert comp_path().read_bytes()==kg.zip
 
 @pytest.fixture
 def old():
@@ -164,22 +167,22 @@ def old():
 
 def test_rules(kg, old):
     kg.rules = False
-    with fails('https://www.kaggle.com/competitions/digit-recognizer/rules', '403', 'must accept'): dk.comp_path()
+    with fails('https://www.kaggle.com/competitions/digit-recognizer/rules', '403', 'must accept'): comp_path()
 
 def test_not_found(kg):
-    with fails("'digit-recogniser'", '404'): dk.comp_path('digit-recogniser')
+    with fails("'digit-recogniser'", '404'): comp_path('digit-recogniser')
     assert inside()==[]
 
 @pytest.mark.parametrize('slug', ['../x', 'a/b', '', 'Digit Recognizer', '/etc/passwd', None])
 def test_no_slug(kg, slug):
-    with fails('is no competition'): dk.comp_path(slug)
+    with fails('is no competition'): comp_path(slug)
     assert not kg.calls
 
 def test_refused(kg, old, monkeypatch):
     monkeypatch.setenv('http_proxy', 'http://127.0.0.1:9')
     monkeypatch.setattr(dk, 'patience', 2)
     t = time.monotonic()
-    with fails('no connection to Kaggle'): dk.comp_path()
+    with fails('no connection to Kaggle'): comp_path()
     assert time.monotonic()-t<30
 
 @pytest.mark.parametrize('fault', ['cut', 'short'])
@@ -187,14 +190,14 @@ def test_broken_download_goes_on(kg, fault):
     "The client resumes where it was; the whole is checked"
     kg.zip = a_zip({'train.csv': os.urandom(300_000)})
     kg.fail('GetBlob', fault)
-    assert dk.comp_path().read_bytes()==kg.zip
+    assert comp_path().read_bytes()==kg.zip
     assert [c for c in kg.asked('GetBlob') if 'Range' in c['headers']] and inside()==['digit-recognizer.zip']
 
 @pytest.mark.parametrize('fault', ['cut', 'short', 'reset'])
 def test_broken_for_good(kg, old, fault, monkeypatch):
     monkeypatch.setattr(dk, 'patience', 1)
     kg.fail('GetBlob', fault, times=50)
-    with fails('could not download', 'broke off'): dk.comp_path()
+    with fails('could not download', 'broke off'): comp_path()
     assert len(kg.asked('GetBlob'))<4
 
 def test_silence_while_signing_in(kg, monkeypatch):
@@ -216,7 +219,7 @@ def test_nothing_of_others_is_changed(kg):
     before,seen = now(),[]
     answer = kg.rpc
     kg.rpc = lambda *args: (seen.append(now()), answer(*args))[1]
-    dk.comp_path()
+    comp_path()
     assert seen and all(o==before for o in [*seen, now()]) and 'mock' not in ' '.join(vars(dk))
 
 def test_silence(kg, old, monkeypatch):
@@ -224,55 +227,55 @@ def test_silence(kg, old, monkeypatch):
     monkeypatch.setattr(dk, 'patience', 1)
     kg.fail('DownloadDataFiles', 'hang', times=50, seconds=20)
     t = time.monotonic()
-    with fails('no connection'): dk.comp_path()
+    with fails('no connection'): comp_path()
     assert time.monotonic()-t<30
 
 def test_busy_is_waited_for(kg):
     kg.fail('DownloadDataFiles', 429, retry_after=1)
-    dk.comp_path()
+    comp_path()
     a,b = kg.asked('DownloadDataFiles')
     assert 1<=b['time']-a['time']<30
 
 def test_busy_for_an_hour_is_not(kg, old):
     kg.fail('DownloadDataFiles', 429, times=9, retry_after=3600)
-    with fails('too many requests', '3600 s'): dk.comp_path()
+    with fails('too many requests', '3600 s'): comp_path()
     assert len(kg.asked('DownloadDataFiles'))==1
 
 def test_busy_storage(kg):
     kg.fail('GetBlob', 429, retry_after=1)
-    assert dk.comp_path().read_bytes()==kg.zip
+    assert comp_path().read_bytes()==kg.zip
 
 def test_address_has_expired(kg, old):
     "What storage says has the signed address in it"
     kg.fail('GetBlob', 403)
-    with fails('403', 'archive.zip?***'): dk.comp_path()
+    with fails('403', 'archive.zip?***'): comp_path()
 
 def test_server_error_is_tried_again(kg):
     kg.fail('DownloadDataFiles', 500, times=2)
-    assert dk.comp_path().read_bytes()==kg.zip
+    assert comp_path().read_bytes()==kg.zip
 
 def test_server_error_for_good(kg, old, monkeypatch):
     monkeypatch.setattr(dk, 'patience', 3)
     kg.fail('DownloadDataFiles', 500, times=50)
-    with fails('Kaggle itself is at fault', '500'): dk.comp_path()
+    with fails('Kaggle itself is at fault', '500'): comp_path()
     assert 2<=len(kg.asked('DownloadDataFiles'))<=5
 
 @pytest.mark.parametrize('files,match', [({'../train.csv':'x'}, 'outside'), ({'/etc/x':'x'}, 'outside'),
     ({'C:\\x':'x'}, 'outside'), ({}, 'empty')])
 def test_zip_is_not_trusted(kg, old, files, match):
     kg.zip = a_zip(files)
-    with fails('not usable', match): dk.comp_path()
+    with fails('not usable', match): comp_path()
 
 def test_damage_is_found(kg, old):
     "Every byte that counts is under a checksum"
     b = bytearray(a_zip({'train.csv': os.urandom(10_000)}))
     b[5000] ^= 1
     kg.zip = bytes(b)
-    with fails('not usable', 'train.csv'): dk.comp_path()
+    with fails('not usable', 'train.csv'): comp_path()
 
 def test_page_for_a_zip(kg, old):
     kg.fail('DownloadDataFiles', 'garbage')
-    with fails('could not download'): dk.comp_path()
+    with fails('could not download'): comp_path()
 
 def test_disk_full(kg, old):
     "A real limit on the size of a file, so in a process of its own; said at once, not after the client's retries"
@@ -280,9 +283,10 @@ def test_disk_full(kg, old):
     code = '''
         import resource
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
-        from digitfast.kaggle import client as kaggle
-        try: kaggle.comp_path()
-        except kaggle.KaggleError as e: print(e)'''
+        from digitfast.core import KaggleError
+        from digitfast.kaggle.download import comp_path
+        try: comp_path()
+        except KaggleError as e: print(e)'''
     res = subprocess.run([sys.executable, '-c', textwrap.dedent(code)], capture_output=True, text=True,
         env=os.environ|dict(PYTHONPATH=str(HERE.parents[1])))
     assert 'could not download' in res.stdout and 'make room' in res.stdout and 'Traceback' not in res.stderr, res
@@ -290,7 +294,7 @@ def test_disk_full(kg, old):
 
 def test_folder_that_refuses(kg):
     Path('file').write_text('')
-    with fails('could not download', 'file'): dk.comp_path(path='file')
+    with fails('could not download', 'file'): comp_path(path='file')
 
 # -- bounds of what a server sends
 
@@ -352,17 +356,17 @@ def test_download_has_bounds(kg, old, monkeypatch, name):
         kg.fail(method, fault)
         monkeypatch.setattr(dk, 'silence', 60)
         t,n = time.monotonic(),len(kg.asked(method))
-        with fails('could not download', says): dk.comp_path()
+        with fails('could not download', says): comp_path()
         assert time.monotonic()-t<5 and len(kg.asked(method))==n+1
 
 def test_a_large_announcement_is_enough(kg, old):
     kg.fail('GetBlob', announces)
-    with fails('too large', '1,099,511,627,776 bytes are announced', 'expected 1,073,741,824'): dk.comp_path()
+    with fails('too large', '1,099,511,627,776 bytes are announced', 'expected 1,073,741,824'): comp_path()
 
 def test_room_on_the_disk_is_checked_first(kg, old, monkeypatch):
     monkeypatch.setattr(dk.shutil, 'disk_usage', lambda p: shutil._ntuple_diskusage(10**6, 10**6-100, 100))
     kg.fail('GetBlob', lambda h: announces(h, 5000))
-    with fails('5,000 bytes', '100 are free', 'Make room'): dk.comp_path()
+    with fails('5,000 bytes', '100 are free', 'Make room'): comp_path()
 
 def test_a_broken_download_stays_bounded(kg, monkeypatch):
     "What an earlier try has left counts too"
@@ -370,13 +374,13 @@ def test_a_broken_download_stays_bounded(kg, monkeypatch):
     monkeypatch.setattr(dk, 'largest_download', 200_000)
     kg.fail('GetBlob', lambda h: kg.store(h, dk.urlsplit(h.path), b'', {}, 'cut'))
     kg.fail('GetBlob', lambda h: announces(h, 'many'))
-    with fails('too large'): dk.comp_path()
+    with fails('too large'): comp_path()
     assert inside()==[]
 
 def test_a_zip_that_unpacks_to_too_much(kg, old, monkeypatch):
     monkeypatch.setattr(dk, 'largest_download', 1000)
     kg.zip = a_zip({'train.csv':'0'*20_000})
-    with fails('unpacks to 20,000 bytes'): dk.comp_path()
+    with fails('unpacks to 20,000 bytes'): comp_path()
 
 def test_other_answers_have_bounds(kg, sub, monkeypatch):
     impatient(kg, monkeypatch, largest_answer=200_000)
@@ -384,20 +388,20 @@ def test_other_answers_have_bounds(kg, sub, monkeypatch):
         fault,says = BOUNDS[name]
         kg.fail('GetSubmissionLimits', fault)
         monkeypatch.setattr(dk, 'silence', 60)
-        with fails(says): dk.submit_to_kaggle(sub, 'm')
+        with fails(says): submit_to_kaggle(sub, 'm')
     assert not kg.subs
 
 def test_a_score_that_drips_keeps_its_reference(kg, sub, monkeypatch):
     impatient(kg, monkeypatch)
     kg.fail('ListSubmissions', drip)
-    with fails('submission 51000000'): dk.submit_to_kaggle(sub, 'm')
+    with fails('submission 51000000'): submit_to_kaggle(sub, 'm')
 
 def test_an_address_to_upload_to_that_is_none(kg, sub):
     urls = ['', 'storage', 'ftp://storage/x', 'http://[::1', '//storage/x', 'https://', 'http://:80', 'file:///etc/passwd',
             None, 7, [1], {}]
     for url in urls:
         kg.answers['StartSubmissionUpload'] = lambda r: r|dict(createUrl=url)
-        with fails('address to upload to', 'Nothing was uploaded') as e: dk.submit_to_kaggle(sub, 'm')
+        with fails('address to upload to', 'Nothing was uploaded') as e: submit_to_kaggle(sub, 'm')
         assert 'no connection' not in e.msg, url
     assert not kg.subs and len(kg.asked('StartSubmissionUpload'))==len(urls)
 
@@ -408,14 +412,14 @@ def test_an_upload_is_not_sent_on_to_another_host(kg, sub):
         h.send_header('Content-Length', '0')
         h.end_headers()
     kg.fail('PutBlob', redirect)
-    with fails('did not take'): dk.submit_to_kaggle(sub, 'm')
+    with fails('did not take'): submit_to_kaggle(sub, 'm')
     assert not kg.asked('elsewhere') and not kg.subs
 
 def test_secrets_are_hidden_quickly():
     t = time.monotonic()
-    for s in '/', '/?', 'a/', '?/', 'x': dk._hide(s*200_000)
+    for s in '/', '/?', 'a/', '?/', 'x': hide_secrets(s*200_000)
     assert time.monotonic()-t<2
-    assert dk._hide('(see http://a/b?sig=1) "/c?x=/d"')=='(see http://a/b?***) "/c?***"'
+    assert hide_secrets('(see http://a/b?sig=1) "/c?x=/d"')=='(see http://a/b?***) "/c?***"'
 
 # -- submissions
 
@@ -428,14 +432,14 @@ def sub(tmp_path):
 
 def test_submit(kg, sub):
     said = []
-    res = dk.submit_to_kaggle(sub, 'by hand', say=said.append)
+    res = submit_to_kaggle(sub, 'by hand', say=said.append)
     assert (res.status,res.score,res.left)==('complete', .99571,
         4) and res.ref==kg.subs[0]['ref'] and res.url.endswith('digit-recognizer/submissions')
     assert kg.subs[0]['description']=='by hand' and kg.subs[0]['fileName']=='submission.csv'
     assert [b['data'] for b in kg.blobs.values()]==[sub.read_bytes()]
     assert [c['method'] for c in kg.calls if c['method']!='IntrospectToken'][:4]==['GetSubmissionLimits',
         'StartSubmissionUpload','PutBlob','CreateSubmission']
-    assert dk.submit_to_kaggle(sub, 'again').left==3
+    assert submit_to_kaggle(sub, 'again').left==3
 
 NO_PREDICTIONS = dict(constant=lambda d: [7]*len(d.test), copied=lambda d: d.train.label[:len(d.test)],
     sample=lambda d: d.sample.iloc[:,1])
@@ -443,16 +447,16 @@ NO_PREDICTIONS = dict(constant=lambda d: [7]*len(d.test), copied=lambda d: d.tra
 def test_submit_refuses_what_is_no_prediction(kg, sub, data, name):
     rows = zip(data.sample.ImageId, NO_PREDICTIONS[name](data))
     sub.write_text('ImageId,Label\n'+''.join(f'{i},{l}\n' for i,l in rows))
-    with fails('was not submitted', '--force', kind=DataError): dk.submit_to_kaggle(sub, 'm', data=data)
+    with fails('was not submitted', 'force=True', kind=DataError): submit_to_kaggle(sub, 'm', data=data)
     assert not kg.calls
-    assert dk.submit_to_kaggle(sub, 'm', data=data, force=True).score==.99571
+    assert submit_to_kaggle(sub, 'm', data=data, force=True).score==.99571
 
 def test_submit_of_other_labels_needs_an_option(kg, sub, data, capfd, tmp_path):
     other = replace(data, sample=data.sample.assign(Label='zero'))
     with fails('--allow-other-labels', 'allow_other_labels=True', kind=DataError):
-        dk.submit_to_kaggle(sub, 'm', data=other, force=True)
+        submit_to_kaggle(sub, 'm', data=other, force=True)
     assert not kg.calls
-    assert dk.submit_to_kaggle(sub, 'm', data=other, allow_other_labels=True).score==.99571
+    assert submit_to_kaggle(sub, 'm', data=other, allow_other_labels=True).score==.99571
     csvs(tmp_path/'d', sample=pd.DataFrame(dict(ImageId=range(1, 21), Label=9)))
     sub.write_text('ImageId,Label\n'+''.join(f'{i},{i*i%3}\n' for i in range(1, 21)))
     assert command('submit', sub, tmp_path/'d', '-m', 'm')==1 and '--allow-other-labels' in capfd.readouterr().err
@@ -466,23 +470,23 @@ def test_command_submit_force(kg, sub, capfd):
 
 def test_submit_checks_first(kg, sub):
     sub.write_text('ImageId,Label\n1,11\n')
-    with fails(kind=DataError): dk.submit_to_kaggle(sub, 'm', data='sample')
+    with fails(kind=DataError): submit_to_kaggle(sub, 'm', data='sample')
     assert not kg.calls
 
 def test_submit_without_waiting(kg, sub):
-    assert dk.submit_to_kaggle(sub, 'm', wait=0)[1:3]==('pending', None) and not kg.asked('ListSubmissions')
+    assert submit_to_kaggle(sub, 'm', wait=0)[1:3]==('pending', None) and not kg.asked('ListSubmissions')
 
 def test_score_that_does_not_come(kg, sub):
     kg.pending = 10**6
-    assert dk.submit_to_kaggle(sub, 'm', wait=.2)[1:3]==('pending', None) and len(kg.asked('ListSubmissions'))>1
+    assert submit_to_kaggle(sub, 'm', wait=.2)[1:3]==('pending', None) and len(kg.asked('ListSubmissions'))>1
 
 def test_score_that_is_an_error(kg, sub):
     kg.error = 'Evaluation Exception: 27999 rows expected'
-    with fails('could not score', '27999 rows'): dk.submit_to_kaggle(sub, 'm')
+    with fails('could not score', '27999 rows'): submit_to_kaggle(sub, 'm')
 
 def test_score_of_this_submission(kg, sub):
     kg.mate = '0.10217'
-    assert dk.submit_to_kaggle(sub, 'm').score==.99571
+    assert submit_to_kaggle(sub, 'm').score==.99571
 
 NO_SCORES = ['N/A', '0,99', [.9], {'a':1}, '\x1b[31m0.9', 'nan', '1e999', float('nan'), float('inf'), True, '9'*5000,
     '1_0', '\u0660.\u0669', 'inf', '-', '0.9 0.8', '0x1']
@@ -492,12 +496,12 @@ def test_a_score_that_is_no_number(kg, sub):
     for score in NO_SCORES:
         kg.score,said = score,[]
         with fails('scored submission 510000', 'expected a number', 'digit-recognizer/submissions') as e:
-            dk.submit_to_kaggle(sub, 'm', say=said.append)
+            submit_to_kaggle(sub, 'm', say=said.append)
         ref = f"submission {kg.subs[0]['ref']}"
         assert ref in e.msg and len(e.msg)<400 and '\x1b' not in e.msg and any(ref in o for o in said), score
 
 def test_a_score_that_is_a_number(kg, sub):
-    for kg.score in ('0.5', .5, ' 0.5 ', '5e-1', '+.5'): assert dk.submit_to_kaggle(sub, 'm').score==.5
+    for kg.score in ('0.5', .5, ' 0.5 ', '5e-1', '+.5'): assert submit_to_kaggle(sub, 'm').score==.5
 
 def test_a_reference_that_is_none(kg, sub):
     "It may have counted: another try isn't advised"
@@ -505,44 +509,44 @@ def test_a_reference_that_is_none(kg, sub):
     for ref in (None, 0, 'abc', [1], {'a':1}, '\x1b[31m', -1, float('inf'), True):
         kg.answers['CreateSubmission'] = lambda r: r|dict(ref=ref)
         with fails('no reference', 'before another try', 'digit-recognizer/submissions') as e:
-            dk.submit_to_kaggle(sub, 'm')
+            submit_to_kaggle(sub, 'm')
         assert 'did not take' not in e.msg
     assert len(kg.subs)==9
 
 def test_a_reference_that_is_text(kg, sub):
     kg.answers['CreateSubmission'] = lambda r: r|dict(ref=str(r['ref']))
-    assert dk.submit_to_kaggle(sub, 'm')[:3]==(51000000, 'complete', .99571)
+    assert submit_to_kaggle(sub, 'm')[:3]==(51000000, 'complete', .99571)
 
 def test_a_list_of_submissions_that_cannot_be_read(kg, sub):
     kg.allowed = 99
     for more,says in ((dict(date='today'), 'today'), (dict(date=5), "can't be read"), (dict(status='NOPE'), "can't"),
                       (dict(status=None), "can't be read"), (dict(status=[1]), "can't be read")):
         kg.answers['ListSubmissions'] = lambda r: dict(submissions=[o|more for o in r['submissions']])
-        with fails(f'submission {51000000+len(kg.subs)}', says): dk.submit_to_kaggle(sub, 'm')
+        with fails(f'submission {51000000+len(kg.subs)}', says): submit_to_kaggle(sub, 'm')
     for answer in (5, None, dict(submissions=5), dict(submissions=[None])):
         kg.answers['ListSubmissions'] = lambda r: answer
-        with fails(f'submission {51000000+len(kg.subs)}', "can't be read"): dk.submit_to_kaggle(sub, 'm')
+        with fails(f'submission {51000000+len(kg.subs)}', "can't be read"): submit_to_kaggle(sub, 'm')
 
 def test_the_rest_of_an_answer_does_not_matter(kg, sub):
     more = dict(totalBytes='many', publicScoreNullable='N/A', privateScore=[1], errorDescription=7, new={'a':[1]})
     kg.answers['ListSubmissions'] = lambda r: dict(submissions=[o|more for o in r['submissions']])
-    assert dk.submit_to_kaggle(sub, 'm').score==.99571
+    assert submit_to_kaggle(sub, 'm').score==.99571
 
 def test_ctrl_c_while_waiting(kg, sub, monkeypatch, capfd):
     def stop(*args): raise KeyboardInterrupt
-    monkeypatch.setattr(dk, '_until', stop)
+    monkeypatch.setattr('digitfast.kaggle.submit.wait_until', stop)
     assert command('--quiet', 'submit', sub, '-m', 'm')==130
     assert 'submission 51000000 was sent' in capfd.readouterr().err
 
 def test_no_score_to_show(kg, sub):
     kg.score = ''
-    assert dk.submit_to_kaggle(sub, 'm')[1:3]==('complete', None)
+    assert submit_to_kaggle(sub, 'm')[1:3]==('complete', None)
 
 def test_limit(kg, sub):
     kg.allowed,kg.total = 0,5
-    with fails('no submission is left', '00:00 UTC'): dk.submit_to_kaggle(sub, 'm')
+    with fails('no submission is left', '00:00 UTC'): submit_to_kaggle(sub, 'm')
     kg.by_total = True
-    with fails('no submission is left', '5 in all'): dk.submit_to_kaggle(sub, 'm')
+    with fails('no submission is left', '5 in all'): submit_to_kaggle(sub, 'm')
     assert not kg.asked('StartSubmissionUpload')
 
 LIMITS = [({}, None), ([], None), (dict(numAllowedNow='5', numTotal='7', numToday='2'), 4), (dict(numAllowedNow=5.), 4),
@@ -553,7 +557,7 @@ def test_limits_of_other_types(kg, sub):
     kg.allowed = 99
     for answer,left in LIMITS:
         kg.answers['GetSubmissionLimits'],said = lambda r: answer,[]
-        assert dk.submit_to_kaggle(sub, 'm', say=said.append, wait=0).left==left, answer
+        assert submit_to_kaggle(sub, 'm', say=said.append, wait=0).left==left, answer
         assert any('does not tell' in o for o in said)==(left is None)
 
 def test_limits_of_other_types_that_are_used_up(kg, sub):
@@ -561,7 +565,7 @@ def test_limits_of_other_types_that_are_used_up(kg, sub):
         (dict(numTotal='7', numToday='\x1b'), '0 were made today'),
         (dict(numTotal=7, limitedByTotal='no'), '0 were made today')):
         kg.answers['GetSubmissionLimits'] = lambda r: answer
-        with fails('no submission is left', says): dk.submit_to_kaggle(sub, 'm')
+        with fails('no submission is left', says): submit_to_kaggle(sub, 'm')
     assert not kg.asked('StartSubmissionUpload')
 
 def test_command_without_limits(kg, sub, capfd):
@@ -572,43 +576,43 @@ def test_command_without_limits(kg, sub, capfd):
 def test_submit_before_the_rules(kg, sub):
     "All limits are zero for one who has not joined: not a used-up day"
     kg.rules = False
-    with fails('digit-recognizer/rules'): dk.submit_to_kaggle(sub, 'm')
+    with fails('digit-recognizer/rules'): submit_to_kaggle(sub, 'm')
 
 def test_submit_nowhere(kg, sub):
-    with fails('404', "'digits'"): dk.submit_to_kaggle(sub, 'm', competition='digits')
+    with fails('404', "'digits'"): submit_to_kaggle(sub, 'm', competition='digits')
 
 def test_upload_refused(kg, sub):
     "The client returns a message and `ref=0`"
     kg.fail('PutBlob', 403)
-    with fails('did not take', 'Could not submit'): dk.submit_to_kaggle(sub, 'm')
+    with fails('did not take', 'Could not submit'): submit_to_kaggle(sub, 'm')
     assert not kg.asked('CreateSubmission') and not kg.subs
 
 def test_upload_unreachable(kg, sub, monkeypatch):
     monkeypatch.setattr(dk, 'patience', 1)
     kg.fail('PutBlob', 'reset', times=50)
-    with fails('submission.csv'): dk.submit_to_kaggle(sub, 'm')
+    with fails('submission.csv'): submit_to_kaggle(sub, 'm')
     assert len(kg.asked('PutBlob'))<5 and not kg.subs
 
 def test_busy_submission_counts_once(kg, sub):
     kg.fail('CreateSubmission', 429, retry_after=0)
-    assert dk.submit_to_kaggle(sub, 'm').score==.99571 and len(kg.subs)==1
+    assert submit_to_kaggle(sub, 'm').score==.99571 and len(kg.subs)==1
 
 @pytest.mark.parametrize('fault', ['reset', 500])
 def test_doubtful_submission_is_not_repeated(kg, sub, fault):
     "It may have counted: a second try might cost a second of the day's few"
     kg.fail('CreateSubmission', fault)
-    with fails('before another try', 'digit-recognizer/submissions'): dk.submit_to_kaggle(sub, 'm')
+    with fails('before another try', 'digit-recognizer/submissions'): submit_to_kaggle(sub, 'm')
     assert len(kg.asked('CreateSubmission'))==1
 
 @pytest.mark.parametrize('method', ['GetSubmissionLimits','StartSubmissionUpload','ListSubmissions'])
 @pytest.mark.parametrize('fault', ['reset', 500])
 def test_the_rest_is_tried_again(kg, sub, method, fault):
     kg.fail(method, fault)
-    assert dk.submit_to_kaggle(sub, 'm').score==.99571 and len(kg.subs)==1
+    assert submit_to_kaggle(sub, 'm').score==.99571 and len(kg.subs)==1
 
 def test_score_out_of_reach(kg, sub):
     kg.fail('ListSubmissions', 403)
-    with fails('which Kaggle has'): dk.submit_to_kaggle(sub, 'm')
+    with fails('which Kaggle has'): submit_to_kaggle(sub, 'm')
 
 # -- publishing
 

@@ -3,7 +3,7 @@ import io, json, os, shutil, socket
 from pathlib import Path
 import numpy as np, pandas as pd, pytest
 
-from digitfast.core import DigitError, RunError
+from digitfast.core import DigitError, RunError, as_command
 from digitfast.report.measure import Preds, versus
 from digitfast.report.page import report
 from digitfast.runs.rundir import resumable
@@ -238,6 +238,30 @@ def test_data_that_are_gone_or_changed_are_named_by_their_place(old):
         with pytest.raises(RunError, match=f'{data} has changed'): Run(run).data(path)
     edit(run/'metrics.json', data=dict(run.metrics['data'], path=None))
     with pytest.raises(RunError, match='frames in memory'): Run(run).data()
+
+def test_data_of_a_run_may_be_passed_themselves(old):
+    run = Run(old/'one')
+    d = run.data(old/'digits.zip')
+    assert run.data(d) is d and run.locate_data('other')=='other'
+    for o in d.train.iloc[:50],(d.train.iloc[:50], d.test):
+        with pytest.raises(RunError, match='the data has changed'): run.data(o)
+    for f in run.data,run.locate_data:
+        with pytest.raises(RunError, match='no longer at.*do this$'): f(todo='do this')
+
+def test_options_of_a_run_hold_unless_others_are_specified(old):
+    run = Run(old/'one')
+    assert run.read_options()=={} and run.read_options('d', label='y', test=None)==dict(label='y')
+    edit(run/'metrics.json', options=dict(label='digit', test='t.csv', transpose=True, more='x'))
+    assert run.read_options()==dict(label='digit', test='t.csv', transpose=True)
+    assert run.read_options(transpose=False)==dict(label='digit', test='t.csv')
+    assert run.read_options('elsewhere', label='y')==dict(label='y', transpose=True)
+
+def test_a_run_needs_the_files_that_it_was_trained_with(old):
+    run = Run(old/'one')
+    run.check_imports()
+    edit(run/'metrics.json', imports={'mine.py':'0'*64})
+    with pytest.raises(RunError, match=r"trained with 'mine.py': add import_file\('FILE.py'\)"): run.check_imports()
+    with as_command(), pytest.raises(RunError, match='add --import FILE.py'): run.check_imports()
 
 @pytest.mark.parametrize('name', ['model','members','members/1','members/1/model'])
 def test_folders_that_are_links(name, old):

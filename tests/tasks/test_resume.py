@@ -13,7 +13,7 @@ from digitfast.core import DigitError, RunError
 from digitfast.report.measure import list_runs, versus
 from digitfast.models.nets import stride2
 from digitfast.data.read import as_data
-from digitfast.core import how_to_resume
+from digitfast.core import as_command, how_to_resume
 from digitfast.runs.rundir import RunDir
 from digitfast.runs.run import Run, read_metrics
 from digitfast.tasks.save import save_run
@@ -184,7 +184,7 @@ def test_a_checkpoint_with_an_odd_field_is_damaged(name, begun, tmp_path):
     state['info'][name] = ODD[name]
     f.write_text(json.dumps(state))
     with pytest.raises(RunError, match='checkpoint is damaged'): train(out=out, resume=True)
-    assert how_to_resume(out)==f'go on with digitfast train --resume --out {out}'
+    with as_command(): assert how_to_resume(out)==f'go on with digitfast train --resume --out {out}'
 
 # ---- advice that can be followed
 
@@ -205,9 +205,6 @@ def ways(tiny, out, capsys, monkeypatch, tmp_path):
     yield 'predict',command(capsys, 'predict', out)[2]
     yield 'report',command(capsys, 'report', out)[2]
     yield 'without --resume',command(capsys, 'train', tiny, '--out', out)[2]
-    yield 'list_runs',list_runs(out.parent).note[0]
-    with pytest.raises(RunError) as e: versus(out, out)
-    yield 'in Python',str(e.value)
     def full(*a, **k): raise OSError(28, 'No space left on device')
     def stopped(*a, **k): raise KeyboardInterrupt
     for f in full,stopped:
@@ -222,6 +219,9 @@ def test_each_message_gives_the_complete_command(name, tiny, begun, tmp_path, ca
     kept = shutil.copytree(begun, tmp_path/'kept')
     for what,text in ways(tiny, out, capsys, monkeypatch, tmp_path):
         assert advised(text)==['train','--resume','--out',str(out)], (what, text)
+    call = f'train(resume=True, out={str(out)!r})'
+    assert list_runs(out.parent).note[0].endswith(call)
+    with pytest.raises(RunError, match=re.escape(call)): versus(out, out)
     code,text,err = command(capsys, *advised(text), '--quiet')
     assert (code,text.strip(),err)==(0, str(out), '') and names(Run(out).path)==DONE
     with pytest.raises(RunError, match=re.escape(f'train(resume=True, out={str(kept)!r})')): train(tiny, out=kept)
@@ -229,8 +229,9 @@ def test_each_message_gives_the_complete_command(name, tiny, begun, tmp_path, ca
 
 def test_a_lower_rate_is_advised_for_a_new_directory(tiny, tmp_path):
     kw = dict(lr=1e9, opt='sgd', sched='flat', members=2)
-    with pytest.raises(RunError, match='lower lr than.*Give out=a new directory'): run(tiny, tmp_path/'r', **kw)
-    with pytest.raises(RunError, match=r'lower lr than 1e\+09\.$'): run(tiny, tmp_path/'s', **{**kw, 'members':1})
+    advice = 'lower lr= than.*Choose a new directory with out=DIR'
+    with pytest.raises(RunError, match=advice): run(tiny, tmp_path/'r', **kw)
+    with pytest.raises(RunError, match=r'lower lr= than 1e\+09\.$'): run(tiny, tmp_path/'s', **{**kw, 'members':1})
     assert names(run(tiny, tmp_path/'s'))==DONE
 
 def test_a_member_is_resumed_by_its_ensemble(tiny, tmp_path, capsys):
@@ -277,7 +278,8 @@ def test_advice_names_what_to_import_and_the_scheduler(tiny, tmp_path, capsys, m
         state = json.loads((out/'checkpoint'/'state.json').read_text())
         state['info']['scheduler'] = '127.0.0.1:9'
         (out/'checkpoint'/'state.json').write_text(json.dumps(state))
-        assert advised(how_to_resume(out))==[*want[:3], '--scheduler', '127.0.0.1:9', *want[3:]]
+        with as_command(): assert advised(how_to_resume(out))==[*want[:3], '--scheduler', '127.0.0.1:9', *want[3:]]
+        assert how_to_resume(out).endswith(call.replace('train(', "train(scheduler='127.0.0.1:9', "))
         code,text,_ = command(capsys, *want)
         assert code==0 and 'note: without --scheduler 127.0.0.1:9' in text
     finally: forget()
@@ -301,7 +303,7 @@ def test_other_commands_that_are_advised_exist(tiny_run, tiny, tmp_path, capsys,
     assert words==['train','--recipe','ensemble'] and command(capsys, *words, '--help')[0]==0
 
 ADVICE = {'job.py':['digitfast train','digitfast predict'], 'core.py':['digitfast train'],
-          'train.py':['digitfast train'], 'rows.py':['digitfast predict'], 'compare.py':['digitfast train']}
+          'train.py':['digitfast train'], 'predict.py':['digitfast predict'], 'compare.py':['digitfast train']}
 def test_no_message_gives_advice_that_these_tests_do_not_follow():
     "The texts of the package that name a subcommand, but for docstrings, help and the command's own output"
     subcommands = '|'.join(o.name or o.callback.__name__ for o in cli.app.registered_commands)
@@ -310,6 +312,8 @@ def test_no_message_gives_advice_that_these_tests_do_not_follow():
         tree = ast.parse(f.read_text(encoding='utf-8'))
         docs = {id(o.value) for o in ast.walk(tree) if isinstance(o, ast.Expr)}
         texts = [o.value for o in ast.walk(tree) if isinstance(o, ast.Constant) and id(o) not in docs]
+        texts += [f'digitfast {o.args[0].value}' for o in ast.walk(tree) if isinstance(o, ast.Call) and
+                  getattr(o.func, 'id', '')=='spell_call' and isinstance(o.args[0], ast.Constant)]
         lists = [o.elts for o in ast.walk(tree) if isinstance(o, ast.List)]
         texts += [' '.join(str(e.value) for e in o if isinstance(e, ast.Constant)) for o in lists]
         for o in texts:
