@@ -14,7 +14,7 @@ from typer import Argument, Option
 from .core import DataError, check_output, check_run_dir, scrub
 from .console import (Bar, Competition, DeviceName, LabelColumn, OutDir, RunArg, TestFile, Transpose, app,
                                check_known, check_outputs, check_run_exists, check_unused, command, data_help, flags,
-                               imports, main, one_of, print_lines, print_result, say)
+                               imports, main, one_of, print_lines, print_result, say, say_loading)
 
 _all_ = ['app', 'main']
 
@@ -99,6 +99,7 @@ def train(
     out:OutDir=None, resume:Resume=False,
 ):
     "Train on DATA; write a model, an honest accuracy and a submission."
+    say_loading()
     from digitfast.tasks import train as task
     from digitfast.learn.recipe import recipes
     from digitfast.models.nets import archs
@@ -181,6 +182,7 @@ def predict(
     device:DeviceName='auto',
 ):
     "Predict DATA's test set with RUN's model, or read pictures of digits."
+    say_loading()
     from digitfast.tasks.predict import predict_csv
     data = data or []
     if _are_pictures(data):
@@ -349,20 +351,6 @@ def _label_line(o):
     says = f"{scrub(o.predicted):>8}  {100*o.p_predicted:>7.2f} %"
     return f"{o.row:>8,}  {scrub(o.label):>8}  {o.p_label:>10.5f}  {says}"
 
-def _label_pictures(run, df, png):
-    "Draw the rows of `df` whose picture the run kept, and return how many these are"
-    import io
-    from digitfast.core import write_file
-    from digitfast.report.plots import show_predictions
-    p = run.oof() or run.predictions()
-    at = [i for i,r in enumerate(p.rows.tolist()) if r in p.images and r in set(df.row)]
-    if not at: return 0
-    f = io.BytesIO()
-    fig = show_predictions([p.images[r] for r in p.rows[at].tolist()], p.preds[at], p.targs[at], p.probs[at], p.classes)
-    fig.savefig(f, format='png', dpi=100)
-    write_file(png, f.getvalue())
-    return len(at)
-
 def _check_labels(run, out, png):
     from digitfast.data.files import run_inputs
     check_run_exists(run)
@@ -378,11 +366,12 @@ def labels(
     "List rows whose label looks wrong to networks that did not see them."
     from digitfast.core import write_file
     from digitfast.report.measure import doubtful_labels
+    if png: from digitfast.report.plots import save_doubtful
     from digitfast.runs.run import Run
     run = Run(run)
     df,n = doubtful_labels(run, times),len(run.oof() or run.predictions())
     if out: write_file(out, df.to_csv(index=False, lineterminator='\n'))
-    k = _label_pictures(run, df, png) if png else 0
+    k = save_doubtful(run, df, png) if png else 0
     head = f"{'row':>8}  {'label':>8}  {'its p':>10}  {'net says':>8}  {'its p':>9}"
     lines = [f'{len(df):,} of {n:,} training rows, which are counted from 0'] if len(df) else [f'none of {n:,} rows']
     print_result(df.to_dict('records'), *([head] if len(df) else []), *map(_label_line, df.itertuples()), *lines,
@@ -401,7 +390,7 @@ def ensemble(
     out:OutDir=None,
 ):
     "Average finished runs into one ensemble and measure it."
-    from digitfast.tasks import train as task
+    from digitfast.tasks import ensemble as task
     run = task.ensemble(runs, out, say=say, command=True)
     if flags['json'] or flags['quiet']: print_result(run.metrics, str(run))
 
@@ -458,36 +447,34 @@ def export(
         print_lines(f"note: {pickle} is a pickle, and loading it runs the code in it: share the ONNX file "
                     "or RUN/model instead", file=sys.stderr)
 
+# %% ../nbs/03_cli.ipynb #course02
+@command(example='digitfast course')
+def course(
+    folder:Annotated[Path, Argument(metavar='DIR', help='The new folder.')]=Path('digitfast-course'),
+):
+    "Copy the tutorials into a new folder, and say how to open them."
+    from digitfast.tasks.copy_course import copy_course, how_to_open
+    path = copy_course(folder)
+    print_result(dict(course=path, open=how_to_open(path)), *([str(path)] if flags['quiet'] else
+                 [f"{len(list(path.glob('*.ipynb')))} tutorials: {path}", how_to_open(path)]))
+
 # %% ../nbs/03_cli.ipynb #c0037
-def _recipe_line(k, r):
-    from digitfast.learn.recipe import fn_name
-    length = f'{r.epochs} epochs' if r.epochs else f'{r.images:,} images'
-    if r.n_members>1: length = f'{r.n_members} x {length}'
-    arch = ' '.join(dict.fromkeys(fn_name(r.member(i).arch) for i in range(r.n_members)))
-    return f"{k:<20}{arch:<16}{length:>20}{r.bs:>6}{r.lr:>8}  {r.source}"
-
-def _cost(arch):
-    "Return parameters and multiply-accumulates of `arch`; None for a network that doesn't take 28x28 images"
-    from digitfast.models.nets import model_cost
-    try: return model_cost(arch)
-    except Exception: return None,None
-
 def _count(n): return '-' if n is None else f'{n:,}'
+
+def _arch_line(k, o): return f"{k:<16}{_count(o['parameters']):>12}{_count(o['macs']):>14}  {o['source']}"
+
+def _recipe_line(k, o):
+    return f"{k:<20}{' '.join(o['archs']):<16}{o['length']:>20}{o['bs']:>6}{o['lr']:>8}  {o['source']}"
 
 @command(example='digitfast models')
 def models():
     "List the architectures and recipes, with sizes and sources."
-    from digitfast.learn.recipe import recipes
-    from digitfast.models.nets import archs
-    costs = {k:_cost(k) for k in archs}
-    source = {k:getattr(f, 'source', '') for k,f in archs.items()}
-    fields = 'arch','members','images','epochs','bs','lr','source'
-    data = dict(archs={k:dict(parameters=p, macs=m, source=source[k]) for k,(p,m) in costs.items()},
-                recipes={k:{o:r.settings()[o] for o in fields} for k,r in recipes.items()})
+    from digitfast.tasks.list_models import list_models
+    data = list_models(count=bool(imports))
     print_result(data, f"{'architecture':<16}{'parameters':>12}{'MACs':>14}  from",
-           *(f"{k:<16}{_count(p):>12}{_count(m):>14}  {source[k]}" for k,(p,m) in costs.items()), '',
-           f"{'recipe':<20}{'architecture':<16}{'length':>20}{'bs':>6}{'lr':>8}  what",
-           *(_recipe_line(k, r) for k,r in recipes.items()))
+                 *(_arch_line(k, o) for k,o in data['archs'].items()), '',
+                 f"{'recipe':<20}{'architecture':<16}{'length':>20}{'bs':>6}{'lr':>8}  what",
+                 *(_recipe_line(k, o) for k,o in data['recipes'].items()))
 
 # %% ../nbs/03_cli.ipynb #c003a
 @command(example='digitfast info')

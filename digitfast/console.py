@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['flags', 'imports', 'epilog', 'app', 'data_help', 'RunArg', 'DeviceName', 'Competition', 'TestFile', 'LabelColumn',
-           'Transpose', 'OutDir', 'take_flags', 'take_imports', 'print_lines', 'say', 'to_plain', 'print_result', 'Bar',
-           'command', 'main', 'one_of', 'check_known', 'check_unused', 'check_run_exists', 'check_outputs']
+           'Transpose', 'OutDir', 'take_flags', 'take_imports', 'print_lines', 'say', 'say_loading', 'to_plain',
+           'print_result', 'Bar', 'command', 'main', 'one_of', 'check_known', 'check_unused', 'check_run_exists',
+           'check_outputs']
 
 # %% ../nbs/02_console.ipynb #c0002
 import json, math, os, sys, traceback
@@ -62,7 +63,12 @@ def say(
     "Print a line for the user, unless `--quiet` or `--json` is set"
     if not (flags['quiet'] or flags['json']): print_lines(message)
 
-# %% ../nbs/02_console.ipynb #c000b
+# %% ../nbs/02_console.ipynb #c000a
+def say_loading():
+    "Print that torch and fastai are being imported, unless they are imported already"
+    if 'fastai.learner' not in sys.modules: say('loading torch and fastai')
+
+# %% ../nbs/02_console.ipynb #c000d
 def to_plain(
     value, # A result of a subcommand
 ): # Dicts, lists, numbers, texts and None
@@ -81,7 +87,7 @@ def print_result(
     if flags['json']: print_lines(*json.dumps(to_plain(data), indent=1).splitlines())
     else: print_lines(*lines)
 
-# %% ../nbs/02_console.ipynb #c000e
+# %% ../nbs/02_console.ipynb #c0010
 class Bar:
     "A progress bar on a terminal, nothing elsewhere"
     def __init__(self): self.on,self.bar = sys.stderr.isatty() and not (flags['quiet'] or flags['json']),None
@@ -99,7 +105,7 @@ class Bar:
     def stop(self):
         if self.bar: self.bar.stop()
 
-# %% ../nbs/02_console.ipynb #c0010
+# %% ../nbs/02_console.ipynb #c0012
 epilog = ("With every subcommand: --quiet prints the result only, --json prints it as JSON, "
           "--debug shows the traceback of an error, --import FILE.py registers nets, losses or recipes of your own.")
 
@@ -139,7 +145,7 @@ def _print_version(asked):
 def _top(version:Annotated[bool, Option('--version', is_eager=True, callback=_print_version,
                                         help='Print the version.')]=False): pass
 
-# %% ../nbs/02_console.ipynb #c0012
+# %% ../nbs/02_console.ipynb #c0014
 def _check_imports(files):
     "Raise `DigitError` for a file of `--import` that does not exist"
     for f in files:
@@ -187,7 +193,7 @@ def main(
         _fail(f"error: {scrub(e.filename or 'the system')[:200]}: {e.strerror or e}", 1)
     sys.exit(code or 0)
 
-# %% ../nbs/02_console.ipynb #c0014
+# %% ../nbs/02_console.ipynb #c0016
 def one_of(
     *names, # The values that the option accepts
 )->dict: # For `Option`
@@ -204,8 +210,8 @@ def check_known(
 ):
     "Raise a usage error unless `name` is None or one of `names`"
     if name is None or name in names: return
-    from digitfast.learn.recipe import unknown
-    raise typer.BadParameter(str(unknown(what, name, names)))
+    from digitfast.learn.fields import unknown_name
+    raise typer.BadParameter(str(unknown_name(what, name, names)))
 
 def check_unused(
     what, # What the options are for
@@ -229,7 +235,7 @@ Transpose = Annotated[Optional[bool], Option('--transpose/--no-transpose', rich_
 OutDir = Annotated[Optional[Path], Option(metavar='DIR', rich_help_panel='Run',
     help='Directory of the run. Default: a new one with the date, under runs/.')]
 
-# %% ../nbs/02_console.ipynb #c0016
+# %% ../nbs/02_console.ipynb #c0018
 def check_run_exists(
     run, # Directory of a run
 ):

@@ -48,6 +48,32 @@ assert not heavy, heavy
     for o in ('--quiet prints','--json prints','--debug shows'):
         assert ' '.join(r.stdout.split()).count(o)==len(subcommands())+1
 
+SLOW_IMPORTS = 'torch','fastai','sklearn','matplotlib'
+
+@pytest.mark.parametrize('words,allowed', [('runs .',''), ('versus a b',''), ('check s.csv t',''), ('models',''),
+    ('info','torch'), ('report nowhere',''), ('train t --out a',''), ('train nowhere',''), ('predict nowhere t','')])
+def test_which_slow_packages_a_subcommand_imports(words, allowed, tmp_path, tiny_run, tiny):
+    "A table, and an error in the arguments, cost no import of torch or fastai"
+    import shutil
+    run = tiny_run[0]
+    for o in 'a','b': shutil.copytree(run, tmp_path/o)
+    shutil.copy(run/'submission.csv', tmp_path/'s.csv')
+    (tmp_path/'t').symlink_to(tiny)
+    code = f"""
+import sys
+from digitfast.cli import main
+try: main({words.split()!r})
+except SystemExit: pass
+print('imported', *[o for o in {SLOW_IMPORTS!r} if o in sys.modules])"""
+    r = subprocess.run([sys.executable, '-c', code], cwd=tmp_path, capture_output=True, text=True, timeout=300,
+        env={**os.environ, 'PYTHONPATH':PATHS})
+    assert 'Traceback' not in r.stderr and r.stdout.splitlines()[-1].split()[1:]==allowed.split(), r.stdout+r.stderr
+
+def test_the_table_of_models_is_up_to_date():
+    "python benchmarks/models.py writes it"
+    from digitfast.tasks.list_models import count_models, stored_models
+    assert json.loads(json.dumps(count_models()))==stored_models()
+
 REFUSED = [ # words, what is said, code
     ('train d --out R', 'R holds a finished run: choose a new directory with --out DIR', 1),
     ('train d --out U', 'U holds an unfinished run', 1),
@@ -208,7 +234,7 @@ def test_out_in_use(cli, here, tiny):
     assert 'is a file' in cli('train', tiny, *OPTS, '--out','f')[2]
 
 def test_ctrl_c_says_how_to_resume_and_exits_130(cli, here, tiny, tiny_run, monkeypatch):
-    from digitfast.tasks import train as run
+    from digitfast.tasks import fit as run
     old = run.RunLog.after_batch
     def stop(self):
         old(self)

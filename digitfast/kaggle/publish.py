@@ -28,7 +28,7 @@ def _package():
     "The files of the package that is running, data and all: bytes by name in the wheel"
     pkg = resources.files('digitfast')
     names = {f'digitfast/{p.relative_to(pkg).as_posix()}':p for p in sorted(pkg.rglob('*')) if p.is_file()}
-    return {n:p.read_bytes() for n,p in names.items() if not re.search(r'/(__pycache__|\.)', n)}
+    return {n:p.read_bytes() for n,p in names.items() if not re.search(r'/(__pycache__|course_files/|\.)', n)}
 
 def _metadata(ver):
     "Return the installed distribution's metadata, or the least that a wheel needs if it is another version or none"

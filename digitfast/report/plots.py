@@ -4,18 +4,18 @@
 
 # %% auto #0
 __all__ = ['show_digits', 'plot_class_balance', 'read_history', 'plot_history', 'plot_lr_find', 'show_predictions',
-           'plot_confusion', 'plot_class_accuracy', 'plot_calibration', 'show_versus', 'occlusion', 'show_occlusion',
-           'plot_learning_curve']
+           'save_doubtful', 'plot_confusion', 'plot_class_accuracy', 'plot_calibration', 'show_versus', 'occlusion',
+           'show_occlusion', 'plot_learning_curve']
 
 # %% ../../nbs/report/01_plots.ipynb #461b1bf8
-from ..core import DigitError, RunError, short_name
+from ..core import DigitError, RunError, short_name, write_file
 from ..data.columns import pixel_cols
-from ..learn.graph import fit_record
+from ..learn.history import fit_record
 from .measure import calibration, wilson
 from ..runs.files import read_table
 from ..runs.preds import class_numbers
 from ..runs.run import Run, history_cols
-import math, torch
+import io, math, torch
 import numpy as np, pandas as pd
 import matplotlib.pyplot as plt
 from collections import Counter
@@ -173,6 +173,24 @@ def show_predictions(
     titles = [f'{names[t]} / {names[p]}' for p,t in zip(preds, targs)]
     if probs is not None: titles = [f'{o}\n{100*p:.0f} %' for o,p in zip(titles, probs)]
     return _grid(ims, titles, ['#1a7f37' if p==t else '#cf222e' for p,t in zip(preds, targs)], cols)
+
+# %% ../../nbs/report/01_plots.ipynb #d0ub7e02
+def save_doubtful(
+    run, # A `Run`
+    df, # Rows of `doubtful_labels`
+    path, # PNG to write
+)->int: # How many pictures it has
+    "Draw the rows of `df` whose picture the run kept"
+    p = run.oof() or run.predictions()
+    rows = set(df.row)
+    index = [i for i,row in enumerate(p.rows.tolist()) if row in p.images and row in rows]
+    if not index: return 0
+    images = [p.images[row] for row in p.rows[index].tolist()]
+    fig = show_predictions(images, p.preds[index], p.targs[index], p.probs[index], p.classes)
+    png = io.BytesIO()
+    fig.savefig(png, format='png', dpi=100)
+    write_file(path, png.getvalue())
+    return len(index)
 
 # %% ../../nbs/report/01_plots.ipynb #8846e04d
 def _most_mistaken(pairs, c, n):

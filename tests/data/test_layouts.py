@@ -592,17 +592,16 @@ def test_the_share_is_that_of_the_copies():
 def test_the_warning_of_near_copies(tmp_path):
     "From a share of 0.15 on; rows that are identical have a note of their own and do not count"
     import torch
-    from digitfast.tasks.job import Job
+    from digitfast.tasks.finish import check_preds, collect_preds
     from digitfast.data.checks import near_limit
-    from digitfast.runs.run import Run
     x,y = digits()
     assert near_limit==.15
     def told(held):
         d = as_data(lab(np.concatenate([x[:1000], held]), np.concatenate([y[:1000], y[:len(held)]])))
         rows,lines = np.arange(1000, 1000+len(held)),[]
-        job = Job(d, None, 'x', Run(tmp_path/'x'), {}, lines.append)
-        job.preds(rows, np.eye(10, dtype=np.float32)[y[:len(held)]], range(10), seen=torch.tensor(x[:1000]))
-        return job.near,[o for o in lines if 'near copy' in o]
+        probs,seen = np.eye(10, dtype=np.float32)[y[:len(held)]],torch.tensor(x[:1000])
+        preds = collect_preds(d, rows, probs, range(10), seen, 'x')
+        return check_preds(preds, d, seen, lines.append),[o for o in lines if 'near copy' in o]
     for n,warned in (10,False),(13,False),(18,True),(60,True):
         near,lines = told(np.concatenate([noisy(x[:n]), x[2000:2100-n]]))
         assert abs(near-n/100)<.02 and bool(lines)==warned and (not warned or f'{100*near:.0f} %' in lines[0])
@@ -907,7 +906,7 @@ def test_without_a_sample_submission_any_labels_will_do(tmp_path):
     assert check_submission(tmp_path/'mine.txt', tmp_path)['rows']==M
 
 def test_train_warns_of_other_labels_before_it_trains(tmp_path):
-    from digitfast.tasks.job import load_data
+    from digitfast.tasks.inputs import load_data
     said = []
     load_data(of_competition(tmp_path/'a', Y+1, 0), said.append)
     assert any(o.startswith('warning: ') and '--allow-other-labels' in o for o in said), said
