@@ -86,7 +86,8 @@ def _ink_notes(x, near):
     (ink,ground),side,res = _fit_ink(x, near),x.shape[-1],[]
     (row,col,size),(row0,col0,size0) = _ink_centre(np.maximum(x-max(ground.mean(), 0), 0)),_ink_centre(near)
     wide = size/size0
-    if _is_surely_outside(wide, .87, 1.15): res.append(f"the ink of the test images is {wide.mean():.2f} times as wide: {_wrong}")
+    if _is_surely_outside(wide, .87, 1.15):
+        res.append(f"the ink of the test images is {wide.mean():.2f} times as wide: {_wrong}")
     else:
         if _is_surely_outside(ink, .7, 1.4):
             res.append(f"the ink of the test images is {ink.mean():.2f} times as strong: {_wrong}")
