@@ -9,7 +9,6 @@ __all__ = ['ShiftTTA', 'predict_rows', 'check_canary', 'predict_test']
 import gc
 import numpy as np, pandas as pd, torch
 from contextlib import contextmanager, nullcontext
-from numbers import Integral
 from types import SimpleNamespace
 from fastcore.all import noop
 from fastai.callback.core import Callback
@@ -18,7 +17,8 @@ from fastai.callback.progress import ProgressCallback # gives a Learner `no_bar`
 from ..core import DataError, DigitError, RunError, join_some, check_kind
 from ..models.nets import fn_name
 from .callbacks import shifts
-from .fields import check_number, whole_fields
+from ..schema import check_field
+from .fields import tta_kind
 from .loss import check_probs, learner_activation, n_classes
 
 # %% ../../nbs/learn/08_predict.ipynb #2dd36d70
@@ -79,7 +79,7 @@ def predict_rows(
     """Return the probability of each class for each row. Raises `DigitError` if there are no rows, if the net or its
     loss gives no probabilities, or if `tta` is not from 0 to 8."""
     check_kind(learn, Learner, 'a Learner')
-    tta = check_number('tta', tta, whole_fields['tta'], Integral)
+    tta = check_field('tta', tta, tta_kind)
     probs = _all_preds(learn, items, tta, learner_activation(learn, activation))
     if c := n_classes(learn.dls): check_probs(probs, c, fn_name(learn.loss_func))
     return probs

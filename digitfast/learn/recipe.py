@@ -9,7 +9,6 @@ __all__ = ['recipes', 'Recipe', 'find_lr', 'HandRecipe', 'get_recipe', 'parse_fi
 import ast, inspect, math, tempfile
 import numpy as np, torch
 from dataclasses import asdict, dataclass, field, fields, replace
-from numbers import Integral
 from pathlib import Path
 from fastcore.all import L, delegates, patch
 from fastai.callback.fp16 import MixedPrecision
@@ -21,7 +20,8 @@ from ..models.scratch import by_hand
 from ..models.nets import archs, builder_args, fn_name
 from ..data.block import DigitDataLoaders, class_error
 from ..data.split import Split, check_rare_classes, held_out, unseen
-from .fields import affine_fields, check_number, real_fields, unknown_name, whole_fields
+from ..schema import FieldError, check_field, unknown_name
+from .fields import affine_kinds, idle_rate_kind, rate_kind, recipe_kinds
 from .callbacks import BF16, EMA, RandAffine, ValidEvery, opts
 from .loss import find_activation, loss_name, losses, n_classes
 from .learner import digit_learner
@@ -100,34 +100,26 @@ def _check_fields(self:Recipe):
     for k,known in _name_fields.items():
         v = getattr(self, k)
         if not isinstance(v, str) or v not in known: raise unknown_name(dict(opt='optimiser').get(k, k), v, known)
-    for k,interval in whole_fields.items():
-        v = getattr(self, k)
-        if v is not None or k not in ('epochs','folds'): put(k, check_number(k, v, interval, Integral))
-    for k,interval in real_fields.items(): put(k, self._check_real(k, interval))
-    for k in ('shuffle','normalize'):
-        if not isinstance(getattr(self, k), (bool,np.bool_)):
-            raise DigitError(f"{k} is {quote(getattr(self, k))}: expected True or False")
-    for k in ('source','reported'):
-        if not isinstance(getattr(self, k), str): raise DigitError(f"{k} is {quote(getattr(self, k))}: expected text")
+    for k,kind in recipe_kinds.items(): put(k, self._check_field(k, kind))
     self._check_affine()
     self._check_members()
 
 # %% ../../nbs/learn/07_recipe.ipynb #2f8ca3e0
 @patch
-def _check_real(self:Recipe, k, interval):
-    if k=='lr' and isinstance(self.lr, str) and self.lr=='auto': return self.lr
-    try: return check_number(k, getattr(self, k), interval)
-    except DigitError as e:
-        hint = {'valid_pct':'. To train on every row, use folds, as in folds=5', 'lr':', or auto'}
-        raise DigitError(f'{e}{hint.get(k, "")}') from None
+def _check_field(self:Recipe, k, kind):
+    "Return the value of the field `k`. Raises `FieldError` if it is not of its kind."
+    try: return check_field(k, getattr(self, k), kind)
+    except FieldError as e:
+        hint = '. To train on every row, use folds, as in folds=5' if k=='valid_pct' else ''
+        raise FieldError(f'{e}{hint}', option=k) from None
 
 @patch
 def _check_affine(self:Recipe):
     if not isinstance(self.affine, dict):
-        raise DigitError(f"affine is {quote(self.affine)}: expected a dict with {', '.join(affine_fields)}")
+        raise DigitError(f"affine is {quote(self.affine)}: expected a dict with {', '.join(affine_kinds)}")
     for k,v in self.affine.items():
-        if k not in affine_fields: raise unknown_name('argument of affine', k, affine_fields)
-        check_number(f"affine's {k}", v, affine_fields[k])
+        if k not in affine_kinds: raise unknown_name('argument of affine', k, affine_kinds)
+        check_field(f"affine's {k}", v, affine_kinds[k])
 
 @patch
 def _check_members(self:Recipe):
@@ -347,8 +339,10 @@ class HandRecipe(Recipe):
 
 # %% ../../nbs/learn/07_recipe.ipynb #789476b9
 @patch
-def _check_real(self:HandRecipe, k, interval):
-    return check_number(k, getattr(self, k), '[0, inf)' if k=='lr' and by_hand[self.arch].lr is None else interval)
+def _check_field(self:HandRecipe, k, kind):
+    "Return the value of the field `k`. The learning rate of a system that has none may be 0."
+    if k=='lr': kind = rate_kind if by_hand[self.arch].lr is not None else idle_rate_kind
+    return check_field(k, getattr(self, k), kind)
 
 @patch
 def dls(self:HandRecipe, df, member=None, drop=(), **kwargs):
