@@ -9,7 +9,6 @@ __all__ = ['ShiftTTA', 'predict_rows', 'check_canary', 'predict_test']
 import gc
 import numpy as np, pandas as pd, torch
 from contextlib import contextmanager, nullcontext
-from numbers import Integral
 from types import SimpleNamespace
 from fastcore.all import noop
 from fastai.callback.core import Callback
@@ -18,7 +17,8 @@ from fastai.callback.progress import ProgressCallback # gives a Learner `no_bar`
 from ..core import DataError, DigitError, RunError, join_some, check_kind
 from ..models.nets import fn_name
 from .callbacks import shifts
-from .fields import check_number, whole_fields
+from ..schema import check_field
+from .fields import tta_kind
 from .loss import check_probs, learner_activation, n_classes
 
 # %% ../../nbs/learn/08_predict.ipynb #2dd36d70
@@ -40,8 +40,8 @@ class ShiftTTA(Callback):
 _block = 2**16 # rows that are predicted at a time
 
 @contextmanager
-def _unforgotten(learn):
-    "What the `Recorder` of `learn` knows of its training, which `get_preds` has it drop"
+def _keep_recorder(learn):
+    "Keep the values of the `Recorder` of `learn`, which `get_preds` drops"
     known = vars(getattr(learn, 'recorder', SimpleNamespace()))
     was = dict(known)
     try: yield
@@ -51,7 +51,7 @@ _events = 'before_fit','before_epoch','after_epoch','after_fit','after_cancel_ep
 
 @contextmanager
 def _no_fit(learn):
-    "Keep fit and epoch events from the user's own callbacks meanwhile: a prediction has no epochs"
+    "Keep fit and epoch events from the user's own callbacks: a prediction has no epochs"
     own = [o for o in learn.cbs if type(o) is Callback or not type(o).__module__.startswith(('fastai.','digitfast.'))]
     was = [(o,{k:vars(o)[k] for k in _events if k in vars(o)}) for o in own]
     for o in own: vars(o).update(dict.fromkeys(_events, noop))
@@ -61,13 +61,13 @@ def _no_fit(learn):
             for k in _events: vars(o).pop(k, None)
             vars(o).update(before)
 
-def _preds(learn, dl, tta, act):
-    "`get_preds`, in silence"
+def _quiet_preds(learn, dl, tta, act):
+    "Call `get_preds` without a progress bar"
     quiet = learn.no_logging() if hasattr(learn, 'recorder') else nullcontext()
     cbs,act = (ShiftTTA(tta, act),noop) if tta else (None,act)
     def zero(pred, *yb): return pred.new_zeros(()) # a loss of soft labels would not take these
     no_loss = contextmanager(replacing_yield)(learn, 'loss_func', zero)
-    with learn.no_bar(), quiet, _unforgotten(learn), _no_fit(learn), no_loss:
+    with learn.no_bar(), quiet, _keep_recorder(learn), _no_fit(learn), no_loss:
         return learn.get_preds(dl=dl, cbs=cbs, act=act)[0].float().numpy()
 
 def predict_rows(
@@ -79,28 +79,28 @@ def predict_rows(
     """Return the probability of each class for each row. Raises `DigitError` if there are no rows, if the net or its
     loss gives no probabilities, or if `tta` is not from 0 to 8."""
     check_kind(learn, Learner, 'a Learner')
-    tta = check_number('tta', tta, whole_fields['tta'], Integral)
+    tta = check_field('tta', tta, tta_kind)
     probs = _all_preds(learn, items, tta, learner_activation(learn, activation))
     if c := n_classes(learn.dls): check_probs(probs, c, fn_name(learn.loss_func))
     return probs
 
 def _all_preds(learn, items, tta, act):
-    "What `learn` predicts for `items`, in blocks"
+    "Return what `learn` predicts for `items`, in blocks"
     if items is None and not len(learn.dls.valid_ds):
         raise DigitError("this Learner has no validation rows, as one that was exported or is a run's: give it rows")
-    if items is None: return _preds(learn, learn.dls.valid, tta, act)
+    if items is None: return _quiet_preds(learn, learn.dls.valid, tta, act)
     if not isinstance(items, pd.DataFrame) or len(items)<=_block:
-        return _preds(learn, learn.dls.test_dl(items), tta, act)
+        return _quiet_preds(learn, learn.dls.test_dl(items), tta, act)
     res = []
     for i in range(0, len(items), _block):
-        res.append(_preds(learn, learn.dls.test_dl(items.iloc[i:i+_block]), tta, act))
+        res.append(_quiet_preds(learn, learn.dls.test_dl(items.iloc[i:i+_block]), tta, act))
         gc.collect() # a DataLoader is in a reference cycle, and would keep its rows
     return np.concatenate(res)
 
 
 # %% ../../nbs/learn/08_predict.ipynb #ae3e7a3b
-def _off(a, b):
-    "Numbers of the rows of `b` that `a` contradicts"
+def _differing_rows(a, b):
+    "Return the numbers of the rows of `b` that differ from `a`"
     if a.shape!=b.shape: return np.arange(len(b))
     return np.flatnonzero(~(np.abs(a-b).max(1)<0.01)) # NaN contradicts too
 
@@ -108,12 +108,12 @@ def check_canary(
     test_probs, # What the test path gave for some validation rows, (n, classes)
     valid_probs, # What the validation path gave for them
 ):
-    "Raises `RunError` unless both paths say the same, row for row, to 0.01: batches of other sizes round differently"
+    "Raise `RunError` unless both paths agree, row for row, to 0.01: batches of other sizes round differently"
     n = len(valid_probs)
     if not n:
         raise RunError("the canary has no rows: there are no validation rows to prove the test path with, "
                        "so no submission is written")
-    off = _off(test_probs, valid_probs)
+    off = _differing_rows(test_probs, valid_probs)
     if len(off):
         raise RunError(f"the canary died: the test path disagrees with the validation path on {len(off)} of {n} rows "
                        f"whose prediction is known (the first is number {off[0]}). The test rows are not read as the "
@@ -129,7 +129,7 @@ def predict_test(
     n=100, # Validation rows that go along
     activation=None, # As for `predict_rows`
 )->tuple: # (probabilities (n, classes) of the test rows, number of canary rows)
-    "Predict `test` among validation rows that must get their validation predictions, else there is a `RunError`"
+    "Predict `test` among validation rows. Raises `RunError` unless these get their validation predictions."
     known = predict_rows(learn, None, tta, activation) if valid_probs is None else valid_probs
     canary = learn.dls.valid_ds.items.iloc[:n].drop(columns='label')
     check_kind(test, pd.DataFrame, 'a DataFrame of test rows, such as read_csvs(path).test', DataError)
@@ -139,7 +139,7 @@ def predict_test(
     n,h = len(canary),len(canary)//2
     probs = predict_rows(learn, pd.concat([canary.iloc[:h], test[canary.columns], canary.iloc[h:]]), tta, activation)
     flown = np.concatenate([probs[:h], probs[len(probs)-(n-h):]])
-    if valid_probs is not None and len(_off(flown, known[:n])): _check_known(learn, known, tta, activation)
+    if valid_probs is not None and len(_differing_rows(flown, known[:n])): _check_known(learn, known, tta, activation)
     check_canary(flown, known[:n])
     probs = probs[h:len(probs)-(n-h)]
     if len(probs)!=len(test):
@@ -147,8 +147,8 @@ def predict_test(
     return probs, n
 
 def _check_known(learn, known, tta, activation):
-    "Raises `RunError` where `known` are not the probabilities that `learn` gives for its validation rows"
-    off = _off(predict_rows(learn, None, tta, activation), known)
+    "Raise `RunError` unless `known` are the probabilities that `learn` gives for its validation rows"
+    off = _differing_rows(predict_rows(learn, None, tta, activation), known)
     if len(off):
         raise RunError(f"the canary can't fly: valid_probs are not what this Learner gives for its validation rows "
                        f"with tta={tta} ({len(off):,} of {len(known):,} rows differ). Pass predict_rows(learn, "

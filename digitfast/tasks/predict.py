@@ -11,7 +11,7 @@ import numpy as np, pandas as pd
 from pathlib import Path
 from dataclasses import replace
 from ..core import DataError, RunError, check_output, echo, short_name, write_file
-from ..data.files import check_path, data_files, data_options, run_inputs
+from ..data.files import NoTrainingSet, check_path, data_files, data_options, run_inputs
 from ..data.read import read_csvs, read_rows
 from ..data.transforms import same_images
 from ..learn.predict import check_canary, predict_rows
@@ -42,8 +42,8 @@ def _read(run, data, **given):
                        f"digitfast predict {shlex.quote(str(run))} DATA")
     if data is None or options.get('test') or _has_train(path):
         try: return read_csvs(path, **options, reading=run.reading),path,True
-        except DataError as e:
-            if 'no training CSV' not in str(e) or data is None: raise
+        except NoTrainingSet:
+            if data is None: raise
     return read_rows(path, given.get('label'), given.get('transpose'), run.reading),path,False
 
 # %% ../../nbs/tasks/08_predict.ipynb #2c4da017
