@@ -116,7 +116,8 @@ def check_canary(
     off = _differing_rows(test_probs, valid_probs)
     if len(off):
         raise RunError(f"the control rows do not match: the test path disagrees with the validation path on "
-                       f"{len(off)} of {n} rows whose prediction is known (the first is number {off[0]}). The test rows are not read as the "
+                       f"{len(off)} of {n} rows whose prediction is known (the first is number {off[0]}). The test rows "
+                       "are not read as the "
                        "training rows are: no submission is written")
 
 
@@ -152,6 +153,7 @@ def _check_known(learn, known, tta, activation):
     off = _differing_rows(predict_rows(learn, None, tta, activation), known)
     if len(off):
         raise RunError(f"the control rows can't be compared: valid_probs are not what this Learner gives for "
-                       f"its validation rows with tta={tta} ({len(off):,} of {len(known):,} rows differ). Pass predict_rows(learn, "
+                       f"its validation rows with tta={tta} ({len(off):,} of {len(known):,} rows differ). Pass "
+                       "predict_rows(learn, "
                        f"tta={tta}), or leave them out: no submission is written")
 
