@@ -116,8 +116,8 @@ def check_canary(
     off = _differing_rows(test_probs, valid_probs)
     if len(off):
         raise RunError(f"the control rows do not match: the test path disagrees with the validation path on "
-                       f"{len(off)} of {n} rows whose prediction is known (the first is number {off[0]}). The test rows "
-                       "are not read as the "
+                       f"{len(off)} of {n} rows whose prediction is known (the first is number {off[0]}). The test "
+                       "rows are not read as the "
                        "training rows are: no submission is written")
 
 
