@@ -17,7 +17,7 @@ from fastcore.basics import patch
 from ..core import DataError, quote
 from .ranges import from_bytes, to_bytes
 
-# %% ../../nbs/data/01_reading.ipynb #c0002
+# %% ../../nbs/data/01_reading.ipynb #1907f714
 import math
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -66,7 +66,7 @@ class Reading:
         if self.orientation=='transposed': row = row.reshape(math.isqrt(row.size), -1).T.ravel()
         return to_bytes(self.to_table(255-row if self.polarity=='dark' else row), self.value_range or (0,255))
 
-# %% ../../nbs/data/01_reading.ipynb #c0005
+# %% ../../nbs/data/01_reading.ipynb #35c48f74
 def _is_range(o):
     "Return whether `o` is two finite numbers, the smaller one first"
     def number(v): return isinstance(v, (int,float)) and not isinstance(v, bool) and math.isfinite(v) and abs(v)<2**33
