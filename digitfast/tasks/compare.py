@@ -6,7 +6,7 @@
 __all__ = ['compare', 'summarise']
 
 # %% ../../nbs/tasks/10_compare.ipynb #2886252d
-from ..core import DigitError, check_output, echo, write_file
+from ..core import DigitError, check_output, echo, spell_call, write_file
 from ..data.read import read_csvs
 from ..data.split import digit_splitter
 from ..learn.recipe import get_recipe, recipes
@@ -35,7 +35,7 @@ def compare(
     systems = list(systems or [k for k,r in recipes.items() if r.members==1])
     if many := [k for k in systems if get_recipe(k).members>1]:
         raise DigitError(f"{many[0]} is an ensemble, and this compares single nets: "
-                         f"leave it out, or train it with digitfast train --recipe {many[0]}")
+                         f"leave it out, or train it with {spell_call('train', recipe=many[0])}")
     todo = {k:replace(get_recipe(k), **(dict(epochs=epochs) if epochs else {})) for k in systems}
     d = read_csvs(data, label=label, transpose=transpose)
     for o in ('compare.csv','runs.csv','compare.png') if out else (): check_output(Path(out)/o, *d.files, option='out')

@@ -13,7 +13,6 @@ from ..learn.recipe import HandRecipe, Recipe, recipes
 from ..core import how_to_resume
 from ..runs.run import Run
 from ..learn.plugins import check_same_imports
-from .inputs import check_imports
 from .info import RunInfo
 
 # %% ../../nbs/tasks/06_earlier.ipynb #c0004
@@ -73,7 +72,7 @@ def read_config(
     run = Run(run)
     m,(settings,_) = run.metrics,run.need('settings', 'data.name')
     if why := why_not_retrainable(run): raise RunError(f"{run} {why}")
-    check_imports(run)
+    run.check_imports()
     recipe = _remake_recipe(settings, m['recipe'], m.get('kind'), f"{run} was trained by")
     settings = {k:m.get(k) for k in ('seed','precision','member','device','threads')}
     return Earlier(recipe=recipe, name=m['recipe'], data=m['data'].get('path'), sha256=m['data'].get('sha256'),

@@ -11,17 +11,14 @@ import numpy as np, pandas as pd, torch
 from dataclasses import dataclass, replace
 from functools import reduce
 from importlib.util import find_spec
-from pathlib import Path
 from fastcore.all import noop
-from ..core import RunError, as_command, check_output, check_run_dir, check_utf8, echo, is_command, write_file
-from ..data.frames import DigitData
+from ..core import (
+    RunError, as_command, check_output, check_run_dir, check_utf8, echo, is_command, spell, write_file)
 from ..core import how_to_resume
 from ..runs.preds import Preds
 from ..runs.checkpoint import read_checkpoint
 from ..runs.run import Run
 from ..learn.plugins import import_source, import_sources
-from .job import in_python, spoken
-from .inputs import load_data
 from .info import RunInfo
 from .finish import dated_dir, finish, make_run, open_run, percent, pick_images
 from .fit import Plan, resume_info, train_net
@@ -249,46 +246,28 @@ def _check_joinable(runs):
     _check_different(runs)
 
 # %% ../../nbs/tasks/05_ensemble.ipynb #c0013
-def _read_data_of(run, data=None):
-    "Return the data of `run`, or `data` if they are the same"
-    m = run.metrics
-    path,options = m['data'].get('path'),m.get('options') or m['data'].get('options') or {}
-    if data is None and path is None:
-        todo = ("The command cannot read them: call ensemble(runs, data=(train, test)) in Python" if is_command() else
-                "Pass them: ensemble(runs, data=(train, test))")
-        raise RunError(f"{run} was trained on frames in memory, which it does not keep. {todo}")
-    if data is None and path!='sample' and not Path(path).exists():
-        raise RunError(f"the runs' data is no longer at {path}: put it there again")
-    if isinstance(data, DigitData) or not isinstance(options, dict): options = {}
-    d = load_data(path if data is None else data, **options)[0]
-    if d.sha256!=m['data'].get('sha256'):
-        raise RunError(f"{path if data is None else 'the data'} has changed since the runs were trained on it")
-    return d
-
 def ensemble(
     runs, # Finished runs on the same data
     out=None, # Directory of the ensemble; a dated one under `runs/` if None
     say=echo, # Called with each line of the log
     data=None, # The data, if they are no longer at the path that the runs know
-    command=False, # Give advice for the command, rather than for Python?
 )->Run:
     "Join finished runs into one. Raises `RunError` if they don't belong together."
     t0 = time.perf_counter()
-    say = say if command else lambda s, say=say: say(in_python(s))
-    with spoken(command):
-        runs = [Run(o) for o in runs]
-        for o in *runs,out or '': check_utf8(o)
-        check_run_dir(out)
-        _check_joinable(runs)
-        m = runs[0].metrics
-        out = Run(out or dated_dir('ensemble'))
-        check_output(out, option='--out')
-        d = _read_data_of(runs[0], data)
-        say(f"data: {d!r}")
-        info = RunInfo(m['data'].get('path'), dict(name=d.name, sha256=d.sha256),
-                       {**m['settings'], 'members':len(runs)}, m.get('options'), seed=m.get('seed'),
-                       imports=m.get('imports'), joined=[o.name for o in runs])
-        join_preds([o.predictions(same=True) for o in runs], d, out) # raises an error before anything is written
-        with make_run(out) as out:
-            for k,o in enumerate(runs): o.copy_to(out/'members'/str(k), out.check_owner)
-            return join_members(out, d, info, 'ensemble', t0, say)
+    runs = [Run(o) for o in runs]
+    for o in *runs,out or '': check_utf8(o)
+    check_run_dir(out)
+    _check_joinable(runs)
+    out = Run(out or dated_dir('ensemble'))
+    check_output(out, option=spell('out'))
+    call = 'ensemble(runs, data=(train, test))'
+    todo = f'The command cannot read them: call {call} in Python' if is_command() else f'Pass them: {call}'
+    d,m = runs[0].data(data, todo),runs[0].metrics
+    say(f"data: {d!r}")
+    info = RunInfo(m['data'].get('path'), dict(name=d.name, sha256=d.sha256),
+                   {**m['settings'], 'members':len(runs)}, m.get('options'), seed=m.get('seed'),
+                   imports=m.get('imports'), joined=[o.name for o in runs])
+    join_preds([o.predictions(same=True) for o in runs], d, out) # raises an error before anything is written
+    with make_run(out) as out:
+        for k,o in enumerate(runs): o.copy_to(out/'members'/str(k), out.check_owner)
+        return join_members(out, d, info, 'ensemble', t0, say)

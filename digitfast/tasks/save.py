@@ -11,7 +11,7 @@ import numpy as np, pandas as pd, torch
 from fastcore.all import noop
 from fastai.learner import Learner
 from torch import nn
-from ..core import DataError, DigitError, RunError, join_some, quote, check_output, check_run_dir, echo
+from ..core import DataError, DigitError, RunError, check_output, check_run_dir, echo, join_some, quote, spell
 from ..data.block import DigitDataLoaders, class_error
 from ..learn.graph import DigitLearner, choosers, fit_record, _precision
 from ..models.nets import archs
@@ -20,7 +20,6 @@ from ..runs.run import Run
 from ..learn.learner import learner_activation, loss_name, n_classes
 from ..learn.recipe import Recipe, fn_name
 from ..learn.plugins import imported
-from .job import in_python, spoken
 from .inputs import load_data
 from .info import RunInfo
 from .finish import check_preds, collect_preds, dated_dir, finish, make_run, save_network
@@ -238,27 +237,25 @@ def save_run(
     it learnt by an optimiser that counts none, such as plain `SGD`, is not noticed. Nor is a callback that gives the
     network other batches on purpose."""
     t0 = time.perf_counter()
-    def tell(s): say(in_python(s))
-    with spoken():
-        _check_args(learn, name)
-        check_run_dir(out)
-        tta = Recipe(tta=tta).tta
-        if not len(DigitDataLoaders.of(learn).train_ds):
-            raise DigitError("this Learner has no rows, as one that was exported or is a run's: save the one that was "
-                             "trained")
-        _check_trained(learn, tell, trained_on)
-        if n_classes(learn.dls) is None: raise class_error(learn.dls)
-        act = learner_activation(learn, activation)
-        loss_name(learn.loss_func, len(learn.dls.vocab), act)
-        d = load_data(data, tell)[0]
-        trn,val = _rows(learn, d)
-        _check_told(trained_on, val, len(d.train))
-        vocab = _check_classes(learn, d, val)
-        info = RunInfo(d.source, dict(name=d.name, sha256=d.sha256), dict(tta=tta), d.options, name,
-                       imports=dict(imported))
-        out = Run(out or dated_dir(name))
-        check_output(out, option='--out')
-        with make_run(out) as run: return _save(learn, run, d, info, trn, val, vocab, act, t0, tell)
+    _check_args(learn, name)
+    check_run_dir(out)
+    tta = Recipe(tta=tta).tta
+    if not len(DigitDataLoaders.of(learn).train_ds):
+        raise DigitError("this Learner has no rows, as one that was exported or is a run's: save the one that was "
+                         "trained")
+    _check_trained(learn, say, trained_on)
+    if n_classes(learn.dls) is None: raise class_error(learn.dls)
+    act = learner_activation(learn, activation)
+    loss_name(learn.loss_func, len(learn.dls.vocab), act)
+    d = load_data(data, say)[0]
+    trn,val = _rows(learn, d)
+    _check_told(trained_on, val, len(d.train))
+    vocab = _check_classes(learn, d, val)
+    info = RunInfo(d.source, dict(name=d.name, sha256=d.sha256), dict(tta=tta), d.options, name,
+                   imports=dict(imported))
+    out = Run(out or dated_dir(name))
+    check_output(out, option=spell('out'))
+    with make_run(out) as run: return _save(learn, run, d, info, trn, val, vocab, act, t0, say)
 
 # %% ../../nbs/tasks/09_save.ipynb #1bd6f705
 def _epochs(learn, rec, say):

@@ -23,12 +23,11 @@ from ..learn.recipe import HandRecipe, Recipe, _number, fn_name, get_recipe, rec
 from ..core import how_to_resume
 from ..runs.rundir import resumable
 from ..runs.checkpoint import read_checkpoint
-from ..runs.run import Run
+from ..runs.run import Run, merge_options
 from ..learn.plugins import import_paths, imported
-from .job import in_python, spoken
 from ..runs.fingerprint import fingerprint
 from .spread import check_address
-from .inputs import load_data, merge_options, read_drop
+from .inputs import load_data, read_drop
 from .info import RunInfo
 from .finish import dated_dir, open_run
 from .fit import Plan, object_names, resume_info, train_net
@@ -223,16 +222,14 @@ def train(
     opt_func=None, # As for fastai's `Learner`, in place of the recipe's
     metrics=None, # Further metrics
     graph=None, # Run the training step as one graph, on a GPU if all in it allows it? As it was started, else yes
-    command=False, # Give advice for the command, rather than for Python?
     **changes # Fields of the recipe to change: arch, epochs, lr, bs, valid_pct, folds, …; None leaves them
 )->Run:
     "Train by `recipe` on `data` and leave a run. Raises `DigitError` with what to do."
     t0 = time.perf_counter()
-    say = say if command else lambda s, say=say: say(in_python(s))
     if isinstance(test, pd.DataFrame): data,test = (data, test),None
     objects = dict(cbs=cbs, batch_tfms=batch_tfms, loss_func=loss_func, opt_func=opt_func, metrics=metrics,
                    activation=activation)
-    with spoken(command), ExitStack() as stack:
+    with ExitStack() as stack:
         if resume and out is None:
             raise DigitError(f"{spell('resume', True)} needs {spell('out', 'DIR')}, the directory of the unfinished "
                              "run")
