@@ -6,7 +6,7 @@ from fastai.learner import AvgMetric
 from fastai.metrics import F1Score, Perplexity, accuracy, error_rate
 from torch import nn
 from digitfast.data.block import DigitDataLoaders
-from digitfast.learn.learner import losses
+from digitfast.learn.loss import losses
 from digitfast.report.measure import versus
 from digitfast.models.nets import archs
 from digitfast.learn.predict import predict_rows

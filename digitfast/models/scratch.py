@@ -6,11 +6,10 @@
 __all__ = ['by_hand', 'average_digits', 'rms_dist', 'mean_abs_dist', 'init_params', 'linear1', 'same_shape', 'mean_squared_error',
            'as_value', 'train_epoch', 'nearest_label', 'batch_accuracy', 'two_layer', 'one_hot_labels', 'softmax_probs',
            'softmax_rmse', 'uniform_params', 'cross_entropy', 'np_forward', 'np_grads', 'he_params', 'np_epoch',
-           'HandModel', 'ByHand', 'minus_rms', 'average_epoch', 'broadcast_mse']
+           'n_params', 'HandModel', 'ByHand', 'minus_rms', 'average_epoch', 'broadcast_mse']
 
 # %% ../../nbs/models/00_scratch.ipynb #87059814
 from dataclasses import dataclass, field, replace
-from math import prod
 
 import numpy as np, torch
 
@@ -169,6 +168,12 @@ def _check(x, y=None, c=None, p=None):
         raise DataError(f'{len(y):,} labels{f" from {y.min()} to {y.max()}" if len(y) else ""} for {len(x):,} images; '
                         f'expected one each, from 0 to {c-1}')
 
+def n_params(
+    net, # a module, or tensors
+)->int:
+    "Return the number of parameters of `net`"
+    return sum(p.numel() for p in (net.parameters() if hasattr(net, 'parameters') else net))
+
 @dataclass(eq=False)
 class HandModel:
     "What `ByHand.fit` gives back: a system and its parameters"
@@ -204,9 +209,12 @@ class ByHand:
     lr: float = 1e-2 # learning rate
     bs: int|None = 256 # images a batch; None: all
     epochs: int = 1
-    def n_params(self, p=784, c=10):
-        "Numbers that are learnt, for `p` pixels and `c` classes"
-        return sum(prod(s) for s in self.sizes(p, c).values())
+    def start(self,
+        p=784, # pixels an image
+        c=10 # number of classes
+    ): # tensors by name
+        "Return the parameters that training starts from"
+        return {k:self.init(*s) for k,s in self.sizes(p, c).items()}
     def fit(self,
         x, y, # to train on: float tensor (n, p), pixels 0 to 1; int64 tensor (n,), 0 to c-1
         x_valid, y_valid, # to validate on
@@ -221,7 +229,7 @@ class ByHand:
         x = x.contiguous()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            m = HandModel(self, {k:self.init(*s) for k,s in self.sizes(x.shape[1], c).items()}, x.shape[1], c)
+            m = HandModel(self, self.start(x.shape[1], c), x.shape[1], c)
             t,t_valid = self.targ(y, c), self.targ(y_valid, c)
             for e in range(self.epochs if epochs is None else epochs):
                 loss = self.train(self.net, list(m.params.values()), self.loss, x, t, self.lr, self.bs)

@@ -10,7 +10,7 @@ __all__ = ['show_digits', 'plot_class_balance', 'read_history', 'plot_history', 
 # %% ../../nbs/report/01_plots.ipynb #461b1bf8
 from ..core import DigitError, RunError, short_name, write_file
 from ..data.columns import pixel_cols
-from ..learn.graph import fit_record
+from ..learn.history import fit_record
 from .measure import calibration, wilson
 from ..runs.files import read_table
 from ..runs.preds import class_numbers

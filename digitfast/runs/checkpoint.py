@@ -13,6 +13,7 @@ from fastcore.all import noop, patch
 from fastai.callback.core import Callback, CancelEpochException, CancelFitException
 from safetensors.torch import save as st_bytes, load as st_load
 from ..core import RunError, ensemble_of, how_to_resume, is_begun, spell, write_file
+from ..learn.callbacks import is_fitting
 from .fields import check_info, is_text
 from .files import error_text, read_bytes, read_json
 
@@ -52,7 +53,7 @@ class RunLog(Callback):
         self.history,self.start,self.error,self.t0 = [],0,None,time.perf_counter()
 
     def before_fit(self):
-        if hasattr(self.learn, 'lr_finder') or hasattr(self.learn, 'gather_preds'): return setattr(self, 'run', False)
+        if not is_fitting(self.learn): return setattr(self, 'run', False)
         if self.resume and (self.path/'state.json').exists(): self._or_stop(self._load)
         self.t0 = time.perf_counter()
 

@@ -12,7 +12,8 @@ from ..data.ranges import to_bytes
 from ..data.reading import Reading
 from ..data.block import DigitDataLoaders
 from ..models.nets import Ensemble, archs, create_model
-from ..learn.learner import digit_learner, learner_activation, loss_name, losses
+from ..learn.learner import digit_learner
+from ..learn.loss import learner_activation, loss_name, losses
 from ..learn.predict import predict_rows
 import hashlib, io, json, logging, os, tempfile, warnings
 import numpy as np, pandas as pd, torch

@@ -14,6 +14,7 @@ from fastcore.all import noop
 from ..core import DigitError, check_output, echo, spell_call, write_file
 from ..data.read import read_csvs
 from ..data.split import digit_splitter
+from ..models.nets import n_params
 from ..learn.recipe import get_recipe, recipes
 from ..learn.learner import seed_all
 from ..learn.predict import predict_rows
@@ -37,7 +38,7 @@ def _measure_once(name, recipe, train, test, seed, device, data_name):
     labels = torch.tensor([dls.vocab.o2i[o] for o in test.label])
     probs = torch.from_numpy(predict_rows(learn, test.drop(columns='label'), tta=recipe.tta))
     return dict(system=name, seed=seed, accuracy=(probs.argmax(1)==labels).float().mean().item(), seconds=seconds,
-                parameters=sum(p.numel() for p in learn.model.parameters()), reported=recipe.reported,
+                parameters=n_params(learn.model), reported=recipe.reported,
                 epochs=recipe.n_epoch(len(dls.train_ds)), device=str(dls.device), threads=torch.get_num_threads(),
                 data=data_name, rows=len(train), date=time.strftime('%Y-%m-%d'))
 

@@ -17,9 +17,9 @@ from ..data.frames import DigitData
 from ..device import versions
 from ..data.transforms import same_images
 from ..models.nets import archs
-from ..learn.learner import losses
+from ..learn.loss import losses
 from ..runs.weights import save_net
-from ..learn.predict import looks
+from ..data.drift import looks
 from ..kaggle.submission import submission, submission_text
 from ..runs.preds import Preds
 from ..runs.rundir import RunDir, resumable

@@ -20,10 +20,12 @@ from fastai.callback.tracker import TrackerCallback
 from fastai.callback.training import GradientClip
 from fastai.learner import Learner
 from ..core import RunError, join_some, echo, spell
-from ..models.nets import archs
+from ..models.nets import archs, fn_name, n_params
 from ..data.frames import DigitData
-from ..learn.learner import LossAccuracy, losses, seed_all
-from ..learn.recipe import Recipe, find_lr, fn_name
+from ..learn.callbacks import is_fitting
+from ..learn.loss import LossAccuracy, losses
+from ..learn.learner import seed_all
+from ..learn.recipe import Recipe, find_lr
 from ..learn.predict import predict_rows, predict_test
 from ..runs.checkpoint import RunLog
 from ..runs.run import Run
@@ -70,10 +72,6 @@ def make_learner(
     return recipe,learn,objects.get('cbs') or []
 
 # %% ../../nbs/tasks/03_fit.ipynb #c000a
-def n_params(model)->int:
-    "Return the number of parameters of `model`"
-    return sum(o.numel() for o in model.parameters())
-
 def _log_drop(plan, dls, say):
     "Log how many rows of `drop` are excluded from training, and how many are held out"
     n = len(plan.info.drop_rows)
@@ -124,7 +122,7 @@ class CheckpointNotes(Callback):
         self.log = log
         self.cbs = [o for o in cbs if not isinstance(o, _stateless)]
     def before_fit(self):
-        if hasattr(self.learn, 'lr_finder') or hasattr(self.learn, 'gather_preds'): return setattr(self, 'run', False)
+        if not is_fitting(self.learn): return setattr(self, 'run', False)
         self.before = [_remembered(o) for o in self.cbs]
     def after_epoch(self):
         if self.epoch<self.log.start: return

@@ -15,7 +15,7 @@ from ..data.files import find_data
 from ..data.frames import DigitData
 from ..data.read import as_data
 from ..data.mnist import read_mnist
-from ..learn.predict import looks, unlike
+from ..data.drift import looks, unlike
 from ..kaggle.submission import other_labels
 
 # %% ../../nbs/tasks/00_inputs.ipynb #c0005

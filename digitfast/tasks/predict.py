@@ -14,7 +14,8 @@ from ..core import DataError, RunError, check_output, echo, is_command, spell, s
 from ..data.files import check_path, data_files, run_inputs
 from ..data.read import read_csvs, read_rows
 from ..data.transforms import same_images
-from ..learn.predict import check_canary, predict_rows, unlike
+from ..learn.predict import check_canary, predict_rows
+from ..data.drift import unlike
 from ..kaggle.submission import other_labels, save_submission, submission
 from ..runs.run import Run
 from ..report.measure import score_interval, wilson

@@ -13,12 +13,13 @@ from fastai.learner import Learner
 from torch import nn
 from ..core import DataError, DigitError, RunError, check_output, check_run_dir, echo, join_some, quote, spell
 from ..data.block import DigitDataLoaders, class_error
-from ..learn.graph import DigitLearner, choosers, fit_record, _precision
-from ..models.nets import archs
+from ..learn.learner import DigitLearner
+from ..learn.history import epoch_choosers, fit_precision, fit_record
+from ..models.nets import fn_name, n_params
 from ..learn.predict import check_canary, predict_rows
 from ..runs.run import Run
-from ..learn.learner import learner_activation, loss_name, n_classes
-from ..learn.recipe import Recipe, fn_name
+from ..learn.loss import learner_activation, loss_name, n_classes
+from ..learn.recipe import Recipe
 from ..learn.plugins import imported
 from .inputs import load_data
 from .info import RunInfo
@@ -280,12 +281,12 @@ def _measure_and_write(learn, out, data, info, trn, val, vocab, act, t0, say):
     near = check_preds(preds, data, seen, say)
     no_model = _save_net(learn, out, data, preds, tta, act, say)
     arch = getattr(learn.model, 'config', {}).get('arch') or fn_name(type(learn.model))
-    m = dict(near_valid=near, recipe=info.name, arch=arch, params=sum(o.numel() for o in learn.model.parameters()),
+    m = dict(near_valid=near, recipe=info.name, arch=arch, params=n_params(learn.model),
              seed=None, learner=True, device=str(learn.dls.device),
-             precision=getattr(rec, 'precision', None) or _precision(learn),
+             precision=getattr(rec, 'precision', None) or fit_precision(learn),
              threads=torch.get_num_threads(), n_train=len(np.unique(trn)), canary_rows=control_rows,
              seconds=dict(predict=time.perf_counter()-start)) # how long training took is not known
     if no_model: m['no_model'] = no_model
     if rec: m |= dict(epochs=_count_epochs(learn, rec, say), lr=float(max(rec.lrs)))
-    if chosen := list(rec.choosers if rec and rec.choosers else choosers(learn)): m['chosen_by'] = chosen
+    if chosen := list(rec.choosers if rec and rec.choosers else epoch_choosers(learn)): m['chosen_by'] = chosen
     return finish(out, preds, m, data, _frame_history(rec) if rec else None, info, t0, say)

@@ -18,8 +18,10 @@ from fastai.learner import Metric
 from ..core import DigitError, RunError, quote, check_output, echo, spell, spell_call
 from ..models.nets import archs
 from ..data.frames import DigitData
-from ..learn.learner import activations
-from ..learn.recipe import HandRecipe, Recipe, _number, fn_name, get_recipe, recipes
+from ..learn.loss import activations
+from ..learn.recipe import HandRecipe, Recipe, get_recipe, recipes
+from ..learn.fields import check_number
+from ..models.nets import fn_name
 from ..core import how_to_resume
 from ..runs.rundir import resumable
 from ..runs.checkpoint import read_checkpoint
@@ -106,7 +108,7 @@ def check_settings(
     res = dict(settings, scheduler=scheduler)
     check_member(recipe, res['member'], scheduler)
     if res['member'] is not None: res['member'] = int(res['member'])
-    res['seed'] = 42 if res['seed'] is None else _number('seed', res['seed'], '[0, 4294967295]', Integral)
+    res['seed'] = 42 if res['seed'] is None else check_number('seed', res['seed'], '[0, 4294967295]', Integral)
     return res
 
 def _choose_data(data, earlier, out, config, is_begun):

@@ -5,7 +5,9 @@ from safetensors.torch import load_file, save_file
 from digitfast.core import DigitError, RunError
 from digitfast.data.block import DigitDataLoaders
 from digitfast.models.nets import archs
-from digitfast.learn.learner import BF16, EMA, digit_learner, losses
+from digitfast.learn.callbacks import BF16, EMA
+from digitfast.learn.learner import digit_learner
+from digitfast.learn.loss import losses
 from digitfast.data.ranges import to_bytes
 from digitfast.data.reading import Reading
 from digitfast.learn.recipe import Recipe

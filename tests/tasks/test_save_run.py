@@ -16,7 +16,9 @@ from digitfast.learn import seen
 from digitfast.core import DataError, DigitError, RunError
 from digitfast.data.block import DigitBlock, DigitDataLoaders
 from digitfast.runs.weights import load_net, save_net
-from digitfast.learn.learner import BF16, EMA, RandAffine, digit_learner, losses, opts
+from digitfast.learn.callbacks import BF16, EMA, RandAffine, opts
+from digitfast.learn.learner import digit_learner
+from digitfast.learn.loss import losses
 from digitfast.report.plots import plot_history, read_history
 from digitfast.report.measure import list_runs, read_preds, versus
 from digitfast.models.nets import archs, stride2
@@ -915,7 +917,7 @@ def test_what_can_be_no_architecture_loss_or_recipe_is_not_registered(text, says
     known = archs,losses,opts,recipes
     was = [dict(o) for o in known]
     (f := tmp_path/'my_own_net.py').write_text('from digitfast.models.nets import archs, stride2\n'
-        'from digitfast.learn.learner import losses, opts\n'
+        'from digitfast.learn.loss import losses\nfrom digitfast.learn.callbacks import opts\n'
         f'from digitfast.learn.recipe import Recipe, recipes\n{text}\n')
     try:
         assert run_cli('models', '--import', f)==1
@@ -928,7 +930,7 @@ def test_what_can_be_no_architecture_loss_or_recipe_is_not_registered(text, says
 
 in_training = """
 from torch import nn
-from digitfast.learn.learner import losses
+from digitfast.learn.loss import losses
 from digitfast.models.nets import arch, stride2
 class Late(nn.Module):
     def __init__(self, n_out): super().__init__(); self.m = stride2(n_out)

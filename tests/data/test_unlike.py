@@ -6,7 +6,7 @@ from digitfast.data.read import read_csvs
 from digitfast.tasks.predict import predict_csv
 from digitfast.tasks.train import train
 from digitfast.kaggle.submission import check_submission
-from digitfast.learn.predict import looks, unlike
+from digitfast.data.drift import looks, unlike
 from conftest import TINY, csvs, digits
 
 def frame(x, y=None):
