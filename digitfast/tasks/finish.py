@@ -11,21 +11,17 @@ import numpy as np, pandas as pd, torch
 from contextlib import contextmanager
 from pathlib import Path
 from fastcore.all import noop
-from ..core import DataError, quote, echo, is_command, short_name, spell, write_file
+from ..core import DataError, echo, short_name, spell, write_file
 from ..data.checks import near_copies, near_limit
 from ..data.frames import DigitData
 from ..device import versions
 from ..data.transforms import same_images
-from ..models.nets import archs
-from ..learn.loss import losses
-from ..runs.weights import save_net
 from ..data.drift import looks
 from ..kaggle.submission import submission, submission_text
 from ..runs.preds import Preds
 from ..runs.rundir import RunDir, resumable
 from ..runs.run import Run
 from ..report.measure import measured
-from ..report.page import write_report
 from .info import RunInfo
 
 # %% ../../nbs/tasks/02_finish.ipynb #c0004
@@ -132,25 +128,6 @@ def measure_run(
     if res['same_test']: say(f"note: {res['same_test']:,} test images are in the training CSV too")
     return res
 
-# %% ../../nbs/tasks/02_finish.ipynb #c000a
-def save_network(
-    learn, # A Learner
-    out, # `Run`
-    known=True, # Is its architecture the registered one of its name?
-    say=noop, # Called with a note if the network can't be loaded
-)->str|None: # Why it can't be loaded; None if it can
-    "Save the network of `learn` in the run `out`"
-    out.check_owner()
-    config = learn.model.config
-    if not known and config['arch'] in archs: config['arch'] += ' (own)'
-    save_net(learn, out/'model', strict=False)
-    for what,k,registry in ('net','arch',archs), ('loss','loss',losses):
-        if config.get(k, 'cross_entropy') in registry: continue
-        why = f"the {what} {quote(config[k])} has no registered name"
-        say(f"note: {why}, so predict, demo and export will refuse this run; a net is registered by @arch, in a file "
-            f"that is given to {'--import' if is_command() else 'import_file'}")
-        return why
-
 # %% ../../nbs/tasks/02_finish.ipynb #c000c
 def _write_submission(out, preds, data):
     "Write `submission.csv` of the run `out`"
@@ -190,7 +167,9 @@ def finish(
     metrics['seconds']['total'] = time.perf_counter()-t0
     out.save_metrics(metrics)
     out.check_owner()
-    if not is_member: write_report(out)
+    if not is_member:
+        from digitfast.report.page import write_report # Matplotlib, which training does not need
+        write_report(out)
     out.check_owner()
     _remove_checkpoint(out)
     log_result(out, metrics, say, is_member)

@@ -19,7 +19,7 @@ from fastai.callback.schedule import ParamScheduler
 from fastai.callback.tracker import TrackerCallback
 from fastai.callback.training import GradientClip
 from fastai.learner import Learner
-from ..core import RunError, join_some, echo, spell
+from ..core import RunError, echo, join_some, quote, spell, spell_import
 from ..models.nets import archs, fn_name, n_params
 from ..data.frames import DigitData
 from ..learn.callbacks import is_fitting
@@ -27,10 +27,11 @@ from ..learn.loss import LossAccuracy, losses
 from ..learn.learner import seed_all
 from ..learn.recipe import Recipe, find_lr
 from ..learn.predict import predict_rows, predict_test
+from ..runs.weights import save_net
 from ..runs.checkpoint import RunLog
 from ..runs.run import Run
 from .info import RunInfo
-from .finish import check_preds, collect_preds, finish, save_network
+from .finish import check_preds, collect_preds, finish
 
 # %% ../../nbs/tasks/03_fit.ipynb #c0004
 @dataclass
@@ -194,6 +195,25 @@ def fit_net(
         recipe.fit(learn, cbs=[log, CheckpointNotes(log, cbs)])
     if log.error: raise log.error
     return Fitted(learn, recipe, _history_frame(log), time.perf_counter()-start)
+
+# %% ../../nbs/tasks/03_fit.ipynb #c0m1
+def save_network(
+    learn, # A Learner
+    out, # `Run`
+    known=True, # Is its architecture the registered one of its name?
+    say=noop, # Called with a note if the network can't be loaded
+)->str|None: # Why it can't be loaded; None if it can
+    "Save the network of `learn` in the run `out`"
+    out.check_owner()
+    config = learn.model.config
+    if not known and config['arch'] in archs: config['arch'] += ' (own)'
+    save_net(learn, out/'model', strict=False)
+    for what,k,registry in ('net','arch',archs), ('loss','loss',losses):
+        if config.get(k, 'cross_entropy') in registry: continue
+        why = f"the {what} {quote(config[k])} has no registered name"
+        say(f"note: {why}, so predict, demo and export will refuse this run; a net is registered by @arch, in a file "
+            f"that is imported by {spell_import()}")
+        return why
 
 # %% ../../nbs/tasks/03_fit.ipynb #c0012
 def train_net(

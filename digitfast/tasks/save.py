@@ -23,7 +23,8 @@ from ..learn.recipe import Recipe
 from ..learn.plugins import imported
 from .inputs import load_data
 from .info import RunInfo
-from .finish import check_preds, collect_preds, dated_dir, finish, make_run, save_network
+from .finish import check_preds, collect_preds, dated_dir, finish, make_run
+from .fit import save_network
 
 # %% ../../nbs/tasks/09_save.ipynb #767abd13
 def _check_learner(learn, name):

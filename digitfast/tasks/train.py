@@ -111,6 +111,18 @@ def check_settings(
     res['seed'] = 42 if res['seed'] is None else check_number('seed', res['seed'], '[0, 4294967295]', Integral)
     return res
 
+def _read_earlier(config, before, out, objects, recipe, changes):
+    "Return the settings of the finished run `config`, or of the unfinished run in `out`, or none"
+    if config is not None: return read_config(config)
+    return read_unfinished(before, out, objects, recipe, changes) if before else Earlier()
+
+def _check_can_begin(out, data, config, say):
+    "Raise `RunError` if a run that was to be resumed in `out` can't begin there, because nothing says what to train on"
+    if data is None and config is None:
+        raise RunError(f"{out}: found nothing to resume, expected the directory of an unfinished run. Check "
+                       f"{spell('out')}, or specify DATA to train from the beginning")
+    say("nothing to resume: this run starts from the beginning")
+
 def _choose_data(data, earlier, out, config, is_begun):
     "Return what to read: `data`, or the data of the earlier run. Raises `RunError` if it kept none, or they are gone."
     if data is not None or not (is_begun or config is not None): return data
@@ -189,6 +201,14 @@ def _lock(stack, out, resume=False):
     stack.enter_context(resumable(out))
     return stack.enter_context(open_run(out, resume))
 
+def _open_unfinished(stack, out):
+    "Lock the directory `out`, and return its `Run` and the `RunInfo` in its checkpoint, or None if there is none"
+    if out is None:
+        raise DigitError(f"{spell('resume', True)} needs {spell('out', 'DIR')}, the directory of the unfinished run")
+    run = _lock(stack, out, resume=True)
+    state = read_checkpoint(run/'checkpoint')
+    return run,RunInfo.from_json(state['info']) if state else None
+
 def _log_warnings(stack, say):
     "Log Python's warnings as notes until `stack` is closed"
     stack.enter_context(warnings.catch_warnings())
@@ -197,6 +217,18 @@ def _log_warnings(stack, say):
 def _use_threads(n):
     "Use `n` threads, as an earlier run did, but no more than a machine may have"
     torch.set_num_threads(min(n, max(os.cpu_count() or 1, 16)))
+
+def _log_changed_data(data, earlier, config, say):
+    "Log that `data` are not those that the run `config` was trained on"
+    if earlier.sha256 not in (None, data.sha256):
+        say(f"note: the data have changed since {config} was trained on them")
+
+def _train_plan(plan, run, say, tick, resume):
+    "Train one network or all members"
+    member = plan.info.member
+    if plan.recipe.n_members==1 or member is not None: return train_net(plan, run, member, say, tick, resume)
+    from digitfast.tasks.ensemble import train_members
+    return train_members(plan, run, say, tick, resume, plan.info.scheduler)
 
 def train(
     # A path to CSVs or MNIST, 'sample', a frame, `(train, test)` frames or a `DigitData`; None to look for one
@@ -231,38 +263,25 @@ def train(
     objects = dict(cbs=cbs, batch_tfms=batch_tfms, loss_func=loss_func, opt_func=opt_func, metrics=metrics,
                    activation=activation)
     with ExitStack() as stack:
-        if resume and out is None:
-            raise DigitError(f"{spell('resume', True)} needs {spell('out', 'DIR')}, the directory of the unfinished "
-                             "run")
-        run = _lock(stack, out, resume=True) if resume else None
-        state = read_checkpoint(Run(out)/'checkpoint') if resume else None
-        before = RunInfo.from_json(state['info']) if state else None
-        earlier = Earlier()
-        if config is not None: earlier = read_config(config)
-        elif before: earlier = read_unfinished(before, out, objects, recipe, changes)
+        run,before = _open_unfinished(stack, out) if resume else (None,None)
+        earlier = _read_earlier(config, before, out, objects, recipe, changes)
         recipe,name = choose_recipe(recipe, changes, earlier)
         objects = take_objects(objects, recipe, changes)
         settings = earlier.with_defaults(seed=seed, precision=precision, device=device, member=member, graph=graph)
         settings = check_settings(settings, recipe, scheduler)
         out = Run(out or dated_dir(name))
         check_output(out, option=spell('out'))
-        source = _choose_data(data, earlier, out, config, bool(before))
-        options = _choose_options(data, earlier, bool(before), test=test and str(test), label=label,
+        source = _choose_data(data, earlier, out, config, is_begun=before is not None)
+        options = _choose_options(data, earlier, is_begun=before is not None, test=test and str(test), label=label,
                                   transpose=transpose)
-        if resume and not before and data is None and config is None:
-            raise RunError(f"{out}: found nothing to resume, expected the directory of an unfinished run. Check "
-                           f"{spell('out')}, or specify DATA to train from the beginning")
+        if resume and before is None: _check_can_begin(out, data, config, say)
         if earlier.threads: _use_threads(earlier.threads)
         run = run or _lock(stack, out)
         _log_warnings(stack, say)
-        if resume and not before: say("nothing to resume: this run starts from the beginning")
-        plan = _read_plan(source, options, recipe, name, objects, settings,
-                          drop=earlier.drop if drop is None else drop,
-                          keeps_split=earlier.recipe is None or data is not None and not before, say=say, t0=t0)
+        keeps_split = earlier.recipe is None or data is not None and before is None
+        plan = _read_plan(source, options, recipe, name, objects, settings, keeps_split=keeps_split,
+                          drop=earlier.drop if drop is None else drop, say=say, t0=t0)
         if before: plan = _resume_plan(plan, before, run, say)
-        if config is not None and data is None and earlier.sha256!=plan.data.sha256:
-            say(f"note: the data have changed since {config} was trained on them")
-        member,is_resumed = settings['member'],bool(before)
-        if plan.recipe.n_members==1 or member is not None: return train_net(plan, run, member, say, tick, is_resumed)
-        from digitfast.tasks.ensemble import train_members
-        return train_members(plan, run, say, tick, is_resumed, scheduler)
+        if data is None: _log_changed_data(plan.data, earlier, config, say)
+        return _train_plan(plan, run, say, tick, resume=before is not None)
+

@@ -9,6 +9,7 @@ from digitfast import cli
 from digitfast.learn import plugins
 from digitfast.tasks import ensemble as joining, finish, fit, save
 from digitfast.report import page as report
+from digitfast.report.page import write_report
 from digitfast.core import DigitError, RunError
 from digitfast.report.measure import list_runs, versus
 from digitfast.models.nets import archs, stride2
@@ -30,7 +31,7 @@ def cases(quick, **others):
 @pytest.fixture(autouse=True)
 def no_page(monkeypatch):
     "A report without pictures, which take most of so short a run's time"
-    monkeypatch.setattr(finish, 'write_report', lambda out: (out/'report.html').write_text('<html></html>'))
+    monkeypatch.setattr(report, 'write_report', lambda out: (out/'report.html').write_text('<html></html>'))
 
 def outcome(r):
     "What must not depend on interruptions"
@@ -355,8 +356,8 @@ def test_a_run_that_lost_its_directory_ends_and_leaves_the_other_alone(how, kw, 
     with pytest.raises(RunError, match='in use'): run(digits(), out)
     other.__exit__()
 
-WRITES = dict(save_net=finish, submission_text=finish, save_predictions=Run, save_history=Run, save_metrics=Run,
-              write_report=finish, report=report)
+WRITES = dict(save_net=fit, submission_text=finish, save_predictions=Run, save_history=Run, save_metrics=Run,
+              write_report=report, report=report)
 @pytest.mark.parametrize('name', WRITES)
 def test_nothing_more_is_written_once_the_directory_is_lost(name, tiny, tmp_path, monkeypatch):
     out,others,lines,old = tmp_path/'mix',[],[],getattr(WRITES[name], name)
@@ -365,7 +366,7 @@ def test_nothing_more_is_written_once_the_directory_is_lost(name, tiny, tmp_path
         others.append(take(out, 'removed'))
         return res
     monkeypatch.setattr(WRITES[name], name, after)
-    if name=='report': monkeypatch.setattr(finish, 'write_report', report.write_report)
+    if name=='report': monkeypatch.setattr(report, 'write_report', write_report)
     with pytest.raises(RunError, match='mix was replaced'): run(tiny, out, say=lines.append)
     assert sorted(os.listdir(out))==['.lock','.owner'] and not any(o.startswith(('accuracy ','run: ')) for o in lines)
     others[0].__exit__()
@@ -411,7 +412,7 @@ def test_a_directory_that_was_only_removed_is_not_made_again(tiny, tmp_path):
 def second(tiny, tmp_path_factory):
     "A run on `tiny` with another seed"
     with pytest.MonkeyPatch.context() as m:
-        m.setattr(finish, 'write_report', quiet)
+        m.setattr(report, 'write_report', quiet)
         return run(tiny, tmp_path_factory.mktemp('second')/'run', seed=3)
 
 @pytest.fixture
