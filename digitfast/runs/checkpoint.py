@@ -12,9 +12,9 @@ from pathlib import Path
 from fastcore.all import noop, patch
 from fastai.callback.core import Callback, CancelEpochException, CancelFitException
 from safetensors.torch import save as st_bytes, load as st_load
-from ..core import RunError, ensemble_of, how_to_resume, is_begun, spell, write_file
+from ..core import DigitError, RunError, ensemble_of, how_to_resume, is_begun, spell, write_file
 from ..learn.callbacks import is_fitting
-from .fields import check_info, is_text
+from .fields import check_checkpoint
 from .files import error_text, read_bytes, read_json
 
 # %% ../../nbs/runs/05_checkpoint.ipynb #f6e1081c
@@ -181,9 +181,5 @@ def read_checkpoint(
 
 def _read_state(path):
     "The JSON of the `checkpoint` folder `path`"
-    try:
-        state = read_json(path/'state.json', const=float)
-        check_info(state['info'])
-        if type(state['epoch']) is not int or not is_text(state['sha256']): raise ValueError('it names no epoch')
-        return state
-    except (RunError, ValueError, KeyError, TypeError, AttributeError) as e: raise _bad_checkpoint(path, e) from None
+    try: return check_checkpoint(read_json(path/'state.json', const=float))
+    except DigitError as e: raise _bad_checkpoint(path, e) from None

@@ -58,6 +58,17 @@ WRONG = {
     ('08b_optimisers', 'momentum_step'): 'v = beta*v + (1-beta)*g; return lr*v, v',
     ('08b_optimisers', 'corrected_average'): 'm = 0\n    for g in gradients: m = beta*m + (1-beta)*g\n    return m',
     ('08b_optimisers', 'adamw_step'): 'return adam_step + wd*p',
+    ('12_capstone', 'drop_copies'): 'return df.drop_duplicates().reset_index(drop=True)',
+    ('12_capstone', 'make_folds'): 'return np.array_split(np.arange(n), k)',
+    ('12_capstone', 'predict_nearest_mean'):
+        'means = np.stack([images[labels==c].mean(0) for c in np.unique(labels)])\n'
+        '    return ((new[:,None]-means)**2).sum(2).argmin(1)',
+    ('12_capstone', 'tiny_net'): 'return nn.Sequential(nn.Flatten(), nn.Linear(side*side, n_out))',
+    ('12_capstone', 'train_without'):
+        'dls = DigitDataLoaders.from_df(df, valid_pct=0.25, bs=64)\n    learn = digit_learner(dls, arch)\n'
+        '    with learn.no_bar(), learn.no_logging(): learn.fit_one_cycle(epochs, 5e-3)\n    return learn',
+    ('12_capstone', 'join_predictions'):
+        'votes = probs.argmax(2)\n    return [classes[np.bincount(o).argmax()] for o in votes.T]',
     ('01b_slopes', 'chain'): 'return math.cos(x**2)',
     ('01b_slopes', 'mse_gradient'): 'return 2*(preds-targets)',
     ('01b_slopes', 'linear_backward'): 'return d_out@w.T, x.T@d_out, d_out.mean(0)',
@@ -113,9 +124,34 @@ def test_fundamentals_have_three_exercises_each():
     counts = Counter(nb for nb,_ in EXERCISES)
     few = {nb.stem:counts[nb.stem] for nb in TUTORIALS if '## Exercises' in source(cells(nb, 'markdown'))
            if counts[nb.stem] < (3 if nb.stem[:2] in ('00','01','02','03','08') else 2)}
-    assert not few and {nb[:2] for nb in counts}>={'00','01','02','03','05','07','08'}
+    assert not few and {nb[:2] for nb in counts}>={'00','01','02','03','05','07','08','12'}
 
 def test_each_wrong_answer_has_its_exercise(): assert not WRONG.keys()-EXERCISES.keys()
+
+def test_the_capstone_goes_on_with_the_answers_that_it_prints(capsys):
+    "The code in the package and the printed solution are the same, and a right answer of the reader's is used instead"
+    import ast, inspect
+    from digitfast.tasks.capstone import choose_answer
+    printed = {name:solution for (nb,name),(_,_,solution) in EXERCISES.items() if nb=='12_capstone'}
+    assert len(printed)>=6
+    def open_task(): raise NotImplementedError
+    def check(f): f()
+    for name,solution in printed.items():
+        open_task.__name__ = name
+        ours = choose_answer(open_task, check)
+        assert ast.dump(ast.parse(inspect.getsource(ours)))==ast.dump(ast.parse(solution)), name
+    assert capsys.readouterr().out.count('This notebook goes on with our ')==len(printed)
+    def right(): pass
+    assert choose_answer(right, check) is right and not capsys.readouterr().out
+
+def test_the_competition_of_the_capstone_tells_no_test_label(tmp_path):
+    from digitfast.data.read import read_csvs
+    from digitfast.tasks.capstone import write_competition
+    labels = write_competition(tmp_path)
+    data = read_csvs(tmp_path, label='digit')
+    assert (len(data.train),len(data.test),len(labels))==(1447,500,500) and 'label' not in data.test
+    seen = set(map(bytes, data.train[data.pixels].to_numpy(np.uint8)))
+    assert not seen & set(map(bytes, data.test[data.pixels].to_numpy(np.uint8))) and len(seen)==1297
 
 def test_an_answer_that_raises_is_named(capsys):
     def half(x): return x/0
