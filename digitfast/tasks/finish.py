@@ -144,6 +144,13 @@ def _remove_checkpoint(out):
         if o.is_dir(): shutil.rmtree(o, ignore_errors=True)
         else: o.unlink(missing_ok=True)
 
+def write_page(
+    out, # `Run`
+):
+    "Write the report of the run `out`"
+    from digitfast.report.page import write_report # it needs Matplotlib, which training does not
+    write_report(out)
+
 def finish(
     out, # `Run` that may write to its directory
     preds, # `Preds` of the held-out rows and the test rows
@@ -167,9 +174,7 @@ def finish(
     metrics['seconds']['total'] = time.perf_counter()-t0
     out.save_metrics(metrics)
     out.check_owner()
-    if not is_member:
-        from digitfast.report.page import write_report # Matplotlib, which training does not need
-        write_report(out)
+    if not is_member: write_page(out)
     out.check_owner()
     _remove_checkpoint(out)
     log_result(out, metrics, say, is_member)
