@@ -304,7 +304,7 @@ def test_other_commands_that_are_advised_exist(tiny_run, tiny, tmp_path, capsys,
     assert words==['train','--recipe','ensemble'] and command(capsys, *words, '--help')[0]==0
 
 ADVICE = {'core.py':['digitfast train'], 'train.py':['digitfast train'], 'predict.py':['digitfast predict'],
-          'compare.py':['digitfast train']}
+          'compare.py':['digitfast train'], 'copy_course.py':['digitfast course']}
 def advised_commands(file):
     "Return the subcommands that `file` advises, in texts that are no docstrings or by `spell_call`"
     subcommands = '|'.join(o.name or o.callback.__name__ for o in cli.app.registered_commands)
