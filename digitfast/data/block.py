@@ -132,7 +132,7 @@ def rows_frame(
     _check_cols(items, cols)
     if value_range!=(0,255) and _is_read(frame_pixels(items, cols), value_range): value_range = (0,255)
     if value_range==(0,255): check_scale(items, cols)
-    df,_ = read_frame(items[cols], 'the rows', labels=False, value_range=value_range, of='training set')
+    df,_ = read_frame(items[cols], 'the rows', labels=False, value_range=value_range, source='training set')
     if 'label' in items.columns: df.insert(0, 'label', items['label'].to_numpy())
     return df
 

@@ -11,7 +11,7 @@ import numpy as np, pandas as pd, torch
 from dataclasses import replace
 from pathlib import Path
 from ..core import DataError, RunError, check_output, echo, is_command, spell, spell_call, write_file
-from ..data.files import check_path, data_files, run_inputs
+from ..data.files import NoTrainingSet, check_path, data_files, run_inputs
 from ..data.read import read_csvs, read_rows
 from ..data.transforms import same_images
 from ..learn.predict import check_canary, predict_rows
@@ -37,8 +37,8 @@ def read_for_run(
     options = run.read_options(data, **specified)
     if data is None or options.get('test') or _has_train(path):
         try: return read_csvs(path, **options, reading=run.reading),path
-        except DataError as e:
-            if 'no training CSV' not in str(e) or data is None: raise
+        except NoTrainingSet:
+            if data is None: raise
     return read_rows(path, specified.get('label'), specified.get('transpose'), run.reading),path
 
 # %% ../../nbs/tasks/08_predict.ipynb #c0007

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import numpy as np, pandas as pd, pytest, torch
 from PIL import Image
-from digitfast.core import DataError
+from digitfast.core import DataError, as_command
 from digitfast.data.checks import near_copies
-from digitfast.data.files import find_data
+from digitfast.data.columns import NoSuchColumn
+from digitfast.data.files import NoTrainingSet, find_data
 from digitfast.data.frames import check_frame
 from digitfast.data.read import as_data, read_csvs, read_rows
 from digitfast.data.reading import Reading
@@ -20,6 +21,11 @@ from digitfast.kaggle.submission import check_submission, other_labels
 from conftest import REPO
 
 LAYOUTS = REPO.parent/'shared'/'data'/'layouts.py'
+
+@pytest.fixture(autouse=True, scope='module')
+def for_the_command():
+    "Messages spell options as the command's reader knows them"
+    with as_command(): yield
 
 # ---- those of layouts.py
 
@@ -291,7 +297,7 @@ def test_label_decides(files, options, classes, tmp_path):
     d = read_csvs(put(tmp_path, files), **options)
     assert d.classes==classes and [classes.index(o) for o in d.train['label']]==Y.tolist()
     assert d.options==dict(label=str(options['label'])) and read_csvs(tmp_path, **d.options).train.equals(d.train)
-    assert any('as told' in o for o in d.said)
+    assert any('as specified' in o for o in d.said)
 
 @pytest.mark.parametrize('label,at', [('2',1), ('last',-1)])
 def test_a_label_that_is_told_beside_an_index(label, at, tmp_path):
@@ -533,7 +539,7 @@ def test_frames_whose_columns_say_nothing(at):
     d = as_data(f)
     assert d.train['label'].astype(int).tolist()==Y.tolist() and (d.train.iloc[:,1:].to_numpy()==17*X8).all()
     f[f.columns[-1 if at==0 else 0]] = Y
-    with pytest.raises(DataError, match='say which with label=NAME'): as_data(f)
+    with as_command(False), pytest.raises(DataError, match='say which with label=NAME'): as_data(f)
 
 # ---- near copies
 
@@ -1218,3 +1224,18 @@ def test_labels_in_a_file_of_their_own(given, name, tmp_path, monkeypatch):
 def test_a_column_without_a_name_is_called_so(tmp_path):
     with pytest.raises(DataError, match="no 'label' column beside 784 pixels, found a column without a name; expected"):
         read_csvs(put(tmp_path, {'train.csv':csv(frame(X), index=True)}))
+
+def test_in_python_an_error_names_the_argument(tmp_path):
+    "The option that decides, as a caller of `read_csvs` writes it, and as an attribute"
+    put(tmp_path, {'train.csv':csv(lab(X, Y, name='quux').assign(foo=1))})
+    with as_command(False):
+        with pytest.raises(DataError, match='say which with label=NAME$') as e: read_csvs(tmp_path)
+        assert e.value.option=='label'
+        with pytest.raises(NoSuchColumn, match="no column 'nil' .*; name one of them with label=$") as e:
+            read_csvs(tmp_path, label='nil')
+        assert e.value.option=='label'
+
+def test_an_error_without_a_training_set_has_a_class_of_its_own(tmp_path):
+    with pytest.raises(NoTrainingSet, match='no training CSV'): read_csvs(put(tmp_path, {'test.csv':TEST}))
+    with pytest.raises(DataError) as e: read_csvs(put(tmp_path/'two', {'mine.csv':TRAIN, 'yours.csv':TRAIN}))
+    assert not isinstance(e.value, NoTrainingSet)
