@@ -210,7 +210,7 @@ def check_known(
 ):
     "Raise a usage error unless `name` is None or one of `names`"
     if name is None or name in names: return
-    from digitfast.learn.fields import unknown_name
+    from digitfast.schema import unknown_name
     raise typer.BadParameter(str(unknown_name(what, name, names)))
 
 def check_unused(

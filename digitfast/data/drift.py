@@ -19,8 +19,8 @@ _turns = {
     'turned a quarter to the right': lambda o: np.rot90(o, 3, (1,2)),
     'transposed and turned upside down': lambda o: o.swapaxes(1,2)[:,::-1,::-1]}
 
-def _unit(x):
-    "Images as rows of mean 0 and length 1, so that a product of two is their correlation"
+def _unit_images(x):
+    "Return images as rows of mean 0 and length 1, so that a product of two is their correlation"
     x = x.reshape(len(x), -1).astype(np.float32)
     x = x-x.mean(1, keepdims=True)
     return x/np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-6)
@@ -30,36 +30,36 @@ def _unit(x):
 def looks(
     df, # Frame of labelled rows
 )->tuple: # Average image of each class (c, side, side), and how well its images correlate with the nearest (c,)
-    "What `unlike` has to know of the training set"
+    "Return the averages of the training images that `unlike` compares test images with"
     x,y = df.drop(columns='label').to_numpy(np.uint8),df.label.to_numpy()
     xs = [x[y==c] for c in np.unique(y)]
     avg = np.stack([o.mean(0, dtype=np.float32) for o in xs])
-    u = _unit(avg).T
-    like = [(_unit(o[:500])@u).max(1).mean() for o in xs]
+    u = _unit_images(avg).T
+    like = [(_unit_images(o[:500])@u).max(1).mean() for o in xs]
     return avg.reshape(len(avg), *[round(avg.shape[1]**.5)]*2), np.array(like, np.float32)
 
 
 # %% ../../nbs/data/15_drift.ipynb #e96e847e
 _wrong = 'expect wrong predictions until that is put right'
 
-def _surely(v, low=-np.inf, high=np.inf):
-    "Is the mean of `v` outside, by four standard errors?"
+def _is_surely_outside(v, low=-np.inf, high=np.inf):
+    "Return whether the mean of `v` is outside the interval by four standard errors"
     e = 4*v.std()/math.sqrt(len(v)) if len(v)>4 else np.inf
     return v.mean()+e<low or v.mean()-e>high
 
-def _held(x, avg, like, fix=None):
-    "How images `x` are held beside averages `avg`: sentences, `x` with bright ink, and the average nearest to each"
-    u,ways,res = _unit(x),[avg, *(f(avg) for f in _turns.values())],[]
-    r = np.stack([u@_unit(o).T for o in ways]) # (ways, n, c)
+def _find_turn(x, avg, like, fix=None):
+    "Compare how images and averages are turned; return sentences, `x` with bright ink, and the nearest averages"
+    u,ways,res = _unit_images(x),[avg, *(f(avg) for f in _turns.values())],[]
+    r = np.stack([u@_unit_images(o).T for o in ways]) # (ways, n, c)
     inverted = (-r).max(2).mean(1).max()>r.max(2).mean(1).max()+.1
     if inverted: r,x = -r,255-x
     best = r.max(2)
     way = best.mean(1).argmax()
-    if _surely(best[way]/like.min(), .7):
+    if _is_surely_outside(best[way]/like.min(), .7):
         return [f"the test images look like no class of the training images: {_wrong}. "
                 "Do both CSVs have their pixels in the same order?"], x, None
     if inverted: res.append(f"the test images look inverted, bright for dark: {_wrong}")
-    if _surely(best[way]-best[0], high=.03):
+    if _is_surely_outside(best[way]-best[0], high=.03):
         turn = list(_turns)[way-1]
         tip = f'{_wrong}: add {fix}' if fix and way==1 else _wrong
         res.append(f"the test images look {turn}: {tip}")
@@ -68,41 +68,43 @@ def _held(x, avg, like, fix=None):
 
 
 # %% ../../nbs/data/15_drift.ipynb #50d72b67
-def _spread(x):
-    "Row and column of the centre of each image's ink, and its radius"
+def _ink_centre(x):
+    "Return the row and the column of the centre of each image's ink, and its radius"
     w,(r,c) = x.reshape(len(x), -1),np.indices(x.shape[1:]).reshape(2, -1)
     w = w/np.maximum(w.sum(1, keepdims=True), 1e-6)
     return w@r, w@c, np.sqrt(np.maximum(w@(r**2+c**2)-(w@r)**2-(w@c)**2, 1e-6))
 
-def _line(x, near):
-    "Ink and ground of images `x`, as if each were `ground + ink*near`"
+def _fit_ink(x, near):
+    "Return ink and ground of images `x`, from the line `ground + ink*near`"
     mx,mn = x.mean((1,2)),near.mean((1,2))
     dx,dn = x-mx[:,None,None],near-mn[:,None,None]
     ink = (dx*dn).sum((1,2))/np.maximum((dn**2).sum((1,2)), 1e-6)
     return ink, mx-ink*mn
 
-def _ink(x, near):
-    "Sentences on the ink of images `x`, beside averages `near` that are held alike"
-    (ink,ground),side,res = _line(x, near),x.shape[-1],[]
-    (row,col,size),(row0,col0,size0) = _spread(np.maximum(x-max(ground.mean(), 0), 0)),_spread(near)
+def _ink_notes(x, near):
+    "Return sentences on how the ink of images `x` differs from that of the averages `near`"
+    (ink,ground),side,res = _fit_ink(x, near),x.shape[-1],[]
+    (row,col,size),(row0,col0,size0) = _ink_centre(np.maximum(x-max(ground.mean(), 0), 0)),_ink_centre(near)
     wide = size/size0
-    if _surely(wide, .87, 1.15): res.append(f"the ink of the test images is {wide.mean():.2f} times as wide: {_wrong}")
+    if _is_surely_outside(wide, .87, 1.15):
+        res.append(f"the ink of the test images is {wide.mean():.2f} times as wide: {_wrong}")
     else:
-        if _surely(ink, .7, 1.4):
+        if _is_surely_outside(ink, .7, 1.4):
             res.append(f"the ink of the test images is {ink.mean():.2f} times as strong: {_wrong}")
-        if _surely(ground, -20, 20):
+        if _is_surely_outside(ground, -20, 20):
             g = ground.mean()
             res.append(f"the ground of the test images is {abs(g):.0f} {'brighter' if g>0 else 'darker'}: {_wrong}")
-    if _surely(row-row0, -side/20, side/20) or _surely(col-col0, -side/20, side/20):
-        down,right = (row-row0).mean(),(col-col0).mean()
+    down,right = row-row0,col-col0
+    if any(_is_surely_outside(o, -side/20, side/20) for o in (down, right)):
+        down,right = down.mean(),right.mean()
         res.append(f"the test images sit {abs(down):.1f} pixels {'lower' if down>0 else 'higher'} and "
                    f"{abs(right):.1f} further {'right' if right>0 else 'left'}: {_wrong}")
     return res
 
 
 # %% ../../nbs/data/15_drift.ipynb #57e66be4
-def _some(test, side):
-    "Up to 1,000 of the images in frame `test`, as floats"
+def _sample_images(test, side):
+    "Return up to 1,000 of the images in frame `test`, as floats"
     n = min(len(test), 1000, max(10, 2**22//side**2))
     rows = test.iloc[np.linspace(0, len(test)-1, n).astype(int)]
     return rows.drop(columns='label', errors='ignore').to_numpy(np.float32).reshape(-1, side, side)
@@ -112,14 +114,14 @@ def unlike(
     test, # Frame of the test rows, of which up to 1,000 are looked at
     turn=None, # Option that transposes these rows alone, for the advice
 )->list: # Sentences; none where the test images are like the training images
-    "In what the test images look unlike the training images"
+    "Return sentences on how the test images differ from the training images"
     (avg,like),res = look,[]
-    x = _some(test, avg.shape[-1])
+    x = _sample_images(test, avg.shape[-1])
     if x.max()==x.min():
         return [f"each pixel of the test images is {x.max():.0f}: there is nothing in them to tell classes by"]
     if x.max()<=1<avg.max():
         res.append(f"the test images go from 0 to 1, the training images to 255: {_wrong}")
         x = 255*x
-    held,x,near = _held(x, avg, like, turn)
-    return res+held+([] if near is None else _ink(x, near))
+    held,x,near = _find_turn(x, avg, like, turn)
+    return res+held+([] if near is None else _ink_notes(x, near))
 

@@ -15,7 +15,7 @@ import numpy as np, pandas as pd
 
 from ..core import DataError, check_kind, join_some, quote, spell
 from .columns import Layout, check_size, class_names, find_label_side, id_names, layout_by_name
-from .labels import as_numbers, bare_labels, parse_labels
+from .labels import as_numbers, bare_labels, labels_to_score, parse_labels
 from .ranges import RangeReader, describe_stretch, stretch
 from .reading import Reading, infer_ink, infer_reading, orientation_notes
 
@@ -190,15 +190,17 @@ def _transpose_frame(df, pixels):
     transpose_images(x)
     return make_frame(x, pixels, df['label'] if 'label' in df else None)
 
-def _read_test_frame(df, pixels, label_columns, value_range):
-    "Return a frame to predict: its pixels, its labels if it has the one label column, its ids"
+def _read_test_frame(df, pixels, label_columns, value_range, train_labels):
+    "Return a frame to predict: its pixels, its labels if they can be scored, its ids, and notes"
     name = 'the test frame'
     if missing := [c for c in pixels if c not in df]:
         raise DataError(f'{name}: without {join_some(missing)}, expected the pixel columns of the training frame')
     found = [c for c in label_columns if c in df]
-    ls = as_numbers(bare_labels([_cell_text(l) for l in df[found[0]]])[0]) if len(found)==1 else None
+    labels,notes = None,[]
+    if len(found)==1:
+        labels,notes = labels_to_score([_cell_text(l) for l in df[found[0]]], train_labels, name)
     ids = next((df[c].reset_index(drop=True) for c in df if str(c).lower() in id_names), None)
-    return read_frame(df, name, labels=False, value_range=value_range)[0][pixels], ls, ids
+    return read_frame(df, name, labels=False, value_range=value_range)[0][pixels], labels, ids, notes
 
 def data_from_frames(
     df, # The training frame
@@ -218,7 +220,9 @@ def data_from_frames(
     if value_range!=(0,255): inferred.append(describe_stretch(value_range))
     label_columns = [df.columns[i] for i in o.label]
     pixels,ls,ids = list(train.columns[1:]),None,None
-    if test is not None: test,ls,ids = _read_test_frame(test, pixels, label_columns, value_range)
+    if test is not None:
+        test,ls,ids,more = _read_test_frame(test, pixels, label_columns, value_range, train.label)
+        notes += more
     sha256 = _hash_frames(train, test)
     if transpose: train,test = (f if f is None else _transpose_frame(f, pixels) for f in (train,test))
     column = str(label_columns[0]) if len(label_columns)==1 else None

@@ -24,7 +24,7 @@ from .files import (
 from .frames import (
     DigitData, data_from_frames, forget_source_if_changed, frames_sum, make_frame, transpose_images)
 from .labels import (
-    as_numbers, bare_labels, check_texts, find_two_spellings, label_kind, parse_labels)
+    as_numbers, bare_labels, check_texts, find_two_spellings, label_kind, labels_to_score, parse_labels)
 from .pixels import read_table
 from .ranges import describe_stretch
 from .reading import Reading, infer_reading, orientation_notes
@@ -250,17 +250,6 @@ def _as_column(texts, name, table, is_id):
     return pd.Series([int(o) for o in texts] if exact else texts, name=name)
 
 # %% ../../nbs/data/10_read.ipynb #c001b
-def _labels_to_score(rows, train_labels):
-    "Return (labels, notes) of the test set; no labels, and a note, if they are not classes of the training set"
-    known = {str(c):c for c in train_labels.unique().tolist()}
-    texts,_ = bare_labels(_label_texts(rows))
-    ls = [known.get(str(o)) for o in as_numbers(texts).tolist()]
-    odd = next((i for i,o in enumerate(ls) if o is None), None)
-    if odd is not None: why = f'{quote(texts[odd])} in row {odd+1:,} is none of the classes'
-    elif len(set(ls))==1 and len(ls)>1: why = f'{quote(texts[0])} in every row says nothing'
-    else: return pd.Series(ls, name='label'), []
-    return None, [f'{rows.table}: the labels in it are ignored: {why}.']
-
 def _read_test(t, h, train, key=None, label=None)->_TableRows:
     "Read the test set, with its ids and, if it has them, its labels"
     layout = _test_layout(t, train, key, label)
@@ -268,7 +257,8 @@ def _read_test(t, h, train, key=None, label=None)->_TableRows:
     ids = _find_ids(rows, key)
     if not layout.in_grid: check_shape(rows.x, t)
     layout.others = [i for i in layout.others if i not in ids]
-    scored,notes = _labels_to_score(rows, train.labels) if layout.label else (None, [])
+    scored,notes = None,[]
+    if layout.label: scored,notes = labels_to_score(_label_texts(rows), train.labels, rows.table)
     if ids: rows.ids = _as_column(rows.texts[ids[0]], rows.cols[ids[0]], t, True)
     _log_layout(rows)
     rows.notes += notes

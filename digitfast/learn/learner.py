@@ -22,10 +22,11 @@ from fastai.losses import CrossEntropyLossFlat
 from fastai.metrics import accuracy_multi
 from ..core import DigitError, check_kind
 from ..models.nets import create_model, fn_name, n_params
+from ..data.block import DigitDataLoaders
 from .graph import StepGraph, captures, graph_problem, losses_on_device
 from .history import FitRecord, epoch_choosers, fit_precision
 from .loss import (LossAccuracy, check_probs, learner_activation, n_classes, own_decodes)
-from .seen import Seen, known, known_as, read_seen, save_seen, weights_hash
+from .seen import Seen, known_records, remember_seen, read_seen, save_seen, weights_hash
 
 # %% ../../nbs/learn/06_learner.ipynb #0099fc75
 def seed_all(
@@ -37,21 +38,21 @@ def seed_all(
     if dls is not None: dls.train.rng = random.Random(seed)
 
 # %% ../../nbs/learn/06_learner.ipynb #5005866a
-class _Rows(GetAttr):
-    "Row positions in place of the batches of `dl`"
+class _Positions(GetAttr):
+    "Yields row positions in place of the batches of `dl`"
     _default = 'dl'
     def __init__(self, dl): self.dl = dl
     def __len__(self): return len(self.dl)
     def __iter__(self): return ((b,) for b in _batch_rows(self.dl))
 
 def _batch_rows(dl):
-    "This epoch's row positions; the random numbers that follow are those that follow an epoch of batches"
+    "Yield this epoch's row positions; the random numbers that follow are those that follow an epoch of batches"
     torch.empty((), dtype=torch.int64).random_() # torch's loader draws a seed for workers at each epoch
     yield from dl.batch_rows()
 
 # %% ../../nbs/learn/06_learner.ipynb #bf31eafd
-def _at_first(net):
-    "What a network has learnt from that no Learner of this process has trained: nothing, unless its batch norms say so"
+def _first_record(net):
+    "Return the record of an unknown network: empty, unless its batch norms have counted batches"
     n = max((int(m.num_batches_tracked) for m in net.modules() if getattr(m, 'num_batches_tracked', None) is not None),
             default=0)
     if not n or getattr(net, 'pretrained', False): return Seen()
@@ -59,7 +60,7 @@ def _at_first(net):
 
 @delegates(Learner.__init__)
 class DigitLearner(Learner):
-    "A `Learner` whose training steps, where `graph` and the device and all that is in a step allow it, are one graph"
+    "A `Learner` whose training steps are one graph, if `graph`, the device and all parts of a step allow it"
     seen,weights,fitting = Seen(),None,False # what its network has learnt from, and the weights that this is about
     def __init__(self, dls, model,
         graph=False, # Steps as one graph on a GPU, if everything in a step allows it?
@@ -69,10 +70,10 @@ class DigitLearner(Learner):
         self.graph,self.graphed,self.step_graph,self._said,self.activation = graph,False,None,None,activation
         super().__init__(dls, model, **kwargs)
         self.seen_weights = weights_hash(self.model)
-        self.seen_images = known.get(self.seen_weights) or _at_first(self.model)
+        self.seen_images = known_records.get(self.seen_weights) or _first_record(self.model)
 
     def _start_graph(self):
-        "A `StepGraph` for this fit, or None; why is said where one was wanted"
+        "Return a `StepGraph` for this fit, or None; warn if one was wanted"
         if not self.graph or hasattr(self, 'lr_finder') or self.dls.device.type not in captures: return
         problem = graph_problem(self)
         if problem is None: return StepGraph(self)
@@ -103,7 +104,7 @@ def all_batches(self:DigitLearner):
     if self.training: self.seen_images = self.seen_images.add(self.dl)
     g = self.step_graph
     if g is None or not self.training: return super(DigitLearner, self).all_batches()
-    self.dl = _Rows(self.dl)
+    self.dl = _Positions(self.dl)
     g.before_epoch(len(self.dl))
     with losses_on_device(self, g.losses): super(DigitLearner, self).all_batches()
 
@@ -127,7 +128,7 @@ def _step(self:DigitLearner):
 
 # %% ../../nbs/learn/06_learner.ipynb #d23873bf
 def _has_stepped(opt):
-    "Has the optimiser `opt` a state that only steps leave?"
+    "Return whether the optimiser `opt` has a state that only steps leave"
     state = opt.state_dict()['state'] if opt is not None else {}
     return any('step' in o or any(isinstance(v, Tensor) for v in o.values())
                for o in (state.values() if isinstance(state, dict) else state))
@@ -136,10 +137,10 @@ def _has_stepped(opt):
 def check_weights(self:DigitLearner,
     fits=False, # Called by `fit`? Then changed weights of a first fit are a start of your own
 ):
-    "Compare the weights with those that the record of images belongs to; what isn't known becomes part of the record"
+    "Compare the weights with those that the record of images belongs to, and record what is not known"
     now = weights_hash(self.model)
     if now==self.seen_weights or self.fitting: return
-    if now in known: self.seen_images = known[now]
+    if now in known_records: self.seen_images = known_records[now]
     elif self.seen_images.images or not fits or _has_stepped(self.opt):
         gap = ("its weights were changed outside fit and learn.load, such as by a training loop of your own, "
                "load_state_dict or another network")
@@ -151,7 +152,7 @@ def check_weights(self:DigitLearner,
 
 @patch
 def fit(self:DigitLearner, n_epoch, lr=None, wd=None, cbs=None, reset_opt=False, start_epoch=0):
-    "As fastai's; remembers which images were used"
+    "Fit as fastai does, and record which images were used"
     self.check_weights(fits=True)
     was,self.fitting = self.seen_images,True
     try: super(DigitLearner, self).fit(n_epoch, lr, wd, cbs, reset_opt, start_epoch)
@@ -159,44 +160,44 @@ def fit(self:DigitLearner, n_epoch, lr=None, wd=None, cbs=None, reset_opt=False,
         self.fitting = False
         now = weights_hash(self.model)
         if now==self.seen_weights: self.seen_images = was # nothing was learnt, as by `lr_find`
-        else: self.seen_weights = known_as(now, self.seen_images)
+        else: self.seen_weights = remember_seen(now, self.seen_images)
 
 @patch
 def _do_epoch(self:DigitLearner):
     super(DigitLearner, self)._do_epoch()
     now = weights_hash(self.model) # which a callback may keep, to come back to its best epoch
-    if now!=self.seen_weights: known_as(now, self.seen_images)
+    if now!=self.seen_weights: remember_seen(now, self.seen_images)
 
 # %% ../../nbs/learn/06_learner.ipynb #98d52d64
 @patch
 def save(self:DigitLearner, file, **kwargs):
-    "As fastai's; writes what the network has learnt from beside the weights, as `NAME.seen.npz`"
+    "Save as fastai does, and write the record of images beside the weights, as `NAME.seen.npz`"
     self.check_weights()
     file = super(DigitLearner, self).save(file, **kwargs)
     now = weights_hash(self.model)
-    if now!=self.seen_weights: known_as(now, self.seen_images) # within a fit
+    if now!=self.seen_weights: remember_seen(now, self.seen_images) # within a fit
     if isinstance(file, (str,Path)) and not rank_distrib(): save_seen(self.seen_images, file, now)
     return file
 
 @patch
 def load(self:DigitLearner, file, device=None, **kwargs):
-    "As fastai's; reads what the network has learnt from"
+    "Load as fastai does, and read the record of images"
     super(DigitLearner, self).load(file, device, **kwargs)
     path,now = join_path_file(file, self.path/self.model_dir, ext='.pth'),weights_hash(self.model)
-    seen = known.get(now) or (read_seen(path, now) if isinstance(path, (str,Path)) else None)
+    seen = known_records.get(now) or (read_seen(path, now) if isinstance(path, (str,Path)) else None)
     if seen is None:
         before = Seen() if kwargs.get('strict', True) else self.seen_images # the file has all weights, or some
         seen = before.unsure(f"its weights were loaded from {getattr(path, 'name', 'a buffer')}, which has no record "
                              "of the images that they learnt from")
     self.seen_images = seen
-    if not self.fitting: self.seen_weights = known_as(now, seen)
+    if not self.fitting: self.seen_weights = remember_seen(now, seen)
     return self
 
 # %% ../../nbs/learn/06_learner.ipynb #3a268acf
 @patch
 def get_preds(self:DigitLearner, ds_idx=1, dl=None, with_input=False, with_decoded=False, with_loss=False, act=None,
               **kwargs):
-    "As fastai's, with the activation and the decoded classes of losses that don't know theirs"
+    "Predict as fastai does, with the activation and the decoded classes of losses that don't know theirs"
     loss,c = self.loss_func,n_classes(self.dls)
     if act is None and c: act = learner_activation(self)
     known = c is None or own_decodes(loss) is not None
@@ -207,9 +208,8 @@ def get_preds(self:DigitLearner, ds_idx=1, dl=None, with_input=False, with_decod
 
 # %% ../../nbs/learn/06_learner.ipynb #4d232131
 def _side(dls):
-    "Height of the images that reach the batches: `dls.side`, unless item transforms change them"
-    side = getattr(dls, 'side', None)
-    return side if isinstance(side, int) and not dls.train.slow_reason else dls.train.do_item(0)[0].shape[-1]
+    "Return the height of the images in batches of any DataLoaders"
+    return dls.batch_side if isinstance(dls, DigitDataLoaders) else dls.train.do_item(0)[0].shape[-1]
 
 @delegates(DigitLearner.__init__, but=['model'])
 def digit_learner(
@@ -220,8 +220,8 @@ def digit_learner(
     metrics=None, # Metrics; accuracy for classes and `accuracy_multi` for several labels if None
     **kwargs # For `DigitLearner`: fastai's arguments, `graph` and `activation`
 )->DigitLearner:
-    """A fastai `Learner` with a fresh net on the device of `dls`. Raises `DigitError` if either is none, or if the
-    net and the loss give no probabilities."""
+    """Return a fastai `Learner` with a fresh net on the device of `dls`. Raises `DigitError` if `dls` are no
+    DataLoaders, or if the net and the loss give no probabilities."""
     check_kind(dls, DataLoaders, 'DataLoaders, such as DigitDataLoaders.from_df gives')
     ours = getattr(dls.train_ds, 'loss_func', None)
     if loss_func is None:
@@ -238,14 +238,14 @@ def digit_learner(
 
 # %% ../../nbs/learn/06_learner.ipynb #495963ac
 def _two_images(dls):
-    "Two images as a batch brings them to the net, or fewer; None if there are no rows. Draws no random numbers."
+    "Return up to two images as the net gets them in a batch; None without rows. Draws no random numbers."
     dl = dls.valid if len(dls.loaders)>1 and len(dls.valid_ds) else dls.train
     if not getattr(dl, 'n', None): return None
     b = dl.after_batch(to_device(dl.do_batch([dl.do_item(i) for i in range(min(2, dl.n))]), dl.device))
     return b[:getattr(dls, 'n_inp', 1)]
 
 def _check_outputs(learn):
-    "`DigitError` unless the net of `learn` gives a probability for each class of an image"
+    "Raise `DigitError` unless the net of `learn` gives a probability for each class of an image"
     act,c,net = learner_activation(learn),n_classes(learn.dls),learn.model
     if c is None or (xb := _two_images(learn.dls)) is None: return
     name,loss = net.config['arch'],fn_name(learn.loss_func)
@@ -266,8 +266,8 @@ def _check_outputs(learn):
     check_probs(act(out.float()), c, loss)
 
 # %% ../../nbs/learn/06_learner.ipynb #75d71a5b
-def _parts(learn):
-    "(name of the net, its parameters, {part: what it is}) of a Learner"
+def _describe_parts(learn):
+    "Return the name of the net of a Learner, its number of parameters, and {part: its name}"
     net,n = learn.model,n_params(learn.model)
     arch = getattr(net, 'config', {}).get('arch', type(net).__name__)
     return arch,n,dict(loss=fn_name(learn.loss_func), optimiser=fn_name(learn.opt_func),
@@ -275,7 +275,7 @@ def _parts(learn):
 
 @patch
 def __repr__(self:DigitLearner):
-    arch,n,says = _parts(self)
+    arch,n,says = _describe_parts(self)
     return '\n'.join([f'{type(self).__name__}: {arch}, {n:,} parameters', *(f'  {k}: {v}' for k,v in says.items()),
                       f'  data: {self.dls!r}'])
 
@@ -283,8 +283,8 @@ class _Text(str): "Text that takes attributes, which fastai's W&B callback looks
 
 @patch
 def gather_args(self:DigitLearner):
-    "What `WandbCallback` logs of a Learner, as text: fastai's own collects objects, of which fastcore refuses some"
-    arch,n,says = _parts(self)
+    "Return as text what `WandbCallback` logs; fastai's own collects objects, some of which fastcore refuses"
+    arch,n,says = _describe_parts(self)
     says |= dict(network=arch, parameters=n, device=self.dls.device, batch_size=self.dls.train.bs,
                  training_rows=len(self.dls.train_ds), held_out_rows=len(self.dls.valid_ds))
     return {k:_Text(v) for k,v in says.items()}

@@ -4,8 +4,7 @@
 
 # %% auto #0
 __all__ = ['archs', 'arch', 'builder_args', 'fn_name', 'create_model', 'conv', 'stride2', 'fastbook', 'small', 'stride3',
-           'residual', 'mlp_30_value', 'mlp_30', 'mlp_100', 'mlp_25_25', 'mlp_512_256', 'mlp_512_512', 'RepeatChannels',
-           'pretrained_resnet18', 'HandNet', 'Ensemble', 'model_cost']
+           'residual', 'Ensemble', 'model_cost']
 
 # %% ../../nbs/models/01_nets.ipynb #d66bc208
 import inspect, math, torch
@@ -24,7 +23,7 @@ def arch(
     name, # What it is called in `archs`, the command and saved models
     source, # Where it comes from
 ):
-    "Decorator that registers a function `(n_out, side, **kwargs) -> nn.Module` as an architecture"
+    "Register a function `(n_out, side, **kwargs) -> nn.Module` as an architecture, as a decorator"
     def _reg(f):
         f.source = source
         archs[name] = f
@@ -37,14 +36,14 @@ _n_out_names = ('n_out','num_classes','n_classes','num_class','n_class','n_outpu
 _n_in_names = 'in_chans','in_channels','n_in','c_in','in_ch','num_channels'
 _side_names = 'side','img_size','image_size','size'
 
-def _free(build):
-    "Parameters of `build` that a `partial` has not filled"
+def _open_parameters(build):
+    "Return the parameters of `build` that a `partial` has not filled"
     if getattr(build, '__init__', None) is nn.Module.__init__: return [] # a class without a constructor of its own
     filled = build.keywords if isinstance(build, partial) else {}
     return [p for p in inspect.signature(build).parameters.values() if p.name not in filled]
 
-def _named(free, names):
-    "The name of the first of the parameters `free` that is one of `names`; None if there is none"
+def _first_named(free, names):
+    "Return the name of the first of the parameters `free` that is one of `names`; None if there is none"
     return next((p.name for p in free if p.name in names and p.kind is not p.POSITIONAL_ONLY), None)
 
 def builder_args(
@@ -55,14 +54,14 @@ def builder_args(
 )->tuple: # (positional arguments, keyword arguments)
     """Return the arguments with which to call `build`: `num_classes=`, or another name for it, if the signature has
     one, else `(n_out, side)`, as far as it takes them."""
-    try: free = [p for p in _free(build) if p.name not in kwargs]
+    try: free = [p for p in _open_parameters(build) if p.name not in kwargs]
     except (TypeError, ValueError): return (n_out,side),kwargs # built in: nothing is known of its signature
     slots = [p for p in free if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    if n_name := _named(free, _n_out_names):
+    if n_name := _first_named(free, _n_out_names):
         own = {n_name:n_out}
-        if n_in := _named(free, _n_in_names): own[n_in] = 1
+        if n_in := _first_named(free, _n_in_names): own[n_in] = 1
         rest = [p.name for p in slots if p.name not in own and p.default is p.empty]
-        if s := _named(free, _side_names) or (rest[0] if len(rest)==1 else None): own[s] = side
+        if s := _first_named(free, _side_names) or (rest[0] if len(rest)==1 else None): own[s] = side
         return (),{**own, **kwargs}
     kinds,required = {p.kind for p in free},[p for p in slots if p.default is p.empty]
     if inspect.Parameter.VAR_POSITIONAL in kinds or len(required)>1: return (n_out,side),kwargs
@@ -82,7 +81,7 @@ def fn_name(
 # %% ../../nbs/models/01_nets.ipynb #e359786a
 @torch.no_grad()
 def _to_one_channel(net):
-    "Let the first convolution of `net`, if it takes three channels, take one: as it would take three equal ones"
+    "Change the first convolution of `net` from three input channels to one that acts as three equal ones"
     first = next((m for m in net.modules() if isinstance(m, nn.Conv2d)), None)
     if first is None or first.in_channels!=3 or first.groups!=1: return
     first.in_channels,first.weight = 1,nn.Parameter(first.weight.sum(1, keepdim=True))
@@ -96,8 +95,8 @@ def create_model(
     side=28, # Height and width of an image in pixels
     **kwargs # For the architecture
 )->nn.Module: # Takes (n, 1, side, side) floats, gives (n, n_out)
-    """A fresh net. Raises `DigitError` for a name that is not known, for a net that was already built, and for a
-    side that the net can't take."""
+    """Build a fresh net. Raises `DigitError` for an unknown name, for a net that was already built, and for a side that
+    the net can't take."""
     if isinstance(arch, nn.Module):
         raise DigitError("expected the name of an architecture or a function, "
                          f"found a {type(arch).__name__} that is already built: two Learners would share its weights")
@@ -130,7 +129,7 @@ def conv(
     act=True, # End in a ReLU?
     norm=False, # Batch norm before the ReLU?
 )->nn.Sequential:
-    "A convolution, then batch norm and a ReLU where asked for"
+    "Build a convolution, with batch norm and a ReLU if requested"
     layers = [nn.Conv2d(ni, nf, ks, stride, ks//2 if padding is None else padding, bias=not norm)]
     if norm: layers.append(nn.BatchNorm2d(nf))
     if act: layers.append(nn.ReLU(inplace=True))
@@ -139,20 +138,20 @@ def conv(
 # %% ../../nbs/models/01_nets.ipynb #e38e3177
 @arch('stride2', 'the article series: five stride-2 convs 1-4-16-32-64-10, no batch norm')
 def stride2(n_out=10, side=28, chs=(4,16,32,64)):
-    "Stride-2 convs with ReLU; any side"
+    "Build stride-2 convs with ReLU, for any side"
     return nn.Sequential(*[conv(a, b) for a,b in zip((1,*chs), chs)], conv(chs[-1], n_out, act=False),
                          nn.AdaptiveAvgPool2d(1), nn.Flatten())
 
 # %% ../../nbs/models/01_nets.ipynb #1f8051ea
 @arch('fastbook', 'fastbook, chapter 13: stride-2 convs 8-16-32-64 with batch norm, the first kernel 5')
 def fastbook(n_out=10, side=28, chs=(8,16,32,64)):
-    "Stride-2 convs with batch norm; any side"
+    "Build stride-2 convs with batch norm, for any side"
     return nn.Sequential(conv(1, chs[0], 5, norm=True), *[conv(a, b, norm=True) for a,b in zip(chs, chs[1:])],
                          conv(chs[-1], n_out, act=False, norm=True), nn.AdaptiveAvgPool2d(1), nn.Flatten())
 
 # %% ../../nbs/models/01_nets.ipynb #b7e1a002
 def _enlarged(net, n_out, side, **kwargs):
-    "`net` for images of 28x28, to which those of a smaller `side` are enlarged first"
+    "Build `net` for images of 28x28, after a layer that enlarges images of a smaller `side`"
     if side>=28:
         raise DigitError(f"{kwargs} leave nothing of images of {side}x{side} pixels: use fewer layers, or 'stride2'")
     return nn.Sequential(nn.Upsample(size=28, mode='bilinear', align_corners=False), *net(n_out, 28, **kwargs))
@@ -160,8 +159,8 @@ def _enlarged(net, n_out, side, **kwargs):
 # %% ../../nbs/models/01_nets.ipynb #e604f6c7
 @arch('small', 'digitfast: a 5x5 stem of stride 2, three 3x3 convs without padding, batch norm')
 def small(n_out=10, side=28, chs=(16,32,32,64), ks=(5,3,3,3), strides=(2,1,2,1), ps=0.):
-    """Convs of `chs` channels, without padding, each with batch norm and ReLU; dropout `ps` and one linear layer on
-    all that is left of the image; too small an image is enlarged"""
+    """Build convs of `chs` channels, without padding, each with batch norm and ReLU; then dropout `ps` and one linear
+    layer on the rest of the image. Too small an image is enlarged first."""
     n = side
     for k,s in zip(ks, strides): n = (n-k)//s + 1
     if n<1: return _enlarged(small, n_out, side, chs=chs, ks=ks, strides=strides, ps=ps)
@@ -172,14 +171,14 @@ def small(n_out=10, side=28, chs=(16,32,32,64), ks=(5,3,3,3), strides=(2,1,2,1),
 # %% ../../nbs/models/01_nets.ipynb #c104ccf9
 @arch('stride3', 'digitfast: a 5x5 stem of stride 3, three 3x3 convs without padding, batch norm')
 def stride3(n_out=10, side=28, chs=(24,32,48,64), ps=0.):
-    "`small` with a stem of stride 3"
+    "Build `small` with a stem of stride 3"
     return small(n_out, side, chs, strides=(3,1,1,1), ps=ps)
 
 # %% ../../nbs/models/01_nets.ipynb #8b4c9cae
 @arch('residual', 'digitfast: a 5x5 stem of stride 2, three residual blocks between convs without padding')
 def residual(n_out=10, side=28, chs=(32,48,96), ks=(3,3,3), ps=0.4):
-    """Residual blocks of `chs` channels and kernels of `ks`; dropout `ps` and one linear layer on all that is left
-    of the image; one of fewer than 17 pixels a side is enlarged"""
+    """Build residual blocks of `chs` channels and kernels of `ks`; then dropout `ps` and one linear layer on the rest
+    of the image. An image of fewer than 17 pixels a side is enlarged first."""
     from fastai.layers import ResBlock
     (a,b,c),n = chs,((side-1)//2-4)//2-1
     if n<1: return _enlarged(residual, n_out, side, chs=chs, ks=ks, ps=ps)
@@ -190,7 +189,7 @@ def residual(n_out=10, side=28, chs=(32,48,96), ks=(3,3,3), ps=0.4):
 
 # %% ../../nbs/models/01_nets.ipynb #73fea983
 def _mlp(side, *sizes, act=nn.ReLU):
-    "Linear layers of `sizes` on the flattened image, with an activation between"
+    "Return linear layers of `sizes` on the flattened image, with an activation between"
     layers = [nn.Flatten()]
     for a,b in zip((side*side, *sizes), sizes): layers += [nn.Linear(a, b), act()]
     return layers[:-1]
@@ -221,13 +220,13 @@ def mlp_512_512(n_out=10, side=28, ps=0.2):
 
 # %% ../../nbs/models/01_nets.ipynb #096dc329
 class RepeatChannels(nn.Module):
-    "One channel as three: (n, 1, h, w) to (n, 3, h, w)"
+    "Repeat one channel three times: (n, 1, h, w) to (n, 3, h, w)"
     graph_safe = True
     def forward(self, x): return x.expand(-1, 3, -1, -1)
 
 @arch('resnet18', "torchvision's ResNet-18 with fastai's head, from the rows as three channels")
 def pretrained_resnet18(n_out=10, side=28):
-    "ResNet-18; any side"
+    "Build ResNet-18, for any side"
     from fastai.vision.learner import create_vision_model
     from torchvision.models import resnet18 as body, ResNet18_Weights
     weights = Path(torch.hub.get_dir())/'checkpoints'/ResNet18_Weights.DEFAULT.url.split('/')[-1]
@@ -237,7 +236,7 @@ def pretrained_resnet18(n_out=10, side=28):
 
 # %% ../../nbs/models/01_nets.ipynb #c73e5290
 class HandNet(nn.Module):
-    "A `by_hand` system: (n, 1, side, side) pixels of 0 to 1 to log-probabilities (n, n_out)"
+    "A `by_hand` system as a module: pixels of 0 to 1, (n, 1, side, side), to log-probabilities (n, n_out)"
     graph_safe = True
     def __init__(self, system, n_out, side):
         super().__init__()
@@ -252,7 +251,7 @@ for k in by_hand: _hand_arch(k)
 
 # %% ../../nbs/models/01_nets.ipynb #54ba2d70
 class Ensemble(nn.Module):
-    "The logarithm of the mean of the `models`' probabilities"
+    "The mean of the probabilities of several `models`, as logarithms"
     graph_safe = True
     def __init__(self,
         models, # Nets that give (n, n_out) scores
@@ -270,7 +269,7 @@ def model_cost(
     arch, # Name in `archs`
     n_out=10, side=28, **kwargs # As for `create_model`
 )->tuple: # (number of parameters, multiply-accumulates for one image)
-    "Parameters and MACs of an architecture's convs and linear layers"
+    "Return the parameters and the multiply-accumulates of an architecture's convs and linear layers"
     model,macs = create_model(arch, n_out, side, **kwargs),0
     def _count(m, inp, out):
         nonlocal macs

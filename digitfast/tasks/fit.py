@@ -156,6 +156,43 @@ def resume_info(
     if info.threads!=before.threads: torch.set_num_threads(before.threads)
     return replace(info, threads=before.threads, more=before.more)
 
+# %% ../../nbs/tasks/03_fit.ipynb #t1mel002
+def _duration(seconds):
+    "Return a duration in words, such as '4 minutes'"
+    if seconds<90: return f'{seconds:.0f} seconds'
+    return f'{seconds/60:.0f} minutes' if seconds<90*60 else f'{seconds/3600:.1f} hours'
+
+class TimeLeft(Callback):
+    "Log how long a training of more than a minute will take, and then a line at least every 30 seconds"
+    graph_safe,order = True,81 # after `RunLog`, which logs each epoch
+    def __init__(self,
+        say, # Called with each line
+        after=3, # Seconds of training to time before the first line
+        every=30, # Seconds between two lines
+        shortest=60 # Log only if so many seconds are left after the timed batches
+    ):
+        self.say,self.after,self.every,self.shortest = say,after,every,shortest
+    def before_fit(self):
+        if not is_fitting(self.learn): return setattr(self, 'run', False)
+        self.first,self.done,self.last = None,0,None
+    def after_batch(self):
+        if not self.training: return
+        now = time.perf_counter()
+        if self.first is None: self.first = now # the first batch includes warming up
+        else: self.done += 1
+        if self.done and now-self.first>=self.after: self._log(now)
+    def _log(self, now):
+        step = (now-self.first)/self.done
+        left = step*(self.n_epoch*self.n_iter-self.epoch*self.n_iter-self.iter-1)
+        if self.last is None:
+            if left>self.shortest: self.say(f"time: about {_duration(left)} of training, at {1000*step:.0f} ms a batch")
+        elif now-self.last>=self.every and left>1:
+            self.say(f"epoch {self.epoch}: batch {self.iter+1:,} of {self.n_iter:,}, about {_duration(left)} left")
+        else: return
+        self.last = now
+    def after_epoch(self):
+        if self.last is not None: self.last = time.perf_counter()
+
 # %% ../../nbs/tasks/03_fit.ipynb #c0010
 @dataclass
 class Fitted:
@@ -192,7 +229,7 @@ def fit_net(
             say(f"lr: {recipe.lr:.3g}, from the valley of lr_find's curve")
             out.save_lr_curve(*learn.lr_curve)
         if recipe.tta: say("epochs: accuracy on held-out rows, without test-time shifts")
-        recipe.fit(learn, cbs=[log, CheckpointNotes(log, cbs)])
+        recipe.fit(learn, cbs=[log, CheckpointNotes(log, cbs), TimeLeft(say)])
     if log.error: raise log.error
     return Fitted(learn, recipe, _history_frame(log), time.perf_counter()-start)
 

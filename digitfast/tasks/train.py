@@ -20,7 +20,8 @@ from ..models.nets import archs
 from ..data.frames import DigitData
 from ..learn.loss import activations
 from ..learn.recipe import HandRecipe, Recipe, get_recipe, recipes
-from ..learn.fields import check_number
+from ..schema import check_field
+from ..learn.fields import seed_kind
 from ..models.nets import fn_name
 from ..core import how_to_resume
 from ..runs.rundir import resumable
@@ -108,7 +109,7 @@ def check_settings(
     res = dict(settings, scheduler=scheduler)
     check_member(recipe, res['member'], scheduler)
     if res['member'] is not None: res['member'] = int(res['member'])
-    res['seed'] = 42 if res['seed'] is None else check_number('seed', res['seed'], '[0, 4294967295]', Integral)
+    res['seed'] = 42 if res['seed'] is None else check_field('seed', res['seed'], seed_kind)
     return res
 
 def _read_earlier(config, before, out, objects, recipe, changes):

@@ -1239,3 +1239,15 @@ def test_an_error_without_a_training_set_has_a_class_of_its_own(tmp_path):
     with pytest.raises(NoTrainingSet, match='no training CSV'): read_csvs(put(tmp_path, {'test.csv':TEST}))
     with pytest.raises(DataError) as e: read_csvs(put(tmp_path/'two', {'mine.csv':TRAIN, 'yours.csv':TRAIN}))
     assert not isinstance(e.value, NoTrainingSet)
+
+@pytest.mark.parametrize('labels,why', [
+    ([0]*20, "'0' in every row says nothing"), (['x']*20, "'x' in row 1 is none of the classes"),
+    ([7]*19+[0], "'7' in row 1 is none of the classes"), ([np.nan]*20, 'is none of the classes')])
+def test_placeholders_in_a_test_frame_are_no_labels(labels, why, tmp_path):
+    "As in a test file: a score on them would be false"
+    from conftest import digits
+    train,test = digits(60),digits(20, seed=1).assign(label=labels)
+    d = as_data((train, test))
+    assert d.test_labels is None and why in ' '.join(d.notes)
+    right = digits(20, seed=1)
+    assert as_data((train, right)).test_labels.tolist()==right.label.tolist()

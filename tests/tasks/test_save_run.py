@@ -372,7 +372,7 @@ def test_whoever_trains_by_a_loop_says_on_which_rows(frames, tmp_path):
 @pytest.mark.parametrize('process', ['same','another'])
 def test_weights_that_are_loaded_bring_their_record(process, frames, in_tmp):
     fit(make()).save('a')
-    if process=='another': seen.known.clear()
+    if process=='another': seen.known_records.clear()
     save_run(make().load('a'), frames[0], in_tmp/'r', say=quiet)
     save_run(fit(make().load('a', with_opt=False)), frames[0], in_tmp/'s', say=quiet)
     for learn in make(B).load('a'),fit(make(B).load('a')):
@@ -392,7 +392,7 @@ def test_a_damaged_record_is_none(content, frames, in_tmp):
     a.save('a'); b.save('b')
     f = in_tmp/'models/a.seen.npz'
     f.write_bytes((in_tmp/'models/b.seen.npz').read_bytes() if content is None else content)
-    seen.known.clear()
+    seen.known_records.clear()
     assert 'a.pth, which has no record' in make().load('a').seen_images.doubts[0]
 
 def test_steps_outside_a_plain_fit_are_counted_exactly(frames, tmp_path):
@@ -463,7 +463,7 @@ def test_a_dead_canary_leaves_nothing(frames, tmp_path, monkeypatch):
     old = DigitDataLoaders.test_dl
     monkeypatch.setattr(DigitDataLoaders, 'test_dl', lambda self, df,
                         **k: old(self, df[df.columns[::-1]].set_axis(df.columns, axis=1), **k))
-    refused(lambda: save_run(learn, frames, tmp_path/'r', say=quiet), 'canary', left=tmp_path/'r')
+    refused(lambda: save_run(learn, frames, tmp_path/'r', say=quiet), 'control rows', left=tmp_path/'r')
 
 # ---- what a Kaggler would write
 
@@ -631,7 +631,8 @@ def test_the_canary_of_folds_flies_with_the_net_that_knew_each_row(tiny, tmp_pat
     assert lines[-2].startswith('canary:'), lines
     shutil.rmtree(r/'members'/'1'/'model')
     shutil.copytree(r/'members'/'0'/'model', r/'members'/'1'/'model')
-    refused(lambda: predict_csv(r, out=tmp_path/'u.csv', device='cpu', say=quiet), 'canary died', left=tmp_path/'u.csv')
+    refused(lambda: predict_csv(r, out=tmp_path/'u.csv', device='cpu', say=quiet), 'control rows do not match',
+            left=tmp_path/'u.csv')
 
 def test_folds_measure_each_row_by_the_net_that_did_not_see_it(tiny, tmp_path):
     lines = []
