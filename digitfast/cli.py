@@ -117,25 +117,6 @@ def train(
     if flags['json'] or flags['quiet']: print_result(run.metrics, str(run))
 
 # %% ../nbs/03_cli.ipynb #c0012
-_tables = '.csv','.tsv','.txt','.gz','.zip','.dat','.data'
-
-def _are_pictures(data):
-    "Return whether `data` are pictures, or folders of them, and not one place with rows"
-    from digitfast.tasks.pictures import is_picture
-    if len(data)!=1: return len(data)>1
-    (place,) = data
-    if os.path.isdir(place):
-        names = os.listdir(place) if os.access(place, os.R_OK) else []
-        rows = any(Path(o).suffix.lower() in ('.csv','.zip','.gz') for o in names)
-        return any(map(is_picture, names)) and not rows
-    return is_picture(place) or os.path.isfile(place) and not _is_table(place)
-
-def _is_table(place):
-    "Return whether the file `place` is a table by its name, or text, such as UCI's .tra and .tes"
-    if Path(place).suffix.lower() in _tables: return True
-    with open(place, 'rb') as f: start = f.read(512)
-    return bool(start) and min(start.translate(None, b'\t\r\n'), default=0)>31 # pictures have bytes that are no text
-
 def _picture_line(o):
     "Return the line about one digit of a picture"
     second = f"{o['runner_up']} ({o['runner_up_probability']:.1%})"
@@ -160,10 +141,10 @@ def _predict_pictures(run, places, show, device, out, probs):
 
 # %% ../nbs/03_cli.ipynb #c0014
 def _check_predict(run, data, out, test):
-    from digitfast.data.files import data_files, run_inputs
+    from digitfast.data.files import data_files, run_inputs, table_names
     check_run_exists(run)
     read = [o for o in data or [] if os.path.isfile(o)]
-    rows = bool(data) and len(data)==1 and Path(data[0]).suffix.lower() in (*_tables, '')
+    rows = bool(data) and len(data)==1 and Path(data[0]).suffix.lower() in (*table_names, '')
     if rows and (test is not None or not os.path.exists(data[0])): read += data_files(data[0], test, rows=True)
     check_outputs([*run_inputs(run), *read], out=out or Path('submission.csv'))
 
@@ -184,9 +165,10 @@ def predict(
 ):
     "Predict DATA's test set with RUN's model, or read pictures of digits."
     say_loading()
+    from digitfast.tasks.pictures import are_pictures
     from digitfast.tasks.predict import predict_csv
     data = data or []
-    if _are_pictures(data):
+    if are_pictures(data):
         check_unused('rows', test=test, label=label, transpose=transpose, tta=tta)
         _predict_pictures(run, data, show, device, out, probs)
     check_unused('pictures', show=show)

@@ -17,7 +17,7 @@ from .core import DigitError, quote
 # %% ../nbs/05_schema.ipynb #5c000005
 @dataclass(frozen=True)
 class Kind:
-    "What a field may hold"
+    "A kind of value that a field can hold"
     text:str # What is expected, as in 'a whole number from 1 to 9'
     test:Callable # Called with a value, returns whether it is of this kind
     convert:Callable|None=None # Called with a value of this kind, returns what is kept; the value itself if None
