@@ -41,8 +41,6 @@ ValidPct = Annotated[Optional[float], Option(min=0, max=1, metavar='P', help='Sh
     **_training)]
 Seed = Annotated[Optional[int], Option(min=0, max=2**32-1, metavar='N', help='Seed of weights, order and augmentation. '
     'Default: 42. The split has a seed of its own.', **_training)]
-
-# %% ../nbs/03_cli.ipynb #c0009
 TrainDevice = Annotated[Optional[str], Option(**one_of('auto','cpu','cuda','mps'), rich_help_panel='Hardware',
     help='Device; auto is a GPU that works, else the CPU.')]
 Precision = Annotated[Optional[str], Option(**one_of('auto','fp32','bf16','fp16'), rich_help_panel='Hardware',
@@ -57,8 +55,6 @@ Member = Annotated[Optional[int], Option(min=0, metavar='K',
     help='Train only this member, 0 to N-1; digitfast ensemble joins them.', **_training)]
 Resume = Annotated[bool, Option('--resume', rich_help_panel='Run',
     help='Resume the unfinished run in --out, with the options that it was started with.')]
-
-# %% ../nbs/03_cli.ipynb #c000b
 Set = Annotated[Optional[list[str]], Option('--set', metavar='FIELD=VALUE',
     help="Any field of the recipe, such as smooth=0.1 or affine={'shift':2}; repeat it for more.", **_training)]
 Config = Annotated[Optional[Path], Option(metavar='RUN', **_training,
