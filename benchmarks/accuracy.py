@@ -19,7 +19,8 @@ from digitfast.runs.run import read_metrics
 from digitfast.data.block import DigitDataLoaders
 from digitfast.data.read import read_csvs
 from digitfast.learn.recipe import Recipe, recipes
-from digitfast.learn.learner import RandAffine, seed_all
+from digitfast.learn.callbacks import RandAffine
+from digitfast.learn.learner import seed_all
 from digitfast.models.nets import arch, conv
 from digitfast.learn.predict import predict_rows
 

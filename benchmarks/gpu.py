@@ -48,6 +48,7 @@ class Bare:
         import torch
         from fastai.torch_core import TensorImage
         from digitfast.device import best_precision
+        from digitfast.learn.callbacks import RandAffine
         from digitfast.models.nets import create_model
         self.recipe,self.dls,self.device = recipe,recipe.dls(df, valid=val, device=device),device
         self.x,self.y = (o.as_subclass(torch.Tensor) for o in self.dls.train.tensors)
@@ -57,7 +58,7 @@ class Bare:
         lr = torch.tensor(recipe.lr, device=device) if gpu else recipe.lr
         self.opt = torch.optim.AdamW(self.model.parameters(), lr=lr, betas=(.95,.99), eps=1e-5, fused=True,
                                      weight_decay=recipe.wd, capturable=gpu)
-        self.aug = [f for f in self.dls.train.after_batch.fs if type(f).__module__=='digitfast.learn.learner']
+        self.aug = [f for f in self.dls.train.after_batch.fs if isinstance(f, RandAffine)]
         self.image,self.bf16 = TensorImage,best_precision('auto', device, recipe.precision)=='bf16'
         self.rows = torch.arange(recipe.bs, device=device)
 

@@ -12,10 +12,10 @@ from folds import done, joined
 def held(hits, y, n, draws, rng, n_test=28_000):
     "For each of `draws` splits with `n` validation rows: (is the test score in the interval?, its width)"
     from digitfast.report.measure import score_interval
-    from digitfast.learn.recipe import _in_shares
+    from digitfast.data.split import stratified_order
     res = []
     for _ in range(draws):
-        order = _in_shares(y, int(rng.integers(2**31)))
+        order = stratified_order(y, int(rng.integers(2**31)))
         val,test = order[:n],rng.permutation(order[n:])[:n_test]
         low,high = score_interval(int(hits[val].sum()), n, len(test))
         res.append((low<=hits[test].mean()<=high, high-low))

@@ -13,13 +13,13 @@ def draw(df, rows):
     "The images of `rows`, each with its label, what the nets read, and its number"
     from matplotlib.figure import Figure
     from PIL import Image
-    wide = 12
-    fig = Figure(figsize=(wide*.75, -(-len(rows)//wide)*.95), layout='constrained')
+    wide = 13
+    fig = Figure(figsize=(wide*.68, -(-len(rows)//wide)*.95), layout='constrained')
     for ax in np.ravel(fig.subplots(-(-len(rows)//wide), wide)): ax.axis('off')
     for ax,r in zip(fig.axes, rows):
         ax.imshow(df.drop(columns='label').iloc[r['row']].to_numpy().reshape(28, 28), cmap='Greys')
-        ax.set_title(f"{r['label']}, not {r['read']}", fontsize=8)
-    fig.savefig(picture, dpi=72)
+        ax.set_title(f"label {r['label']},\npredicted {r['read']}", fontsize=7)
+    fig.savefig(picture, dpi=100)
     Image.open(picture).convert('L').quantize(16).save(picture, optimize=True) # as small as greys can be
 
 def main():

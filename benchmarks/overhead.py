@@ -18,11 +18,11 @@ def bare_epoch(recipe, dls):
     from fastai.torch_core import TensorImage
     from digitfast.data.block import NormalizePixels
     from digitfast.device import best_precision
-    from digitfast.learn.learner import opts
+    from digitfast.learn.callbacks import RandAffine, opts
     from digitfast.models.nets import create_model
     (x,y),(xv,yv) = ([o.as_subclass(torch.Tensor) for o in dl.tensors] for dl in dls.loaders)
     norm = next(f for f in dls.train.after_batch.fs if isinstance(f, NormalizePixels))
-    aug = [f for f in dls.train.after_batch.fs if type(f).__module__=='digitfast.learn.learner']
+    aug = [f for f in dls.train.after_batch.fs if isinstance(f, RandAffine)]
     model = create_model(recipe.arch, len(dls.vocab), dls.side, **recipe.arch_kwargs)
     model = model.to(memory_format=torch.channels_last)
     bf16 = best_precision('auto', dls.device, recipe.precision)=='bf16'

@@ -21,9 +21,9 @@ articles = dict(
     D='[Pratik Kumar](https://pr2tik1.github.io), Digit Recognition using MLP in PyTorch',
     E=f'[RathanakSreang]({_code}), on Viblo')
 figures = {  # of a system: its article, and what the figure was measured on that the article reports
-    'average': ('A', 'Kaggle'), 'linear': ('A', 'training rows'), 'two-layer': ('A, mended', ''),
+    'average': ('A', 'Kaggle'), 'linear': ('A', 'training rows'), 'two-layer': ('A, fixed', ''),
     'two-layer-broadcast': ('A', 'training rows'), 'two-layer-learner': ('A', 'training rows'),
-    'stride2': ('A', 'training rows'), 'mlp-100': ('B', 'rows kept aside'), 'mlp-25-25': ('C', 'last batch'),
+    'stride2': ('A', 'training rows'), 'mlp-100': ('B', 'held-out rows'), 'mlp-25-25': ('C', 'last batch'),
     'mlp-512-256': ('D', ''), 'mlp-512-512': ('E', 'Kaggle')}
 
 def _csv(name, **kw): return pd.read_csv(results/f'{name}.csv', **kw)
@@ -61,8 +61,8 @@ def systems():
     return '\n\n'.join([
         _table(heads, [row(r) for _,r in t.iterrows()], '   rrr'),
         f"Measured: {round(o.rows/9):,} held-out rows of `train.csv`, mean and standard deviation over {t.seeds.min()} "
-        f"seeds; {o.device.upper()}, {_threads(o.threads)}, {days}; seconds of training on a shared machine, an "
-        f"order of magnitude. Articles: {'; '.join(f'{k} {v}' for k,v in articles.items())}."])
+        f"seeds; {o.device.upper()}, {_threads(o.threads)}, {days}; seconds of training on a shared machine, "
+        f"roughly. Articles: {'; '.join(f'{k} {v}' for k,v in articles.items())}."])
 
 def _mean(t, col):
     "Mean seconds of each system that reached `col` in all its trainings"
@@ -213,25 +213,25 @@ def ascent():
 def accuracy():
     "How right the recipes are, from accuracy-runs.csv and the metrics of one whole run of `ensemble`"
     t,m,rows = _csv('folds').set_index('arm'),json.loads((results/'ensemble.json').read_text()),[]
-    of = 'nets, each on its own unseen sixth of all rows'
-    for k,arm,how,more in (('quick','quick, other seeds','_unshifted','; chosen by other seeds'),
+    of = 'networks, each on its own held-out sixth of all rows'
+    for k,arm,how,more in (('quick','quick, other seeds','_unshifted','; chosen with other seeds'),
                            ('single','single','','')): # as each makes its submission
         acc,sd = 100*t.loc[arm, f'accuracy{how}'],100*t.loc[arm, f'sd{how}']
         rows.append((f'`{k}`', f'{acc:.2f} ± {sd:.2f} %', f'{t.trainings[arm]:.0f} {of}{more}'))
     now = recipes['ensemble'].n_epoch(m['n_train'])
     long = f"each net for {m['epochs']} epochs{f' ({now} by now)' if now!=m['epochs'] else ''}"
-    rows += [('a net of `ensemble`', f"{100*m['oof_accuracy']:.2f} %",
-        f"each of {m['n_oof']:,} rows by a net that did not see it"),
+    rows += [('a network of `ensemble`', f"{100*m['oof_accuracy']:.2f} %",
+        f"{m['n_oof']:,} rows, each predicted by a network that was not trained on it"),
              ('`ensemble`', f"{100*m['accuracy']:.2f} %",
-        f"one run, {long}, {m['seconds']['train']/60:.0f} minutes; the {m['n_valid']:,} rows that no net saw, too few "
-        f"to tell from `single`; expects a score of {m['score_low']:.4f} to {m['score_high']:.4f}")]
+        f"one run, {long}, {m['seconds']['train']/60:.0f} minutes; {m['n_valid']:,} held-out rows, too few to "
+        f"distinguish it from `single`; expected score {m['score_low']:.4f} to {m['score_high']:.4f}")]
     return '\n\n'.join([
-        _table(['', 'accuracy', 'of what'], rows, ' r '),
-        f"± is the standard deviation over the nets. {_days(t.date.iloc[0], m['date'])}, {t.machine.iloc[0]}; "
+        _table(['recipe', 'accuracy', 'measured on'], rows, ' r '),
+        f"± is the standard deviation over the networks. {_days(t.date.iloc[0], m['date'])}, {t.machine.iloc[0]}; "
         f"{_threads(t.threads.iloc[0])}, `ensemble` on {m['threads']} beside other work. "
         "`python benchmarks/folds.py digit-recognizer.zip`, "
         "`digitfast train digit-recognizer.zip --recipe ensemble`. "
-        "What each ingredient is worth is [in the tutorial](tutorials/06_the_ascent.ipynb)."])
+        "[A tutorial](tutorials/06_the_ascent.ipynb) measures what each ingredient adds."])
 
 def promises():
     "What is promised, and how often it was put to the test, from promises.csv"

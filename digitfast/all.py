@@ -16,7 +16,9 @@ from digitfast.data.split import digit_splitter
 from digitfast.data.mnist import read_mnist
 from digitfast.models.scratch import by_hand
 from digitfast.models.nets import Ensemble, arch, archs, create_model, model_cost
-from digitfast.learn.learner import BF16, EMA, LossAccuracy, RandAffine, ValidEvery, digit_learner, losses, opts, seed_all
+from digitfast.learn.callbacks import BF16, EMA, RandAffine, ValidEvery, opts
+from digitfast.learn.loss import LossAccuracy, losses
+from digitfast.learn.learner import digit_learner, seed_all
 from digitfast.learn.recipe import Recipe, find_lr, get_recipe, recipes
 from digitfast.learn.plugins import import_file
 from digitfast.runs.weights import PixelsToProbs, export_onnx, export_pickle, load_net, save_net
@@ -30,7 +32,9 @@ from digitfast.report.plots import (
     show_digits, show_predictions, show_versus)
 from digitfast.report.page import write_report
 from digitfast.data.picture import read_picture
-from digitfast.tasks.train import ensemble, predict_csv, train
+from digitfast.tasks.train import train
+from digitfast.tasks.ensemble import ensemble
+from digitfast.tasks.predict import predict_csv
 from digitfast.tasks.compare import compare
 from digitfast.tasks.save import save_run
 from digitfast.kaggle.submit import submit_to_kaggle

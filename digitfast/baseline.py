@@ -1,3 +1,6 @@
-"Deprecated: this module is `digitfast.models.scratch` now; the old path works until 0.3."
-from digitfast.models.scratch import *
-from digitfast.models.scratch import __all__ # noqa: F401
+"Deprecated: `digitfast.models.scratch` has these names now; this path works until version 0.3."
+from digitfast.models import scratch as _moved
+
+__all__ = _moved.__all__
+
+def __getattr__(name): return getattr(_moved, name)

@@ -390,7 +390,7 @@ def ensemble(
     out:OutDir=None,
 ):
     "Average finished runs into one ensemble and measure it."
-    from digitfast.tasks import train as task
+    from digitfast.tasks import ensemble as task
     run = task.ensemble(runs, out, say=say, command=True)
     if flags['json'] or flags['quiet']: print_result(run.metrics, str(run))
 

@@ -210,8 +210,8 @@ def check_known(
 ):
     "Raise a usage error unless `name` is None or one of `names`"
     if name is None or name in names: return
-    from digitfast.learn.recipe import unknown
-    raise typer.BadParameter(str(unknown(what, name, names)))
+    from digitfast.schema import unknown_name
+    raise typer.BadParameter(str(unknown_name(what, name, names)))
 
 def check_unused(
     what, # What the options are for

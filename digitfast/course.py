@@ -1,3 +1,6 @@
-"Deprecated: this module is `digitfast.tasks.course` now; the old path works until 0.3."
-from digitfast.tasks.course import *
-from digitfast.tasks.course import __all__ # noqa: F401
+"Deprecated: `digitfast.tasks.course` has these names now; this path works until version 0.3."
+from digitfast.tasks import course as _moved
+
+__all__ = _moved.__all__
+
+def __getattr__(name): return getattr(_moved, name)

@@ -1,3 +1,6 @@
-"Deprecated: this module is `digitfast.tasks.train` now; the old path works until 0.3."
-from digitfast.tasks.train import *
-from digitfast.tasks.train import __all__ # noqa: F401
+"Deprecated: `digitfast.all` has these names now; this path works until version 0.3."
+from digitfast.tasks.ensemble import ensemble
+from digitfast.tasks.predict import predict_csv
+from digitfast.tasks.train import train
+
+__all__ = ['ensemble', 'predict_csv', 'train']

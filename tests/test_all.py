@@ -75,3 +75,15 @@ def test_it_costs_little_more_than_fastai():
     args = [sys.executable, '-Wignore', '-c', CODE]
     fastais,ours,*slow = subprocess.run(args, capture_output=True, text=True, check=True).stdout.split()
     assert not slow and float(ours)<.15*float(fastais)+.2
+
+OLD_PATHS = dict(baseline='cross_entropy mean_squared_error nearest_label',
+                 course='check_answer kernel_widget draw_convolution',
+                 models='conv', train='train ensemble predict_csv', data='DigitDataLoaders digit_splitter read_csvs',
+                 kaggle='submit_to_kaggle', report='write_report')
+
+@pytest.mark.parametrize('module', OLD_PATHS)
+def test_an_old_import_path_still_works(module):
+    "The README, the tutorials and 20_fastai of version 0.1 showed these"
+    names = {}
+    exec(f"from digitfast.{module} import {', '.join(OLD_PATHS[module].split())}", names)
+    assert all(callable(names[o]) for o in OLD_PATHS[module].split())

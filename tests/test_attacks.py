@@ -6,7 +6,7 @@ from fastai.learner import AvgMetric
 from fastai.metrics import F1Score, Perplexity, accuracy, error_rate
 from torch import nn
 from digitfast.data.block import DigitDataLoaders
-from digitfast.learn.learner import losses
+from digitfast.learn.loss import losses
 from digitfast.report.measure import versus
 from digitfast.models.nets import archs
 from digitfast.learn.predict import predict_rows
@@ -14,7 +14,9 @@ from digitfast.learn.recipe import recipes
 from digitfast.tasks.predict import predict_csv
 from digitfast.runs.run import Run
 from digitfast.tasks.save import save_run
-from digitfast.tasks.train import ensemble, read_drop, train
+from digitfast.tasks.ensemble import ensemble
+from digitfast.tasks.inputs import read_drop
+from digitfast.tasks.train import train
 from conftest import TINY, digits
 from test_save_run import fitted, quiet, refused, run_cli
 

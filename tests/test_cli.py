@@ -234,7 +234,7 @@ def test_out_in_use(cli, here, tiny):
     assert 'is a file' in cli('train', tiny, *OPTS, '--out','f')[2]
 
 def test_ctrl_c_says_how_to_resume_and_exits_130(cli, here, tiny, tiny_run, monkeypatch):
-    from digitfast.tasks import train as run
+    from digitfast.tasks import fit as run
     old = run.RunLog.after_batch
     def stop(self):
         old(self)

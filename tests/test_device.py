@@ -123,7 +123,7 @@ def test_a_net_that_calls_functions_stays_in_fp32_too():
 def test_small_images_train_in_bf16():
     "On a CPU with AMX the gradients were whatever was in memory"
     from conftest import digits, learner, loaders
-    from digitfast.learn.learner import BF16
+    from digitfast.learn.callbacks import BF16
     seen = []
     learn = learner(loaders(digits(48)), 'stride2', cbs=BF16())
     for m in learn.model.modules():

@@ -18,7 +18,7 @@ from fastai.vision.all import (
     TensorImageBW, TerminateOnNaNCallback, aug_transforms, hook_outputs, load_learner, noop, params, vision_learner)
 from fastai.callback.hook import ActivationStats
 from digitfast.data.block import DigitBlock, NormalizePixels
-from digitfast.learn.learner import ValueLoss
+from digitfast.learn.loss import ValueLoss
 from conftest import digits, learner, loaders
 
 # ---- helpers

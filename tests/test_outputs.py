@@ -15,7 +15,8 @@ from digitfast.tasks.predict import predict_csv
 from digitfast.runs.run import Run
 from digitfast.tasks.save import save_run
 from digitfast.kaggle.submission import save_submission, submission
-from digitfast.tasks.train import ensemble, train
+from digitfast.tasks.ensemble import ensemble
+from digitfast.tasks.train import train
 from conftest import TINY, csvs, digits
 
 def quiet(*a): pass

@@ -26,12 +26,14 @@ _targets = Categorize,MultiCategorize,OneHotEncode,EncodedMultiCategorize,Regres
 
 def _is_noop(f): return type(f) is Transform and f.encodes.methods[0].implementation in (noop, imports.noop)
 
-def working_transforms(tl):
-    "The transforms of `tl`, less those that do nothing"
+def working_transforms(
+    tl, # `TfmdLists`
+)->list:
+    "Return the transforms of `tl`, without those that do nothing"
     return [f for f in tl.tfms.fs if not _is_noop(f)]
 
-def _known(tl):
-    "'images' or 'targets' where the items of `tl` are known to follow from their rows alone, else ''"
+def _item_kind(tl):
+    "Return 'images' or 'targets' if the items of `tl` are known to follow from their rows alone, else ''"
     if type(tl) is not TfmdLists or type(tl.tfms) is not Pipeline or not isinstance(tl.items, pd.DataFrame): return ''
     fs = working_transforms(tl)
     if not fs or any(f.split_idx is not None for f in fs): return ''
@@ -40,7 +42,7 @@ def _known(tl):
 
 # %% ../../nbs/data/12_load.ipynb #107d1d5c
 def _sum(a):
-    "A number that changes with the array `a`: weighted sums of its rows, eight bytes at a time, where it can be cut so"
+    "Return a checksum of the array `a`, from weighted sums of its rows eight bytes at a time if it can be cut so"
     b = np.ascontiguousarray(a if a.flags.c_contiguous else a.T)
     if b.dtype==object or not b.size or b.shape[1]*b.itemsize%8: return a.shape, b.dtype.str, zlib.crc32(b.tobytes())
     b = b.view(np.int64)
@@ -48,13 +50,13 @@ def _sum(a):
     return a.shape, a.dtype.str, zlib.crc32(np.einsum('ij,j->i', b, w))
 
 class _Column:
-    "The items of the pipeline `tl` as one tensor `x`, or what was `wrong` with that"
+    "The items of the pipeline `tl` as one tensor `x`, or the error `wrong` that they raise"
     def __init__(self, tl): self.tl,self.things,self.data,self.x,self.wrong,self.hashed = tl,None,None,None,None,None
 
     def _state(self):
         tl,fs = self.tl,working_transforms(self.tl)
         things = [tl.items, tl.tfms, *fs, *(getattr(f, k, None) for f in fs for k in ('cols','vocab','c'))]
-        if _known(tl)=='images': return things, _sum(frame_pixels(tl.items, fs[0].cols))
+        if _item_kind(tl)=='images': return things, _sum(frame_pixels(tl.items, fs[0].cols))
         cols = [tl.items.columns[c] if isinstance(c, int) else c for c in fs[0].cols]
         return things, tl.items[cols]
 
@@ -67,19 +69,19 @@ class _Column:
             if data.equals(self.data) if isinstance(data, pd.DataFrame) else data==self.data: return self
         self.things,self.data,self.x,self.wrong = (things,data.copy() if isinstance(data, pd.DataFrame) else data,
                                                    None,None)
-        try: self.x = self._images() if _known(self.tl)=='images' else self._labels(data)
+        try: self.x = self._read_images() if _item_kind(self.tl)=='images' else self._read_labels(data)
         except (DataError, LookupError, TypeError, ValueError, AttributeError, RuntimeError) as e: self.wrong = e
         return self
 
 # %% ../../nbs/data/12_load.ipynb #7fa92c96
 @patch
-def _images(self:_Column):
+def _read_images(self:_Column):
     f,df = working_transforms(self.tl)[0],self.tl.items
     return f.images(frame_pixels(df, f.cols), df.index)
 
 @patch
-def _labels(self:_Column, df):
-    "Each distinct label through the pipeline, then one of them for each row"
+def _read_labels(self:_Column, df):
+    "Send each distinct label through the pipeline, then take one result for each row"
     plain = all(t.kind in 'iufb' or pd.api.types.infer_dtype(df.iloc[:,i], skipna=False)=='string'
                 for i,t in enumerate(df.dtypes))
     codes = (df.groupby(list(df.columns), sort=False, dropna=False).ngroup().to_numpy(copy=True)
@@ -90,15 +92,15 @@ def _labels(self:_Column, df):
     return x[torch.from_numpy(codes)]
 
 def _collate(items):
-    "What fastai's `TfmdDL` makes of a batch of `items`"
+    "Collate `items` as fastai's `TfmdDL` does"
     state = random.getstate() # a DataLoader draws from it when it is made, and a resumed run makes it at another time
     try: return TfmdDL(items, bs=max(1, len(items)), num_workers=0, do_setup=False).do_batch(items)
     finally: random.setstate(state)
 
 # %% ../../nbs/data/12_load.ipynb #6a33d4b4
 class DigitDL(TfmdDL):
-    "A `TfmdDL` that indexes whole batches out of one tensor on its device where it knows what fastai would collate"
-    epochs_done,batches_done = 0,0 # times that it was gone through to its end, and batches that it gave
+    "A `TfmdDL` that indexes whole batches out of one tensor on its device if it knows what fastai would collate"
+    epochs_done,batches_done = 0,0 # complete iterations, and batches that were yielded
     def __init__(self,
         dataset, # `Datasets` or `TfmdLists` over a frame of rows; whatever else fastai takes goes fastai's way
         bs=64, # Batch size
@@ -148,19 +150,19 @@ _hooks = 'create_item','do_item','do_batch','create_batch','retain','chunkify'
 
 @patch
 def _hooked(self:DigitDL, name):
-    "Is the method `name` another than the class's own?"
+    "Return whether the method `name` is another than the class's own"
     return getattr(getattr(self, name), '__func__', None) is not getattr(DigitDL, name)
 
 @patch
 def _lists(self:DigitDL):
-    "The pipelines of the dataset, or nothing where it is none of fastai's"
+    "Return the pipelines of the dataset; an empty list unless it is a dataset of fastai's"
     ds = self.dataset
     if isinstance(ds, Datasets) and type(ds).__getitem__ is Datasets.__getitem__: return list(ds.tls)
     return [ds] if isinstance(ds, TfmdLists) else []
 
 @patch(as_prop=True)
 def slow_reason(self:DigitDL):
-    "What makes all of a batch be built item by item, '' if nothing does"
+    "The reason why batches are built item by item, '' if there is none"
     if not self._lists(): return f'the dataset is a {type(self.dataset).__name__}'
     if self.bs is None or not self.indexed: return 'there is no batch size, or no index'
     if hooks := [o for o in _hooks if self._hooked(o)]: return f'{hooks[0]} is not fastai\'s'
@@ -170,21 +172,21 @@ def slow_reason(self:DigitDL):
 
 # %% ../../nbs/data/12_load.ipynb #815f2bc8
 @patch
-def _column(self:DigitDL, tl):
-    "The items of `tl` as a `_Column` on the device, None where they are not known"
-    if not _known(tl): return None
+def _tensor_column(self:DigitDL, tl):
+    "Return the items of `tl` as a `_Column` on the device; None if they are not known"
+    if not _item_kind(tl): return None
     col = self._columns.setdefault(id(tl), _Column(tl)).read()
     if col.x is not None and self.device is not None and col.x.device!=self.device: col.x = col.x.to(self.device)
     return col
 
 @patch
-def index_tensors(self:DigitDL):
-    "A tensor for each pipeline that is known, None for the others; None alone where none is, or all goes fastai's way"
+def index_tensors(self:DigitDL)->list|None: # A tensor for each pipeline, None for one whose items are not known
+    "Return the tensors out of which batches are indexed; None if all pipelines go item by item"
     for tl in self._lists():
         f = first(working_transforms(tl))
         if type(f) is RowToImage and f.cols and isinstance(tl.items, pd.DataFrame): check_scale(tl.items, f.cols)
     if self.slow_reason: return self._say_slow()
-    cols = [c.x if c is not None else None for c in map(self._column, self._lists())]
+    cols = [c.x if c is not None else None for c in map(self._tensor_column, self._lists())]
     some = tuple(o[0] for o in cols if o is not None and len(o))
     if any(a is not b for a,b in zip(self.after_item(some), some)): return None # a `ToTensor` of the user's own
     return cols if some else self._say_slow()
@@ -198,27 +200,27 @@ def _say_slow(self:DigitDL):
 
 # %% ../../nbs/data/12_load.ipynb #c70f4e02
 @patch
-def _rows(self:DigitDL, b):
-    "Positions as a tensor on the device; those below 0 count from the end"
+def _to_positions(self:DigitDL, b):
+    "Return positions as a tensor on the device; those below 0 count from the end"
     b = b if isinstance(b, Tensor) else torch.from_numpy(np.asarray(b).astype(np.int64))
     if len(b) and b.min()<0: b = torch.where(b<0, b+len(self.dataset), b)
     return b if self.device is None else b.to(self.device)
 
-def _lumps(samps, n):
-    "Single positions, such as those of a rank under `distrib_ctx`, as arrays of up to `n`"
+def _group_positions(samps, n):
+    "Yield single positions, such as those of a rank under `distrib_ctx`, as arrays of up to `n`"
     samps = iter(samps)
     while len(o := np.fromiter(islice(samps, n), np.int64)): yield o
 
 @patch
 def _chunks(self:DigitDL, samps):
-    "The positions `samps` batch by batch"
+    "Yield the positions `samps` batch by batch"
     bs = self.bs or 1
-    lumps = [samps] if isinstance(samps, Tensor) else _lumps(samps, 64*bs)
-    return (b for o in lumps for b in self._rows(o).split(bs) if len(b)==bs or not self.drop_last)
+    lumps = [samps] if isinstance(samps, Tensor) else _group_positions(samps, 64*bs)
+    return (b for o in lumps for b in self._to_positions(o).split(bs) if len(b)==bs or not self.drop_last)
 
 @patch
 def _pack(self:DigitDL, cols, b, rest=()):
-    "The rows `b` of `cols` as a batch; `rest` has what stands where a column is None"
+    "Return the rows `b` of `cols` as a batch; `rest` has the items of columns that are None"
     rest = iter(rest)
     res = tuple(next(rest) if c is None else c.as_subclass(Tensor).index_select(0, b).as_subclass(type(c))
                 for c in cols)
@@ -226,7 +228,7 @@ def _pack(self:DigitDL, cols, b, rest=()):
 
 @patch
 def _part_batches(self:DigitDL, cols, samps):
-    "Batches where only some pipelines are known: the others go item by item"
+    "Yield batches if only some pipelines are known: the others go item by item"
     slow = [tl for tl,c in zip(self._lists(), cols) if c is None]
     def _items():
         for i in (samps.tolist() if isinstance(samps, Tensor) else samps):
@@ -234,14 +236,14 @@ def _part_batches(self:DigitDL, cols, samps):
             except SkipItemException: pass
     for its in chunked(_items(), self.bs, self.drop_last):
         rows,parts = zip(*its)
-        yield self._pack(cols, self._rows(rows), self.do_batch(list(parts)))
+        yield self._pack(cols, self._to_positions(rows), self.do_batch(list(parts)))
 
 # %% ../../nbs/data/12_load.ipynb #8d82db04
 @patch(as_prop=True)
 def tensors(self:DigitDL):
-    "All items of each pipeline, collated: images (n, 1, side, side), targets (n, …), on the DataLoader's device"
+    "All items of each pipeline, collated on the DataLoader's device: images (n, 1, side, side), targets (n, …)"
     def _all(tl):
-        col = self._column(tl)
+        col = self._tensor_column(tl)
         if col is not None and isinstance(col.wrong, DataError): raise col.wrong
         x = _collate([tl[i] for i in range(len(tl))]) if col is None or col.x is None else col.x
         return x.to(self.device) if self.device is not None and isinstance(x, Tensor) else x
@@ -258,8 +260,7 @@ def images(self:DigitDL):
 
 @patch
 def batch_rows(self:DigitDL):
-    """Begin an epoch, as iterating does, but give each batch's row positions, a tensor on the device, in the
-    batch's stead"""
+    "Begin an epoch, as iterating does, but yield each batch's row positions, a tensor on the device, instead of it"
     self.randomize()
     self.before_iter()
     self._DataLoader__idxs = self.get_idxs()
@@ -277,8 +278,8 @@ def after_iter(self:DigitDL):
 def whole_images(self:DigitDL):
     "Return the images of all rows if a batch is an index into them, before any other transform; None if it is not"
     pairs = zip(self._lists(), self.index_tensors() or [])
-    at = first((tl,x) for tl,x in pairs if _known(tl)!='targets')
-    return at[1] if at and _known(at[0])=='images' else None
+    at = first((tl,x) for tl,x in pairs if _item_kind(tl)!='targets')
+    return at[1] if at and _item_kind(at[0])=='images' else None
 
 # %% ../../nbs/data/12_load.ipynb #c57a87ea
 @patch
@@ -289,7 +290,7 @@ def __repr__(self:DigitDL):
     if self.n==0: return head
     if why := self.slow_reason: return f'{head}; item by item, for {why}'
     def names(tl): return ' -> '.join(f.name.split(' -- ')[0].rpartition('.')[2] for f in working_transforms(tl))
-    ways = (f'{_known(tl)} whole' if _known(tl) else f'{names(tl)} item by item' for tl in self._lists())
+    ways = (f'{_item_kind(tl)} whole' if _item_kind(tl) else f'{names(tl)} item by item' for tl in self._lists())
     return f"{head}; {', '.join(ways)}"
 
 @patch
@@ -300,12 +301,12 @@ def _pre_show_batch(self:DigitDL, b, max_n=9):
 # %% ../../nbs/data/12_load.ipynb #2c258e68
 @patch
 def hash_images(self:DigitDL)->tuple|None: # (pixels of an image, `image_hashes` of all rows)
-    "Return a number for the image of each row, worked out once while the rows stay as they are; None without rows"
+    "Return a number for the image of each row; None without rows. Computed again only if the rows change."
     pairs = ((tl,f) for tl in self._lists() for f in getattr(tl.tfms, 'fs', []))
     at = first(o for o in pairs if isinstance(o[1], RowToImage) and o[1].cols)
     if at is None or not isinstance(at[0].items, pd.DataFrame): return None
     tl,f = at
-    col = self._column(tl)
+    col = self._tensor_column(tl)
     x = f.images(frame_pixels(tl.items, f.cols), tl.items.index) if col is None or col.x is None else col.x
     if col is None: return len(f.cols),image_hashes(x)
     if col.hashed is None or col.hashed[0] is not x: col.hashed = x,image_hashes(x)

@@ -17,8 +17,8 @@ from .reading import Reading
 from .columns import pixel_cols
 
 # %% ../../nbs/data/11_transforms.ipynb #71d36f64
-def _no_pixel(v, row, col, a):
-    "The error for a value `v` of the array `a` that is no pixel"
+def _not_a_pixel_error(v, row, col, a):
+    "Return the error for a value `v` of the array `a` that is no pixel"
     at = f"row {row}, column '{col}'" if row!='' else f"column '{col}'"
     v = v.item() if isinstance(v, np.generic) else v
     tip = ': pixels of 0 to 1 want multiplying by 255' if isinstance(v, float) and 0<v<1 else ''
@@ -28,7 +28,7 @@ def _no_pixel(v, row, col, a):
     return DataError(f"{at}: found {v!r:.30}, expected a whole number from 0 to 255{tip}")
 
 def _as_uint8(a, cols, rows=None):
-    "The array `a` of `cols` as uint8. Raises `DataError` naming the first value that is no pixel."
+    "Return the array `a` of `cols` as uint8. Raises `DataError` that names the first value that is no pixel."
     a = np.asarray(a)
     if a.dtype==np.uint8: return a
     if (a.dtype==object
@@ -38,11 +38,11 @@ def _as_uint8(a, cols, rows=None):
         ok = (a>=0)&(a<=255)&(a==np.floor(a)) if a.dtype.kind in 'iuf' else np.zeros(a.shape, bool)
     if ok.all(): return a.astype(np.uint8)
     *i,c = np.argwhere(~ok)[0].tolist()
-    raise _no_pixel(a[(*i,c)], rows[i[0]] if i and rows is not None else '', cols[c], a)
+    raise _not_a_pixel_error(a[(*i,c)], rows[i[0]] if i and rows is not None else '', cols[c], a)
 
 # %% ../../nbs/data/11_transforms.ipynb #fd96c39a
 class RowToImage(Transform):
-    "A frame's row to a uint8 `TensorImageBW` of shape (1, side, side)"
+    "Turn a row of a frame into a uint8 `TensorImageBW` of shape (1, side, side)"
     def __init__(self,
         cols=None # Names of the pixel columns, in the image's order; found by `pixel_cols` if None
     ): self.cols = None if cols is None else list(cols)
@@ -71,13 +71,19 @@ class RowToImage(Transform):
     def __repr__(self): return self.name
 
 # %% ../../nbs/data/11_transforms.ipynb #ced6b511
-def frame_pixels(df, cols):
-    "The pixels of a frame as an array: a view, where the columns are in order and of one kind"
+def frame_pixels(
+    df, # Frame
+    cols, # Names of the pixel columns
+)->np.ndarray: # (rows, pixels)
+    "Return the pixels of a frame: a view if the columns are in order and of one kind"
     x = df.loc[:, cols[0]:cols[-1]] if df.columns.is_unique else df[cols]
     return (x if list(x.columns)==cols else df[cols]).to_numpy()
 
-def check_scale(df, cols):
-    "Raise `DataError` where a frame's pixels look like numbers of 0 to 1"
+def check_scale(
+    df, # Frame
+    cols, # Names of the pixel columns
+):
+    "Raise `DataError` if a frame's pixels look like numbers of 0 to 1"
     a = frame_pixels(df, cols) if set(cols)<=set(df.columns) else np.empty(0)
     if a.dtype.kind=='f' and a.size and 0<a.max()<=1:
         raise DataError(f"the frame's pixels are {a.dtype} numbers of 0 to 1, expected whole ones of 0 to 255: "
@@ -88,7 +94,7 @@ def images(self:RowToImage,
     a, # Array of pixels, (n, side*side) or (side*side,)
     rows=None # What to call the rows in an error
 )->TensorImageBW: # (n, 1, side, side)
-    "A copy of `a` as images. Raises `DataError` where a value is no pixel."
+    "Return a copy of `a` as images. Raises `DataError` if a value is no pixel."
     a = np.array(_as_uint8(a, self.cols, rows), order='C')
     return TensorImageBW(torch.from_numpy(a).view(-1, 1, self.side, self.side))
 
@@ -96,7 +102,7 @@ def images(self:RowToImage,
 def pixel_stats(
     x, # uint8 tensor or array of pixels, any shape
 )->tuple: # (mean, standard deviation) of the pixels scaled to 0..1
-    "Exact mean and standard deviation of `x`/255, from the count of each value"
+    "Return the exact mean and standard deviation of `x`/255, from the count of each value"
     counts = torch.zeros(256, dtype=torch.float64)
     for o in torch.as_tensor(x).flatten().split(2**20): counts += torch.bincount(o, minlength=256).cpu()
     v = torch.arange(256, dtype=torch.float64)/255
@@ -108,8 +114,8 @@ def pixel_stats(
 def same_images(
     a, # uint8 images, (n, …)
     b, # uint8 images, (m, …)
-)->np.ndarray: # Bool mask, (m,): is this image of `b` in `a` too?
-    "Which images of `b` are in `a`, pixel for pixel"
+)->np.ndarray: # Bool, (m,): True for an image of `b` that is in `a` too
+    "Return a mask of the images of `b` that are in `a`, pixel for pixel"
     def rows(o):
         o = np.asarray(o.cpu() if hasattr(o, 'cpu') else o)
         return [r.tobytes() for r in o.reshape(len(o), math.prod(o.shape[1:]))]

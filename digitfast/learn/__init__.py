@@ -2,7 +2,10 @@
 from digitfast.core import lazy_exports
 
 __getattr__,__dir__,__all__ = lazy_exports(__name__, dict(
-    learner='BF16 EMA LossAccuracy RandAffine ValidEvery digit_learner losses opts seed_all',
-    recipe='Recipe find_lr get_recipe',
-    plugins='import_file',
-    predict='ShiftTTA check_canary predict_rows predict_test'))
+    seen='Seen',
+    loss='LossAccuracy losses',
+    callbacks='BF16 EMA RandAffine ValidEvery opts',
+    learner='DigitLearner digit_learner seed_all',
+    recipe='Recipe find_lr get_recipe recipes',
+    predict='ShiftTTA check_canary predict_rows predict_test',
+    plugins='import_file'))

@@ -65,7 +65,7 @@ def _learner_preds(learn):
     "Return the predictions of a Learner for its validation rows. Imports torch and fastai."
     from digitfast.data.block import DigitDataLoaders, class_error
     from digitfast.data.transforms import same_images
-    from digitfast.learn.learner import n_classes
+    from digitfast.learn.loss import n_classes
     from digitfast.learn.predict import predict_rows
     dls = DigitDataLoaders.of(learn)
     if not len(dls.valid_ds): raise DigitError("this Learner has no validation rows: give the directory of its run")

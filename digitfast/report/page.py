@@ -9,7 +9,7 @@ __all__ = ['render_report', 'Report', 'report', 'write_report']
 from ..core import RunError, check_output, short_name, write_file
 from ..data.block import DigitDataLoaders
 from ..device import versions
-from ..learn.graph import fit_record
+from ..learn.history import fit_record
 from .plots import (occlusion, plot_calibration, plot_class_accuracy, plot_confusion, plot_history,
                                  plot_lr_find, read_history)
 from .measure import calibration, measured, most_confused, read_preds, suspicious_labels, worst_mistakes

@@ -10,7 +10,7 @@ __all__ = ['show_digits', 'plot_class_balance', 'read_history', 'plot_history', 
 # %% ../../nbs/report/01_plots.ipynb #461b1bf8
 from ..core import DigitError, RunError, short_name, write_file
 from ..data.columns import pixel_cols
-from ..learn.graph import fit_record
+from ..learn.history import fit_record
 from .measure import calibration, wilson
 from ..runs.files import read_table
 from ..runs.preds import class_numbers
@@ -40,15 +40,17 @@ def _images(items):
 
 def _names(classes, c): return [short_name(o, 16) for o in (range(c) if classes is None else classes)]
 
-def _grid(ims, titles, colors=None, cols=None):
+def _grid(ims, titles, colors=None, cols=None, fontsize=10):
     "A figure with a grid of images under their titles"
     cols = min(len(ims), cols or max(5, math.ceil(len(ims)**0.5)))
     rows = math.ceil(len(ims)/cols)
-    fig,axs = plt.subplots(rows, cols, figsize=(0.95*cols, 1.2*rows), squeeze=False, layout='constrained')
+    lines = max((t.count('\n')+1 for t in titles), default=1)
+    height = 0.95 + lines*fontsize/36
+    fig,axs = plt.subplots(rows, cols, figsize=(0.95*cols, height*rows), squeeze=False, layout='constrained')
     for ax in axs.flat: ax.axis('off')
     for i,(ax,im,t) in enumerate(zip(axs.flat, ims, titles)):
         ax.imshow(im, cmap='Greys')
-        ax.set_title(t, fontsize=10, parse_math=False, **(dict(color=colors[i]) if colors else {}))
+        ax.set_title(t, fontsize=fontsize, parse_math=False, **(dict(color=colors[i]) if colors else {}))
     return fig
 
 # %% ../../nbs/report/01_plots.ipynb #5ff8cfde
@@ -163,16 +165,17 @@ def show_predictions(
     classes=None, # Names of the classes
     cols=None, # Images in a row
 )->plt.Figure:
-    "A grid of images titled 'label / predicted', green where they agree and red where they don't"
+    "Draw a grid of images with label, prediction and its probability: green if the prediction is right, red if not"
     ims,(preds,targs) = _images(items),class_numbers(preds, targs)
     if not len(ims)==len(preds)==len(targs):
         raise DigitError(f"{len(ims)} images, {len(preds)} predictions and {len(targs)} labels: "
                          "expected as many of each")
     if probs is not None and np.ndim(probs)==2: probs = np.asarray(probs)[np.arange(len(preds)), preds]
     names = _names(classes, int(max(preds.max(), targs.max()))+1)
-    titles = [f'{names[t]} / {names[p]}' for p,t in zip(preds, targs)]
+    titles = [f'label {names[t]},\npredicted {names[p]}' for p,t in zip(preds, targs)]
     if probs is not None: titles = [f'{o}\n{100*p:.0f} %' for o,p in zip(titles, probs)]
-    return _grid(ims, titles, ['#1a7f37' if p==t else '#cf222e' for p,t in zip(preds, targs)], cols)
+    colors = ['#1a7f37' if p==t else '#cf222e' for p,t in zip(preds, targs)]
+    return _grid(ims, titles, colors, cols, fontsize=8)
 
 # %% ../../nbs/report/01_plots.ipynb #d0ub7e02
 def save_doubtful(

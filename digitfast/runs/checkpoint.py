@@ -12,8 +12,9 @@ from pathlib import Path
 from fastcore.all import noop, patch
 from fastai.callback.core import Callback, CancelEpochException, CancelFitException
 from safetensors.torch import save as st_bytes, load as st_load
-from ..core import RunError, ensemble_of, how_to_resume, is_begun, spell, write_file
-from .fields import check_info, is_text
+from ..core import DigitError, RunError, ensemble_of, how_to_resume, is_begun, spell, write_file
+from ..learn.callbacks import is_fitting
+from .fields import check_checkpoint
 from .files import error_text, read_bytes, read_json
 
 # %% ../../nbs/runs/05_checkpoint.ipynb #f6e1081c
@@ -52,7 +53,7 @@ class RunLog(Callback):
         self.history,self.start,self.error,self.t0 = [],0,None,time.perf_counter()
 
     def before_fit(self):
-        if hasattr(self.learn, 'lr_finder') or hasattr(self.learn, 'gather_preds'): return setattr(self, 'run', False)
+        if not is_fitting(self.learn): return setattr(self, 'run', False)
         if self.resume and (self.path/'state.json').exists(): self._or_stop(self._load)
         self.t0 = time.perf_counter()
 
@@ -180,9 +181,5 @@ def read_checkpoint(
 
 def _read_state(path):
     "The JSON of the `checkpoint` folder `path`"
-    try:
-        state = read_json(path/'state.json', const=float)
-        check_info(state['info'])
-        if type(state['epoch']) is not int or not is_text(state['sha256']): raise ValueError('it names no epoch')
-        return state
-    except (RunError, ValueError, KeyError, TypeError, AttributeError) as e: raise _bad_checkpoint(path, e) from None
+    try: return check_checkpoint(read_json(path/'state.json', const=float))
+    except DigitError as e: raise _bad_checkpoint(path, e) from None

@@ -14,10 +14,10 @@ from ..core import RunError, read_plain
 # %% ../../nbs/runs/00_files.ipynb #553ec47e
 def unreadable_file(f, why):
     "Return the error for the file `f` that can't be read"
-    return RunError(f"{f} can't be read ({why}): take a whole copy of the run")
-def damaged_file(f, why):
+    return RunError(f"{f} can't be read ({why}): take a whole copy of the run", file=f)
+def damaged_file(f, why, todo='Take a whole copy of the run'):
     "Return the error for the file `f` whose content is not what a run writes"
-    return RunError(f"{f} is damaged: {why}. Take a whole copy of the run")
+    return RunError(f"{f} is damaged: {why}. {todo}", file=f)
 
 def error_text(e):
     "Return what the exception `e` says, or its name"

@@ -221,7 +221,8 @@ def data(self:Run,
 ): # `DigitData`
     "Return the data that the run was trained on. Raises `RunError` if they are gone or have changed."
     from digitfast.data.mnist import read_mnist
-    from digitfast.data.read import DigitData, as_data
+    from digitfast.data.frames import DigitData
+    from digitfast.data.read import as_data
     sha256, = self.need('data.sha256')
     source = self.locate_data(data, todo)
     is_path = isinstance(source, (str,os.PathLike))

@@ -12,8 +12,11 @@ from ..data.ranges import to_bytes
 from ..data.reading import Reading
 from ..data.block import DigitDataLoaders
 from ..models.nets import Ensemble, archs, create_model
-from ..learn.learner import digit_learner, learner_activation, loss_name, losses
+from ..learn.learner import digit_learner
+from ..learn.loss import learner_activation, loss_name, losses
 from ..learn.predict import predict_rows
+from .fields import check_model
+from .files import damaged_file
 import hashlib, io, json, logging, os, tempfile, warnings
 import numpy as np, pandas as pd, torch
 from contextlib import contextmanager, redirect_stdout
@@ -94,7 +97,7 @@ def save_net(
     return path
 
 # %% ../../nbs/runs/03_weights.ipynb #85b57432
-_hint,_damaged = 'Expected a run directory or its model folder','Train again or take a whole copy'
+_hint,_retrain_or_copy = 'Expected a run directory or its model folder','Train again or take a whole copy'
 _most = 2**31 # bytes of weights
 
 def _read(f, most):
@@ -108,7 +111,7 @@ def _json(f):
     "The content of the file `model.json`, of a format that is known"
     def _no(c): raise ValueError(c) # NaN and Infinity, which are no JSON
     try: info = json.loads(_read(f, 2**22), parse_constant=_no)
-    except (ValueError, RecursionError): raise RunError(f"{f} is damaged: expected JSON. {_damaged}") from None
+    except (ValueError, RecursionError): raise damaged_file(f, 'expected JSON', _retrain_or_copy) from None
     n = info.get('format') if isinstance(info, dict) else None
     if type(n) is not int or n<1: raise RunError(f"{f} is no digitfast model: it names no format")
     if n>1:
@@ -116,44 +119,12 @@ def _json(f):
                        "reads format 1: upgrade digitfast")
     return info
 
-# %% ../../nbs/runs/03_weights.ipynb #0694bb49
-_types = dict(format=int, arch=str, arch_kwargs=dict, loss=str, classes=list, side=int, mean=(int,float),
-              std=(int,float), columns=list, sha256=str, check=str)
-
-def _wrong_type(info):
-    "The first field that is missing or of another type"
-    return first(k for k,t in _types.items() if not isinstance(info.get(k), t) or isinstance(info.get(k), bool))
-
-def _are_classes(cs):
-    "Are these two to 10,000 classes, all text or all whole numbers, each once, and negative only as a label may be?"
-    if not 2<=len(cs)<=10_000 or len({type(c) for c in cs})>1 or type(cs[0]) not in (int,str): return False
-    if len(set(cs))<len(cs): return False
-    if isinstance(cs[0], str): return True
-    least = -2**63 if sum(c>=0 for c in cs)<2 else 0
-    return all(least<=c<2**63 for c in cs)
-
-def _misfits(info):
-    "What isn't true of a `model.json` of the right types, as sentences, the first of which counts"
-    side,cols = info['side'],info['columns']
-    if not 0<side<=1024 or len(cols)!=side*side: yield f"{len(cols):,} columns don't fit a side of {quote(side)[1:-1]}"
-    if not all(isinstance(c, str) for c in cols): yield "its columns are no names"
-    elif len(set(cols))<len(cols): yield "a name of its columns is there twice"
-    if not _are_classes(info['classes']): yield "its classes are none"
-    if not (abs(info['mean'])<=1 and 0<info['std']<=1): yield "its mean and standard deviation are of no pixels"
-    try: Reading.from_json(info)
-    except DataError as e: yield str(e)
-    if len(json.dumps(info['arch_kwargs']))>2000: yield "its arch_kwargs are too long for an architecture's arguments"
-
 # %% ../../nbs/runs/03_weights.ipynb #bd47dd3c
 def _info(path):
     "The checked content of `model.json` in folder `path`"
     f = path/'model.json'
-    info = _json(f)
-    k = _wrong_type(info)
-    if k: raise RunError(f"{f} is damaged: '{k}' is {quote(info.get(k), 40)}. {_damaged}")
-    if info['check']!=_digest(info): raise RunError(f"{f} is damaged: its content is not what was written. {_damaged}")
-    what = first(_misfits(info))
-    if what: raise RunError(f"{f} is damaged: {what}. {_damaged}")
+    info = check_model(_json(f), f)
+    if info['check']!=_digest(info): raise damaged_file(f, 'its content is not what was written', _retrain_or_copy)
     for k,word,known in (('arch','architecture',archs), ('loss','loss',losses)):
         if info[k] in known: continue
         raise RunError(f"{f} names the {word} {quote(info[k], 40)}, which digitfast doesn't know: "
@@ -182,7 +153,7 @@ def _announced(f):
     except (FileNotFoundError, NotADirectoryError):
         raise RunError(f"no model at {f.parent}: there is no {f.name}. {_hint}") from None
     except (SafetensorError, OSError) as e:
-        raise RunError(f"{f} is damaged or no safetensors file ({str(e)[:80]}). {_damaged}") from None
+        raise RunError(f"{f} is damaged or no safetensors file ({str(e)[:80]}). {_retrain_or_copy}") from None
 
 # %% ../../nbs/runs/03_weights.ipynb #9c41d7be
 _most_weights = 2**28 # numbers in all weights of a net
@@ -228,7 +199,7 @@ def _check_shapes(f, info):
     except _TooMuch as e:
         raise RunError(f"{name} on images of {side}x{side} needs {e}. Don't load models that you don't trust") from None
     except Exception as e: # whatever an architecture says to arguments from a stranger
-        raise RunError(f"{name} can't be built: {str(e)[:100]}. {_damaged}") from None
+        raise RunError(f"{name} can't be built: {str(e)[:100]}. {_retrain_or_copy}") from None
     have = _announced(f)
     k = first(k for k in sorted(want.keys()|have.keys()) if want.get(k)!=have.get(k))
     if k is not None:
@@ -247,7 +218,7 @@ def _empty_dls(path, info, device, bs):
         dls.reading = Reading.from_json(info)
         if dls.row2im.cols!=cols: raise DataError('the pixel columns are not in order')
     except (DataError, KeyError, ValueError) as e:
-        raise RunError(f"{path/'model.json'} is damaged: {e}. {_damaged}") from None
+        raise damaged_file(path/'model.json', e, _retrain_or_copy) from None
     return dls
 
 # %% ../../nbs/runs/03_weights.ipynb #19f40e1e
@@ -267,7 +238,7 @@ def load_net(
     bs = _check_shapes(f, info)
     weights = _read(f, _most)
     if hashlib.sha256(weights).hexdigest()!=info['sha256']:
-        raise RunError(f"{f} is damaged: its sha256 is not the one in model.json. {_damaged}")
+        raise damaged_file(f, 'its sha256 is not the one in model.json', _retrain_or_copy)
     dls = _empty_dls(path, info, digit_device(device), bs)
     loss = losses[info['loss']](len(info['classes']), 0.)
     learn = digit_learner(dls, info['arch'], info['arch_kwargs'], loss_func=loss)
@@ -285,7 +256,7 @@ def _show_one(learn, f):
         if out.ndim!=2 or len(out)!=1 or not out.numel(): what = f'it gives a shape of {tuple(out.shape)}'
         elif out.isnan().any(): what = 'it gives no numbers'
     except Exception as e: what = str(e)[:100] # whatever a net says to arguments from a stranger
-    if what: raise RunError(f"{f}: the net can't predict an image of {side}x{side} pixels: {what}. {_damaged}")
+    if what: raise RunError(f"{f}: the net can't predict an image of {side}x{side} pixels: {what}. {_retrain_or_copy}")
 
 # %% ../../nbs/runs/03_weights.ipynb #2420e9a8
 def _load_members(path, device):

@@ -23,7 +23,8 @@ def _recipe_length(recipe):
 
 def count_models()->dict: # {'archs': {name: parameters, macs, source}, 'recipes': {name: fields}}
     "Count the registered architectures and describe the registered recipes. Imports torch and fastai."
-    from digitfast.learn.recipe import fn_name, recipes
+    from digitfast.models.nets import fn_name
+    from digitfast.learn.recipe import recipes
     from digitfast.models.nets import archs
     costs = {k:_count(k) for k in archs}
     fields = 'arch','members','images','epochs','bs','lr','source'

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import numpy as np, pandas as pd, pytest, torch
 from PIL import Image
-from digitfast.core import DataError
+from digitfast.core import DataError, as_command
 from digitfast.data.checks import near_copies
-from digitfast.data.files import find_data
+from digitfast.data.columns import NoSuchColumn
+from digitfast.data.files import NoTrainingSet, find_data
 from digitfast.data.frames import check_frame
 from digitfast.data.read import as_data, read_csvs, read_rows
 from digitfast.data.reading import Reading
@@ -20,6 +21,11 @@ from digitfast.kaggle.submission import check_submission, other_labels
 from conftest import REPO
 
 LAYOUTS = REPO.parent/'shared'/'data'/'layouts.py'
+
+@pytest.fixture(autouse=True, scope='module')
+def for_the_command():
+    "Messages spell options as the command's reader knows them"
+    with as_command(): yield
 
 # ---- those of layouts.py
 
@@ -291,7 +297,7 @@ def test_label_decides(files, options, classes, tmp_path):
     d = read_csvs(put(tmp_path, files), **options)
     assert d.classes==classes and [classes.index(o) for o in d.train['label']]==Y.tolist()
     assert d.options==dict(label=str(options['label'])) and read_csvs(tmp_path, **d.options).train.equals(d.train)
-    assert any('as told' in o for o in d.said)
+    assert any('as specified' in o for o in d.said)
 
 @pytest.mark.parametrize('label,at', [('2',1), ('last',-1)])
 def test_a_label_that_is_told_beside_an_index(label, at, tmp_path):
@@ -533,7 +539,7 @@ def test_frames_whose_columns_say_nothing(at):
     d = as_data(f)
     assert d.train['label'].astype(int).tolist()==Y.tolist() and (d.train.iloc[:,1:].to_numpy()==17*X8).all()
     f[f.columns[-1 if at==0 else 0]] = Y
-    with pytest.raises(DataError, match='say which with label=NAME'): as_data(f)
+    with as_command(False), pytest.raises(DataError, match='say which with label=NAME'): as_data(f)
 
 # ---- near copies
 
@@ -586,17 +592,16 @@ def test_the_share_is_that_of_the_copies():
 def test_the_warning_of_near_copies(tmp_path):
     "From a share of 0.15 on; rows that are identical have a note of their own and do not count"
     import torch
-    from digitfast.tasks.job import Job
+    from digitfast.tasks.finish import check_preds, collect_preds
     from digitfast.data.checks import near_limit
-    from digitfast.runs.run import Run
     x,y = digits()
     assert near_limit==.15
     def told(held):
         d = as_data(lab(np.concatenate([x[:1000], held]), np.concatenate([y[:1000], y[:len(held)]])))
         rows,lines = np.arange(1000, 1000+len(held)),[]
-        job = Job(d, None, 'x', Run(tmp_path/'x'), {}, lines.append)
-        job.preds(rows, np.eye(10, dtype=np.float32)[y[:len(held)]], range(10), seen=torch.tensor(x[:1000]))
-        return job.near,[o for o in lines if 'near copy' in o]
+        probs,seen = np.eye(10, dtype=np.float32)[y[:len(held)]],torch.tensor(x[:1000])
+        preds = collect_preds(d, rows, probs, range(10), seen, 'x')
+        return check_preds(preds, d, seen, lines.append),[o for o in lines if 'near copy' in o]
     for n,warned in (10,False),(13,False),(18,True),(60,True):
         near,lines = told(np.concatenate([noisy(x[:n]), x[2000:2100-n]]))
         assert abs(near-n/100)<.02 and bool(lines)==warned and (not warned or f'{100*near:.0f} %' in lines[0])
@@ -901,7 +906,7 @@ def test_without_a_sample_submission_any_labels_will_do(tmp_path):
     assert check_submission(tmp_path/'mine.txt', tmp_path)['rows']==M
 
 def test_train_warns_of_other_labels_before_it_trains(tmp_path):
-    from digitfast.tasks.job import load_data
+    from digitfast.tasks.inputs import load_data
     said = []
     load_data(of_competition(tmp_path/'a', Y+1, 0), said.append)
     assert any(o.startswith('warning: ') and '--allow-other-labels' in o for o in said), said
@@ -1219,3 +1224,30 @@ def test_labels_in_a_file_of_their_own(given, name, tmp_path, monkeypatch):
 def test_a_column_without_a_name_is_called_so(tmp_path):
     with pytest.raises(DataError, match="no 'label' column beside 784 pixels, found a column without a name; expected"):
         read_csvs(put(tmp_path, {'train.csv':csv(frame(X), index=True)}))
+
+def test_in_python_an_error_names_the_argument(tmp_path):
+    "The option that decides, as a caller of `read_csvs` writes it, and as an attribute"
+    put(tmp_path, {'train.csv':csv(lab(X, Y, name='quux').assign(foo=1))})
+    with as_command(False):
+        with pytest.raises(DataError, match='say which with label=NAME$') as e: read_csvs(tmp_path)
+        assert e.value.option=='label'
+        with pytest.raises(NoSuchColumn, match="no column 'nil' .*; name one of them with label=$") as e:
+            read_csvs(tmp_path, label='nil')
+        assert e.value.option=='label'
+
+def test_an_error_without_a_training_set_has_a_class_of_its_own(tmp_path):
+    with pytest.raises(NoTrainingSet, match='no training CSV'): read_csvs(put(tmp_path, {'test.csv':TEST}))
+    with pytest.raises(DataError) as e: read_csvs(put(tmp_path/'two', {'mine.csv':TRAIN, 'yours.csv':TRAIN}))
+    assert not isinstance(e.value, NoTrainingSet)
+
+@pytest.mark.parametrize('labels,why', [
+    ([0]*20, "'0' in every row says nothing"), (['x']*20, "'x' in row 1 is none of the classes"),
+    ([7]*19+[0], "'7' in row 1 is none of the classes"), ([np.nan]*20, 'is none of the classes')])
+def test_placeholders_in_a_test_frame_are_no_labels(labels, why, tmp_path):
+    "As in a test file: a score on them would be false"
+    from conftest import digits
+    train,test = digits(60),digits(20, seed=1).assign(label=labels)
+    d = as_data((train, test))
+    assert d.test_labels is None and why in ' '.join(d.notes)
+    right = digits(20, seed=1)
+    assert as_data((train, right)).test_labels.tolist()==right.label.tolist()

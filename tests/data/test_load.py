@@ -7,7 +7,8 @@ from digitfast.runs.weights import load_net
 from digitfast.core import DataError
 from digitfast.data.files import sample_path
 from digitfast.data.read import read_csvs
-from digitfast.tasks.train import predict_csv, train
+from digitfast.tasks.predict import predict_csv
+from digitfast.tasks.train import train
 from digitfast.kaggle.submission import check_submission
 from digitfast.learn.predict import predict_rows
 from conftest import csvs, digits

@@ -687,3 +687,8 @@ def test_names_with_many_zeros_in_front(tmp_path):
     lines = csv(label=True)
     lines[0] = [o.replace('pixel3', 'pixel0000003') for o in lines[0]]
     assert (read_csvs(put(tmp_path, train=text(lines))).train.iloc[:,1:].to_numpy()==pixels(csv())).all()
+
+def test_a_quote_that_never_ends(tmp_path):
+    "An array that was printed over several lines begins like this file, which has one line and an open quote"
+    (tmp_path/'train.csv').write_bytes(b'"""[')
+    with pytest.raises(DataError, match='train.csv, line 1: a quoted field that does not end'): read_csvs(tmp_path)

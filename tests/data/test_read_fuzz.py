@@ -5,11 +5,12 @@ from fractions import Fraction
 
 import numpy as np, pandas as pd, pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
-from digitfast.data import columns, labels, table
+from digitfast.data import columns, table
 from digitfast.core import *
 from digitfast.data.columns import pixel_cols
 from digitfast.data.files import data_options, find_data, sample_path
 from digitfast.data.frames import check_frame
+from digitfast.data.labels import label_kind
 from digitfast.data.read import as_data, read_csvs, read_rows
 
 @pytest.fixture(autouse=True, scope='module')
@@ -45,7 +46,7 @@ def frames(draw):
     x = np.frombuffer(draw(st.binary(min_size=n*side**2, max_size=n*side**2)), np.uint8).reshape(n,-1)
     word = st.text(st.characters(blacklist_categories=['Cs','Cc','Nd','Zs','Zl','Zp'], blacklist_characters='\ufeff'),
                    min_size=1, max_size=6)
-    text = word.filter(lambda s: labels.label_kind(s.strip())=='text' and s==s.strip())
+    text = word.filter(lambda s: label_kind(s.strip())=='text' and s==s.strip())
     label = draw(st.sampled_from([st.integers(0,9), st.integers(0,10**18-1), text]))
     labels = draw(st.lists(label, min_size=n, max_size=n).filter(lambda o: len(set(o))>1))
     prefix = draw(st.sampled_from(['pixel','px_','','p x']))

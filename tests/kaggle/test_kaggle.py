@@ -973,6 +973,6 @@ def test_command_info(kg, capfd):
 
 def test_training_asks_kaggle(kg):
     "Where there are credentials and no data"
-    from digitfast.tasks.train import locate_data
+    from digitfast.tasks.inputs import locate_data
     said = []
     assert Path(locate_data(say=said.append)).read_bytes()==kg.zip and 'Kaggle' in said[0]

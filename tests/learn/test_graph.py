@@ -11,8 +11,10 @@ from fastai.vision.all import (Adam, Callback, GradientClip, MixedPrecision, Mix
                                SaveModelCallback, Transform, nn)
 import digitfast
 from digitfast.learn import graph
-from digitfast.learn.graph import DigitLearner, StepGraph, graph_problem
-from digitfast.learn.learner import EMA, digit_learner, opts, seed_all
+from digitfast.learn.learner import DigitLearner
+from digitfast.learn.graph import StepGraph, graph_problem
+from digitfast.learn.callbacks import EMA, opts
+from digitfast.learn.learner import digit_learner, seed_all
 from digitfast.learn.recipe import recipes
 from digitfast.runs.run import read_metrics
 from conftest import digits

@@ -10,7 +10,9 @@ from fastai.vision.all import (BaseLoss, Callback, CancelBatchException, CrossEn
                                TensorImageBW, TerminateOnNaNCallback, accuracy, error_rate, load_learner)
 from digitfast.core import DigitError
 from digitfast.runs.weights import PixelsToProbs, load_net, save_net
-from digitfast.learn.learner import EMA, BF16, RandAffine, digit_learner, loss_name, losses, opts, seed_all, shifts
+from digitfast.learn.callbacks import EMA, BF16, RandAffine, opts, shifts
+from digitfast.learn.learner import digit_learner, seed_all
+from digitfast.learn.loss import loss_name, losses
 from digitfast.learn.predict import predict_rows
 from digitfast.learn.recipe import Recipe, find_lr, get_recipe, recipes
 from digitfast.device import best_precision
@@ -509,7 +511,7 @@ def test_ema_ends_with_the_average_where_it_stops_early():
 @pytest.mark.parametrize('cb', [lambda: SaveModelCallback(), lambda: EarlyStoppingCallback(patience=9)],
                          ids='save early'.split())
 def test_valid_every_with_trackers(cb, in_tmp):
-    from digitfast.learn.learner import ValidEvery
+    from digitfast.learn.callbacks import ValidEvery
     learn = _fit(learner(loaders(digits(120), path=in_tmp), cbs=[ValidEvery(2), cb()]), 5)
     assert [len(o)>1 for o in learn.recorder.values]==[False,True,False,True,True]
     assert len(learn.validate())==2 and all(o.run for o in learn.cbs)

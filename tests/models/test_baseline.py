@@ -102,7 +102,7 @@ def test_any_side_and_any_number_of_classes(name, small):
     p = m.predict_proba(xv)
     assert p.shape==(30,3) and p.dtype==torch.float32
     torch.testing.assert_close(p.sum(1), torch.ones(30))
-    assert sum(v.numel() for v in m.params.values())==by_hand[name].n_params(25, 3)
+    assert sum(v.numel() for v in m.params.values())==B.n_params(by_hand[name].start(25, 3).values())
     assert [r[0] for r in m.history]==[0,1] and all(np.isfinite(r).all() for r in m.history)
     assert m.history[-1][3]==pytest.approx((p.argmax(1)==yv).float().mean().item())
 
@@ -197,7 +197,7 @@ def test_weights_of_the_right_size_do_not_creep(sample):
 def test_numpy(sample): assert acc(by_hand['numpy'], sample, epochs=200)>.78
 
 def test_settings_are_the_articles():
-    got = {k:(o.lr,o.bs,o.epochs,o.n_params()) for k,o in by_hand.items() if k!='average'}
+    got = {k:(o.lr,o.bs,o.epochs,B.n_params(o.start().values())) for k,o in by_hand.items() if k!='average'}
     assert got=={'linear':(1e-4,256,11,785), 'two-layer':(1e-5,256,10,23581), 'two-layer-broadcast':(1e-5,256,10,23581),
         'linear-softmax':(1e-2,256,500,7850),
         'two-layer-softmax':(1e-2,256,500,23860), 'numpy':(.1,None,500,7960)}

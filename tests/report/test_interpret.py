@@ -56,9 +56,10 @@ def test_what_is_no_image_is_refused(bad):
 def test_show_predictions_is_green_where_right_and_red_where_wrong():
     fig = I.show_predictions(np.zeros((3,4,4)), [0,1,2], [0,2,2], [.5,.9,1], ['a','b','c'])
     assert [(ax.get_title(),ax.title.get_color()) for ax in fig.axes]==[
-        ('a / a\n50 %','#1a7f37'), ('c / b\n90 %','#cf222e'), ('c / c\n100 %','#1a7f37')]
+        ('label a,\npredicted a\n50 %','#1a7f37'), ('label c,\npredicted b\n90 %','#cf222e'),
+        ('label c,\npredicted c\n100 %','#1a7f37')]
     fig = I.show_predictions(np.zeros((2,4,4)), [0,1], [0,0], [[.7,.3],[.2,.8]])
-    assert [ax.get_title() for ax in fig.axes]==['0 / 0\n70 %', '0 / 1\n80 %']
+    assert [ax.get_title() for ax in fig.axes]==['label 0,\npredicted 0\n70 %', 'label 0,\npredicted 1\n80 %']
     with pytest.raises(DigitError, match='3 images, 2 predictions'): I.show_predictions(np.zeros((3,4,4)), [0,1], [0,1])
 
 def test_names_that_matplotlib_would_take_for_mathematics(some):

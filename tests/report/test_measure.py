@@ -110,7 +110,7 @@ def test_what_is_no_finished_run_says_what_it_is(tmp_path):
     (tmp_path/'f').write_text('')
     with pytest.raises(RunError, match='it is a file'): read_metrics(tmp_path/'f')
     (tmp_path/'run'/'checkpoint').mkdir(parents=True)
-    with pytest.raises(RunError, match='--resume'): read_metrics(tmp_path/'run')
+    with pytest.raises(RunError, match='resume=True'): read_metrics(tmp_path/'run')
 
 def test_predictions_of_a_learner_leave_out_trained_images_and_its_history_alone():
     from conftest import digits

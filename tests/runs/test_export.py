@@ -5,7 +5,9 @@ from safetensors.torch import load_file, save_file
 from digitfast.core import DigitError, RunError
 from digitfast.data.block import DigitDataLoaders
 from digitfast.models.nets import archs
-from digitfast.learn.learner import BF16, EMA, digit_learner, losses
+from digitfast.learn.callbacks import BF16, EMA
+from digitfast.learn.learner import digit_learner
+from digitfast.learn.loss import losses
 from digitfast.data.ranges import to_bytes
 from digitfast.data.reading import Reading
 from digitfast.learn.recipe import Recipe
@@ -204,9 +206,9 @@ FIELDS = dict(
     newest=(dict(format=10**30), 'upgrade'),
     older=(dict(format=0), 'format'),
     negative=(dict(format=-1), 'format'),
-    noarch=(dict(arch=...), "'arch'"),
+    noarch=(dict(arch=...), 'it has no arch'),
     arch=(dict(arch='evil'), 'evil'),
-    archnum=(dict(arch=3), "'arch'"),
+    archnum=(dict(arch=3), "arch is '3', expected text"),
     archpath=(dict(arch='os.system'), 'os.system'),
     archlong=(dict(arch='x'*10**5), 'xxx'),
     kwargs=(dict(arch_kwargs=dict(evil=1)), 'evil'),
@@ -216,13 +218,13 @@ FIELDS = dict(
     kwzero=(dict(arch_kwargs=dict(chs=[0,0,0,0])), None),
     kwneg=(dict(arch_kwargs=dict(chs=[-1]*4)), None),
     kwmany=(dict(arch_kwargs=dict(chs=[1]*990)), None),
-    kwmore=(dict(arch_kwargs=dict(chs=[1]*10**6)), 'too long'),
+    kwmore=(dict(arch_kwargs=dict(chs=[1]*10**6)), '2,000 characters at most'),
     kwtext=(dict(arch_kwargs=dict(chs='abcd')), None),
     kwnested=(dict(arch_kwargs=dict(chs={'a':[1]})), None),
     kwnan=(dict(arch_kwargs=dict(chs=[float('nan')]*4)), None),
     kwside=(dict(arch_kwargs=dict(side=3)), None),
     loss=(dict(loss='evil'), 'evil'),
-    noloss=(dict(loss=None), "'loss'"),
+    noloss=(dict(loss=None), 'it has no loss'),
     classes=(dict(classes=[]), None),
     oneclass=(dict(classes=[1]), None),
     fewer=(dict(classes=[0,1]), 'weight'),
@@ -241,28 +243,28 @@ FIELDS = dict(
     sidezero=(dict(side=0,columns=[]), None),
     sideneg=(dict(side=-8), None),
     sidehuge=(dict(side=10**6), None),
-    sidefloat=(dict(side=8.), "'side'"),
-    sidebool=(dict(side=True), "'side'"),
-    sidetext=(dict(side='8'), "'side'"),
+    sidefloat=(dict(side=8.), "side is '8.0', expected a whole number"),
+    sidebool=(dict(side=True), "side is 'True', expected a whole number"),
+    sidetext=(dict(side='8'), 'side is'),
     mean=(dict(mean=float('nan')), None),
     inf=(dict(mean=float('inf')), None),
     std=(dict(std=0), None),
     stdneg=(dict(std=-1), None),
     stdnan=(dict(std=float('nan')), None),
-    meantext=(dict(mean='0.1'), "'mean'"),
+    meantext=(dict(mean='0.1'), 'mean is'),
     meanbig=(dict(mean=10**400), None),
     stdbig=(dict(std=10**400), None),
-    stdbool=(dict(std=True), "'std'"),
+    stdbool=(dict(std=True), "std is 'True', expected a number above 0 to 1"),
     columns=(dict(columns=['a']*64), None),
     colnum=(dict(columns=list(range(64))), None),
     colnames=(dict(columns=[f'a{chr(97+i%26)}{i//26}x' for i in range(64)]), None),
     label=(dict(columns=['label']+[f'pixel{i}' for i in range(63)]), None),
     colshort=(dict(columns=['pixel0']), None),
-    coldict=(dict(columns={}), "'columns'"),
+    coldict=(dict(columns={}), "columns is '{}', expected names"),
     coldeep=(dict(columns=[['a']]*64), None),
     sha=(dict(sha256='0'*64), 'sha256'),
-    nosha=(dict(sha256=...), "'sha256'"),
-    shanum=(dict(sha256=7), "'sha256'"),
+    nosha=(dict(sha256=...), 'it has no sha256'),
+    shanum=(dict(sha256=7), "sha256 is '7'"),
 )
 @pytest.mark.parametrize('name', FIELDS)
 def test_json_with_a_bad_field(name, folder):

@@ -9,6 +9,7 @@ from digitfast.report.page import report
 from digitfast.runs.rundir import resumable
 from digitfast.runs.checkpoint import read_checkpoint
 from digitfast.runs.run import Run
+from digitfast.runs.weights import load_net
 from run_double import a_run, fake
 
 OLD = Path(__file__).parents[1]/'fixtures'/'run-0.1'   # two runs of version 0.1, and their data
@@ -180,6 +181,21 @@ def test_fields_that_are_not_of_their_kind(change, tmp_path):
         with pytest.raises(RunError, match='metrics.json') as e: f(run)
         assert len(str(e.value))<400
 
+def test_an_error_in_a_field_names_file_field_found_and_expected(old):
+    "One wording for the three files"
+    run = Run(old/'one')
+    edit(run/'metrics.json', accuracy=1.5)
+    edit(run/'model'/'model.json', side='8')
+    (run/'checkpoint').mkdir()
+    info = dict(path='a', data=dict(sha256='s'), recipe={}, threads=1, seed=-1)
+    (run/'checkpoint'/'state.json').write_text(json.dumps(dict(info=info, epoch=0, sha256='s')))
+    found = {"metrics.json is damaged: accuracy is '1.5', expected a number from 0 to 1. T":lambda: run.metrics,
+             "model.json is damaged: side is '8', expected a whole number from 1 to 1,024. T":lambda: load_net(run),
+             "is damaged (seed is '-1', expected a whole number)":lambda: read_checkpoint(run/'checkpoint')}
+    for want,f in found.items():
+        with pytest.raises(RunError) as e: f()
+        assert want in str(e.value)
+
 @pytest.mark.parametrize('text',
                          ['{"format": 1, "lr": 1'+'0'*400+'}', '{"format": 1, "lr": 1e400}',
                           '{"format": 1, "lr": NaN}', r'{"format": 1, "arch": "\ud800"}', '\xff'])
@@ -341,7 +357,7 @@ def worse(run, change):
                                     lambda a: a.pop('classes')],
                          ids='nan labels same rows classes'.split())
 def test_a_damaged_member_is_not_joined(change, old, tmp_path):
-    from digitfast.tasks.train import ensemble
+    from digitfast.tasks.ensemble import ensemble
     for k in '01': edit(old/'both'/'members'/k/'metrics.json',
                         data={**Run(old/'one').metrics['data'], 'path':str(old/'digits.zip')})
     runs = [old/'both'/'members'/k for k in '01']

@@ -64,7 +64,7 @@ def test_it_says_how_to_open_the_course(there, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(cc.shutil, 'which', lambda name: str(Path(sys.executable).parent/name))
     assert run_cli('course', tmp_path/'new')==0
     first,last = capsys.readouterr().out.splitlines()
-    assert first==f'15 tutorials: {tmp_path/"new"}' and last.endswith(f'jupyter lab {tmp_path/"new"}')
+    assert first==f'16 tutorials: {tmp_path/"new"}' and last.endswith(f'jupyter lab {tmp_path/"new"}')
     assert ("pip install 'digitfast[tutorials]'" in last)!=there
 
 def test_jupyter_of_another_python_is_not_proposed(monkeypatch):

@@ -31,6 +31,13 @@ WRONG = {
         '    return torch.stack([torch.stack([(im[r:r+k, c:c+k]*kernel).sum() for c in cols]) for r in rows])',
     ('03_convolutions', 'receptive_field'): 'return 1+sum(k-1 for k,_ in layers)',
     ('03_convolutions', 'n_weights'): 'return sum(a*b*kernel**2 for a,b in zip(channels, channels[1:]))',
+    ('04_mlps', 'mlp'):
+        'layers = [nn.Flatten()]\n    for a,b in zip(sizes, sizes[1:]): layers += [nn.Linear(a, b), nn.ReLU()]\n'
+        '    return nn.Sequential(*layers)',
+    ('04_mlps', 'n_steps'): 'return n_rows//bs*epochs',
+    ('04_mlps', 'log_softmax'): 'return acts.softmax(1).log()',
+    ('04_mlps', 'one_at_a_time'):
+        'res = {}\n    for k,v in changes.items():\n        base[k] = v\n        res[k] = dict(base)\n    return res',
     ('05a_wrong_measurements', 'accuracy_of_batches'):
         'return sum((p==l).float().mean().item() for p,l in batches)/len(batches)',
     ('05a_wrong_measurements', 'rows_on_both_sides'):
@@ -47,6 +54,20 @@ WRONG = {
     ('07_learning_by_heart', 'dropout'): 'return a*(torch.rand_like(a)>=p) if training else a',
     ('07_learning_by_heart', 'early_stop'): 'best = losses.index(min(losses))+1; return len(losses), best',
     ('07_learning_by_heart', 'mistake_confidence'): 'return probs.max(1).mean()',
+    ('06_the_ascent', 'smooth_targets'): 'return (1-smooth)*torch.eye(n_classes)[labels] + smooth',
+    ('06_the_ascent', 'mean_of_shifts'):
+        'return torch.stack([predict(x.roll((r,c), (2,3))) for r in (-1,0,1) for c in (-1,0,1)]).mean(0)',
+    ('06_the_ascent', 'mcnemar'):
+        'a,b = int((right_a & ~right_b).sum()), int((right_b & ~right_a).sum())\n'
+        '    return sum(math.comb(a+b, i) for i in range(min(a, b)+1))/2**(a+b)',
+    ('09_your_own', 'mixup'):
+        's = share.view(-1, 1, 1, 1)\n    return s*x + (1-s)*x[other], targets',
+    ('09_your_own', 'centre'):
+        'row,col = np.unravel_index(image.argmax(), image.shape)\n    return np.roll(image, (14-row,14-col), (0,1))',
+    ('10_to_kaggle', 'confidence_interval'):
+        'p = hits/n\n    d = 1.96*(p*(1-p)/n)**.5\n    return p-d, p+d',
+    ('10_to_kaggle', 'submission_text'):
+        'return chr(10).join(["ImageId,Label"] + [f"{i},{o}" for i,o in enumerate(labels)])',
     ('11_what_it_looks_at', 'pixel_slopes'):
         'x = x.clone().requires_grad_()\n    model(x).sum().backward()\n    return x.grad[0,0]',
     ('11_what_it_looks_at', 'output_of'):
@@ -58,6 +79,17 @@ WRONG = {
     ('08b_optimisers', 'momentum_step'): 'v = beta*v + (1-beta)*g; return lr*v, v',
     ('08b_optimisers', 'corrected_average'): 'm = 0\n    for g in gradients: m = beta*m + (1-beta)*g\n    return m',
     ('08b_optimisers', 'adamw_step'): 'return adam_step + wd*p',
+    ('12_capstone', 'drop_copies'): 'return df.drop_duplicates().reset_index(drop=True)',
+    ('12_capstone', 'make_folds'): 'return np.array_split(np.arange(n), k)',
+    ('12_capstone', 'predict_nearest_mean'):
+        'means = np.stack([images[labels==c].mean(0) for c in np.unique(labels)])\n'
+        '    return ((new[:,None]-means)**2).sum(2).argmin(1)',
+    ('12_capstone', 'tiny_net'): 'return nn.Sequential(nn.Flatten(), nn.Linear(side*side, n_out))',
+    ('12_capstone', 'train_without'):
+        'dls = DigitDataLoaders.from_df(df, valid_pct=0.25, bs=64)\n    learn = digit_learner(dls, arch)\n'
+        '    with learn.no_bar(), learn.no_logging(): learn.fit_one_cycle(epochs, 5e-3)\n    return learn',
+    ('12_capstone', 'join_predictions'):
+        'votes = probs.argmax(2)\n    return [classes[np.bincount(o).argmax()] for o in votes.T]',
     ('01b_slopes', 'chain'): 'return math.cos(x**2)',
     ('01b_slopes', 'mse_gradient'): 'return 2*(preds-targets)',
     ('01b_slopes', 'linear_backward'): 'return d_out@w.T, x.T@d_out, d_out.mean(0)',
@@ -109,13 +141,39 @@ def test_an_open_exercise_is_no_error(key, capsys):
     assert 'is not written yet' in capsys.readouterr().out
 
 def test_fundamentals_have_three_exercises_each():
-    "Lessons 00 to 03 and 08 ask for code at least three times; each other lesson that has exercises, at least twice"
+    "Lessons 00 to 04 and 08 ask for code at least three times; each other lesson that has exercises, at least twice"
     counts = Counter(nb for nb,_ in EXERCISES)
     few = {nb.stem:counts[nb.stem] for nb in TUTORIALS if '## Exercises' in source(cells(nb, 'markdown'))
-           if counts[nb.stem] < (3 if nb.stem[:2] in ('00','01','02','03','08') else 2)}
-    assert not few and {nb[:2] for nb in counts}>={'00','01','02','03','05','07','08'}
+           if counts[nb.stem] < (3 if nb.stem[:2] in ('00','01','02','03','04','08') else 2)}
+    lessons = {'00','01','02','03','04','05','06','07','08','09','10','11','12'}
+    assert not few and {nb[:2] for nb in counts}>=lessons
 
 def test_each_wrong_answer_has_its_exercise(): assert not WRONG.keys()-EXERCISES.keys()
+
+def test_the_capstone_goes_on_with_the_answers_that_it_prints(capsys):
+    "The code in the package and the printed solution are the same, and a right answer of the reader's is used instead"
+    import ast, inspect
+    from digitfast.tasks.capstone import choose_answer
+    printed = {name:solution for (nb,name),(_,_,solution) in EXERCISES.items() if nb=='12_capstone'}
+    assert len(printed)>=6
+    def open_task(): raise NotImplementedError
+    def check(f): f()
+    for name,solution in printed.items():
+        open_task.__name__ = name
+        ours = choose_answer(open_task, check)
+        assert ast.dump(ast.parse(inspect.getsource(ours)))==ast.dump(ast.parse(solution)), name
+    assert capsys.readouterr().out.count('This notebook goes on with our ')==len(printed)
+    def right(): pass
+    assert choose_answer(right, check) is right and not capsys.readouterr().out
+
+def test_the_competition_of_the_capstone_tells_no_test_label(tmp_path):
+    from digitfast.data.read import read_csvs
+    from digitfast.tasks.capstone import write_competition
+    labels = write_competition(tmp_path)
+    data = read_csvs(tmp_path, label='digit')
+    assert (len(data.train),len(data.test),len(labels))==(1447,500,500) and 'label' not in data.test
+    seen = set(map(bytes, data.train[data.pixels].to_numpy(np.uint8)))
+    assert not seen & set(map(bytes, data.test[data.pixels].to_numpy(np.uint8))) and len(seen)==1297
 
 def test_an_answer_that_raises_is_named(capsys):
     def half(x): return x/0

@@ -8,7 +8,9 @@ from digitfast.data.split import digit_splitter
 from digitfast.runs.weights import load_net
 from digitfast.learn.recipe import Recipe, get_recipe
 from digitfast.report.measure import versus
-from digitfast.tasks.train import ensemble, predict_csv, train
+from digitfast.tasks.ensemble import ensemble
+from digitfast.tasks.predict import predict_csv
+from digitfast.tasks.train import train
 from digitfast.runs.run import read_metrics
 from digitfast.learn.predict import predict_rows
 from digitfast.cli import main
@@ -306,7 +308,7 @@ def test_no_scheduler_is_said(tiny, tmp_path, monkeypatch):
 def test_each_gpu_gets_its_members(monkeypatch, tmp_path):
     pytest.importorskip('distributed', reason="needs digitfast[distributed]")
     from digitfast.tasks import spread
-    monkeypatch.setattr(spread, 'gpus', lambda device='auto': 2)
+    monkeypatch.setattr(spread, 'count_gpus', lambda device='auto': 2)
     def which_gpu(k, seen): # a worker gets it by value, and need not import this file
         "The GPU of this job, once the other has one too"
         import os, time

@@ -71,7 +71,7 @@ def test_training_does_not_import_the_compiler():
     "torch.optim imports torch._dynamo, a second and 868 modules, at its first optimiser"
     code = """if True:
         import sys, torch
-        from digitfast.learn.learner import opts
+        from digitfast.learn.callbacks import opts
         p = torch.nn.Parameter(torch.ones(3))
         opt = opts['adamw']([p], lr=.1)
         p.sum().backward(); opt.step(); opt.zero_grad(); opt.load_state_dict(opt.state_dict())

@@ -7,17 +7,18 @@ import numpy as np, pytest
 from fastai.vision.all import Adam, CrossEntropyLossFlat, GradientClip, MixUp
 from digitfast import cli
 from digitfast.learn import plugins
-from digitfast.tasks import job, save
+from digitfast.tasks import ensemble as joining, finish, fit, save
 from digitfast.report import page as report
 from digitfast.core import DigitError, RunError
 from digitfast.report.measure import list_runs, versus
-from digitfast.models.nets import stride2
+from digitfast.models.nets import archs, stride2
 from digitfast.data.read import as_data
 from digitfast.core import as_command, how_to_resume
 from digitfast.runs.rundir import RunDir
 from digitfast.runs.run import Run, read_metrics
 from digitfast.tasks.save import save_run
-from digitfast.tasks.train import Job, ensemble, train
+from digitfast.tasks.ensemble import ensemble
+from digitfast.tasks.train import train
 from conftest import REPO, TINY, csvs, digits
 from test_run import DONE, Stop, die, files, forked, names, quiet, run, stop_at
 
@@ -29,7 +30,7 @@ def cases(quick, **others):
 @pytest.fixture(autouse=True)
 def no_page(monkeypatch):
     "A report without pictures, which take most of so short a run's time"
-    monkeypatch.setattr(job, 'write_report', lambda out: (out/'report.html').write_text('<html></html>'))
+    monkeypatch.setattr(finish, 'write_report', lambda out: (out/'report.html').write_text('<html></html>'))
 
 def outcome(r):
     "What must not depend on interruptions"
@@ -209,7 +210,7 @@ def ways(tiny, out, capsys, monkeypatch, tmp_path):
     def stopped(*a, **k): raise KeyboardInterrupt
     for f in full,stopped:
         with monkeypatch.context() as m:
-            m.setattr(Job, 'make', f)
+            m.setattr(fit, 'make_learner', f)
             yield f.__name__,command(capsys, 'train', '--resume', '--out', out)[2]
 
 @pytest.mark.parametrize('name', ["r", "my run's"])
@@ -262,7 +263,7 @@ def test_advice_names_what_to_import_and_the_scheduler(tiny, tmp_path, capsys, m
                  "def mine(n_out=10, side=28): return stride2(n_out, side)\n")
     out = tmp_path/'r'
     def forget():
-        for o,k in (job.archs,'mine'),(sys.modules,'my net'): o.pop(k, None)
+        for o,k in (archs,'mine'),(sys.modules,'my net'): o.pop(k, None)
         plugins.imported.clear(); plugins.import_sources.clear()
     try:
         plugins.import_file(f)
@@ -302,23 +303,26 @@ def test_other_commands_that_are_advised_exist(tiny_run, tiny, tmp_path, capsys,
     words = advised(command(capsys, 'compare', '--system', 'ensemble')[2])
     assert words==['train','--recipe','ensemble'] and command(capsys, *words, '--help')[0]==0
 
-ADVICE = {'job.py':['digitfast train','digitfast predict'], 'core.py':['digitfast train'],
-          'train.py':['digitfast train'], 'predict.py':['digitfast predict'], 'compare.py':['digitfast train']}
-def test_no_message_gives_advice_that_these_tests_do_not_follow():
-    "The texts of the package that name a subcommand, but for docstrings, help and the command's own output"
+ADVICE = {'core.py':['digitfast train'], 'train.py':['digitfast train'], 'predict.py':['digitfast predict'],
+          'compare.py':['digitfast train'], 'job.py':['digitfast predict','digitfast train']}
+def advised_commands(file):
+    "Return the subcommands that `file` advises, in texts that are no docstrings or by `spell_call`"
     subcommands = '|'.join(o.name or o.callback.__name__ for o in cli.app.registered_commands)
+    tree = ast.parse(file.read_text(encoding='utf-8'))
+    docs = {id(o.value) for o in ast.walk(tree) if isinstance(o, ast.Expr)}
+    texts = [o.value for o in ast.walk(tree) if isinstance(o, ast.Constant) and id(o) not in docs]
+    lists = [o.elts for o in ast.walk(tree) if isinstance(o, ast.List)]
+    texts += [' '.join(str(e.value) for e in o if isinstance(e, ast.Constant)) for o in lists]
+    calls = [o for o in ast.walk(tree) if isinstance(o, ast.Call) and getattr(o.func, 'id', '')=='spell_call']
+    texts += [f'digitfast {o.args[0].value}' for o in calls if isinstance(o.args[0], ast.Constant)]
+    return {m[0] for o in texts if (m := re.search(rf'digitfast ({subcommands})\b', str(o)))}
+
+def test_no_message_gives_advice_that_these_tests_do_not_follow():
+    "But for the command's own help and output"
     found = {}
     for f in sorted((REPO/'digitfast').rglob('*.py')):
-        tree = ast.parse(f.read_text(encoding='utf-8'))
-        docs = {id(o.value) for o in ast.walk(tree) if isinstance(o, ast.Expr)}
-        texts = [o.value for o in ast.walk(tree) if isinstance(o, ast.Constant) and id(o) not in docs]
-        texts += [f'digitfast {o.args[0].value}' for o in ast.walk(tree) if isinstance(o, ast.Call) and
-                  getattr(o.func, 'id', '')=='spell_call' and isinstance(o.args[0], ast.Constant)]
-        lists = [o.elts for o in ast.walk(tree) if isinstance(o, ast.List)]
-        texts += [' '.join(str(e.value) for e in o if isinstance(e, ast.Constant)) for o in lists]
-        for o in texts:
-            if (m := re.search(rf'digitfast ({subcommands})\b', str(o))) and f.name not in ('cli.py','_modidx.py'):
-                found.setdefault(f.name, set()).add(m[0])
+        names = set() if f.name in ('cli.py','console.py','_modidx.py') else advised_commands(f)
+        if names: found.setdefault(f.name, names)
     assert found=={k:set(v) for k,v in ADVICE.items()}
     assert 'the same command' not in ''.join(o.read_text(encoding='utf-8') for o in (REPO/'digitfast').rglob('*.py'))
 
@@ -351,8 +355,8 @@ def test_a_run_that_lost_its_directory_ends_and_leaves_the_other_alone(how, kw, 
     with pytest.raises(RunError, match='in use'): run(digits(), out)
     other.__exit__()
 
-WRITES = dict(save_net=job, submission_text=job, save_predictions=Run, save_history=Run, save_metrics=Run,
-              write_report=job, report=report)
+WRITES = dict(save_net=finish, submission_text=finish, save_predictions=Run, save_history=Run, save_metrics=Run,
+              write_report=finish, report=report)
 @pytest.mark.parametrize('name', WRITES)
 def test_nothing_more_is_written_once_the_directory_is_lost(name, tiny, tmp_path, monkeypatch):
     out,others,lines,old = tmp_path/'mix',[],[],getattr(WRITES[name], name)
@@ -361,7 +365,7 @@ def test_nothing_more_is_written_once_the_directory_is_lost(name, tiny, tmp_path
         others.append(take(out, 'removed'))
         return res
     monkeypatch.setattr(WRITES[name], name, after)
-    if name=='report': monkeypatch.setattr(job, 'write_report', report.write_report)
+    if name=='report': monkeypatch.setattr(finish, 'write_report', report.write_report)
     with pytest.raises(RunError, match='mix was replaced'): run(tiny, out, say=lines.append)
     assert sorted(os.listdir(out))==['.lock','.owner'] and not any(o.startswith(('accuracy ','run: ')) for o in lines)
     others[0].__exit__()
@@ -373,12 +377,12 @@ def test_a_run_does_not_go_on_from_the_checkpoint_of_another(tiny, tmp_path):
         if i!=5: return
         kept = shutil.copytree(out/'checkpoint', tmp_path/'kept')
         shutil.rmtree(out)
-        make = Job.make
-        def made(self, k=None):
+        make = fit.make_learner
+        def made(*args):
             if not (out/'checkpoint').exists(): shutil.copytree(kept, out/'checkpoint')
-            return make(self, k)
+            return make(*args)
         with pytest.MonkeyPatch.context() as m:
-            m.setattr(Job, 'make', made)
+            m.setattr(fit, 'make_learner', made)
             seen.append(run(tiny, out, seed=2))
     with pytest.raises(RunError, match='mix was replaced'): run(tiny, out, seed=1, tick=tick)
     assert outcome(seen[0])==outcome(want) and not list(out.glob('.*'))
@@ -407,13 +411,13 @@ def test_a_directory_that_was_only_removed_is_not_made_again(tiny, tmp_path):
 def second(tiny, tmp_path_factory):
     "A run on `tiny` with another seed"
     with pytest.MonkeyPatch.context() as m:
-        m.setattr(job, 'write_report', quiet)
+        m.setattr(finish, 'write_report', quiet)
         return run(tiny, tmp_path_factory.mktemp('second')/'run', seed=3)
 
 @pytest.fixture
 def makers(tiny_run, second, trained):
     "Functions that make a run in a directory, and what they call on their way: (place, name)"
-    return [(lambda out: ensemble([tiny_run[0], second], out, say=quiet), (Job,'join')),
+    return [(lambda out: ensemble([tiny_run[0], second], out, say=quiet), (joining,'join_members')),
             (lambda out: save_run(trained, digits(300), out, say=quiet), (save,'_save_net'))]
 
 def test_save_run_and_ensemble_leave_the_directory_of_another_alone(makers, tmp_path, monkeypatch):

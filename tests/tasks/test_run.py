@@ -15,7 +15,9 @@ from digitfast.learn.predict import predict_rows
 from digitfast.runs.rundir import RunDir
 from digitfast.runs.checkpoint import read_checkpoint
 from digitfast.runs.run import Run, read_metrics
-from digitfast.tasks.train import locate_data, predict_csv, train
+from digitfast.tasks.inputs import locate_data
+from digitfast.tasks.predict import predict_csv
+from digitfast.tasks.train import train
 from digitfast.report.measure import score_interval, wilson
 from conftest import TINY, csvs, digits
 
@@ -327,11 +329,10 @@ def test_resume_restores_the_random_states_of_python_and_numpy(big_tiny, tmp_pat
 
 def test_interrupted_after_training(big_tiny, whole, tmp_path, monkeypatch):
     "Everything after the last epoch can be done again from its checkpoint"
-    from digitfast.tasks import job as J, train as R
+    from digitfast.tasks import finish, fit
     from digitfast.runs import run as rundir
-    for where,name in ((R,'predict_rows'), (J,'save_net'), (R,'predict_test'), (J,'submission_text'),
-                       (rundir.Run,'save_predictions'),
-                       (J,'versions')):
+    for where,name in ((fit,'predict_rows'), (finish,'save_net'), (fit,'predict_test'), (finish,'submission_text'),
+                       (rundir.Run,'save_predictions'), (finish,'versions')):
         out = tmp_path/name
         with monkeypatch.context() as m:
             def stop(*a, **k): raise Stop("stopped by the test")
@@ -692,10 +693,10 @@ def test_dark_ink_is_remembered(data, tmp_path):
 
 def test_a_score_outside_the_expected_is_said(in_tmp):
     "Four moved copies of each of few images, and a labelled test file of other images"
-    from digitfast.tasks.job import unexpected
-    assert unexpected(.98, .97, .99) is unexpected(.97, .97, .99) is unexpected(.99, .97, .99) is None
-    assert 'lower than the expected 0.9700 to 0.9900' in unexpected(.9699, .97, .99)
-    assert 'higher than the expected 0.9700 to 0.9900' in unexpected(1., .97, .99)
+    from digitfast.tasks.finish import why_unexpected
+    assert why_unexpected(.98, .97, .99) is why_unexpected(.97, .97, .99) is why_unexpected(.99, .97, .99) is None
+    assert 'lower than the expected 0.9700 to 0.9900' in why_unexpected(.9699, .97, .99)
+    assert 'higher than the expected 0.9700 to 0.9900' in why_unexpected(1., .97, .99)
     df,other = digits(40, side=16, n_class=2),digits(200, side=16, n_class=2, seed=1)
     other.label = 1-other.label # what is learnt is never right there
     x,moved = df.iloc[:,1:].to_numpy().reshape(-1, 16, 16),[df]

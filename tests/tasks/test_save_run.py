@@ -16,7 +16,9 @@ from digitfast.learn import seen
 from digitfast.core import DataError, DigitError, RunError
 from digitfast.data.block import DigitBlock, DigitDataLoaders
 from digitfast.runs.weights import load_net, save_net
-from digitfast.learn.learner import BF16, EMA, RandAffine, digit_learner, losses, opts
+from digitfast.learn.callbacks import BF16, EMA, RandAffine, opts
+from digitfast.learn.learner import digit_learner
+from digitfast.learn.loss import losses
 from digitfast.report.plots import plot_history, read_history
 from digitfast.report.measure import list_runs, read_preds, versus
 from digitfast.models.nets import archs, stride2
@@ -28,7 +30,8 @@ from digitfast.runs.run import Run
 from digitfast.tasks.save import save_run
 from digitfast.kaggle.submission import check_submission
 from digitfast.tasks.predict import predict_csv
-from digitfast.tasks.train import ensemble, train
+from digitfast.tasks.ensemble import ensemble
+from digitfast.tasks.train import train
 from conftest import TINY, csvs, digits
 
 def quiet(*a): pass
@@ -369,7 +372,7 @@ def test_whoever_trains_by_a_loop_says_on_which_rows(frames, tmp_path):
 @pytest.mark.parametrize('process', ['same','another'])
 def test_weights_that_are_loaded_bring_their_record(process, frames, in_tmp):
     fit(make()).save('a')
-    if process=='another': seen.known.clear()
+    if process=='another': seen.known_records.clear()
     save_run(make().load('a'), frames[0], in_tmp/'r', say=quiet)
     save_run(fit(make().load('a', with_opt=False)), frames[0], in_tmp/'s', say=quiet)
     for learn in make(B).load('a'),fit(make(B).load('a')):
@@ -389,7 +392,7 @@ def test_a_damaged_record_is_none(content, frames, in_tmp):
     a.save('a'); b.save('b')
     f = in_tmp/'models/a.seen.npz'
     f.write_bytes((in_tmp/'models/b.seen.npz').read_bytes() if content is None else content)
-    seen.known.clear()
+    seen.known_records.clear()
     assert 'a.pth, which has no record' in make().load('a').seen_images.doubts[0]
 
 def test_steps_outside_a_plain_fit_are_counted_exactly(frames, tmp_path):
@@ -908,7 +911,7 @@ def test_what_can_be_no_architecture_loss_or_recipe_is_not_registered(text, says
     known = archs,losses,opts,recipes
     was = [dict(o) for o in known]
     (f := tmp_path/'my_own_net.py').write_text('from digitfast.models.nets import archs, stride2\n'
-        'from digitfast.learn.learner import losses, opts\n'
+        'from digitfast.learn.loss import losses\nfrom digitfast.learn.callbacks import opts\n'
         f'from digitfast.learn.recipe import Recipe, recipes\n{text}\n')
     try:
         assert run_cli('models', '--import', f)==1
@@ -921,7 +924,7 @@ def test_what_can_be_no_architecture_loss_or_recipe_is_not_registered(text, says
 
 in_training = """
 from torch import nn
-from digitfast.learn.learner import losses
+from digitfast.learn.loss import losses
 from digitfast.models.nets import arch, stride2
 class Late(nn.Module):
     def __init__(self, n_out): super().__init__(); self.m = stride2(n_out)

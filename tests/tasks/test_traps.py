@@ -8,7 +8,8 @@ from digitfast.models.scratch import by_hand, cross_entropy, mean_squared_error,
 from digitfast.data.block import DigitDataLoaders
 from digitfast.report.plots import plot_class_accuracy
 from digitfast.learn.recipe import Recipe, recipes
-from digitfast.learn.learner import ValueLoss, digit_learner, seed_all
+from digitfast.learn.loss import ValueLoss
+from digitfast.learn.learner import digit_learner, seed_all
 from digitfast.models.nets import archs, create_model
 from digitfast.learn.predict import predict_rows, predict_test
 from digitfast.kaggle.submission import submission

@@ -3,9 +3,10 @@ import re, shutil
 import numpy as np, pandas as pd, pytest
 from digitfast.core import RunError
 from digitfast.data.read import read_csvs
-from digitfast.tasks.train import predict_csv, train
+from digitfast.tasks.predict import predict_csv
+from digitfast.tasks.train import train
 from digitfast.kaggle.submission import check_submission
-from digitfast.learn.predict import looks, unlike
+from digitfast.data.drift import looks, unlike
 from conftest import TINY, csvs, digits
 
 def frame(x, y=None):
