@@ -1,5 +1,5 @@
 "How the site reads notebooks: hidden cells and directives are left out, and engineering notes have a label"
-import json, sys
+import json, re, sys
 import pytest
 from conftest import REPO
 
@@ -27,3 +27,9 @@ def test_the_notebook_of_a_module_is_labelled_and_another_is_not():
     labelled = json.loads(notebooks.add_label(notebook('# title', '#| default_exp data.read')))
     assert 'engineering note' in sources(labelled)[1] and 'digitfast.data.read' in sources(labelled)[1]
     assert sources(json.loads(notebooks.add_label(notebook('1+1'))))==['1+1']
+
+@pytest.mark.parametrize('page', ['README.md', 'CONTRIBUTING.md', 'CHANGELOG.md', *(f'docs/{o.name}' for o in
+                                  sorted((REPO/'docs').glob('*.md')))])
+def test_links_of_a_page_lead_somewhere(page):
+    links = re.findall(r'\]\((?!https?:|#|mailto:)([^)#\s]+)', (REPO/page).read_text(encoding='utf-8'))
+    assert not [o for o in links if not (REPO/page).parent.joinpath(o).exists()]
