@@ -105,6 +105,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                  'digitfast/data/block.py'),
                                       'digitfast.data.block.DigitDataLoaders.__repr__': ( 'data/block.html#digitdataloaders.__repr__',
                                                                                           'digitfast/data/block.py'),
+                                      'digitfast.data.block.DigitDataLoaders.batch_side': ( 'data/block.html#digitdataloaders.batch_side',
+                                                                                            'digitfast/data/block.py'),
                                       'digitfast.data.block.DigitDataLoaders.classes': ( 'data/block.html#digitdataloaders.classes',
                                                                                          'digitfast/data/block.py'),
                                       'digitfast.data.block.DigitDataLoaders.from_csv': ( 'data/block.html#digitdataloaders.from_csv',

@@ -202,6 +202,12 @@ class DigitDataLoaders(DataLoaders):
     @property
     def side(self): return self.row2im.side
     @property
+    def batch_side(self):
+        "Height of the images in batches: `side`, unless item transforms change it"
+        dl = getattr(self.train, 'dl', self.train) # fastai's `DistributedDL` wraps it
+        fast = isinstance(dl, DigitDL) and not dl.slow_reason
+        return self.side if fast else self.train.do_item(0)[0].shape[-1]
+    @property
     def reading(self):
         "The `Reading` of its images; it stays with the transform of rows, in what fastai makes of these loaders too"
         return self.row2im.reading

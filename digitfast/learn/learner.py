@@ -22,6 +22,7 @@ from fastai.losses import CrossEntropyLossFlat
 from fastai.metrics import accuracy_multi
 from ..core import DigitError, check_kind
 from ..models.nets import create_model, fn_name, n_params
+from ..data.block import DigitDataLoaders
 from .graph import StepGraph, captures, graph_problem, losses_on_device
 from .history import FitRecord, epoch_choosers, fit_precision
 from .loss import (LossAccuracy, check_probs, learner_activation, n_classes, own_decodes)
@@ -207,9 +208,8 @@ def get_preds(self:DigitLearner, ds_idx=1, dl=None, with_input=False, with_decod
 
 # %% ../../nbs/learn/06_learner.ipynb #4d232131
 def _side(dls):
-    "Return the height of the images in batches: `dls.side`, unless item transforms change it"
-    side = getattr(dls, 'side', None)
-    return side if isinstance(side, int) and not dls.train.slow_reason else dls.train.do_item(0)[0].shape[-1]
+    "Return the height of the images in batches of any DataLoaders"
+    return dls.batch_side if isinstance(dls, DigitDataLoaders) else dls.train.do_item(0)[0].shape[-1]
 
 @delegates(DigitLearner.__init__, but=['model'])
 def digit_learner(

@@ -81,7 +81,8 @@ def test_a_wrong_test_path_is_named_as_the_cause(trained, monkeypatch):
     monkeypatch.setattr(DigitDataLoaders, 'test_dl', lambda self, df, old=DigitDataLoaders.test_dl,
         **kw: old(self, 255-df, **kw))
     for valid in None, predict_rows(trained):
-        with pytest.raises(RunError, match='canary died.*not read as'): predict_test(trained, pixels(), valid)
+        with pytest.raises(RunError, match='control rows do not match.*not read as'):
+            predict_test(trained, pixels(), valid)
 
 WRONG = dict(transposed=lambda df: df.iloc[:, np.arange(64).reshape(8,8).T.ravel()].set_axis(df.columns, axis=1),
     scaled=lambda df: (df//255).astype(np.uint8), halved=lambda df: df//2,
@@ -102,17 +103,17 @@ def test_canary_dies(name, trained, monkeypatch):
 def test_canary_dies_of_another_net_or_nonsense(trained):
     valid = predict_rows(trained)
     other = digit_learner(trained.dls, 'fastbook')
-    with pytest.raises(RunError, match='canary'): predict_test(other, pixels(), valid)
-    with pytest.raises(RunError, match='canary'): predict_test(trained, pixels(), np.full_like(valid, np.nan))
-    with pytest.raises(RunError, match='canary'): predict_test(trained, pixels(), valid[::-1].copy())
-    with pytest.raises(RunError, match='canary'): predict_test(trained, pixels(), valid[:,[1,0,2]])
+    with pytest.raises(RunError, match='control rows'): predict_test(other, pixels(), valid)
+    with pytest.raises(RunError, match='control rows'): predict_test(trained, pixels(), np.full_like(valid, np.nan))
+    with pytest.raises(RunError, match='control rows'): predict_test(trained, pixels(), valid[::-1].copy())
+    with pytest.raises(RunError, match='control rows'): predict_test(trained, pixels(), valid[:,[1,0,2]])
 
 def test_check_canary():
     p = np.random.default_rng(0).dirichlet(np.ones(3), 50).astype(np.float32)
     check_canary(p, p)
     check_canary(p+.001, p)
     for q in p[::-1], p[:49], p[:,:2], p*0, p*np.nan, p+.05:
-        with pytest.raises(RunError, match='canary'): check_canary(q, p)
+        with pytest.raises(RunError, match='control rows'): check_canary(q, p)
     q = p.copy()
     q[31] = np.roll(q[31], 1)
     with pytest.raises(RunError, match='1 of 50.*number 31'): check_canary(q, p)

@@ -519,7 +519,7 @@ def test_dead_canary_writes_no_submission_and_can_be_resumed(name, tiny, tmp_pat
     kw = dict(arch='fastbook', epochs=4, bs=8, lr=.02)
     with monkeypatch.context() as m:
         m.setattr(DigitDataLoaders, 'test_dl', lambda self, df, **k: old(self, WRONG[name](df), **k))
-        refused('canary', 'no submission', data=tiny, out=out, **kw)
+        refused('control rows', 'no submission', data=tiny, out=out, **kw)
     assert not (out/'submission.csv').exists() and not (out/'metrics.json').exists() and (out/'checkpoint').is_dir()
     assert names(run(tiny, out, resume=True, **kw))==DONE
 
@@ -609,7 +609,7 @@ def test_predict_data_gone(copy, tmp_path):
 
 def test_predict_with_another_net_kills_the_canary(copy, tiny, tmp_path):
     shutil.copytree(run(tiny, tmp_path/'o', seed=9, epochs=4, lr=.02)/'model', copy/'model', dirs_exist_ok=True)
-    with pytest.raises(RunError, match='canary'): predict_csv(copy, out=tmp_path/'s.csv', device='cpu', say=quiet)
+    with pytest.raises(RunError, match='control rows'): predict_csv(copy, out=tmp_path/'s.csv', device='cpu', say=quiet)
     assert not (tmp_path/'s.csv').exists()
 
 def npz(**arrays):

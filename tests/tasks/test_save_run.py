@@ -463,7 +463,7 @@ def test_a_dead_canary_leaves_nothing(frames, tmp_path, monkeypatch):
     old = DigitDataLoaders.test_dl
     monkeypatch.setattr(DigitDataLoaders, 'test_dl', lambda self, df,
                         **k: old(self, df[df.columns[::-1]].set_axis(df.columns, axis=1), **k))
-    refused(lambda: save_run(learn, frames, tmp_path/'r', say=quiet), 'canary', left=tmp_path/'r')
+    refused(lambda: save_run(learn, frames, tmp_path/'r', say=quiet), 'control rows', left=tmp_path/'r')
 
 # ---- what a Kaggler would write
 
@@ -625,7 +625,8 @@ def test_the_canary_of_folds_flies_with_the_net_that_knew_each_row(tiny, tmp_pat
     assert lines[-2].startswith('canary:'), lines
     shutil.rmtree(r/'members'/'1'/'model')
     shutil.copytree(r/'members'/'0'/'model', r/'members'/'1'/'model')
-    refused(lambda: predict_csv(r, out=tmp_path/'u.csv', device='cpu', say=quiet), 'canary died', left=tmp_path/'u.csv')
+    refused(lambda: predict_csv(r, out=tmp_path/'u.csv', device='cpu', say=quiet), 'control rows do not match',
+            left=tmp_path/'u.csv')
 
 def test_folds_measure_each_row_by_the_net_that_did_not_see_it(tiny, tmp_path):
     lines = []

@@ -58,7 +58,7 @@ def test_the_canary_knows_the_training_frame_from_the_test_set(wrong, learn, mon
     assert hits(learn).mean()>.9 and len(predict_test(learn, TEST, probs)[0])==len(TEST)
     monkeypatch.setattr(learn.dls, 'test_dl', lambda items, **kw: right(wrong(learn.dls.train_ds.items, len(items)),
         **kw), raising=False)
-    with pytest.raises(RunError, match='canary'): predict_test(learn, TEST, probs)
+    with pytest.raises(RunError, match='control rows'): predict_test(learn, TEST, probs)
 
 # ---- 3. (256,) against (256, 1)
 
