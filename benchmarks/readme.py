@@ -287,8 +287,19 @@ def labels():
             f"wrong, whose labels nobody had cleaned: {abs(diff.mean()):.1f} {'fewer' if diff.mean()>0 else 'more'}, "
             f"with a standard error of {diff.sem():.1f}{so}. {_how('labels')}")
 
+def pictures():
+    "Return the table of drawn pictures that a run reads, a row for each kind, from pictures.csv"
+    t = _csv('pictures')
+    n = t.pictures.sum()
+    heads = 'kind', 'pictures', 'right', 'wrong, no doubt shown', 'right, but doubtful', 'seconds'
+    rows = [(r.kind, r.pictures, r.right, r.silent, r.doubtful, f'{r.seconds:.2f}') for r in t.itertuples()]
+    said = (f"Of {n:,} pictures, `quick` reads {t.right.sum()/n:.1%} completely. {t.silent.sum()/n:.1%} are wrong "
+            f"without a doubt, and {t.doubtful.sum()/n:.1%} are right but marked as doubtful. A picture takes "
+            f"{(t.seconds*t.pictures).sum()/n:.2f} s of processor time on average.")
+    return '\n\n'.join([_table(heads, rows, ' rrrrr'), f"{said} {_how('pictures')}"])
+
 tables = dict(gpu=gpu, folds=folds, labels=labels, accuracy=accuracy, promises=promises, systems=systems, speed=speed,
-              fast=lambda: speed(short=True), planning=planning, ascent=ascent)
+              pictures=pictures, fast=lambda: speed(short=True), planning=planning, ascent=ascent)
 
 def _fill(text): return re.sub(r'<!-- table: (\w+) -->', lambda m: tables[m[1]](), text)
 
@@ -401,6 +412,15 @@ loop by hand.
 ## Doubtful labels
 
 <!-- table: labels -->
+
+## Pictures
+
+`python benchmarks/pictures.py DATA RUN` draws held-out digits on paper of many kinds. A number counts as right if all
+of its digits are read in order.
+
+<!-- table: pictures -->
+
+![Pictures that were misread: kind, digits and what was read, with ? if it was marked as doubtful](pictures.png)
 
 ## Systems
 

@@ -144,11 +144,12 @@ def _picture_line(o):
     return f"{o['file']}{place}: {o['digit']} ({o['probability']:.1%}), then {second}{note}"
 
 def _predict_pictures(run, places, show, device, out, probs):
-    from digitfast.tasks.pictures import picture_files, pictures_csv, predict_pictures
+    from digitfast.tasks.pictures import check_drawings, picture_files, pictures_csv, predict_pictures
     from digitfast.data.files import run_inputs
     if probs and not (out or flags['json']): raise typer.BadParameter('--probs needs --out FILE.csv, or --json')
     files,notes = picture_files(places)
     check_outputs([*run_inputs(run), *files], out=out)
+    if show: check_drawings(files, out)
     for o in notes: say(f"note: {o}")
     res = predict_pictures(run, files, show, device, probs=probs or flags['json'])
     bad = [o for o in res if 'error' in o]

@@ -125,7 +125,6 @@ def rows_frame(
     them. Raises `DataError` if they are no images of that size, or beyond that scale."""
     if isinstance(items, pd.Series): items = [items]
     drawn,value_range = _read_pictures(items, cols, reading),reading.value_range or (0,255)
-    if drawn is not items: value_range = (0,255)
     items = drawn if isinstance(drawn, pd.DataFrame) else _to_frame(drawn, cols)
     _check_cols(items, cols)
     if value_range!=(0,255) and _is_stretched(frame_pixels(items, cols), value_range): value_range = (0,255)

@@ -33,8 +33,8 @@ def _scaled(im):
 # %% ../../nbs/data/06_ink.ipynb #67923a5d
 def _channel(rgb):
     "The colour in which neighbours in RGB floats differ most, and the channel of that colour, slightly smoothed"
-    k = _side//4
-    d = (rgb-ndi.uniform_filter(rgb, (k,k,0))).reshape(-1, 3)
+    k,some = _side//8,rgb[::2,::2] # every second pixel will do
+    d = (some-ndi.uniform_filter(some, (k,k,0))).reshape(-1, 3)
     d = d*np.linalg.norm(d, axis=1, keepdims=True) # large differences count most
     colour = np.linalg.eigh(d.T@d)[1][:,-1].astype(np.float32)
     return colour,ndi.gaussian_filter(rgb@colour, 0.6)
@@ -46,10 +46,9 @@ def _opening(g, k):
     low_of = ndi.minimum_filter(g, k, mode='constant', cval=low)
     return ndi.maximum_filter(low_of, k, mode='constant', cval=low, origin=-1 if k%2==0 else 0)
 
-def _edge_level(x, e):
-    "The level of `x` at edges: a mean, weighted by the square of the gradient `e`"
-    e = np.where(e>max(min(4*np.median(e), e.max()/2), e.max()/8), e*e, 0)
-    return float((x*e).sum()/max(e.sum(), 1e-9))
+def _edge_weights(e):
+    "The squares of the gradient `e` at edges, 0 elsewhere"
+    return np.where(e>max(min(4*np.median(e[::2,::2]), e.max()/2), e.max()/8), e*e, 0)
 
 def _otsu(x):
     "The threshold that parts the numbers `x` into two classes whose means differ most"
@@ -63,14 +62,14 @@ _Mask = namedtuple('_Mask', 'm ink level share')
 
 def _masks(g, noise):
     "Masks of what may be ink in the channel `g`, bright or dark, without near copies"
-    e,res = ndi.gaussian_gradient_magnitude(g, 1),[]
+    edges,res = _edge_weights(ndi.gaussian_gradient_magnitude(g, 1)),[]
     for sign in (1,-1):
         same = []
         # of masks that explain about as much, the one of the widest square has whole strokes where they meet
         for k,share in ((2*_side//3,1),(_side//3,0.9),(_side//6,0.8)):
             hat = sign*g-_opening(sign*g, k)
-            hat = hat-np.percentile(hat, 20)
-            t = _edge_level(hat, e)
+            hat = hat-np.percentile(hat[::2,::2], 20)
+            t = float((hat*edges).sum()/max(edges.sum(), 1e-9)) # the level in the middle of an edge
             if t<max(4, 3*noise): continue
             for level in (t, 0.6*t, _otsu(hat[hat>t])):
                 m = hat>level
@@ -87,10 +86,16 @@ def _rim(m):
     p = np.pad(m, 1)
     return m&~(p[:-2,1:-1]&p[2:,1:-1]&p[1:-1,:-2]&p[1:-1,2:])
 
+def _outline(m):
+    "Pixels of the mask `m`, padded by one, that have a neighbour on the other side of its outline"
+    p = np.pad(m, 1)
+    rows,cols,res = p[1:]!=p[:-1],p[:,1:]!=p[:,:-1],np.zeros_like(p)
+    for o,d in ((res[1:],rows),(res[:-1],rows),(res[:,1:],cols),(res[:,:-1],cols)): o |= d
+    return res
+
 def _explained(m, e, flat):
     "How much of the gradient `e` the outline of the mask `m` explains, where `flat` is the gradient of plain paper"
-    p = np.pad(m, 1)
-    r = np.pad(e, 1)[_rim(p)|_rim(~p)&ndi.binary_dilation(p)]
+    r = np.pad(e, 1)[_outline(m)]
     if not r.size: return 0.
     low = max(r.mean()/3, flat)
     return max(0., float((r-low).sum())*(r>low/2).mean()**2)
@@ -128,16 +133,28 @@ def _on(parts, shape):
     return m
 
 # %% ../../nbs/data/06_ink.ipynb #41a87fe3
-def _filter(m, k, axis, low): # a 1-d minimum or maximum of a mask
-    f = ndi.minimum_filter1d if low else ndi.maximum_filter1d
-    return f(m.view(np.uint8), k, axis, mode='constant').view(bool)
-def _long(m, k, axis): return _filter(_filter(m, k, axis, True), k, axis, False)
+def _long_runs(m, k):
+    "Runs of at least `k` pixels along the rows of the mask `m`"
+    d = np.diff(np.pad(m, ((0,0),(1,1))).view(np.int8), axis=1)
+    starts,stops = np.flatnonzero(d>0),np.flatnonzero(d<0)
+    long,res = stops-starts>=k,np.zeros(d.size, np.int8)
+    res[starts[long]],res[stops[long]] = 1,-1
+    return res.reshape(d.shape).cumsum(1, dtype=np.int8)[:,:-1].view(bool)
+
+def _thickened(m):
+    "The mask `m` and the pixels above and below it"
+    res = m.copy()
+    res[1:] |= m[:-1]
+    res[:-1] |= m[1:]
+    return res
 
 def _pieces(m):
     "Thin straight pieces along the rows of the mask `m`: length, rows and columns of their pixels"
-    thin = m&~_long(m, _side//20, 0)
-    seg = _long(_filter(thin, 3, 0, False), _side//12, 1)&thin
-    lab,_ = ndi.label(_filter(seg, 3, 0, False), _eight)
+    thin = m&~_long_runs(np.ascontiguousarray(m.T), _side//20).T
+    joined = ~_long_runs(~_thickened(thin), _side//36) # a line goes on where another crosses it
+    seg = _long_runs(joined, _side//12)&thin
+    if not seg.any(): return
+    lab,_ = ndi.label(_thickened(seg), _eight)
     for i,s in enumerate(ndi.find_objects(lab), 1):
         if s[0].stop-s[0].start>(s[1].stop-s[1].start)/2: continue
         ys,xs = np.nonzero((lab[s]==i)&seg[s])
@@ -150,8 +167,8 @@ def _lines(m):
         for a,b,thick,own in res:
             if abs(ys.mean()-a*xs.mean()-b)<thick+1.5: own.append((n,ys,xs)); break
         else:
-            a,b = np.polyfit(xs, ys, 1)
-            thick = len(xs)/n
+            a = ((xs-xs.mean())*(ys-ys.mean())).sum()/max(((xs-xs.mean())**2).sum(), 1)
+            b,thick = ys.mean()-a*xs.mean(),len(xs)/n
             if abs(a)<0.1 and np.percentile(abs(ys-a*xs-b), 95)<thick/2+2: res.append((a, b, thick, [(n,ys,xs)]))
     for *_,own in res:
         start,stop = min(o[2].min() for o in own),max(o[2].max() for o in own)+1
@@ -165,21 +182,22 @@ def _longest(m, axis):
     "The extent of the longest part of the mask `m` along an axis"
     return max((s[axis].stop-s[axis].start for s in ndi.find_objects(ndi.label(m, _eight)[0])), default=0)
 
-def _within(p, lines, axis):
-    "Pixels of those `lines` that go through the part `p` along an axis"
+def _within(p, lines, axis, share=0.85):
+    "Pixels of those `lines` that go through a `share` of the part `p` along an axis, and how many these are"
     a,b = (p.x0,p.x1) if axis else (p.y0,p.y1)
-    res = np.zeros_like(p.m)
-    for on,start,stop in lines:
-        if min(b, stop)-max(a, start)>=0.85*(b-a): res |= on[p.place]
-    return res&p.m
+    own = [on[p.place]&p.m for on,start,stop in lines if min(b, stop)-max(a, start)>=share*(b-a)]
+    own = [on for on in own if on.any()]
+    return np.any(own, 0) if own else np.zeros_like(p.m),len(own)
 
 def _unlined(p, across, down):
-    "(mask of the part `p` without lines that it hangs together with, are they a frame?), or None if there are none"
-    m,h,v = p.m,_within(p, across, 1),_within(p, down, 0)
+    "Return (mask of the part `p` without lines that it hangs together with, whether they are a frame), or None"
+    m,(h,rows),(v,cols) = p.m,_within(p, across, 1),_within(p, down, 0)
     if not (h.any() or v.any()): return
     a,b = max(1, p.h//6),max(1, p.w//6)
     gone,framed = h|v,sum((h[:a].any(), h[-a:].any(), v[:,:b].any(), v[:,-b:].any()))>=3
-    if not framed:
+    squared = min(rows, cols)>1 and p.w>0.9*p.shape[1] and p.h>0.9*p.shape[0]
+    if framed: gone = _within(p, across, 1, 0.5)[0]|_within(p, down, 0, 0.5)[0] # a digit may hide some of a side
+    elif not squared:
         through = p.w>0.9*p.shape[1] or h[p.h//2:].any()
         if not (through and p.w>1.1*_longest(m&~h, 0)): gone = gone&~h
         if not (p.h>0.9*p.shape[0] and 0<_longest(m&~v, 1)<0.7*p.h): gone = gone&~v
@@ -190,7 +208,7 @@ def _unlined(p, across, down):
 
 # %% ../../nbs/data/06_ink.ipynb #a004bf64
 def _clean(m):
-    "(parts of the mask `m` that may be digits, parts that are frames)"
+    "Return (parts of the mask `m` that may be digits, parts that are frames)"
     least,across = max(3, _side/50),list(_lines(m))
     down = [(on.T,a,b) for on,a,b in _lines(np.ascontiguousarray(m.T))]
     ps,frames = [],[]
@@ -203,8 +221,19 @@ def _clean(m):
         if found[1]: frames.append(Part(p.m&~found[0], p.place, m.shape))
     ps = [p for p in ps if max(p.h, p.w)<_side/2 or ndi.label(~np.pad(p.m, 1))[1]<9]
     frames += _take_frames(ps)
+    frames += _take_walls(ps)
     if any(p.cut<0.2 and p.w<3*p.h and p.h>_side/16 for p in ps): ps = [p for p in ps if p.cut<0.2]
     return ps,frames
+
+def _take_walls(ps):
+    "Remove from `ps` the walls of boxes, and return them: upright lines, as high as each other, thinner than the rest"
+    lines = [p for p in ps if p.h>6*p.n/p.h and p.w<2*p.n/p.h+1]
+    others = [p.n/max(p.h, p.w) for p in ps if p not in lines]
+    if not others: return []
+    thin = [p for p in lines if p.n/p.h<0.7*np.median(others)]
+    walls = [p for p in thin if sum(abs(p.y0-q.y0)<3 and abs(p.y1-q.y1)<3 for q in thin)>2]
+    for p in walls: ps.remove(p)
+    return walls
 
 def _take_frames(ps):
     "Remove from `ps` the parts that enclose others, and return them"
@@ -233,33 +262,51 @@ def _usual(ps):
 
 def _gap(p, q): return max(q.y0-p.y1, p.y0-q.y1),max(q.x0-p.x1, p.x0-q.x1)
 
-def _one(p, q, h):
-    "Are the large parts `p` and `q` strokes of one digit, where `h` is the usual height?"
+def _one(p, q, h, beside):
+    "Return whether the large parts `p` and `q` are strokes of one digit, where `h` is the usual height"
     h = max(h, p.h, q.h)
     complete = abs(p.y0-q.y0)<0.3*h and abs(p.y1-q.y1)<0.3*h
-    near = max(_gap(p, q))<(0.02 if complete else 0.14)*h
+    near = max(_gap(p, q))<(0.02 if complete else beside if _gap(p, q)[0]<0 else 0.14)*h
     return near and max(p.y1, q.y1)-min(p.y0, q.y0)<1.5*h and max(p.x1, q.x1)-min(p.x0, q.x0)<1.3*h
 
-def _grouped(ps):
-    "Lists of parts, one for each digit, in reading order"
+def _grouped(ps, beside=0.14):
+    "Lists of parts, one for each digit, in reading order; strokes `beside` each other are nearer, in heights"
     upright = [p for p in ps if p.w<=2.5*p.h]
     if not upright: return []
     h,n = _usual(upright)
     large,groups = sorted((p for p in upright if p.h>0.55*h and p.n>0.12*n), key=lambda p: -p.n),[]
     for p in large:
-        own = [g for g in groups if any(p.cell==q.cell and _one(p, q, h) for q in g)]
+        own = [g for g in groups if any(p.cell==q.cell and _one(p, q, h, beside) for q in g)]
         if own: own[-1].append(p)
         else: groups.append([p])
-    for p in [p for p in ps if p not in large]:
+    rest = []
+    for p in sorted((p for p in ps if p not in large), key=lambda p: -p.n):
         near = [(max(_gap(p, q)),g) for g in groups for q in g if p.cell==q.cell and _belongs(p, q, h)]
         if near: min(near, key=lambda o: o[0])[1].append(p)
+        else: rest.append(p)
+    groups += _small_digits(rest, groups, h, n)
     return [groups[i] for i in _order([group_box(g) for g in groups])]
 
+def _small_digits(ps, groups, h, n):
+    "Groups of those parts `ps` that may be digits, smaller than those in `groups`, whose usual size is `h` and `n`"
+    res = []
+    for p in (p for p in ps if p.n>0.04*n and p.w<=2.5*p.h):
+        own = [g for g in res if any(p.cell==q.cell and max(_gap(p, q))<0.15*h for q in g)]
+        if own: own[0].append(p)
+        else: res.append([p])
+    boxes = [group_box(g) for g in groups]
+    def is_digit(g):
+        y0,y1,x0,x1 = group_box(g)
+        beside = any(min(y1, d)-max(y0, c)>0.5*(y1-y0) for c,d,*_ in boxes)
+        return y1-y0>0.4*h and sum(p.n for p in g)>0.12*n and beside
+    return [g for g in res if is_digit(g)]
+
 def _belongs(p, q, h):
-    "Is the small part `p` a piece of the digit whose large part is `q`?"
+    "Return whether the small part `p` is a piece of the digit whose large part is `q`"
     dy,dx = _gap(p, q)
     underline = p.w>2.5*p.h and p.y0>=q.y1
-    return dy<0.25*h and dx<0.1*h and p.n>0.03*q.n and p.w<0.9*q.h and not underline
+    if p.h>0.45*h and dx>0.04*h: return False # it stands beside the digit
+    return dy<0.25*h and dx<0.1*h and p.n>0.03*q.n and p.w<0.9*max(q.h, 0.9*h) and not underline
 
 def group_mask(
     g # Parts of one digit
@@ -292,10 +339,10 @@ def stroke_width(
 
 def _sheets(m, e, flat):
     "(part, its mask with holes filled) of sheets: solid parts of the mask `m` in which something is written"
-    steep = max(np.percentile(e, 99)/4, flat)
     inside = np.pad(np.ones([v-2 for v in m.shape], bool), 1)
-    for p in _parts(m, max(m.shape)/5):
-        if p.n<0.4*p.h*p.w: continue
+    solid = [p for p in _parts(m, max(m.shape)/5) if p.n>=0.4*p.h*p.w]
+    steep = max(np.percentile(e, 99)/4, flat) if solid else flat
+    for p in solid:
         full = ndi.binary_fill_holes(p.m)
         a,rim = full.sum(),_rim(full)&inside[p.place]
         written = 0.005*a<a-p.n<0.4*a and a>0.68*p.h*p.w and a<0.97*m.size
@@ -332,17 +379,17 @@ def ink_of(
     zoom = min(f, 60/max(m.shape))
     if zoom<1.3: return np.pad(np.where(m, c.ink[y0:y1, x0:x1], 0), 4)
     size = round(zoom*m.shape[1]),round(zoom*m.shape[0])
-    box = left+x0*f,top+y0*f,left+x1*f,top+y1*f
+    box = max(0, left+x0*f),max(0, top+y0*f),min(im.width, left+x1*f),min(im.height, top+y1*f)
     fine = _flat(im.resize(size, Image.Resampling.BOX, box=box))@c.colour
     def enlarge(a, how): return np.asarray(Image.fromarray(a).resize(size, how))
     paper = enlarge(c.paper[y0:y1, x0:x1].astype(np.float32), Image.Resampling.BILINEAR)
     return np.pad(np.where(enlarge(m, Image.Resampling.NEAREST), fine-paper, 0), 4)
 
-def _candidate(mask, g, colour, e, flat, place):
-    "The `Candidate` of a mask, or None if it shows no digit"
+def _candidates(mask, g, colour, e, flat, place):
+    "The `Candidate`s of a mask: strokes near each other as one digit, and as two; none if it shows no digit"
     ps,frames = _clean(mask.m)
     groups,shape = _grouped(ps),mask.m.shape
-    if not groups: return
+    if not groups: return []
     used = [p for g in groups for p in g]
     cut = sum(p.rim*p.cut for p in used)/sum(p.rim for p in used)
     height = np.median([b-a for a,b,*_ in map(group_box, groups)])
@@ -351,7 +398,8 @@ def _candidate(mask, g, colour, e, flat, place):
     apart = len({faint[g[0].place][g[0].m][0] for g in groups})/len(groups)
     score = mask.share*_explained(_on(ps+frames, shape), e, flat)
     score *= (1-cut)**2*min(1, 0.28/max(thick, 0.01))**3*apart**0.5
-    return Candidate(score, groups, mask.ink, g/mask.level-mask.ink, colour/mask.level, place)
+    res,apart = Candidate(score, groups, mask.ink, g/mask.level-mask.ink, colour/mask.level, place),_grouped(ps, 0.04)
+    return [res] if len(apart)==len(groups) else [res, res._replace(score=0.9*score, groups=apart)]
 
 def find_candidates(
     im, # An RGBA picture
@@ -364,17 +412,18 @@ def find_candidates(
     if on is not None: rgb = _spread(rgb, np.asarray(Image.fromarray(on).resize(rgb.shape[1::-1], 0)))
     (colour,g),up = _channel(rgb),max(1, 1/f) # noise of an enlarged picture is as coarse as it is enlarged
     e = ndi.gaussian_gradient_magnitude(g, 0.7)
-    noise = 1.48*np.median(abs(g-ndi.gaussian_filter(g, 2*up)))
-    flat = max(1.2*np.percentile(e, 20), 1.5*noise/up)
+    noise = 1.48*np.median(abs(g-ndi.gaussian_filter(g, 2*up))[::2,::2])
+    flat = max(1.2*np.percentile(e[::2,::2], 20), 1.5*noise/up)
     masks = sorted(((_explained(o.m, e, flat)*o.share,o) for o in _masks(g, noise)), key=lambda o: -o[0])
     res,seen = [],[]
     for score,mask in masks[:6]:
         if score<=0.15*masks[0][0]: break
-        res.append(_candidate(mask, g, colour, e, flat, (*place[:2], place[2]*f)))
-        for part,full in _sheets(mask.m, e, flat) if depth else ():
+        outer_readings,sheet_boxes = _candidates(mask, g, colour, e, flat, (*place[:2], place[2]*f)),[]
+        sheets = list(_sheets(mask.m, e, flat)) if depth else []
+        for part,full in sheets if len(sheets)<3 else (): # three are boxes of a form
             at = part.place
             box = np.array([at[1].start, at[0].start, at[1].stop, at[0].stop])
-            if any(abs(box-o).max()<9 for o in seen): continue
+            if len(seen)>2 or any(abs(box-o).max()<9 for o in seen): continue
             seen.append(box)
             x0,y0,x1,y1 = (box*f).round().astype(int).tolist()
             sheet = np.zeros_like(mask.m)
@@ -382,7 +431,11 @@ def find_candidates(
             outer = _explained(sheet, e, flat)
             least = (_explained(_on([part], mask.m.shape), e, flat)-outer)/2 # of what is written on it
             inner = (place[0]+x0*place[2], place[1]+y0*place[2], place[2])
-            res += [c._replace(score=outer+c.score)
-                    for c in find_candidates(im.crop((x0,y0,x1,y1)), inner, full, depth-1)[:4]
-                    if c.score>least]
-    return sorted((c for c in res if c and c.score>0), key=lambda c: -c.score)
+            on_it = [c._replace(score=outer+c.score)
+                     for c in find_candidates(im.crop((x0,y0,x1,y1)), inner, full, depth-1)[:4]
+                     if c.score>least]
+            res += on_it
+            if on_it and full.sum()>0.88*full.size: sheet_boxes.append((part.y0, part.y1, part.x0, part.x1))
+        def is_sheet(g): return any(np.abs(np.subtract(group_box(g), o)).max()<9 for o in sheet_boxes)
+        res += [c._replace(score=c.score/2) if any(map(is_sheet, c.groups)) else c for c in outer_readings]
+    return sorted((c for c in res if c.score>0), key=lambda c: -c.score)

@@ -35,6 +35,17 @@ def to_bytes(
     low,high = value_range
     return np.rint((v-low)*(255/(high-low))).astype(np.uint8)
 
+def from_bytes(
+    v, # uint8 array
+    value_range # Numbers for black and white
+)->np.ndarray: # uint8 or uint16 if the range has whole numbers from 0, else float32
+    "Return the numbers of a range that `to_bytes` stretches to `v`, or to the nearest byte that it can give"
+    low,high = value_range
+    if tuple(value_range)==(0,255): return v
+    v = low+v.astype(np.float32)*((high-low)/255)
+    if high<=1: return v.astype(np.float32)
+    return np.rint(v).astype(np.float32 if low<0 else np.uint8 if high<256 else np.uint16)
+
 def range_text(
     value_range # Numbers for black and white
 )->str:

@@ -19,7 +19,7 @@ from .files import error_text, read_bytes, read_json
 
 # %% ../../nbs/runs/05_checkpoint.ipynb #f6e1081c
 def _opt_state(opt):
-    "Optimiser state as ({name: tensor}, {name: number})"
+    "Return the state of the optimiser as ({name: tensor}, {name: number})"
     state,items = opt.state_dict()['state'],{}
     for i,s in state.items() if isinstance(state, dict) else enumerate(state):
         items.update({f'opt.{i}.{k}':v for k,v in s.items()})
@@ -27,7 +27,7 @@ def _opt_state(opt):
     return tensors, {k:v for k,v in items.items() if k not in tensors}
 
 def _load_opt(opt, vals):
-    "Undo `_opt_state`; a tensor of a parameter's shape gets its memory layout too, which fused optimisers count on"
+    "Restore what `_opt_state` returned, in the memory layout of each parameter, which fused optimisers rely on"
     sd,ps,state = opt.state_dict(),[p for pg in opt.param_lists for p in pg],{}
     for k,v in vals.items():
         _,i,name = k.split('.', 2)
@@ -39,14 +39,14 @@ def _load_opt(opt, vals):
 
 # %% ../../nbs/runs/05_checkpoint.ipynb #916915ca
 class RunLog(Callback):
-    "Tell how training goes, stop it where the loss is no number, and leave a checkpoint after each epoch"
+    "Print a line and save a checkpoint after each epoch; stop training if the loss is not a number"
     graph_safe,order,names = True,80,['epoch','train_loss','valid_loss','accuracy','lr','seconds']
     def __init__(self,
         path, # Checkpoint folder
         info, # What the run is, for `resume` to compare
         say=noop, # Called with a line of text
         tick=noop, # Called with (batches done, of how many)
-        resume=True, # Go on from the checkpoint in `path`, if there is one?
+        resume=True, # Resume from the checkpoint in `path`, if there is one?
         check=noop, # Called before each save; it raises `RunError` if the directory is no longer this run's
     ):
         self.path,self.info,self.say,self.tick,self.resume,self.check = Path(path),info,say,tick,resume,check
@@ -58,7 +58,7 @@ class RunLog(Callback):
         self.t0 = time.perf_counter()
 
     def _or_stop(self, f):
-        "Call `f`; end the fit where it raises `RunError`, which fastai would wrap"
+        "Call `f`; keep a `RunError` and end the fit, because fastai would wrap it"
         try: f()
         except RunError as e: self.error = e
         if self.error: raise CancelFitException
@@ -90,7 +90,7 @@ def after_epoch(self:RunLog):
 
 @patch
 def tell(self:RunLog, epoch, loss, valid_loss, acc, lr):
-    "Add an epoch to the history, and say it"
+    "Add an epoch to the history and print it"
     now = time.perf_counter()
     row = [epoch, loss, valid_loss, acc, lr, now-self.t0]
     if not self.history or epoch==self.start: self.say('  '.join(f'{o:>10}' for o in self.names))
@@ -105,7 +105,7 @@ def _modules(self:RunLog):
 
 @patch
 def _state(self:RunLog):
-    "All that the rest of the run depends on: (tensors, JSON)"
+    "Return all that the rest of the run depends on, as (tensors, JSON)"
     tensors,numbers = _opt_state(self.opt)
     for m,o in self._modules().items(): tensors.update({f'{m}.{k}':v for k,v in o.state_dict().items()})
     npy,dev,loss = np.random.get_state(),self.dls.device,self.recorder.smooth_loss
@@ -173,13 +173,13 @@ def _bad_checkpoint(path, e):
 def read_checkpoint(
     path, # A `checkpoint` folder
 )->dict|None: # Its JSON; None where there is no checkpoint
-    "What an unfinished run's checkpoint says of it, made whole first if the process died between two renames"
+    "Return the JSON of a checkpoint, after finishing the renames of a process that died between two of them"
     path = Path(path)
     old = path.with_name('.checkpoint.old')
     if not path.exists() and old.exists(): old.rename(path)
     return _read_state(path) if path.exists() else None
 
 def _read_state(path):
-    "The JSON of the `checkpoint` folder `path`"
+    "Return the JSON of the `checkpoint` folder `path`. Raises `RunError` if it is damaged."
     try: return check_checkpoint(read_json(path/'state.json', const=float))
     except DigitError as e: raise _bad_checkpoint(path, e) from None

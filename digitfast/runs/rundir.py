@@ -17,10 +17,10 @@ from .files import path_exists, read_bytes
 
 # %% ../../nbs/runs/04_rundir.ipynb #9466eea3
 class RunDir:
-    "A run's directory, locked while in use. Raises `RunError` if it is in use, or holds what must not be touched."
+    "A context that locks a run's directory. Entering raises `RunError` if it is in use, or holds other files."
     def __init__(self,
         path, # The directory, made if it isn't there
-        resume=False, # Go on with an unfinished run?
+        resume=False, # Allow an unfinished run there, to resume it?
         within=None, # `RunDir` of the ensemble whose member this is
     ):
         self.path,self.resume,self.within = Path(path),resume,within
@@ -43,7 +43,7 @@ class RunDir:
 def _new_directory(): return f"choose a new directory with {spell('out', 'DIR')}"
 
 def _inode(f):
-    "Which file `f` is, whatever it is called; None if there is none"
+    "Return what identifies the file `f` under any name; None if there is none"
     try: st = os.lstat(f)
     except (OSError, ValueError): return None
     return st.st_dev,st.st_ino
@@ -66,13 +66,13 @@ def _lock(self:RunDir):
 
 @patch
 def _owner(self:RunDir):
-    "Who uses the directory, and their token"
+    "Return who uses the directory, a line break, and their token"
     try: return read_bytes(self.path/'.owner').decode(errors='replace').partition('\n')
     except RunError: return 'another process','',''
 
 @patch
 def is_own(self:RunDir)->bool:
-    "Is the directory still the one that this run locked?"
+    "Return whether the directory is still the one that this run locked"
     if not self.owner: return False
     if path_exists(self.path/'.owner'): return ''.join(self._owner())==self.owner
     return self.inode is not None and _inode(self.path/'.lock')==self.inode
@@ -128,7 +128,7 @@ def check_owner(self:RunDir):
 
 @patch
 def _lost(self:RunDir):
-    "The error that says how this run lost its directory; None if it did not"
+    "Return the error that says how this run lost its directory; None if it did not"
     if lost := self.within and self.within._lost(): return lost
     if not self.owner or self.is_own(): return None
     p = self.path
@@ -139,11 +139,11 @@ def _lost(self:RunDir):
 
 # %% ../../nbs/runs/04_rundir.ipynb #26b08c0b
 class Terminated(KeyboardInterrupt):
-    "SIGTERM, which ends a run as Ctrl-C does; `code` is the exit code that goes with it"
+    "SIGTERM, which ends a run like Ctrl-C; `code` is its exit code"
     code = 143
 
-def _kept(out):
-    "What to do after `out` was interrupted"
+def _what_is_kept(out):
+    "Return what to do after the run in `out` was interrupted"
     if not is_begun(out): return "nothing was done yet: start again"
     return f"{out} holds what was done up to the last whole epoch: {how_to_resume(out)}"
 
@@ -151,14 +151,14 @@ def _kept(out):
 def resumable(
     out # The run's directory
 ):
-    "Say at Ctrl-C and at SIGTERM how to go on; and what the disk refuses, as a `RunError`"
+    "Add how to resume to Ctrl-C and SIGTERM, and raise `RunError` for an error of the disk"
     def stop(*_): raise Terminated
     main = threading.current_thread() is threading.main_thread()
     term = main and signal.getsignal(signal.SIGTERM)==signal.SIG_DFL
     if term: signal.signal(signal.SIGTERM, stop)
     try: yield
-    except KeyboardInterrupt as e: raise type(e)(getattr(e, 'lost', None) or _kept(out)) from None
+    except KeyboardInterrupt as e: raise type(e)(getattr(e, 'lost', None) or _what_is_kept(out)) from None
     except OSError as e:
-        raise RunError(f"{e.filename or out}: {e.strerror or e}. Put it right; {_kept(out)}") from None
+        raise RunError(f"{e.filename or out}: {e.strerror or e}. Put it right; {_what_is_kept(out)}") from None
     finally:
         if term: signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -30,53 +30,56 @@ from fastai.learner import Learner
 from .. import __version__
 
 # %% ../../nbs/runs/03_weights.ipynb #604a9440
-def _norm(dls):
-    "(mean, standard deviation) that pixels are normalised with. Raises `DigitError` where it is done in another way."
+def _pixel_stats(dls):
+    "Return the mean and standard deviation that normalise pixels. Raises `DigitError` if they are not known."
     if dls.stats is None:
         raise DigitError("the batch transforms of this Learner are not those of a DigitBlock, so no file can say how "
                          "pixels become its input: use export_pickle")
     return dls.stats
 
 class PixelsToProbs(torch.nn.Module):
-    "uint8 images (n, 1, side, side) to probabilities (n, classes): normalised, through the net of `learn` and its loss"
-    def __init__(self, learn):
+    "A module from uint8 images (n, 1, side, side) to the probabilities (n, classes) that `learn` predicts"
+    def __init__(self,
+        learn # A Learner on `DigitDataLoaders`
+    ):
         super().__init__()
-        self.mean,self.std = _norm(DigitDataLoaders.of(learn))
+        self.mean,self.std = _pixel_stats(DigitDataLoaders.of(learn))
         self.model,self.act = deepcopy(learn.model).cpu().eval(),learner_activation(learn)
     def forward(self, x): return self.act(self.model((x.float()/255-self.mean)/self.std))
 
 # %% ../../nbs/runs/03_weights.ipynb #07731151
-def _noise(dls):
-    "Sixteen images that are no digits, of the bytes that the numbers of the training table can become"
+def _noise_images(dls):
+    "Return sixteen images of noise, of the bytes that the numbers of the training table can become"
     x = torch.randint(256, (16,1,dls.side,dls.side), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     low,high = value_range = dls.reading.value_range or (0,255)
     if high<=1: return x # fractions become all bytes
     return torch.from_numpy(to_bytes(np.rint(low+x.numpy()*((high-low)/255)), value_range))
 
 def _check_alone(learn, net):
-    "`DigitError` unless `net`, the `PixelsToProbs` of `learn`, says alone what `learn` says"
+    "Raise `DigitError` unless `net`, the `PixelsToProbs` of `learn`, predicts what `learn` predicts"
     dls = DigitDataLoaders.of(learn)
-    x = _noise(dls)
+    x = _noise_images(dls)
     want = predict_rows(learn, pd.DataFrame(x.flatten(1).numpy(), columns=dls.row2im.cols))
     with torch.no_grad(): off = np.abs(want-net(x).numpy()).max()
     if not off<.01:
-        raise DigitError(f"what this Learner predicts is not what its net alone says of normalised pixels (off by "
+        raise DigitError(f"what this Learner predicts is not what its net alone predicts for normalised pixels (off by "
                          f"{off:.2g}): a transform or callback of its own changes it, and no file can hold that. "
                          f"Leave it out, or use export_pickle")
 
-# %% ../../nbs/runs/03_weights.ipynb #139d1599
-def _digest(info):
-    "sha256 of a `model.json` without its own `check`"
+# %% ../../nbs/runs/03_weights.ipynb #5e200001
+def model_checksum(info):
+    "Return the sha256 of a `model.json` without its own `check`"
     info = {k:v for k,v in info.items() if k!='check'}
     return hashlib.sha256(json.dumps(info, sort_keys=True).encode()).hexdigest()
 
+# %% ../../nbs/runs/03_weights.ipynb #139d1599
 def save_net(
     learn, # A Learner from `digit_learner` or a recipe
     path, # Folder for the two files
-    strict=True, # Refuse a net that has no registered name, and so could not be loaded again?
+    strict=True, # Raise an error if the network could not be loaded again?
 )->Path:
-    """Write `model.safetensors` and `model.json` into the folder `path`. Raises `DigitError` where they would not say
-    what the net is."""
+    """Write `model.safetensors` and `model.json` into the folder `path`. Raises `DigitError` if they could not
+    describe the network."""
     dls,cfg,path = DigitDataLoaders.of(learn),getattr(learn.model, 'config', {}),Path(path)
     if not cfg:
         raise DigitError(f"this {type(learn.model).__name__} is not from digit_learner, so it could not be loaded "
@@ -87,30 +90,30 @@ def save_net(
         raise DigitError(f"architecture '{cfg['arch']}' isn't registered, so it could not be loaded again: "
                          f"put @arch('{cfg['arch'].replace(' (own)', '-2')}', …) above it")
     weights = st_bytes({k:v.detach().cpu().contiguous() for k,v in learn.model.state_dict().items()})
-    mean,std = _norm(dls)
+    mean,std = _pixel_stats(dls)
     loss = cfg.get('loss') or loss_name(learn.loss_func, len(dls.classes), vars(learn).get('activation'))
     info = dict(format=1, arch=cfg['arch'], arch_kwargs=cfg['arch_kwargs'], loss=loss,
                 classes=dls.classes, side=dls.side, mean=mean, std=std, columns=list(dls.row2im.cols),
                 reading=dls.reading.to_json(), sha256=hashlib.sha256(weights).hexdigest(), versions=versions())
     write_file(path/'model.safetensors', weights)
-    write_file(path/'model.json', json.dumps(dict(info, check=_digest(info)), indent=1))
+    write_file(path/'model.json', json.dumps(dict(info, check=model_checksum(info)), indent=1))
     return path
 
 # %% ../../nbs/runs/03_weights.ipynb #85b57432
-_hint,_retrain_or_copy = 'Expected a run directory or its model folder','Train again or take a whole copy'
-_most = 2**31 # bytes of weights
+_expected_folder,_retrain_or_copy = 'Expected a run directory or its model folder','Train again or take a whole copy'
+_most_bytes = 2**31 # bytes of weights
 
-def _read(f, most):
-    "The bytes of the file `f` of a model, if it is a regular one of at most `most` bytes"
+def _read_model_file(f, most):
+    "Return the bytes of the file `f` of a model. Raises `RunError` unless it is a plain one of at most `most` bytes."
     try: return read_plain(f, most)
     except (FileNotFoundError, NotADirectoryError):
-        raise RunError(f"no model at {f.parent}: there is no {f.name}. {_hint}") from None
-    except OSError as e: raise RunError(f"no model at {f.parent}: {f.name}: {e.strerror}. {_hint}") from None
+        raise RunError(f"no model at {f.parent}: there is no {f.name}. {_expected_folder}") from None
+    except OSError as e: raise RunError(f"no model at {f.parent}: {f.name}: {e.strerror}. {_expected_folder}") from None
 
-def _json(f):
-    "The content of the file `model.json`, of a format that is known"
+def _read_model_json(f):
+    "Return the content of the file `model.json`. Raises `RunError` if its format is not known."
     def _no(c): raise ValueError(c) # NaN and Infinity, which are no JSON
-    try: info = json.loads(_read(f, 2**22), parse_constant=_no)
+    try: info = json.loads(_read_model_file(f, 2**22), parse_constant=_no)
     except (ValueError, RecursionError): raise damaged_file(f, 'expected JSON', _retrain_or_copy) from None
     n = info.get('format') if isinstance(info, dict) else None
     if type(n) is not int or n<1: raise RunError(f"{f} is no digitfast model: it names no format")
@@ -120,11 +123,12 @@ def _json(f):
     return info
 
 # %% ../../nbs/runs/03_weights.ipynb #bd47dd3c
-def _info(path):
-    "The checked content of `model.json` in folder `path`"
+def _read_model_info(path):
+    "Return the checked content of `model.json` in the folder `path`"
     f = path/'model.json'
-    info = check_model(_json(f), f)
-    if info['check']!=_digest(info): raise damaged_file(f, 'its content is not what was written', _retrain_or_copy)
+    info = check_model(_read_model_json(f), f)
+    if info['check']!=model_checksum(info):
+        raise damaged_file(f, 'its content is not what was written', _retrain_or_copy)
     for k,word,known in (('arch','architecture',archs), ('loss','loss',losses)):
         if info[k] in known: continue
         raise RunError(f"{f} names the {word} {quote(info[k], 40)}, which digitfast doesn't know: "
@@ -132,26 +136,26 @@ def _info(path):
     return info
 
 # %% ../../nbs/runs/03_weights.ipynb #d50892e7
-def _shape(o): return 'missing' if o is None else f"{'x'.join(map(str, o[:-1])) or 'a number'} of {o[-1]}"
+def _shape_text(o): return 'missing' if o is None else f"{'x'.join(map(str, o[:-1])) or 'a number'} of {o[-1]}"
 
-def _wanted(net):
-    "{name: (shape and type)} of the weights of `net`"
+def _model_shapes(net):
+    "Return {name: (shape and type)} of the weights of `net`"
     types = {torch.float32:'F32', torch.float64:'F64', torch.int64:'I64'}
     empty = first(k for k,v in net.state_dict().items() if not v.numel())
     if empty: raise ValueError(f"its weight '{empty[:60]}' has no numbers")
     return {k:(*v.shape, types.get(v.dtype)) for k,v in net.state_dict().items()}
 
-def _announced(f):
-    "{name: (shape and type)} of the weights that the safetensors file `f` announces"
+def _file_shapes(f):
+    "Return {name: (shape and type)} of the weights in the header of the safetensors file `f`"
     if os.path.exists(f) and not os.path.isfile(f):
-        raise RunError(f"no model at {f.parent}: {f.name} is no regular file. {_hint}")
+        raise RunError(f"no model at {f.parent}: {f.name} is no regular file. {_expected_folder}")
     try:
-        if (n := f.stat().st_size)>_most:
-            raise RunError(f"{f} has {n:,} bytes, expected {_most:,} at most: it isn't a model's")
+        if (n := f.stat().st_size)>_most_bytes:
+            raise RunError(f"{f} has {n:,} bytes, expected {_most_bytes:,} at most: it isn't a model's")
         with safe_open(f, 'pt') as st:
             return {k:(*st.get_slice(k).get_shape(), st.get_slice(k).get_dtype()) for k in st.keys()}
     except (FileNotFoundError, NotADirectoryError):
-        raise RunError(f"no model at {f.parent}: there is no {f.name}. {_hint}") from None
+        raise RunError(f"no model at {f.parent}: there is no {f.name}. {_expected_folder}") from None
     except (SafetensorError, OSError) as e:
         raise RunError(f"{f} is damaged or no safetensors file ({str(e)[:80]}). {_retrain_or_copy}") from None
 
@@ -162,10 +166,10 @@ _most_image = 2**28   # numbers that all layers give for an image
 _most_macs = 2**35    # multiplications for an image
 _most_batch = 2**27   # numbers that a layer gives for a batch
 
-class _TooMuch(Exception): "What a net needs, and how much would be the most"
+class _TooMuch(Exception): "A network needs more than the limit"
 
-def _check_cost(net, side):
-    "How many images of `side` the `net` on the device `meta` may predict at a time. Raises `_TooMuch` if not even one."
+def check_cost(net, side):
+    "Return how many images of `side` `net` may predict at a time. Raises `_TooMuch` if one is too much."
     largest,total,macs = 1,0,0
     def check(n, most, what):
         if n>most: raise _TooMuch(f"{n:,} {what}, expected {most:,} at most")
@@ -184,31 +188,31 @@ def _check_cost(net, side):
         if not list(o.children()): o.register_forward_hook(count)
     try: net.to('meta').eval()(torch.empty(1, 1, side, side, device='meta'))
     except _TooMuch: raise
-    except Exception: pass # `_show_one` says why it doesn't run
+    except Exception: pass # `_check_runs` says why it doesn't run
     return max(_most_batch//largest, 1)
 
 # %% ../../nbs/runs/03_weights.ipynb #c86a4628
 def _check_shapes(f, info):
     """Compare shapes and types in the safetensors file `f` with the architecture's, before anything is allocated.
-    Returns how many images to predict at a time on a device that takes many."""
+    Return how many images to predict at a time on a device that takes many."""
     arch,side = info['arch'],info['side']
     name = f"{f.parent/'model.json'}: '{arch}' with arch_kwargs {quote(info['arch_kwargs'], 60)[1:-1]}"
     try:
         with torch.device('meta'): net = create_model(arch, len(info['classes']), side, **info['arch_kwargs'])
-        want,bs = _wanted(net),_check_cost(net, side)
+        want,bs = _model_shapes(net),check_cost(net, side)
     except _TooMuch as e:
         raise RunError(f"{name} on images of {side}x{side} needs {e}. Don't load models that you don't trust") from None
     except Exception as e: # whatever an architecture says to arguments from a stranger
         raise RunError(f"{name} can't be built: {str(e)[:100]}. {_retrain_or_copy}") from None
-    have = _announced(f)
+    have = _file_shapes(f)
     k = first(k for k in sorted(want.keys()|have.keys()) if want.get(k)!=have.get(k))
     if k is not None:
-        raise RunError(f"{f}: weight '{k[:60]}' is {_shape(have.get(k))}, '{arch}' expects {_shape(want.get(k))}: "
-                       "it belongs to another model")
+        found,expected = _shape_text(have.get(k)),_shape_text(want.get(k))
+        raise RunError(f"{f}: weight '{k[:60]}' is {found}, '{arch}' expects {expected}: it belongs to another model")
     return bs
 
 def _empty_dls(path, info, device, bs):
-    "DataLoaders without rows, in batches of `bs` at most, for the images that a `model.json` is about"
+    "Return DataLoaders without rows, with batches of `bs` at most, for the images of a `model.json`"
     classes,cols = info['classes'],info['columns']
     df = pd.DataFrame(np.zeros((4, len(cols)), np.uint8), columns=cols)
     try:
@@ -226,7 +230,7 @@ def load_net(
     path, # Folder with `model.json` and `model.safetensors`, or a run directory that holds one
     device='auto', # As for `digit_device`
 )->Learner: # Ready for `predict` and `get_preds`; its `dls` are empty
-    """Load a model saved by `save_net`, executing nothing from it; an ensemble as one net. Raises `RunError` where it
+    """Load a model saved by `save_net`, executing nothing from it; an ensemble as one network. Raises `RunError` if it
     is damaged, unknown or newer."""
     path = Path(path)
     if path.suffix.lower() in ('.pkl','.pth','.pt'):
@@ -234,9 +238,9 @@ def load_net(
                        "directories. If you trust it, use fastai's load_learner yourself")
     if os.path.isdir(path/'members'): return _load_members(path, device)
     if not os.path.exists(path/'model.json') and os.path.isdir(path/'model'): path = path/'model'
-    info,f = _info(path),path/'model.safetensors'
+    info,f = _read_model_info(path),path/'model.safetensors'
     bs = _check_shapes(f, info)
-    weights = _read(f, _most)
+    weights = _read_model_file(f, _most_bytes)
     if hashlib.sha256(weights).hexdigest()!=info['sha256']:
         raise damaged_file(f, 'its sha256 is not the one in model.json', _retrain_or_copy)
     dls = _empty_dls(path, info, digit_device(device), bs)
@@ -244,12 +248,12 @@ def load_net(
     learn = digit_learner(dls, info['arch'], info['arch_kwargs'], loss_func=loss)
     learn.model.config['loss'] = info['loss']
     learn.model.load_state_dict(st_load(weights))
-    _show_one(learn, path/'model.json')
+    _check_runs(learn, path/'model.json')
     return learn
 
 # %% ../../nbs/runs/03_weights.ipynb #d0c1ed0b
-def _show_one(learn, f):
-    "`RunError` unless the net of `learn`, whose `model.json` is `f`, gives a row of numbers for a black image"
+def _check_runs(learn, f):
+    "Raise `RunError` unless the network of `learn` gives a row of numbers for a black image; `f` is its `model.json`"
     side,what = learn.dls.side,None
     try:
         with torch.no_grad(): out = learn.model.eval()(torch.zeros(1, 1, side, side, device=learn.dls.device))
@@ -260,9 +264,9 @@ def _show_one(learn, f):
 
 # %% ../../nbs/runs/03_weights.ipynb #2420e9a8
 def _load_members(path, device):
-    "The members of the ensemble in the run directory `path`, as one Learner"
+    "Return the members of the ensemble in the run directory `path` as one Learner"
     folders = [o for o in islice((path/'members').iterdir(), 1001) if o.is_dir()] # a recipe has 1,000 members at most
-    if len(folders)>1000: raise RunError(f"{path}: over 1,000 members, expected 1,000 at most. {_hint}")
+    if len(folders)>1000: raise RunError(f"{path}: over 1,000 members, expected 1,000 at most. {_expected_folder}")
     learns = [load_net(o, device) for o in sorted(folders, key=lambda o: (len(o.name), o.name))]
     if not learns: raise RunError(f"no model at {path}: its members folder is empty. Expected a run directory")
     def about(o):
@@ -293,7 +297,7 @@ def _quiet():
     finally: log.setLevel(was)
 
 def _to_onnx(net, x, version):
-    "`net` as an ONNX model with a free batch size, for images like `x`"
+    "Return `net` as an ONNX model with a free batch size, for images like `x`"
     kwargs = dict(input_names=['image'], output_names=['probability'], dynamic_shapes=({0:torch.export.Dim('n')},))
     try:
         with _quiet(): return torch.onnx.export(net, (x,), dynamo=True, verbose=False, **kwargs).model_proto
@@ -308,7 +312,7 @@ def export_onnx(
     path, # File to write
 )->Path: # `path`
     """Write `PixelsToProbs` of `learn` as ONNX with a free batch size, input `image`, output `probability`. Raises
-    `DigitError` without the extra `onnx`, or where `learn` does more; `RunError` where the file is untrue."""
+    `DigitError` without the extra `onnx`, or if `learn` does more; `RunError` if the file predicts something else."""
     check_output(path)
     try: import onnx, onnxruntime as ort, onnxscript
     except ImportError as e:
@@ -316,7 +320,7 @@ def export_onnx(
                          ) from None
     net,dls = PixelsToProbs(learn),DigitDataLoaders.of(learn)
     _check_alone(learn, net)
-    x,vocab = _noise(dls),dls.classes
+    x,vocab = _noise_images(dls),dls.classes
     proto = _to_onnx(net, x, onnxscript.__version__)
     onnx.helper.set_model_props(proto, dict(classes=json.dumps(vocab), digitfast=__version__,
                                             reading=json.dumps(dls.reading.to_json())))
@@ -332,7 +336,7 @@ def export_pickle(
     learn, # A Learner
     path, # File to write
 )->Path: # `path`
-    "fastai's `learn.export`, written aside and renamed. Whoever loads a pickle runs the code in it."
+    "Write fastai's `learn.export`. Loading this pickle runs the code in it."
     check_output(path)
     with tempfile.TemporaryDirectory() as d:
         learn.export(Path(d)/'learner.pkl')

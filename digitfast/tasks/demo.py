@@ -8,7 +8,8 @@ __all__ = ['Reader', 'demo_page', 'launch_page', 'demo', 'export_space']
 # %% ../../nbs/tasks/07_demo.ipynb #6d754d5c
 from ..core import DataError, DigitError, RunError, check_output, echo, write_file
 from ..runs.weights import load_net
-from ..data.picture import network_judge, read_digit
+from ..data.picture import read_digit
+from .pictures import network_judge
 from ..runs.run import Run
 import asyncio, base64, io, os, socket, sys, threading, time, warnings
 import numpy as np, torch
@@ -62,7 +63,7 @@ class Reader:
         p,top = d.probs,sorted(d.probs.argsort()[::-1][:10])
         bars = [(self.names[i], round(float(p[i]), 4)) for i in top]
         box = [round(v/n, 4) for v,n in zip(d.box, (w,h,w,h))]
-        return dict(digit=self.names[p.argmax()], bars=bars, seen=d.row.reshape(self.side, -1).tolist(), box=box,
+        return dict(digit=self.names[p.argmax()], bars=bars, seen=d.image.tolist(), box=box,
                     doubt=d.doubt)
 
 # %% ../../nbs/tasks/07_demo.ipynb #385adfee

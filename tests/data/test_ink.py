@@ -1,10 +1,12 @@
 "Digits on any paper: what a picture's margin, size, light and noise may not change, and what is marked as doubtful"
-import io, json
+import io, json, time
 import numpy as np, pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 from PIL import Image, ImageDraw
+from scipy import ndimage as ndi
 from digitfast.data.picture import draw_digits, read_digit, read_picture, read_pictures
-from digitfast.tasks.pictures import predict_pictures
+from digitfast.runs.weights import load_net
+from digitfast.tasks.pictures import network_judge, predict_pictures
 from draw_digits import draw, strokes
 
 def judge(rows):
@@ -29,6 +31,9 @@ def same_or_doubtful(im, digit):
     assert all(doubt for _,doubt in found) or [d for d,_ in found]==[digit], found
     return [d for d,_ in found]==[digit]
 
+@pytest.fixture(scope='module')
+def sample_judge(sample_run): return network_judge(load_net(sample_run[0], 'cpu'))
+
 # properties
 
 def margin(im, k, rng): return Image.fromarray(np.pad(np.asarray(im), k, constant_values=255))
@@ -39,9 +44,11 @@ def jpeg(im, k, rng):
     im.save(f, 'JPEG', quality=80)
     return f.getvalue()
 def turned(im, k, rng):
-    exif,f = Image.Exif(),io.BytesIO()
-    exif[0x0112] = 6
-    im.transpose(Image.Transpose.ROTATE_90).save(f, 'JPEG', quality=95, exif=exif)
+    "Stored on a side or mirrored, with an EXIF orientation that says so"
+    ways = {2:0, 3:3, 4:1, 5:5, 6:2, 7:6, 8:4} # what undoes the orientation, as in `Image.Transpose`
+    exif,f,way = Image.Exif(),io.BytesIO(),2+k%7
+    exif[0x0112] = way
+    im.transpose(Image.Transpose(ways[way])).save(f, 'JPEG', quality=95, exif=exif)
     return f.getvalue()
 def noise(im, k, rng):
     a = np.asarray(im)+rng.normal(0, 1+k/20, np.asarray(im).shape)
@@ -57,6 +64,19 @@ CHANGES = margin,size,inverse,jpeg,turned,noise,slope
 def test_the_answer_stays(digit, variant, change, k, seed):
     im = draw(strokes(digit, variant), 140, pen=.07)
     same_or_doubtful(change(im, k, np.random.default_rng(seed)), digit)
+
+def enlarged(row, side):
+    "An image of MNIST's as dark ink on white paper"
+    return Image.fromarray(255-row.reshape(28, 28)).resize((side,side), Image.Resampling.BICUBIC)
+
+@settings(max_examples=30, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(row=st.integers(0, 4999), change=st.sampled_from(CHANGES), k=st.integers(0, 120), seed=st.integers(0, 9))
+def test_handwriting_keeps_its_answer(data, sample_judge, row, change, k, seed):
+    "A network's answer for a handwritten digit stays, or the new answer is doubtful, or the old one was"
+    im = enlarged(data.train.drop(columns='label').to_numpy(np.uint8)[row], 140)
+    before,after = (read_pictures(o, judge=sample_judge) for o in (im, change(im, k, np.random.default_rng(seed))))
+    same = [o.probs.argmax() for o in before]==[o.probs.argmax() for o in after]
+    assert same or any(o.doubt for o in before) or any(o.doubt for o in after)
 
 @pytest.mark.parametrize('change', CHANGES)
 def test_clean_digits_are_read_without_doubt(change):
@@ -156,10 +176,24 @@ def test_show_draws_boxes_and_rows(sample_run, tmp_path, monkeypatch):
 
 # cost
 
-def test_a_picture_takes_a_tenth_of_a_second():
-    import time
-    im = paper(size=(600,400))
-    read(im)
-    t = time.process_time()
-    for _ in range(3): read(im)
-    assert (time.process_time()-t)/3<.4 # 0.05 to 0.1 where nothing else runs
+def seconds(f, n=5):
+    "Processor time of the quickest of `n` calls"
+    def once():
+        t = time.process_time()
+        f()
+        return time.process_time()-t
+    return min(once() for _ in range(n))
+
+def jpeg_of(size):
+    f = io.BytesIO()
+    paper(size=size).save(f, 'JPEG', quality=90)
+    return f.getvalue()
+
+@pytest.mark.parametrize('size,most', [((600,400), 20), ((4000,3000), 150)])
+def test_processor_time(size, most):
+    """A picture takes at most `most` times as long as a blur of 5 ms, so under 0.1 s; one of 12 megapixels under 1 s.
+    A ratio holds on a busy machine too"""
+    a = np.random.default_rng(0).random((512,512)).astype(np.float32)
+    unit = seconds(lambda: ndi.gaussian_filter(a, 2))
+    im = jpeg_of(size)
+    assert seconds(lambda: read(im))<most*unit

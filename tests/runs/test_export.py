@@ -40,8 +40,8 @@ def put(folder, raw=None, seal=True, **changes):
     (folder/'model.json').write_text(json.dumps(d) if raw is None else raw)
     return folder
 def check_of(d):
-    from digitfast.runs.weights import _digest
-    return _digest(d)
+    from digitfast.runs.weights import model_checksum
+    return model_checksum(d)
 def weights(folder, tensors=None, data=None):
     "Replace the weights by `tensors` or bytes, with the right sha256"
     f = folder/'model.safetensors'
@@ -314,10 +314,10 @@ def test_few_weights_that_ask_for_much(name, folder):
 
 def test_every_architecture_is_within_the_bounds():
     "on images of 512x512"
-    from digitfast.runs.weights import _check_cost
+    from digitfast.runs.weights import check_cost
     for arch in archs:
         with torch.device('meta'): net = archs[arch](10, 512)
-        assert _check_cost(net, 512)>=16, arch
+        assert check_cost(net, 512)>=16, arch
 
 def test_a_wide_layer_makes_batches_small(folder, tmp_path):
     from digitfast.models.nets import create_model

@@ -172,7 +172,7 @@ def test_runs_that_do_not_belong_together(trio, tiny, tiny_run, tmp_path):
 def renamed(run, to):
     "A copy under another name, with other metadata in each of its files"
     from safetensors.torch import load_file, save_file
-    from digitfast.runs.weights import _digest
+    from digitfast.runs.weights import model_checksum
     shutil.copytree(run, to)
     (to/'report.html').unlink()
     m = json.loads((to/'metrics.json').read_text())
@@ -182,7 +182,7 @@ def renamed(run, to):
     save_file(load_file(to/'model'/'model.safetensors'), to/'model'/'model.safetensors', dict(made='elsewhere'))
     info = json.loads((to/'model'/'model.json').read_text())
     info['sha256'] = hashlib.sha256((to/'model'/'model.safetensors').read_bytes()).hexdigest()
-    (to/'model'/'model.json').write_text(json.dumps({**info, 'check':_digest(info)}))
+    (to/'model'/'model.json').write_text(json.dumps({**info, 'check':model_checksum(info)}))
     return to
 
 def test_one_network_is_not_joined_with_itself(tiny_run, trio, tiny, tmp_path):

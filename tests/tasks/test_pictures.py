@@ -8,7 +8,7 @@ from digitfast.cli import main
 from digitfast.core import DataError
 from digitfast.runs.weights import load_net, save_net
 from digitfast.data.picture import image_row, read_picture, read_pictures
-from digitfast.tasks.pictures import predict_pictures
+from digitfast.tasks.pictures import network_judge, predict_pictures
 from digitfast.learn.predict import predict_rows
 from digitfast.data.reading import Reading
 from conftest import every
@@ -199,3 +199,25 @@ def test_show_leaves_the_pictures_alone(net, here, capsys):
     before = (here/'a-seen.png').read_bytes()
     cli(capsys, 'predict', net, 'a.png', 'a-seen.png', '--show')
     assert (here/'a-seen.png').read_bytes()==before
+
+def test_a_table_does_not_replace_a_drawing(net, here, capsys):
+    draw(strokes(7), 100).save('a.png')
+    for out in ('a-seen.png', 'a-boxes-2.png'):
+        code,_,err = cli(capsys, 'predict', net, 'a.png', '--show', '--out', out)
+        assert code==1 and len(err.splitlines())==1 and f'{out}: found the name of a drawing of a.png' in err
+        assert '--out' in err and sorted(o.name for o in here.glob('*.png'))==['a.png']
+
+# rows that a run takes
+
+@pytest.mark.parametrize('value_range', [(0,16),(0,1),(-1,1),(0,65535)])
+def test_rows_have_the_range_of_the_run(value_range, net):
+    "Rows of pictures pass through `predict_rows`, and the network sees what it saw on the picture itself"
+    learn,im = load_net(net, 'cpu'),draw(strokes(7), 100)
+    learn.dls.reading = Reading(value_range)
+    (d,) = read_pictures(im, reading=learn.dls.reading, judge=network_judge(learn))
+    row = image_row(im, reading=learn.dls.reading)
+    assert (row==d.row).all() and value_range[0]<=row.min()<row.max()<=value_range[1]
+    want = predict_rows(learn, row[None])
+    assert abs(want-d.probs).max()<1e-4
+    df = pd.DataFrame(row[None], columns=learn.dls.row2im.cols)
+    assert abs(predict_rows(learn, df)-want).max()<1e-6
