@@ -112,7 +112,7 @@ def train(
     try:
         run = task.train(data, recipe, out, seed=seed, precision=precision, device=device, resume=resume, member=member,
                          scheduler=scheduler, say=say, tick=bar, test=test, label=label, transpose=transpose,
-                         config=config, drop=drop, graph=False if no_graph else None, command=True, **fields)
+                         config=config, drop=drop, graph=False if no_graph else None, **fields)
     finally: bar.stop()
     if flags['json'] or flags['quiet']: print_result(run.metrics, str(run))
 
@@ -191,8 +191,7 @@ def predict(
         _predict_pictures(run, data, show, device, out, probs)
     check_unused('pictures', show=show)
     out = out or Path('submission.csv')
-    path = predict_csv(run, data[0] if data else None, out, int(tta), device, say, probs, label, test, transpose,
-                       command=True)
+    path = predict_csv(run, data[0] if data else None, out, int(tta), device, say, probs, label, test, transpose)
     if flags['json'] or flags['quiet']: print_result(dict(submission=path), str(path))
 
 # %% ../nbs/03_cli.ipynb #c0017
@@ -392,7 +391,7 @@ def ensemble(
 ):
     "Average finished runs into one ensemble and measure it."
     from digitfast.tasks import ensemble as task
-    run = task.ensemble(runs, out, say=say, command=True)
+    run = task.ensemble(runs, out, say=say)
     if flags['json'] or flags['quiet']: print_result(run.metrics, str(run))
 
 # %% ../nbs/03_cli.ipynb #c002e

@@ -331,7 +331,7 @@ def test_interrupted_after_training(big_tiny, whole, tmp_path, monkeypatch):
     "Everything after the last epoch can be done again from its checkpoint"
     from digitfast.tasks import finish, fit
     from digitfast.runs import run as rundir
-    for where,name in ((fit,'predict_rows'), (finish,'save_net'), (fit,'predict_test'), (finish,'submission_text'),
+    for where,name in ((fit,'predict_rows'), (fit,'save_net'), (fit,'predict_test'), (finish,'submission_text'),
                        (rundir.Run,'save_predictions'), (finish,'versions')):
         out = tmp_path/name
         with monkeypatch.context() as m:
