@@ -322,8 +322,8 @@ def render():
         (nbs/'images'/f'readme_{name}').write_bytes(png)
         md = md.replace(f']({name})', f'](images/readme_{name})')
     md = _fill(re.sub(r'<style>.*?</style>', '', md, flags=re.S))
-    md = re.sub(r'\]\((?!https?:|#|/|\.\./|nbs/)(\w+/)?(?=\d\d|\w+\.(svg|png|md))', r'](nbs/\1', md)
     md = re.sub(r'\]\(\.\./', '](', md)
+    md = re.sub(r'\]\((?!https?:|#|/)(\d\d|tutorials|images|\w+/\d\d_)', r'](nbs/\1', md)
     return re.sub(r'\n{3,}', '\n\n', md).strip()+'\n'
 
 pages = dict(
