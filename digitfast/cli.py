@@ -76,7 +76,6 @@ def _fields(sets, **fields):
         raise typer.BadParameter(f"--set {k} and --{k.replace('_', '-')} say the same thing: give one of them")
     return {**fields, **more}
 
-# %% ../nbs/03_cli.ipynb #c000f
 def _check_train(data, test, config, drop, out, resume):
     from digitfast.data.files import data_files
     if resume and out is None: raise typer.BadParameter('--resume needs --out DIR, the directory of the unfinished run')
