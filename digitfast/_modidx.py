@@ -1957,6 +1957,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                              'digitfast/tasks/list_models.py'),
                                              'digitfast.tasks.list_models.count_models': ( 'tasks/list_models.html#count_models',
                                                                                            'digitfast/tasks/list_models.py'),
+                                             'digitfast.tasks.list_models.known_names': ( 'tasks/list_models.html#known_names',
+                                                                                          'digitfast/tasks/list_models.py'),
                                              'digitfast.tasks.list_models.list_models': ( 'tasks/list_models.html#list_models',
                                                                                           'digitfast/tasks/list_models.py'),
                                              'digitfast.tasks.list_models.stored_models': ( 'tasks/list_models.html#stored_models',

@@ -94,12 +94,12 @@ def train(
     out:OutDir=None, resume:Resume=False,
 ):
     "Train on DATA; write a model, an honest accuracy and a submission."
-    say_loading()
-    from digitfast.tasks import train as task
-    from digitfast.learn.recipe import recipes
-    from digitfast.models.nets import archs
+    from digitfast.tasks.list_models import known_names
+    recipes,archs = known_names(registered=bool(imports))
     check_known('recipe', recipe, recipes)
     check_known('architecture', arch, archs)
+    say_loading()
+    from digitfast.tasks import train as task
     fields = _fields(sets, arch=arch, epochs=epochs, lr=lr, bs=bs, split=split, valid_pct=valid_pct, members=members,
                      folds=folds, precision=precision)
     bar = Bar()
