@@ -53,7 +53,7 @@ def _is_finished(path): return (path/'metrics.json').exists() and not (path/'che
 # %% ../../nbs/tasks/05_ensemble.ipynb #c0007
 @dataclass
 class _Shared:
-    "What each worker needs"
+    "The part of a job that every worker needs"
     plan:Plan # Of the ensemble
     sources:dict # {file name: bytes} of imported files
     command:bool # Whether messages are for somebody at the command line

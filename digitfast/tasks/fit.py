@@ -36,7 +36,7 @@ from .finish import check_preds, collect_preds, finish
 # %% ../../nbs/tasks/03_fit.ipynb #c0004
 @dataclass
 class Plan:
-    "What a run trains, checked and complete. The data are read before it is made."
+    "A training run, checked and complete. The data are read before it is made."
     recipe:Recipe # How to train
     data:DigitData # Rows to train on, to hold out and to predict
     info:RunInfo # What the run is, as its checkpoint keeps it

@@ -14,7 +14,7 @@ from ..runs.fingerprint import difference
 # %% ../../nbs/tasks/01_info.ipynb #c0005
 @dataclass
 class RunInfo:
-    "What a run is, as its checkpoint keeps it. A field is None if it is not known."
+    "The description of a run that its checkpoint keeps. A field is None if it is not known."
     path:str|None           # Where the data are; None if they were frames in memory
     data:dict               # Name and sha256 of the data
     recipe:dict             # Fields of the recipe, with functions by their names
