@@ -566,7 +566,7 @@ def test_metrics_that_are_none(text, tmp_path):
 def test_paths_that_are_no_run(tmp_path, unfinished, tiny_run):
     (tmp_path/'f').write_text('')
     for p,says in ((tmp_path,'metrics.json'), (tmp_path/'no','no such'), (tmp_path/'f','file'),
-                   (unfinished,'--resume'), (tiny_run[0]/'model','no metrics')):
+                   (unfinished,'resume=True'), (tiny_run[0]/'model','no metrics')):
         with pytest.raises(RunError, match=says): read_metrics(p)
 
 # ---- predict_csv
