@@ -234,7 +234,7 @@ def draw_failures(wrong, path, cell=130, per=7):
         res.paste(im, (x+4, y+28))
         d.rectangle((x+3, y+27, x+4+im.width, y+28+im.height), outline='grey')
         d.text((x+4, y+2), f'{kind}\n{digits}: {read or "none"}', fill='black', spacing=1)
-    res.save(path)
+    res.quantize(64).save(path, optimize=True)
 
 if __name__=='__main__':
     p = parser(__doc__)
