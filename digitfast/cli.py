@@ -9,8 +9,7 @@ __all__ = ['app', 'main']
 import os, sys
 from pathlib import Path
 from typing import Annotated, Optional
-import typer
-from typer import Argument, Option
+from typer import Argument, BadParameter, Exit, Option
 from .core import DataError, check_output, check_run_dir, scrub
 from .console import (Bar, Competition, DeviceName, LabelColumn, OutDir, RunArg, TestFile, Transpose, app,
                                check_known, check_outputs, check_run_exists, check_unused, command, data_help, flags,
@@ -23,8 +22,8 @@ def _lr(s):
     "Parse a learning rate, or 'auto'"
     if s is None or s=='auto': return s
     try: lr = float(s)
-    except ValueError: raise typer.BadParameter(f"'{s}' is neither a number nor auto") from None
-    if not 0<lr<=100: raise typer.BadParameter(f"{s} is not a learning rate between 0 and 100")
+    except ValueError: raise BadParameter(f"'{s}' is neither a number nor auto") from None
+    if not 0<lr<=100: raise BadParameter(f"{s} is not a learning rate between 0 and 100")
     return lr
 
 _training = dict(rich_help_panel='Training', show_default=False)
@@ -73,12 +72,12 @@ def _fields(sets, **fields):
     fields = {k:v for k,v in fields.items() if v is not None}
     more = parse_fields(sets or [])
     for k in fields.keys()&more.keys():
-        raise typer.BadParameter(f"--set {k} and --{k.replace('_', '-')} say the same thing: give one of them")
+        raise BadParameter(f"--set {k} and --{k.replace('_', '-')} say the same thing: give one of them")
     return {**fields, **more}
 
 def _check_train(data, test, config, drop, out, resume):
     from digitfast.data.files import data_files
-    if resume and out is None: raise typer.BadParameter('--resume needs --out DIR, the directory of the unfinished run')
+    if resume and out is None: raise BadParameter('--resume needs --out DIR, the directory of the unfinished run')
     check_run_dir(out, resume)
     if config is not None: check_run_exists(config)
     if drop is not None and not os.path.exists(drop): raise DataError(f"{drop}: no such file; expected numbers of rows")
@@ -122,7 +121,7 @@ def _picture_line(o):
 def _predict_pictures(run, places, show, device, out, probs):
     from digitfast.tasks.pictures import check_drawings, picture_files, pictures_csv, predict_pictures
     from digitfast.data.files import run_inputs
-    if probs and not (out or flags['json']): raise typer.BadParameter('--probs needs --out FILE.csv, or --json')
+    if probs and not (out or flags['json']): raise BadParameter('--probs needs --out FILE.csv, or --json')
     files,notes = picture_files(places)
     check_outputs([*run_inputs(run), *files], out=out)
     if show: check_drawings(files, out)
@@ -132,7 +131,7 @@ def _predict_pictures(run, places, show, device, out, probs):
     print_result(res, *(_picture_line(o) for o in res if 'error' not in o))
     print_lines(*(f"error: {o['error']}" for o in bad), file=sys.stderr)
     if out: say(f"readings: {pictures_csv(res, out)}")
-    raise typer.Exit(1 if bad else 0)
+    raise Exit(1 if bad else 0)
 
 # %% ../nbs/04_cli.ipynb #c0014
 def _check_predict(run, data, out, test):
@@ -286,7 +285,7 @@ def _versus_many(runs):
     print_result(df.to_dict('records'), head, *map(_versus_line, df.itertuples()))
 
 def _check_versus(runs):
-    if len(runs)<2: raise typer.BadParameter('name two runs at least')
+    if len(runs)<2: raise BadParameter('name two runs at least')
     for o in runs: check_run_exists(o)
 
 @command(_check_versus, example='digitfast versus runs/first runs/second')
@@ -402,7 +401,7 @@ def demo(
 # %% ../nbs/04_cli.ipynb #c0034
 def _check_export(run, onnx, pickle):
     from digitfast.data.files import run_inputs
-    if not (onnx or pickle): raise typer.BadParameter("say what to write: --onnx FILE or --pickle FILE")
+    if not (onnx or pickle): raise BadParameter("say what to write: --onnx FILE or --pickle FILE")
     check_run_exists(run)
     check_outputs(run_inputs(run), onnx=onnx, pickle=pickle)
 
