@@ -22,6 +22,8 @@ class build_py(_build_py):
         for o in sorted((here/'nbs/tutorials').glob('*')):
             if o.suffix in ('.ipynb','.md','.png'): shutil.copyfile(o, folder/o.name)
 
+tested = '3.11','3.12','3.13' # .ci/run tests the first, and trains with one of the others
+
 setup(
     version=version, description=cfg['description'], author=cfg['author'], license=cfg['license'],
     keywords=cfg['keywords'].split(), python_requires=f">={cfg['min_python']}",
@@ -31,5 +33,6 @@ setup(
     include_package_data=False,
     install_requires=cfg['requirements'].split(), extras_require=extras,
     entry_points=dict(console_scripts=[cfg['console_scripts']], nbdev=['digitfast=digitfast._modidx:d']),
-    classifiers=['Programming Language :: Python :: 3', 'Intended Audience :: Developers',
+    classifiers=['Programming Language :: Python :: 3', *(f'Programming Language :: Python :: {o}' for o in tested),
+                 'Intended Audience :: Developers',
                  'Intended Audience :: Education'])

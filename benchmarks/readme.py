@@ -323,7 +323,7 @@ def render():
         md = md.replace(f']({name})', f'](images/readme_{name})')
     md = _fill(re.sub(r'<style>.*?</style>', '', md, flags=re.S))
     md = re.sub(r'\]\(\.\./', '](', md)
-    md = re.sub(r'\]\((?!https?:|#|/)(\d\d|tutorials|images)', r'](nbs/\1', md)
+    md = re.sub(r'\]\((?!https?:|#|/)(\d\d|tutorials|images|\w+/\d\d_)', r'](nbs/\1', md)
     return re.sub(r'\n{3,}', '\n\n', md).strip()+'\n'
 
 pages = dict(
@@ -337,6 +337,36 @@ Each promise has tests of its own: `python -m pytest` runs the quick part of eac
 **What the record of training images can't see.** A `DigitLearner` records the images of the DataLoaders that its fits
 go through, and notices weights that were changed in another way. It can't see a callback that swaps the images of a
 batch for held-out ones on purpose. For weights of unknown history, `save_run` asks: answer with `trained_on=`.""",
+    recipes="""# Which recipe when
+
+A recipe is everything that defines a training run: the network, how long it trains, the learning rate, augmentation and
+more. `digitfast train DATA --recipe NAME` trains one, and `digitfast models` lists all. An option such as `--epochs 10`
+changes one field.
+
+| If you want | use |
+|---|---|
+| to see whether your data can be read, or to try an idea | `quick`, the default |
+| a good score from one network | `--recipe single` |
+| the best score that digitfast reaches | `--recipe ensemble` |
+| to know whether a change helps | `digitfast compare` with several seeds, then `digitfast versus` for two runs |
+| a prediction for each training row by a network that did not see it | `--folds 5` with any recipe |
+| to find labels that may be wrong | a run with `--folds 5`, then `digitfast labels RUN` |
+| to learn how each part works | the recipes of the course, from `average` to `stride2-1cycle` |
+| to repeat a published article | the recipes of [the table of systems](benchmarks.md#Systems) |
+
+## How accurate they are
+
+<!-- table: accuracy -->
+
+How long they train on a CPU and on a GPU is on [the page of benchmarks](benchmarks.md#Speed).
+
+## How to choose
+
+1. Begin with `quick`. If its accuracy on your data is far below the table's, look at the report first, because a longer
+   training does not repair wrong data.
+2. Change one field at a time, and compare on the same held-out rows. `digitfast versus` prints the smallest difference
+   that these rows can show.
+3. Train `single` or `ensemble` only when nothing else changes any more, because they take much longer.""",
     planning="""# Planning past one machine
 
 <!-- table: planning -->""",

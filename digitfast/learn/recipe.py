@@ -14,7 +14,7 @@ from fastcore.all import L, delegates, patch
 from fastai.callback.fp16 import MixedPrecision
 from fastai.callback.schedule import valley
 from fastai.learner import Learner
-from ..core import DigitError, join_some, quote
+from ..core import DigitError, quote, spell
 from ..device import best_precision
 from ..models.scratch import by_hand
 from ..models.nets import archs, builder_args, fn_name
@@ -110,7 +110,7 @@ def _check_field(self:Recipe, k, kind):
     "Return the value of the field `k`. Raises `FieldError` if it is not of its kind."
     try: return check_field(k, getattr(self, k), kind)
     except FieldError as e:
-        hint = '. To train on every row, use folds, as in folds=5' if k=='valid_pct' else ''
+        hint = f". To train on every row, use {spell('folds', 5)}" if k=='valid_pct' else ''
         raise FieldError(f'{e}{hint}', option=k) from None
 
 @patch

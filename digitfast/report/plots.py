@@ -4,8 +4,7 @@
 
 # %% auto #0
 __all__ = ['show_digits', 'plot_class_balance', 'read_history', 'plot_history', 'plot_lr_find', 'show_predictions',
-           'save_doubtful', 'plot_confusion', 'plot_class_accuracy', 'plot_calibration', 'show_versus', 'occlusion',
-           'show_occlusion', 'plot_learning_curve']
+           'save_doubtful', 'plot_confusion', 'plot_class_accuracy', 'plot_calibration', 'show_versus']
 
 # %% ../../nbs/report/01_plots.ipynb #461b1bf8
 from ..core import DigitError, RunError, short_name, write_file

@@ -51,7 +51,7 @@ def test_summary():
     assert t['mean'].tolist()==pytest.approx([.6, 1.])
     assert t.sd.iloc[0]==pytest.approx(.2**2/2**.5/.2)
     assert t.seconds.tolist()==[2.,2.]
-    assert C._picture(t)[1:4]==b'PNG'
+    assert C._plot_errors(t)[1:4]==b'PNG'
 
 def test_everything_is_exported():
     "`from digitfast.all import *`, as the notebooks do"

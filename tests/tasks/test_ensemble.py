@@ -2,6 +2,7 @@
 predicting with one."""
 import asyncio, hashlib, json, os, shutil, signal, socket, tempfile, threading, time
 import numpy as np, pandas as pd, pytest, torch
+from fastai.callback.core import Callback
 from digitfast.core import DataError, DigitError, RunError
 from digitfast.data.read import read_csvs
 from digitfast.data.split import digit_splitter
@@ -109,6 +110,18 @@ def test_an_interrupted_ensemble_goes_on_where_it_was(at, trio, tiny, tmp_path):
     run(tiny, out, resume=True, tick=end)
     assert sub(out)==sub(trio) and not list(out.rglob('*checkpoint*'))
     assert len(seen)<n[0] or at<=2       # whole epochs are not done again
+
+class Counter(Callback):
+    "Count the batches"
+    n = 0
+    def after_batch(self): self.n += 1
+
+def test_a_member_whose_callback_remembers_something_can_t_be_resumed(tiny, tmp_path):
+    def tick(i, n):
+        if i>3: raise Stop('by the test') # in the second epoch of the first member
+    with pytest.raises(Stop): run(tiny, tmp_path/'run', cbs=Counter(), tick=tick)
+    with pytest.raises(RunError, match='Counter keeps a state of its own'):
+        run(tiny, tmp_path/'run', cbs=Counter(), resume=True)
 
 def test_a_finished_member_is_not_trained_again(tiny, trio, tmp_path):
     out = tmp_path/'run'

@@ -25,7 +25,7 @@ RECIPE = Recipe(arch='stride2', bs=16, epochs=2, valid_pct=.2, affine=dict(shift
 def plain_report():
     "A report without pictures, which take most of so short a run's time; its bytes go the same way"
     with pytest.MonkeyPatch.context() as m:
-        m.setattr(finish, 'write_report', lambda out: write_file(out/'report.html', '<html></html>'))
+        m.setattr(finish, 'write_page', lambda out: write_file(out/'report.html', '<html></html>'))
         m.setitem(recipe.recipes, 'faults', RECIPE)
         yield
 

@@ -30,7 +30,7 @@ def cases(quick, **others):
 @pytest.fixture(autouse=True)
 def no_page(monkeypatch):
     "A report without pictures, which take most of so short a run's time"
-    monkeypatch.setattr(finish, 'write_report', lambda out: (out/'report.html').write_text('<html></html>'))
+    monkeypatch.setattr(finish, 'write_page', lambda out: (out/'report.html').write_text('<html></html>'))
 
 def outcome(r):
     "What must not depend on interruptions"
@@ -304,7 +304,7 @@ def test_other_commands_that_are_advised_exist(tiny_run, tiny, tmp_path, capsys,
     assert words==['train','--recipe','ensemble'] and command(capsys, *words, '--help')[0]==0
 
 ADVICE = {'core.py':['digitfast train'], 'train.py':['digitfast train'], 'predict.py':['digitfast predict'],
-          'compare.py':['digitfast train'], 'job.py':['digitfast predict','digitfast train']}
+          'compare.py':['digitfast train'], 'copy_course.py':['digitfast course']}
 def advised_commands(file):
     "Return the subcommands that `file` advises, in texts that are no docstrings or by `spell_call`"
     subcommands = '|'.join(o.name or o.callback.__name__ for o in cli.app.registered_commands)
@@ -355,8 +355,8 @@ def test_a_run_that_lost_its_directory_ends_and_leaves_the_other_alone(how, kw, 
     with pytest.raises(RunError, match='in use'): run(digits(), out)
     other.__exit__()
 
-WRITES = dict(save_net=finish, submission_text=finish, save_predictions=Run, save_history=Run, save_metrics=Run,
-              write_report=finish, report=report)
+WRITES = dict(save_net=fit, submission_text=finish, save_predictions=Run, save_history=Run, save_metrics=Run,
+              write_page=finish, report=report)
 @pytest.mark.parametrize('name', WRITES)
 def test_nothing_more_is_written_once_the_directory_is_lost(name, tiny, tmp_path, monkeypatch):
     out,others,lines,old = tmp_path/'mix',[],[],getattr(WRITES[name], name)
@@ -365,7 +365,7 @@ def test_nothing_more_is_written_once_the_directory_is_lost(name, tiny, tmp_path
         others.append(take(out, 'removed'))
         return res
     monkeypatch.setattr(WRITES[name], name, after)
-    if name=='report': monkeypatch.setattr(finish, 'write_report', report.write_report)
+    if name=='report': monkeypatch.setattr(finish, 'write_page', report.write_report)
     with pytest.raises(RunError, match='mix was replaced'): run(tiny, out, say=lines.append)
     assert sorted(os.listdir(out))==['.lock','.owner'] and not any(o.startswith(('accuracy ','run: ')) for o in lines)
     others[0].__exit__()
@@ -411,7 +411,7 @@ def test_a_directory_that_was_only_removed_is_not_made_again(tiny, tmp_path):
 def second(tiny, tmp_path_factory):
     "A run on `tiny` with another seed"
     with pytest.MonkeyPatch.context() as m:
-        m.setattr(finish, 'write_report', quiet)
+        m.setattr(finish, 'write_page', quiet)
         return run(tiny, tmp_path_factory.mktemp('second')/'run', seed=3)
 
 @pytest.fixture

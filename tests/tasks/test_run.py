@@ -331,7 +331,7 @@ def test_interrupted_after_training(big_tiny, whole, tmp_path, monkeypatch):
     "Everything after the last epoch can be done again from its checkpoint"
     from digitfast.tasks import finish, fit
     from digitfast.runs import run as rundir
-    for where,name in ((fit,'predict_rows'), (finish,'save_net'), (fit,'predict_test'), (finish,'submission_text'),
+    for where,name in ((fit,'predict_rows'), (fit,'save_net'), (fit,'predict_test'), (finish,'submission_text'),
                        (rundir.Run,'save_predictions'), (finish,'versions')):
         out = tmp_path/name
         with monkeypatch.context() as m:
@@ -566,7 +566,7 @@ def test_metrics_that_are_none(text, tmp_path):
 def test_paths_that_are_no_run(tmp_path, unfinished, tiny_run):
     (tmp_path/'f').write_text('')
     for p,says in ((tmp_path,'metrics.json'), (tmp_path/'no','no such'), (tmp_path/'f','file'),
-                   (unfinished,'--resume'), (tiny_run[0]/'model','no metrics')):
+                   (unfinished,'resume=True'), (tiny_run[0]/'model','no metrics')):
         with pytest.raises(RunError, match=says): read_metrics(p)
 
 # ---- predict_csv

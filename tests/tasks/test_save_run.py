@@ -609,6 +609,12 @@ def test_advice_speaks_the_language_of_the_caller(tiny, tiny_run, tmp_path, caps
     with pytest.raises(SystemExit): cli.main(['train', str(tiny), '--out', str(tmp_path/'r'), '--arch', 'stride2'])
     assert '--resume' in capsys.readouterr().err
 
+def test_a_path_that_looks_like_an_option_is_reported_unchanged(mine, in_tmp):
+    "In Python too, where messages name arguments"
+    for f in (lambda: train('scan--test A', say=quiet), lambda: save_run(known(digits()), 'scan--test A', say=quiet),
+              lambda: predict_csv(mine[0], 'scan--test A', say=quiet), lambda: predict_csv('scan--test A', say=quiet)):
+        with pytest.raises(DigitError, match='scan--test A'): f()
+
 # ---- folds
 
 FOLDS = {k:v for k,v in TINY.items() if k!='valid_pct'} # no share is held out from all
