@@ -340,6 +340,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                     'digitfast.data.ink._sheets': ('data/ink.html#_sheets', 'digitfast/data/ink.py'),
                                     'digitfast.data.ink._small_digits': ('data/ink.html#_small_digits', 'digitfast/data/ink.py'),
                                     'digitfast.data.ink._spread': ('data/ink.html#_spread', 'digitfast/data/ink.py'),
+                                    'digitfast.data.ink._straight_share': ('data/ink.html#_straight_share', 'digitfast/data/ink.py'),
                                     'digitfast.data.ink._take_frames': ('data/ink.html#_take_frames', 'digitfast/data/ink.py'),
                                     'digitfast.data.ink._take_walls': ('data/ink.html#_take_walls', 'digitfast/data/ink.py'),
                                     'digitfast.data.ink._thickened': ('data/ink.html#_thickened', 'digitfast/data/ink.py'),

@@ -337,6 +337,18 @@ def stroke_width(
     "Return the mean width of the strokes in a mask: four times the mean distance of its pixels to the ground."
     return 4*ndi.distance_transform_edt(m)[m].mean() if m.any() else 0
 
+def _straight_share(hull):
+    "Return the share of the outline of a `ConvexHull` that lies in four straight sides"
+    p = hull.points[hull.vertices]
+    dy,dx = np.diff(p, axis=0, append=p[:1]).T
+    length,angle,sides = np.hypot(dx, dy),np.degrees(np.arctan2(dy, dx)),0
+    near,total = abs((angle[:,None]-angle+180)%360-180)<4,length.sum()
+    for _ in range(4):
+        side = near[(near@length).argmax()]
+        sides += length[side].sum()
+        length = np.where(side, 0, length)
+    return sides/total
+
 def _sheets(m, e, flat):
     "(part, its mask with holes filled) of sheets: solid parts of the mask `m` in which something is written"
     inside = np.pad(np.ones([v-2 for v in m.shape], bool), 1)
@@ -349,7 +361,9 @@ def _sheets(m, e, flat):
         if written and 4*min(p.h, p.w)>max(p.h, p.w) and rim.sum()>0.3*(p.h+p.w) and (e[p.place][rim]>steep).mean()>0.8:
             holes = np.pad(full&~p.m, 1)
             thin = stroke_width(holes)<0.28*_longest(holes, 0)
-            if thin and a>0.9*ConvexHull(np.argwhere(_rim(full))).volume: yield p,full
+            if not thin: continue
+            hull = ConvexHull(np.argwhere(_rim(full)))
+            if a>0.9*hull.volume and _straight_share(hull)>0.75: yield p,full # a 0 has 0.6 at most, paper 0.9
 
 def _spread(rgb, on):
     "The picture `rgb` with the mean colours of the sheet `on` around it"
@@ -435,7 +449,7 @@ def find_candidates(
                      for c in find_candidates(im.crop((x0,y0,x1,y1)), inner, full, depth-1)[:4]
                      if c.score>least]
             res += on_it
-            if on_it and full.sum()>0.88*full.size: sheet_boxes.append((part.y0, part.y1, part.x0, part.x1))
+            if on_it: sheet_boxes.append((part.y0, part.y1, part.x0, part.x1))
         def is_sheet(g): return any(np.abs(np.subtract(group_box(g), o)).max()<9 for o in sheet_boxes)
         res += [c._replace(score=c.score/2) if any(map(is_sheet, c.groups)) else c for c in outer_readings]
     return sorted((c for c in res if c.score>0), key=lambda c: -c.score)
