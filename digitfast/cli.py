@@ -94,7 +94,7 @@ def train(
 ):
     "Train on DATA; write a model, an honest accuracy and a submission."
     from digitfast.tasks.list_models import known_names
-    recipes,archs = known_names(registered=bool(imports))
+    recipes,archs = known_names()
     check_known('recipe', recipe, recipes)
     check_known('architecture', arch, archs)
     say_loading()

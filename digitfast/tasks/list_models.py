@@ -6,7 +6,7 @@
 __all__ = ['list_models', 'known_names']
 
 # %% ../../nbs/tasks/13_list_models.ipynb #c0002
-import json
+import json, sys
 from importlib import resources
 
 # %% ../../nbs/tasks/13_list_models.ipynb #c0005
@@ -47,11 +47,11 @@ def list_models(
     return count_models() if count else stored_models()
 
 # %% ../../nbs/tasks/13_list_models.ipynb #k0n02
-def known_names(
-    registered=False, # Look at the registries, because the user has registered more? Imports torch.
-)->tuple: # (names of recipes, names of architectures)
-    "Return the names that `--recipe` and `--arch` accept"
-    if not registered: return list(stored_models()['recipes']),list(stored_models()['archs'])
+def known_names()->tuple: # (names of recipes, names of architectures)
+    "Return the names that `--recipe` and `--arch` accept: the stored ones, or the registered ones if torch is loaded"
+    if 'digitfast.learn.recipe' not in sys.modules: # nobody has registered more
+        stored = stored_models()
+        return list(stored['recipes']),list(stored['archs'])
     from digitfast.learn.recipe import recipes
     from digitfast.models.nets import archs
     return list(recipes),list(archs)
