@@ -66,44 +66,6 @@ class Reading:
         if self.orientation=='transposed': row = row.reshape(math.isqrt(row.size), -1).T.ravel()
         return to_bytes(self.to_table(255-row if self.polarity=='dark' else row), self.value_range or (0,255))
 
-# %% ../../nbs/data/01_reading.ipynb #35c48f74
-def _is_range(o):
-    "Return whether `o` is two finite numbers, the smaller one first"
-    def number(v): return isinstance(v, (int,float)) and not isinstance(v, bool) and math.isfinite(v) and abs(v)<2**33
-    return isinstance(o, (tuple,list)) and len(o)==2 and all(map(number, o)) and o[0]<o[1]
-
-@dataclass(frozen=True)
-class Reading:
-    "The way in which rows become images: inferred from the training set, kept in its run, used for what it predicts"
-    value_range:tuple|None=(0,255) # Numbers in the table for black and white; None if they are not known
-    polarity:str='bright' # Ink of the images, against their ground: 'bright' or 'dark'
-    orientation:str='upright' # Of the images: 'upright', or 'transposed', with rows for columns
-    transpose:bool=False # Did the reader turn each image about its diagonal?
-    label:str|int|None=None # Column of the labels: its name, or its place from 1 if columns have no names
-
-    def __post_init__(self):
-        rules = dict(value_range=(self.value_range is None or _is_range(self.value_range), 'two numbers'),
-                     polarity=(self.polarity in ('bright','dark'), "'bright' or 'dark'"),
-                     orientation=(self.orientation in ('upright','transposed'), "'upright' or 'transposed'"),
-                     transpose=(type(self.transpose) is bool, 'True or False'),
-                     label=(self.label is None or type(self.label) in (int,str), "a column's name or place"))
-        for name,(ok,expected) in rules.items():
-            if not ok: raise DataError(f'{name}: found {quote(getattr(self, name))}, expected {expected}')
-        if self.value_range is not None: object.__setattr__(self, 'value_range', tuple(self.value_range))
-
-    def to_table(self,
-        image # Pixels from 0 to 255, in any shape
-    )->np.ndarray: # In the shape of `image`
-        "Return the numbers that the pixels have in the run's table"
-        return from_bytes(image, self.value_range or (0,255))
-
-    def as_trained(self,
-        row # Array of pixels of an upright image with bright ink
-    )->np.ndarray:
-        "Return the image with the orientation and the ink of the run's images"
-        if self.orientation=='transposed': row = row.reshape(math.isqrt(row.size), -1).T.ravel()
-        return to_bytes(self.to_table(255-row if self.polarity=='dark' else row), self.value_range or (0,255))
-
 # %% ../../nbs/data/01_reading.ipynb #c0008
 @patch
 def to_json(self:Reading)->dict:

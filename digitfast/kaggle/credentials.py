@@ -26,7 +26,7 @@ def _json(p):
     except (ValueError, RecursionError): d = None
     return d if isinstance(d, dict) else {}
 
-def _path(*parts): return Path(os.path.expanduser(Path(*parts))) # whoever has no home gets a ~ that is not there
+def _path(*parts): return Path(os.path.expanduser(Path(*parts))) # without a home, a ~ that does not exist
 
 
 # %% ../../nbs/kaggle/01_credentials.ipynb #31d3fb49

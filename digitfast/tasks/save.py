@@ -273,7 +273,7 @@ def _measure_and_write(learn, out, data, info, trn, val, vocab, act, t0, say):
     probs = predict_rows(learn, None, tta, act)
     if not np.isfinite(probs).all():
         raise DigitError("this Learner gives probabilities that are no numbers: its training went astray; train "
-                         "it anew, at a lower rate")
+                         "it again, at a lower rate")
     has_test = data.test is not None and len(data.test)
     test,control_rows = _predict_test_rows(learn, data, val, probs, tta, act) if has_test else (None,0)
     seen = torch.from_numpy(data.train.iloc[trn].drop(columns='label').to_numpy(np.uint8, copy=True))

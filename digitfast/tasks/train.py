@@ -105,7 +105,7 @@ def check_settings(
     recipe, # `Recipe`
     scheduler, # Address of a Dask scheduler, or None
 )->dict: # The same with `scheduler`; numbers are Python's own
-    "Return checked settings. Raises `DigitError` if one can't be what it is."
+    "Return checked settings. Raises `DigitError` if a setting has a value that it cannot have."
     res = dict(settings, scheduler=scheduler)
     check_member(recipe, res['member'], scheduler)
     if res['member'] is not None: res['member'] = int(res['member'])
