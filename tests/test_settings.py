@@ -36,3 +36,8 @@ def test_lower_bounds_are_those_that_were_tried():
     assert {k:whole(v)[:3] for k,v in required().items()}=={k:whole(v)[:3] for k,v in tried.items()}
 
 def test_fastai_stays_at_kaggles_release(): assert required()['fastai']=='2.8.7'
+
+def test_no_notebook_has_the_marks_of_a_merge():
+    "nbdev-merge writes a conflict as cells of its own, which would export both sides"
+    marked = [f.name for f in (REPO/'nbs').rglob('*.ipynb') if '"`<<<<<<<' in f.read_text(encoding='utf-8')]
+    assert not marked

@@ -14,19 +14,8 @@ from importlib import resources
 import numpy as np
 from fastcore.basics import patch
 
-from ..core import DataError, quote
-from .ranges import from_bytes, to_bytes
-
-# %% ../../nbs/data/01_reading.ipynb #1907f714
-import math
-from dataclasses import asdict, dataclass
-from functools import cache
-from importlib import resources
-
-import numpy as np
-from fastcore.basics import patch
-
 from ..core import DataError, quote, spell
+from .ranges import from_bytes, to_bytes
 
 # %% ../../nbs/data/01_reading.ipynb #c0005
 def _is_range(o):
