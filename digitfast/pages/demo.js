@@ -2,10 +2,10 @@ const $ = q => element.querySelector(q), pad = $('.pad'), seen = $('.seen'), ctx
 let last = null, inked = false, busy = false, again = false;
 
 function show(r) {
-  $('.said').replaceChildren();
+  $('.prediction').replaceChildren();
   if (r.digit !== undefined) {
-    const b = document.createElement('b'); b.textContent = r.digit; $('.said').append(b);
-  } else $('.said').textContent = r.note;
+    const b = document.createElement('b'); b.textContent = r.digit; $('.prediction').append(b);
+  } else $('.prediction').textContent = r.note;
   $('.doubt').textContent = r.doubt ? 'Not sure: ' + r.doubt : '';
   const box = $('.box');
   box.hidden = !r.box;
@@ -43,10 +43,10 @@ async function read() {
 function clear() { ctx.fillStyle = '#fff'; ctx.fillRect(0, 0, pad.width, pad.height); inked = false; last = null; read(); }
 
 function pen(e) {
-  const box = pad.getBoundingClientRect(), at = [(e.clientX-box.left)*pad.width/box.width, (e.clientY-box.top)*pad.height/box.height];
+  const box = pad.getBoundingClientRect(), point = [(e.clientX-box.left)*pad.width/box.width, (e.clientY-box.top)*pad.height/box.height];
   Object.assign(ctx, {lineWidth: 18, lineCap: 'round', lineJoin: 'round', strokeStyle: '#000'});
-  ctx.beginPath(); ctx.moveTo(...(last || at)); ctx.lineTo(...at); ctx.stroke();
-  last = at; inked = true;
+  ctx.beginPath(); ctx.moveTo(...(last || point)); ctx.lineTo(...point); ctx.stroke();
+  last = point; inked = true;
 }
 
 pad.addEventListener('pointerdown', e => { if (e.isPrimary && e.button === 0) { e.preventDefault(); try { pad.setPointerCapture(e.pointerId); } catch (_) {} pen(e); } });

@@ -252,23 +252,23 @@ def test_in_a_browser(phone, page, tmp_path):
     b = Browser(390, 844, 2, True) if phone else Browser(1000, 700)
     try:
         b.goto(page.url)
-        b.wait("document.querySelector('.said')?.innerText.startsWith('Draw a digit')", 60)
+        b.wait("document.querySelector('.prediction')?.innerText.startsWith('Draw a digit')", 60)
         assert b.js("document.documentElement.scrollWidth<=innerWidth")
         right = 0
         for d in range(10):
             x,y,w,h = b.js(BOX+"('.pad')")
             for s in strokes(d): b.drag([(x+w*(.2+.6*px), y+h*(.2+.6*py)) for px,py in s], touch=phone)
-            got = b.wait("document.querySelector('.said b')?.innerText")
+            got = b.wait("document.querySelector('.prediction b')?.innerText")
             time.sleep(1)                                       # a second stroke is read after the first
-            right += b.js("document.querySelector('.said').innerText")==str(d)
+            right += b.js("document.querySelector('.prediction').innerText")==str(d)
             assert b.js("document.querySelectorAll('.bar').length")==10
             b.js("document.querySelector('.clear').click()")
-            b.wait("document.querySelector('.said').innerText.startsWith('Draw a digit')")
+            b.wait("document.querySelector('.prediction').innerText.startsWith('Draw a digit')")
         assert right>=8                                          # after one epoch on the sample
         x,y,w,h = b.js(BOX+"('.pad')")
         for i in range(300): b.drag([(x+w*(i*7%90+5)/100, y+h*(i*13%90+5)/100)], touch=phone)
         b.js("document.querySelector('.clear').click()")
-        b.wait("document.querySelector('.said').innerText.startsWith('Draw a digit')")
+        b.wait("document.querySelector('.prediction').innerText.startsWith('Draw a digit')")
         assert not [u for u in b.urls() if not u.startswith((page.url, 'data:', 'blob:'))]
         assert not [e for e in b.events if e['method']=='Runtime.exceptionThrown']
     finally: b.close()
