@@ -44,7 +44,7 @@ def test_a_net_of_ones_own_that_is_none_is_one_line(name, tiny, tmp_path):
 def test_a_net_that_comes_twice_is_refused(tiny, tmp_path):
     "A factory builds a fresh model at each call: two members would share their weights"
     refused(lambda: train(tiny, out=tmp_path/'r', say=quiet, members=2, **{**TINY, 'arch':lambda n,s: ONE}),
-            'given before')
+            'same net twice')
 
 @pytest.mark.parametrize('reg,thing,kw,says', [
     (losses, 5, dict(loss='mine'), "the loss 'mine' can't be built"),

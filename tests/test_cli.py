@@ -100,7 +100,7 @@ REFUSED = [ # words, what is said, code
     ('ensemble R nowhere', 'nowhere is no finished run', 1),
     ('compare nowhere', 'nowhere: no such file or folder', 1),
     ('export nowhere --onnx x', 'nowhere is no finished run', 1),
-    ('export R', 'say what to write', 2),
+    ('export R', '--onnx FILE or --pickle FILE', 2),
     ('export R --onnx R/metrics.json', 'a file of the run', 1),
     ('report nowhere', 'nowhere is no finished run', 1),
     ('labels nowhere', 'nowhere is no finished run', 1),
@@ -270,7 +270,7 @@ def test_predict(cli, here, tiny, tiny_run):
 def test_check(cli, here, tiny, tiny_run):
     s = tiny_run[0]/'submission.csv'
     code,out,_ = cli('check', s, tiny)
-    assert code==0 and '20 rows' in out and 'Kaggle will accept it' in out
+    assert code==0 and '20 rows' in out and 'Kaggle will accept' in out
     code,out,_ = cli('check', s)
     assert code==0 and 'the form is right' in out and 'could not be compared' in out
     assert json.loads(cli('check', s, tiny, '--json')[1])['rows']==20
@@ -284,7 +284,7 @@ def test_check(cli, here, tiny, tiny_run):
 def test_check_warns_of_what_is_no_prediction(cli, here, tiny):
     (here/'s.csv').write_text('ImageId,Label\n'+''.join(f'{i},1\n' for i in range(1,21)))
     code,out,_ = cli('check','s.csv',tiny)
-    assert code==0 and 'warning: every label is 1' in out and 'Kaggle will accept it' in out
+    assert code==0 and 'warning: every label is 1' in out and 'Kaggle will accept' in out
     assert 'every label is 1' in json.loads(cli('check','s.csv','--json')[1])['warnings'][0]
 
 def test_check_of_other_labels_needs_an_option(cli, here, tiny, tiny_run):
@@ -293,7 +293,7 @@ def test_check_of_other_labels_needs_an_option(cli, here, tiny, tiny_run):
     code,out,err = cli('check', s, 'd')
     assert code==1 and "label 9 is none of the training set's classes 0, 1, 2" in err and '--allow-other-labels' in err
     code,out,err = cli('check', s, 'd', '--allow-other-labels')
-    assert code==0 and 'not those of its sample submission' in out and 'Kaggle will accept it' not in out
+    assert code==0 and 'not those of its sample submission' in out and 'Kaggle will accept' not in out
 
 def test_check_never_takes_the_sample(cli, here):
     (here/'s.csv').write_text('ImageId,Label\n1,1\n2,2\n')
@@ -488,7 +488,7 @@ def test_train_predict_check_and_submit_read_alike(apart, cli):
     for words in ([], ['kinds.csv','--test','rows.csv'], ['kinds.csv',*read]):
         code,out,err = cli('predict','r',*words,'--out','s.csv')
         assert code==0 and Path('s.csv').read_bytes()==own and 'canary' in out, err
-    assert 'ids and labels fit' in cli('check','s.csv','kinds.csv',*read)[1]
+    assert 'ids and labels match' in cli('check','s.csv','kinds.csv',*read)[1]
     code,_,err = cli('submit','s.csv','kinds.csv',*read,'-m','x')
     assert code==1 and 'no Kaggle credentials' in err
     assert cli('predict','r','new.csv','--out','n.csv')[1].count('score ')==1 # by the column that was the label

@@ -881,7 +881,7 @@ def of_competition(path, y, sample):
         'sample_submission.csv':csv(pd.DataFrame(dict(ImageId=range(1, M+1), Label=sample))),
         'mine.csv':csv(pd.DataFrame(dict(ImageId=range(1, M+1), Label=list(y)[-M:])))})
 
-OTHER = {'from 1':(Y+1, 0, 'Subtract 1'), 'letters':(LETTERS[Y], 0, 'label 0 is none of'),
+OTHER = {'from 1':(Y+1, 0, 'subtract 1'), 'letters':(LETTERS[Y], 0, 'label 0 is not one of'),
          'padded':(Y, '00', 'label 00'), 'one of several':(Y+1, [*range(10)]*3, 'label 0'),
          'words':(Y, 'zero', 'label zero')}
 @pytest.mark.parametrize('name', OTHER)

@@ -183,7 +183,7 @@ def test_check_takes(text, put):
     assert check_submission(put(text))['against'] is None
 
 BAD = dict(empty=('', 'empty'), blank=('\n\n', 'empty'), spaces=('   ', 'line 1'),
-    header=('ImageId,Label\n', 'header only'), noheader=('1,2\n2,0\n3,1\n4,1\n', 'header'),
+    header=('ImageId,Label\n', 'only a header'), noheader=('1,2\n2,0\n3,1\n4,1\n', 'header'),
     names=(GOOD.replace('Label','label'), 'expected ImageId,Label'),
     swapped=(GOOD.replace('ImageId,Label','Label,ImageId'), 'expected ImageId,Label'),
     index=(',ImageId,Label\n0,1,2\n', '3 columns'), one=('Label\n2\n0\n1\n1\n', '1 columns'),
@@ -254,7 +254,7 @@ NO_PREDICTIONS = dict(
     validation=(LABELS[400:], 'training rows 401 to 500'),
     somewhere=(LABELS[37:137], 'training rows 38 to 137'),
     constant=([7]*100, 'every label is 7'),
-    sample=([0]*100, "sample_submission.csv's own"))
+    sample=([0]*100, "those of sample_submission.csv"))
 
 @pytest.mark.parametrize('name', NO_PREDICTIONS)
 @pytest.mark.parametrize('order', ['file','shuffled'])

@@ -138,7 +138,7 @@ def test_history_of_a_learner():
     from digitfast.data.block import DigitDataLoaders
     from digitfast.learn.learner import digit_learner
     learn = digit_learner(DigitDataLoaders.from_df(digits(60), bs=16, device='cpu'), 'stride2')
-    with pytest.raises(DigitError, match='not been trained'): I.plot_history(learn)
+    with pytest.raises(DigitError, match='without a training history'): I.plot_history(learn)
     with pytest.raises(DigitError, match='find_lr'): I.plot_lr_find(learn)
     with learn.no_bar(), learn.no_logging(): learn.fit_one_cycle(2, .01)
     df = I.read_history(learn)
@@ -149,7 +149,7 @@ def test_history_of_a_learner():
     with own.no_bar(), own.no_logging():
         own.fit(1)
         own.get_preds()
-    with pytest.raises(DigitError, match='history is gone'): I.read_history(own)
+    with pytest.raises(DigitError, match='without its history'): I.read_history(own)
 
 def test_show_versus_colours_rows_by_who_is_right():
     y,a,b = np.zeros(4, int),np.eye(3)[[0,1,0,1]],np.eye(3)[[0,0,1,2]]

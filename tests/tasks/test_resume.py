@@ -185,7 +185,7 @@ def test_a_checkpoint_with_an_odd_field_is_damaged(name, begun, tmp_path):
     state['info'][name] = ODD[name]
     f.write_text(json.dumps(state))
     with pytest.raises(RunError, match='checkpoint is damaged'): train(out=out, resume=True)
-    with as_command(): assert how_to_resume(out)==f'go on with digitfast train --resume --out {out}'
+    with as_command(): assert how_to_resume(out)==f'resume it with digitfast train --resume --out {out}'
 
 # ---- advice that can be followed
 
