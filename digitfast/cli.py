@@ -274,41 +274,7 @@ def compare(
     print_result(table.reset_index().to_dict('records'), '', *table.round(4).to_string().splitlines(), '',
            f"saved in {out}: compare.csv, runs.csv and compare.png")
 
-# %% ../nbs/04_cli.ipynb #c0022
-def _versus_line(o):
-    return (f"{o.p_holm:>8.3f}  {100*o.difference:>+7.2f}  {100*o.least:>6.2f}  {o.log_loss:>+8.4f}  {o.rows:>7,}  "
-            f"{o.a} / {o.b}: {o.text}")
-
-def _versus_many(runs):
-    from digitfast.report.measure import versus_table
-    df = versus_table(*runs)
-    head = (f"{'p (Holm)':>8}  {'points':>7}  {'least':>6}  {'log-loss':>8}  {'rows':>7}  "
-            "A / B: points and log-loss of B minus those of A")
-    print_result(df.to_dict('records'), head, *map(_versus_line, df.itertuples()))
-
-def _check_versus(runs):
-    if len(runs)<2: raise BadParameter('expected two or more runs')
-    for o in runs: check_run_exists(o)
-    check_output(png, *runs, option='--png')
-
-@command(_check_versus, example='digitfast versus runs/first runs/second --png differ.png')
-def versus(
-    runs:Annotated[list[Path], Argument(metavar='RUN RUN …', help='Two or more finished runs on the same data.')],
-    png:Annotated[Optional[Path], Option(metavar='FILE.png', help='Draw the digits on which two runs differ.')]=None,
-):
-    "Test whether one run is significantly better than another (McNemar)."
-    from digitfast.report.measure import versus as _versus
-    if len(runs)>2: return _versus_many(runs)
-    v = _versus(*runs)
-    if png:
-        from digitfast.report.plots import save_versus
-        save_versus(v, png)
-    a,b,half = v.losses
-    print_result(dict(a=str(runs[0]), b=str(runs[1]), rows=len(v.a), a_only=v.a_only, b_only=v.b_only, p=v.p,
-                      least=v.least, log_loss_a=a, log_loss_b=b, log_loss_half=half, text=v.text, more=v.more),
-                 v.text, v.more, *([f'pictures: {png}'] if png else []))
-
-# %% ../nbs/04_cli.ipynb #c0022
+# %% ../nbs/04_cli.ipynb #9d2d8d3d
 def _versus_line(o):
     return (f"{o.p_holm:>8.3f}  {100*o.difference:>+7.2f}  {100*o.least:>6.2f}  {o.log_loss:>+8.4f}  {o.rows:>7,}  "
             f"{o.a} / {o.b}: {o.text}")
@@ -321,7 +287,7 @@ def _versus_many(runs):
     print_result(df.to_dict('records'), head, *map(_versus_line, df.itertuples()))
 
 def _check_versus(runs, png):
-    if len(runs)<2: raise BadParameter('name two runs at least')
+    if len(runs)<2: raise BadParameter('expected two or more runs')
     if png and len(runs)>2: raise BadParameter(f'--png draws two runs, but {len(runs)} are named: name two')
     for o in runs: check_run_exists(o)
     check_output(png, *runs, option='--png')
@@ -343,46 +309,7 @@ def versus(
                       least=v.least, log_loss_a=a, log_loss_b=b, log_loss_half=half, text=v.text, more=v.more),
                  v.text, v.more, *([f'pictures: {png}'] if png else []))
 
-# %% ../nbs/04_cli.ipynb #c0025
-def _run_line(o):
-    score = f"{100*o.accuracy:>7.2f} %  {100*o.low:>6.2f} to {100*o.high:>6.2f}"
-    epochs,seconds = (f'{v:,.{d}f}' if v==v and v is not None else '-' for v,d in ((o.epochs,0), (o.seconds,1)))
-    return (f"{score}  {o.log_loss:>8.4f}  {o.rows:>7,}  {epochs:>6}  {seconds:>8}  {o.date or '':<10}  "
-            f"{o.recipe:<12}  {o.run}")
-
-def _run_lines(df):
-    "Return the lines of the table of `list_runs`: a table for each data set, then the runs without a result"
-    head = (f"{'accuracy':>9}  {'95 %':>16}  {'log-loss':>8}  {'rows':>7}  {'epochs':>6}  {'seconds':>8}  "
-            f"{'date':<10}  {'recipe':<12}  run")
-    finished = df[df.note==''].fillna(dict(data='?', sha256=''))
-    for i,((data,sha256),rows) in enumerate(finished.groupby(['data','sha256'], sort=False)):
-        yield from [''] if i else []
-        yield from (f"data: {data}{f' (sha256 {sha256[:8]})' if sha256 else ''}", head)
-        yield from map(_run_line, rows.itertuples())
-    for o in df[df.note!=''].itertuples(): yield f'{o.run}: {o.note}'
-
-def _check_runs(path, html): check_output(html, *imports, option='--html')
-
-@command(_check_runs, example='digitfast runs runs --html runs.html')
-def runs(
-    path:Annotated[Path, Argument(metavar='DIR', help='Folder with runs, at any depth.')]=Path('runs'),
-    csv:Annotated[bool, Option('--csv', help='Print the table as CSV.')]=False,
-    html:Annotated[Optional[Path], Option(metavar='FILE.html',
-        help='Write a page with learning curves, intervals and what differs between the runs.')]=None,
-):
-    "List all runs below DIR with their accuracy, the most accurate first."
-    from digitfast.report.measure import list_runs
-    if html:
-        from digitfast.report.overview import write_overview
-        return print_result(dict(html=write_overview(path, html)), f'page: {html}')
-    df = list_runs(path)
-    df['rows'] = df.rows.astype('Int64')
-    if csv: return print_result(df.to_dict('records'), *df.to_csv(index=False, lineterminator='\n').splitlines())
-    lines = [*_run_lines(df)]
-    if not len(df): lines = [f'no runs below {path}: digitfast train makes one']
-    print_result(df.astype(object).where(df.notna(), None).to_dict('records'), *lines)
-
-# %% ../nbs/04_cli.ipynb #c0025
+# %% ../nbs/04_cli.ipynb #34606b01
 def _run_line(o):
     score = f"{100*o.accuracy:>7.2f} %  {100*o.low:>6.2f} to {100*o.high:>6.2f}"
     epochs,seconds = (f'{v:,.{d}f}' if v==v and v is not None else '-' for v,d in ((o.epochs,0), (o.seconds,1)))
@@ -421,39 +348,7 @@ def runs(
     if not len(df): lines = [f'no runs below {path}: digitfast train makes one']
     print_result(df.astype(object).where(df.notna(), None).to_dict('records'), *lines)
 
-# %% ../nbs/04_cli.ipynb #c0028
-def _label_line(o):
-    prediction = f"{scrub(o.predicted):>9}  {100*o.p_predicted:>7.2f} %"
-    return f"{o.row:>8,}  {scrub(o.label):>8}  {o.p_label:>10.5f}  {prediction}"
-
-def _check_labels(run, out, png):
-    from digitfast.data.files import run_inputs
-    check_run_exists(run)
-    check_outputs(run_inputs(run), out=out, png=png)
-
-@command(_check_labels, example='digitfast labels runs/first --out doubtful.csv --png doubtful.png')
-def labels(
-    run:RunArg,
-    out:Annotated[Optional[Path], Option(metavar='FILE.csv', help='Write the rows as CSV, for train --drop.')]=None,
-    png:Annotated[Optional[Path], Option(metavar='FILE.png', help='Draw the rows whose images the run stored.')]=None,
-    times:Annotated[float, Option(min=1, help='How many times more likely than the label another class must be.')]=50,
-):
-    "List rows whose label looks wrong to networks not trained on them."
-    from digitfast.core import write_file
-    from digitfast.report.measure import doubtful_labels
-    if png: from digitfast.report.plots import save_doubtful
-    from digitfast.runs.run import Run
-    run = Run(run)
-    df,n = doubtful_labels(run, times),len(run.oof() or run.predictions())
-    if out: write_file(out, df.to_csv(index=False, lineterminator='\n'))
-    k = save_doubtful(run, df, png) if png else 0
-    head = f"{'row':>8}  {'label':>8}  {'its p':>10}  {'predicted':>9}  {'its p':>9}"
-    lines = [f'{len(df):,} of {n:,} training rows; row numbers start at 0'] if len(df) else [f'none of {n:,} rows']
-    print_result(df.to_dict('records'), *([head] if len(df) else []), *map(_label_line, df.itertuples()), *lines,
-           *([f'rows: {out}'] if out else []), *([f'pictures: {png} ({k:,} of {len(df):,} are stored in the '
-                                                  'run)'] if png else []))
-
-# %% ../nbs/04_cli.ipynb #c0028
+# %% ../nbs/04_cli.ipynb #67fd40c6
 def _label_line(o):
     predicted = f"{scrub(o.predicted):>9}  {100*o.p_predicted:>10.2f} %"
     return f"{o.row:>8,}  {scrub(o.label):>8}  {o.p_label:>10.5f}  {predicted}"
@@ -480,7 +375,7 @@ def labels(
     if out: write_file(out, df.to_csv(index=False, lineterminator='\n'))
     k = save_doubtful(run, df, png) if png else 0
     head = f"{'row':>8}  {'label':>8}  {'p(label)':>10}  {'predicted':>9}  {'p(predicted)':>12}"
-    lines = [f'{len(df):,} of {n:,} training rows, which are counted from 0'] if len(df) else [f'none of {n:,} rows']
+    lines = [f'{len(df):,} of {n:,} training rows; row numbers start at 0'] if len(df) else [f'none of {n:,} rows']
     print_result(df.to_dict('records'), *([head] if len(df) else []), *map(_label_line, df.itertuples()), *lines,
            *([f'rows: {out}'] if out else []), *([f'pictures: {png} ({k:,} of {len(df):,} are stored in the '
                                                   'run)'] if png else []))

@@ -32,7 +32,8 @@ def test_a_gpu_that_fails(kind, what, gpu, recwarn):
     torch.manual_seed(0)
     assert digit_device('auto').type=='cpu' and digit_device().type=='cpu'
     assert "can't be used" in str(recwarn[0].message) and '\n' not in str(recwarn[0].message)
-    with pytest.raises(DigitError, match=f"device '{kind}' can't be used: .+ Use device='auto'") as e: digit_device(kind)
+    with pytest.raises(DigitError, match=f"device '{kind}' can't be used: .+ Use device='auto'") as e:
+        digit_device(kind)
     assert '\n' not in str(e.value) and torch.equal(torch.rand(1), a)
 
 @pytest.mark.parametrize('kind', ['cuda','mps'])

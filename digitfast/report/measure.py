@@ -265,42 +265,7 @@ def versus_table(
     df['text'] = [f'{a} beats {b}' if p<.05 else 'no evidence' for (a,b),p in zip(wins, df.p_holm)]
     return df.sort_values('p', kind='stable', ignore_index=True)
 
-# %% ../../nbs/report/00_measure.ipynb #ae982762
-def _run_dirs(path):
-    "Yield the directories of runs at or below `path`, but not those within a run"
-    if not Path(path).is_dir(): raise RunError(f"{path}: no such folder, expected a folder of runs. Pass its path.")
-    for d,dirs,files in os.walk(path):
-        dirs[:] = sorted(o for o in dirs if o[0]!='.' and not os.path.islink(os.path.join(d, o)))
-        if {'metrics.json','predictions.npz','checkpoint'}&{*files, *dirs}:
-            dirs[:] = []
-            yield Run(d)
-
-def _run_row(run):
-    "Return the row of `run` in the table of `list_runs`"
-    m = run.metrics
-    p,seconds,data = run.predictions(),m.get('seconds') or {},m['data']
-    k,n = int(p.hits.sum()),len(p)
-    low,high = wilson(k, n)
-    return dict(accuracy=k/n, low=low, high=high, log_loss=p.log_loss, rows=n, test_score=m.get('test_score'),
-                recipe=m['recipe'], arch=m['arch'], epochs=m.get('epochs'), seconds=seconds.get('total'),
-                data=data.get('name'), sha256=data.get('sha256'), date=m.get('date'), note='')
-
-_columns = ['run','accuracy','low','high','log_loss','rows','test_score','recipe','arch','epochs','seconds','data',
-            'sha256','date','note']
-
-def list_runs(
-    path='runs', # Folder with runs, at any depth
-)->pd.DataFrame: # A row for each run; `low` and `high` are the 95 % interval
-    "Return the runs below `path`, the most accurate first; damaged and unfinished runs last, with a `note`"
-    rows = []
-    for run in _run_dirs(path):
-        try: rows.append(dict(_run_row(run), run=str(run)))
-        except RunError as e: rows.append(dict(run=str(run), note=str(e).removeprefix(f'{run} is no finished run: ')))
-    df = pd.DataFrame(rows, columns=_columns)
-    return df.sort_values(['data','sha256','accuracy','log_loss','run'], ascending=[True,True,False,True,True],
-                          ignore_index=True)
-
-# %% ../../nbs/report/00_measure.ipynb #ae982762
+# %% ../../nbs/report/00_measure.ipynb #89ac45f4
 def _run_dirs(path):
     "Yield the directories of runs at or below `path`, but not those within a run"
     if not Path(path).is_dir(): raise RunError(f"{path}: no such folder, expected a folder of runs. Pass its path.")
