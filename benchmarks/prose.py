@@ -35,7 +35,7 @@ HABITS = { # eight that readers of version 0.1 marked most often, then words tha
     'given': r'\b(?:is|are|was|were|be|been|as|if|what|that|one|those|not|none) given\b',
     'goes on': r'\b(?:goes|went) on\b|\bgo on\b(?! to)',
     'lived': r'\b(?:lives|lived)\b',
-    'of like': r'\bof like\b|\balike in\b',
+    'of like': r'\bof like\b',
     'left out:': r'\bleft out:',
 }
 _patterns = {k:re.compile(p, re.I|re.M) for k,p in HABITS.items()}

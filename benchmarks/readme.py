@@ -334,7 +334,7 @@ def render():
     return re.sub(r'\n{3,}', '\n\n', md).strip()+'\n'
 
 pages = dict(
-    promises="""# What digitfast promises
+    promises="""# Promises
 
 Each promise has its own tests. `python -m pytest` runs the quick ones, and `-m slow` the others.
 `python benchmarks/promises.py` runs both and counts the cases.
