@@ -33,8 +33,8 @@ DOORS = {f'{name} for a frame':(lambda l, o=o: DigitDataLoaders.from_df(o), 'rea
     f'{name} for DataLoaders':(lambda l, o=o: digit_learner(o), 'DataLoaders') for name,o in FRAMES.items()}|{
     'other pixels':(lambda l: predict_test(l, DATA.test.iloc[:,1:]), 'the test rows have no pixel0'),
     'rows for a Learner':(lambda l: predict_rows(DATA.test, l), 'expected a Learner, found a DataFrame'),
-    'a net for a Learner':(lambda l: save_net(l.model, 'x'), 'expected a Learner, found a'),
-    'a net for a Learner, ONNX':(lambda l: export_onnx(l.model, 'x'), 'expected a Learner, found a'),
+    'a net for a Learner':(lambda l: save_net(l.model, 'x'), 'expected a Learner'),
+    'a net for a Learner, ONNX':(lambda l: export_onnx(l.model, 'x'), 'expected a Learner'),
     'probabilities for labels':(lambda l: submission(np.eye(3)[[0]*20], DATA), 'argmax(1)'),
     'a path for data':(lambda l: submission([0]*20, 'sample'), 'read_csvs'),
     'labels for a submission':(lambda l: save_submission([0]*20, data=DATA), 'as submission gives it'),

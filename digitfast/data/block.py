@@ -78,7 +78,7 @@ def _image_stats(dl):
 # %% ../../nbs/data/14_block.ipynb #b716187a
 def DigitBlock(
     cols=None, # Names of the pixel columns, found by `pixel_cols` if None
-    mean=None, # Mean of the pixels in 0..1, taken from the training rows if None
+    mean=None, # Mean of the pixels of 0 to 1; computed from the training rows if None
     std=None, # Their standard deviation, likewise
 )->TransformBlock:
     "Return a `TransformBlock` for images that are rows of a frame: one pixel per column, 0 to 255"
@@ -167,7 +167,7 @@ class DigitDataLoaders(DataLoaders):
         bs=64, # Batch size, reduced if there are fewer training rows
         val_bs=None, # Batch size of validation and prediction; default: from `predict_bs`
         device='auto', # As for `digit_device`
-        mean=None, # Mean of the pixels in 0..1, taken from the training rows if None
+        mean=None, # Mean of the pixels of 0 to 1; computed from the training rows if None
         std=None, # Their standard deviation, likewise
         path='.', # Folder for the Learner's models
         **kwargs # For `DataBlock.dataloaders`

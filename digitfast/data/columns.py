@@ -209,7 +209,7 @@ def _no_label_text(layout, cols, candidates, name):
     "Return the error if the label is one of the columns at `candidates`, or none"
     option = spell('label', 'NAME')
     if candidates:
-        return f'{name}: the label could be {join_some(cols[i] for i in candidates)}, expected one. Choose with {option}'
+        return f'{name}: the label could be {join_some(cols[i] for i in candidates)}, expected one. Use {option}'
     found = join_some([cols[i] or 'a column without a name' for i in layout.others]) or 'nothing else'
     return (f"{name}: no 'label' column, found {len(layout.pixels):,} pixels and {found}, expected a column with the "
             f"label of each image. Name it label, or specify it with {option}")

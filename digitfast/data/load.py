@@ -295,7 +295,7 @@ def __repr__(self:DigitDL):
 
 @patch
 def _pre_show_batch(self:DigitDL, b, max_n=9):
-    import fastai.vision.learner # registers how batches and results of images are shown; imported late because it is slow
+    import fastai.vision.learner # registers `show_batch` and `show_results` of images; imported late because it is slow
     return super(DigitDL, self)._pre_show_batch(b, max_n)
 
 # %% ../../nbs/data/12_load.ipynb #2c258e68

@@ -93,7 +93,7 @@ def _row(ink, side):
     m = _crop(m, m)
     n,wide = max(m.shape),stroke_width(np.pad(m, 1))
     want = np.clip(wide*box/n, 2.4*side/28, 4*side/28)
-    r = (want*n-wide*box)/(box-want)/2                      # of ink to add all around; the digit grows too
+    r = (want*n-wide*box)/(box-want)/2                      # ink to add on all sides; the digit grows, too
     m = np.pad(m, 1+int(max(0, r)+1))
     x = np.clip(r+1-ndi.distance_transform_edt(~m) if r>0 else r+ndi.distance_transform_edt(m), 0, 1)
     if not (x>0.5).any(): return

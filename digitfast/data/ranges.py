@@ -104,7 +104,8 @@ def explain_misfit(
         off = ~fits(v, o)
         fractions = v[off][(v[off]>0)&(v[off]<1)]
         if off.sum()>2 and off.any(1).mean()>.05 or o==(0,255) and len(fractions)>2: continue
-        return o, ' as elsewhere. Multiply it by 255 if it was divided' if len(fractions) else '. Fix it or remove the row'
+        tip = ' as elsewhere. Multiply it by 255 if it was divided' if len(fractions) else '. Fix it or remove the row'
+        return o,tip
     span = f'. The numbers go from {low:.4g} to {high:.4g}: '
     if (v==np.floor(v)).all(): return (0,255), span+_explain_whole(v, low, high)
     if -.5<=low and high<=1.5: return (0,1), span+'if resized images overshoot, clip them to 0 and 1'

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from fastcore.all import first
 from fastai.data.transforms import IndexSplitter, TrainTestSplitter
 from sklearn.model_selection import StratifiedKFold
-from ..core import DataError, quote, spell
+from ..core import DataError, count_noun, quote, spell
 
 # %% ../../nbs/data/13_split.ipynb #68f5feb6
 def _check_rule(valid, valid_pct):

@@ -19,7 +19,7 @@ from .columns import pixel_cols
 # %% ../../nbs/data/11_transforms.ipynb #71d36f64
 def _not_a_pixel_error(v, row, col, a):
     "Return the error for a value `v` of the array `a` that is not a pixel"
-    at = f"row {row}, column '{col}'" if row!='' else f"column '{col}'"
+    place = f"row {row}, column '{col}'" if row!='' else f"column '{col}'"
     v = v.item() if isinstance(v, np.generic) else v
     tip = ': pixels of 0 to 1 want multiplying by 255' if isinstance(v, float) and 0<v<1 else ''
     if a.dtype.kind in 'iuf' and np.isfinite(a).all() and not (tip and 0<=a.min() and a.max()<=1):

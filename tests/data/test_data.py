@@ -315,8 +315,8 @@ NO_PIXELS = dict( # what is made of a frame's pixels, and what the error says
     above=(lambda x: x+200, "row .*, column '?pixel.*: found '?2..'?, expected a whole number from 0 to 255"),
     negative=(lambda x: x-300, "row .*, column '?pixel.*: found '?-2..'?, expected a whole number from 0 to 255"),
     halves=(lambda x: x/2, r"row .*, column '?pixel.*: found '?\d+\.5'?, expected a whole number from 0 to 255"),
-    fractions=(lambda x: x/255, 'numbers of 0 to 1, expected whole ones of 0 to 255: multiply them by 255'),
-    rounded=(lambda x: (x/255).round(), 'numbers of 0 to 1, expected whole ones of 0 to 255: multiply them by 255'))
+    fractions=(lambda x: x/255, 'numbers of 0 to 1, expected whole numbers of 0 to 255. Multiply them by 255'),
+    rounded=(lambda x: (x/255).round(), 'numbers of 0 to 1, expected whole numbers of 0 to 255. Multiply them by 255'))
 @pytest.mark.parametrize('where', ['block','item by item','test_dl','test_dl of a block','test_dl item by item'])
 @pytest.mark.parametrize('what', NO_PIXELS)
 def test_no_pixels_are_cast(where, what):

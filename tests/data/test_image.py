@@ -249,7 +249,7 @@ def test_100_megapixels_of_an_array():
     with pytest.raises(DataError, match='100 megapixels'): image_row(np.broadcast_to(np.uint8(0), (10_000,10_000)))
 
 def cut(im): b = png(im); return b[:len(b)//2]
-NO_PICTURE,NO_INK = 'no picture that can be read','no ink'
+NO_PICTURE,NO_INK = 'no readable picture','no ink'
 REFUSED = dict(
     text=(lambda: b'seven', NO_PICTURE), empty=(lambda: b'', NO_PICTURE),
     cut=(lambda: cut(draw(strokes(3), 300)), NO_PICTURE),

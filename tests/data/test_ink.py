@@ -146,7 +146,7 @@ def test_boxes_in_reading_order(apart):
 def test_a_judge_that_hesitates_marks_doubt():
     def hesitant(rows): return np.full((len(rows), 10), .1)
     (d,) = read_pictures(paper(), judge=hesitant)
-    assert 'not sure' in d.doubt and d.doubt in d.notes and d.probs.shape==(10,)
+    assert 'not confident' in d.doubt and d.doubt in d.notes and d.probs.shape==(10,)
     (d,) = read_pictures(paper(), judge=judge)
     assert d.doubt is None and d.notes==[]
 

@@ -65,7 +65,7 @@ HOSTILE = {
     'gzip bomb': (stream('train.csv.gz', (BASE,1), (ROW*8000,200)), 'zip bomb'),
     'gzip bomb of one line': (stream('train.csv.gz', (BASE,1), (M,200)), 'line 32: over'),
     'million columns': (stream('train.csv', (names(10**6),1), (b'0,'*10**6+b'0\n',2)), 'line 1: over'),
-    '400,000 columns': (stream('train.csv', (names(400_000),1), (b'0,'*400_000+b'0\n',2)), 'no square picture'),
+    '400,000 columns': (stream('train.csv', (names(400_000),1), (b'0,'*400_000+b'0\n',2)), 'not a square picture'),
     'million columns of one name': (stream('train.csv', (b'label'+b',p'*10**6+b'\n',1)), 'two columns'),
     'a row of a million': (stream('train.csv', (BASE,1), (b'0,'*10**6+b'0\n',1)), 'line 32: 1,000,001 fields'),
     'huge line': (stream('train.csv', (BASE,1), (M,200)), 'line 32: over'),
@@ -83,7 +83,7 @@ HOSTILE = {
     'spaces': (stream('train.csv', (BASE,1), (b'0,1'+b' '*3*2**20+b'x'+b',0'*63+b'\n',1)), 'line 32'),
     'long name': (stream('train.csv', (b'label,p'+b'0'*3*2**20+b'\n',1)), 'line 1'),
     '30,000 files in a zip': (entries('train.txt'), 'could each be'),
-    '30,000 tables of other names': (entries('a.csv'), 'give the file by name'),
+    '30,000 tables of other names': (entries('a.csv'), 'Name the file'),
     '30,000 test sets': (entries('test.csv'), 'could each be'),
 }
 SLOW = 'zip bomb, bzip2', 'zip bomb, lzma', '30,000 files in a zip', '30,000 test sets' # slow to make, or like another

@@ -111,7 +111,7 @@ def test_the_option_that_turns_them_is_named(data):
     "where it turns these rows alone"
     turned = frame(images(data.test).swapaxes(1, 2))
     for o in '--transpose','--no-transpose': assert unlike(looks(data.train), turned, o)[0].endswith(f'right: add {o}')
-    assert unlike(looks(data.train), turned)[0].endswith('until that is put right')
+    assert unlike(looks(data.train), turned)[0].endswith('until this is fixed')
 
 def test_two_wrongs(data):
     res = unlike(looks(data.train), frame(255-images(data.test).swapaxes(1,2)))

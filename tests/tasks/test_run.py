@@ -540,7 +540,7 @@ def test_warnings_of_others_do_not_leak(tiny, tmp_path):
     with warnings.catch_warnings(record=True) as w:
         warnings.simplefilter('always')
         run(tiny, tmp_path/'r', bs=100)
-    assert not [o for o in w if 'batches are of' in str(o.message)]
+    assert not [o for o in w if 'the batch size is' in str(o.message)]
 
 # ---- where the data comes from
 
