@@ -419,7 +419,7 @@ def test_a_few_labels_of_255_were_minus_one(n, ok, tmp_path):
     if ok: assert 255 in read_csvs(tmp_path).classes
     else:
         message = f'line 2, column label: found 255 in {n} of .*-1 as a byte'
-        with pytest.raises(DataError, match=said): read_csvs(tmp_path)
+        with pytest.raises(DataError, match=message): read_csvs(tmp_path)
 
 def test_one_number_in_two_spellings_is_two_classes_and_said(tmp_path):
     y = [f'{i:02d}' if k==3 else str(i) for k,i in enumerate(Y)]
@@ -1241,8 +1241,8 @@ def test_an_error_without_a_training_set_has_a_class_of_its_own(tmp_path):
     assert not isinstance(e.value, NoTrainingSet)
 
 @pytest.mark.parametrize('labels,why', [
-    ([0]*20, "'0' in every row says nothing"), (['x']*20, "'x' in row 1 is none of the classes"),
-    ([7]*19+[0], "'7' in row 1 is none of the classes"), ([np.nan]*20, 'is none of the classes')])
+    ([0]*20, "'0' is in every row"), (['x']*20, "'x' in row 1 is not a class"),
+    ([7]*19+[0], "'7' in row 1 is not a class"), ([np.nan]*20, 'is not a class')])
 def test_placeholders_in_a_test_frame_are_no_labels(labels, why, tmp_path):
     "As in a test file: a score on them would be false"
     from conftest import digits

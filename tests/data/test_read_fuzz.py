@@ -250,8 +250,8 @@ def test_damaged_csv(n, labels, tmp_path, monkeypatch):
         else:
             assert want is None, why
             assert f'{tmp_path}/train.csv' in why
-            assert re.search(r'train\.csv(, line \d+|: the file is empty|: found only a header|: found (UTF-16|UTF-32|binary|a '
-                             r'zip|gzip|a web|JSON)|, column label: (.* in every row|255 in))', why), why
+            assert re.search(r'train\.csv(, line \d+|: the file is empty|: found only a header|: found (UTF-16|UTF-32|'
+                             r'binary|a zip|gzip|a web|JSON)|, column label: found .* in )', why), why
     cases(n, f, edits=edits(['set','insert','delete','cut','copy','flip'], 3), chunk=st.sampled_from([13,100,2**19]))
     assert min(count.values())>n/20, count   # both ends are reached
 
