@@ -101,9 +101,11 @@ def list_files(
     with convert_file_errors(p):
         if p.is_dir(): return _list_folder(p)
         if not p.is_file():
-            raise DataError(f'{p}: {"neither file nor folder" if p.exists() else "no such file or folder"}; {expected}')
+            raise DataError(f'{p}: {"neither file nor folder" if p.exists() else "no such file or folder"}, '
+                            f'{expected}. '
+                            'Check the path')
         with open(p, 'rb') as f: start = f.read(2)
-        if not start: raise DataError(f'{p}: an empty file; {expected}', file=str(p))
+        if not start: raise DataError(f'{p}: found an empty file, {expected}. Get it again', file=str(p))
         if start!=b'PK': return {p.name:Table(p)}
         with zipfile.ZipFile(p) as z: return {o:Table(p, o) for o in _list_zip(z, p)}
 
@@ -281,8 +283,7 @@ def _train_on_only_table(res, p, files):
         is_other = files and not any('.csv' in o.lower() for o in files)
         tip = f". {frame_advice}.to_csv('train.csv', index=False)" if is_other else ''
         raise NoTrainingSet(f'{p}: no training CSV, found {join_some(sorted(files)) or "nothing"}, expected train.csv '
-                            'or '
-                            f'another name with train{tip}')
+                            f'or another name with train. Check the path{tip}')
     (name,t), = wide.items()
     inferred = [f'training set: {name}, the only table of pictures']
     if rest := set(res.other)-{name}: inferred.append(f'not read: {join_some(sorted(rest))}')

@@ -19,7 +19,8 @@ from ..core import DataError, count_noun, quote, spell
 def _check_rule(valid, valid_pct):
     "Raise `DataError` unless `valid` is a rule and `valid_pct` a share"
     if valid not in ('stratified', 'random', 'last'):
-        raise DataError(f"valid: found '{valid}', expected 'stratified', 'random', 'last' or a list of row positions")
+        raise DataError(f"valid: found '{valid}', expected 'stratified', 'random', 'last' or a list of row positions. "
+                        "Use one of these")
     if not 0<valid_pct<1:
         raise DataError(f"valid_pct: found {valid_pct:g}, which leaves one side empty, expected a number between 0 and "
                         "1. "

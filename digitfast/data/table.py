@@ -62,7 +62,7 @@ class Table:
 
     def no_rows_error(self):
         "Return the error for a table that has only a header"
-        return DataError(f'{self}: found only a header, expected one image per line', file=str(self))
+        return DataError(f'{self}: found only a header, expected one image per line. Get it again', file=str(self))
 
 # %% ../../nbs/data/02_table.ipynb #c000a
 @patch
@@ -262,7 +262,8 @@ def _first_lines(t, n=50):
     for _,o in t.lines():
         b += o
         if b.count(b'\n')>n or len(b)>2**20: break
-    if not b.strip(): raise DataError(f'{t}: the file is empty, expected a header and one image per line', file=str(t))
+    if not b.strip():
+        raise DataError(f'{t}: the file is empty, expected a header and one image per line. Get it again', file=str(t))
     return b.removeprefix(b'\xef\xbb\xbf').split(b'\n')[:-1]
 
 def _split_header(head, place, sep):

@@ -53,25 +53,30 @@ def _check_header(head, name, data):
     "Raise `DataError` unless `head` names two columns, those of the data's sample submission if it has one"
     found = short_name(','.join(head), 60)
     if len(head)!=2:
-        raise DataError(f"{name}, line 1: found {count_noun(len(head), 'column')}, expected two, such as ImageId,Label")
+        raise DataError(f"{name}, line 1: found {count_noun(len(head), 'column')}, expected two, such as "
+                        "ImageId,Label. "
+                        "Remove the others (with pandas, write with index=False)")
     if data is not None and data.sample is not None:
         want = list(data.sample.columns)
-        if head!=want: raise DataError(f"{name}, line 1: the header is {found}, expected {','.join(want)}")
+        if head!=want:
+            raise DataError(f"{name}, line 1: found the header {found}, expected {','.join(want)}. Change the header")
     elif any(h.strip().lstrip('-').isdigit() for h in head):
-        raise DataError(f"{name}, line 1: found {found}, expected a header of two names such as ImageId,Label")
+        raise DataError(f"{name}, line 1: found {found}, expected a header of two names such as ImageId,Label. Add it")
 
 
 # %% ../../nbs/kaggle/00_submission.ipynb #bccde070
 def _fault(row, seen, ids, classes):
-    "Return what is wrong with a line, or None. `seen` maps each earlier id to its line."
-    if len(row)!=2: return f"found {count_noun(len(row), 'field')}, expected two"
+    "Return the fault of a line and how to fix it, or None. `seen` maps each earlier id to its line."
+    if len(row)!=2: return f"found {count_noun(len(row), 'field')}, expected two. Fix the line"
     i,label = row
-    if not i.strip(): return f"the id is {i!r}, expected an id of its own for each line"
-    if i in seen: return f"id {i[:40]!r} is already on line {seen[i]}"
-    if ids is not None and i not in ids: return f"id {i[:40]!r} is not one of the {len(ids):,} ids of the test set"
-    if classes is None: return None if label.strip() else "the label is blank"
+    if not i.strip(): return f"found the id {i!r}, expected one for each line. Add the id"
+    if i in seen:
+        return f"found id {i[:40]!r} again, which is already on line {seen[i]}, expected each id once. Remove one line"
+    if ids is not None and i not in ids:
+        return f"found id {i[:40]!r}, expected one of the {len(ids):,} ids of the test set. Use its ids"
+    if classes is None: return None if label.strip() else "found a blank label, expected a class. Add the label"
     if label not in classes:
-        return f"label {label[:40]!r} is not a class, expected one of {', '.join(sorted(classes)[:12])}"
+        return f"found label {label[:40]!r}, expected one of {', '.join(sorted(classes)[:12])}. Write labels as classes"
 
 def _check_rows(rows, name, ids, classes):
     "Return {id: label} in the file's order. Raises `DataError` with the first line that Kaggle would reject."
@@ -80,7 +85,10 @@ def _check_rows(rows, name, ids, classes):
         if why := _fault(row, lines, ids, classes): raise DataError(f"{name}, line {line}: {why}")
         lines[row[0]],labels[row[0]] = line,row[1]
     lost = [] if ids is None else sorted(ids-lines.keys(), key=lambda o: (len(o),o))
-    if lost: raise DataError(f"{name}: {len(lost):,} of {len(ids):,} ids are missing, the first is {lost[0]}")
+    if lost:
+        raise DataError(f"{name}: {len(lost):,} of {len(ids):,} ids are missing, expected all of them. Add the missing "
+                        "ids, "
+                        f"from {lost[0]}")
     return labels
 
 
@@ -139,10 +147,11 @@ def _check(text, name, data=None):
     "Return a summary of the submission `text`. Raises `DataError` if Kaggle would not accept it."
     try: rows = list(csv.reader(io.StringIO(text, newline=None)))
     except csv.Error as e: raise DataError(f"{name}: found {e}, expected a CSV. Save it again as CSV.") from None
-    if not any(rows): raise DataError(f"{name}: the file is empty, expected a header and a line for each test row")
+    if not any(rows):
+        raise DataError(f"{name}: the file is empty, expected a header and a line for each test row. Write it again")
     _check_header(rows[0], name, data)
     body = [(i,o) for i,o in enumerate(rows[1:], 2) if o]
-    if not body: raise DataError(f"{name}: found only a header, expected also a line for each test row")
+    if not body: raise DataError(f"{name}: found only a header, expected also a line for each test row. Write it again")
     ids,classes = (None,None) if data is None else (_ids(data), set(map(str, data.classes)))
     labels = _check_rows(body, name, ids, classes)
     counts = pd.Series(list(labels.values())).value_counts().sort_index()

@@ -186,17 +186,19 @@ BAD = dict(empty=('', 'empty'), blank=('\n\n', 'empty'), spaces=('   ', 'line 1'
     header=('ImageId,Label\n', 'only a header'), noheader=('1,2\n2,0\n3,1\n4,1\n', 'header'),
     names=(GOOD.replace('Label','label'), 'expected ImageId,Label'),
     swapped=(GOOD.replace('ImageId,Label','Label,ImageId'), 'expected ImageId,Label'),
-    index=(',ImageId,Label\n0,1,2\n', '3 columns'), one=('Label\n2\n0\n1\n1\n', '1 columns'),
-    semicolon=(GOOD.replace(',',';'), '1 columns'), tab=(GOOD.replace(',','\t'), '1 columns'),
-    missing=(GOOD.replace('3,1\n',''), 'missing, the first is 3'),
-    short=('ImageId,Label\n1,2\n', '3 of 4 ids are missing, the first is 2'), extra=(GOOD+'5,1\n', "line 6: id '5'"),
-    repeated=(GOOD+'2,0\n', "line 6: id '2' is already on line 3"), zero=(GOOD.replace('1,2','0,2'), "id '0'"),
-    fields=(GOOD.replace('3,1','3,1,1'), 'line 4: 3 fields'), few=(GOOD.replace('3,1','3'), 'line 4: 1 fields'),
-    blanklabel=(GOOD.replace('3,1','3,'), "line 4: label ''"), label=(GOOD.replace('3,1','3,7'), "line 4: label '7'"),
-    floats=(GOOD.replace('3,1','3,1.0'), "line 4: label '1.0'"),
-    nan=(GOOD.replace('3,1','3,nan'), "line 4: label 'nan'"),
+    index=(',ImageId,Label\n0,1,2\n', '3 columns'), one=('Label\n2\n0\n1\n1\n', '1 column,'),
+    semicolon=(GOOD.replace(',',';'), '1 column,'), tab=(GOOD.replace(',','\t'), '1 column,'),
+    missing=(GOOD.replace('3,1\n',''), '1 of 4 ids are missing'),
+    short=('ImageId,Label\n1,2\n', '3 of 4 ids are missing'), extra=(GOOD+'5,1\n', "line 6: found id '5'"),
+    repeated=(GOOD+'2,0\n', "line 6: found id '2' again, which is already on line 3"), zero=(GOOD.replace('1,2','0,2'), "id '0'"),
+    fields=(GOOD.replace('3,1','3,1,1'), 'line 4: found 3 fields'), few=(GOOD.replace('3,1','3'), 'line 4: found 1 '
+                                                                                                  'field,'),
+    blanklabel=(GOOD.replace('3,1','3,'), "line 4: found label ''"), label=(GOOD.replace('3,1','3,7'), "line 4: found "
+                                                                                                       "label '7'"),
+    floats=(GOOD.replace('3,1','3,1.0'), "line 4: found label '1.0'"),
+    nan=(GOOD.replace('3,1','3,nan'), "line 4: found label 'nan'"),
     minus=(GOOD.replace('3,1','3,-1'), "label '-1'"), floatid=(GOOD.replace('3,1','3.0,1'), "id '3.0'"),
-    spaceid=(GOOD.replace('3,1',' 3,1'), "id ' 3'"), blankid=(GOOD.replace('3,1',',1'), "the id is ''"),
+    spaceid=(GOOD.replace('3,1',' 3,1'), "id ' 3'"), blankid=(GOOD.replace('3,1',',1'), "found the id ''"),
     probs=('ImageId,0,1,2\n1,.1,.2,.7\n', '4 columns'), utf16=(GOOD.encode('utf-16'), 'UTF-8'),
     latin=(b'ImageId,Label\n1,\xe9\n', 'UTF-8'), nul=(GOOD+'\0', 'NUL'), zipped=(b'PK\x03\x04\xff\xfe', 'UTF-8'),
     text=('hello', 'line 1'), html=('<html><body>no</body></html>', 'line 1'), quote=(GOOD+'"5,1\n', 'line'),
@@ -222,7 +224,7 @@ def test_check_against_ids_of_the_test_set(put):
 
 def test_check_paths(tmp_path, tiny, put):
     for p in tmp_path/'none.csv', tmp_path:
-        with pytest.raises(DataError, match="can't be read"): check_submission(p)
+        with pytest.raises(DataError, match='expected a CSV'): check_submission(p)
     os.mkfifo(tmp_path/'pipe')
     for p in tmp_path/'pipe', '/dev/zero':   # which have no end
         with pytest.raises(DataError, match="can't be read: it is no regular file"): check_submission(p)
