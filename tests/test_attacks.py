@@ -65,7 +65,7 @@ def test_models_are_listed_with_one_that_takes_no_28(capsys):
 @pytest.mark.skipif(not hasattr(os, 'mkfifo'), reason='no FIFOs here')
 def test_an_import_is_a_plain_file(tmp_path, capsys):
     os.mkfifo(tmp_path/'m.py')
-    assert run_cli('info', '--import', tmp_path/'m.py')==1 and 'no regular file' in capsys.readouterr().err
+    assert run_cli('info', '--import', tmp_path/'m.py')==1 and 'not a regular file' in capsys.readouterr().err
     (tmp_path/'n.py').write_bytes(b'\0')
     assert run_cli('info', '--import', tmp_path/'n.py')==1 and 'None' not in capsys.readouterr().err
 
