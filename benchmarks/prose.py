@@ -102,7 +102,8 @@ def texts(root):
              (python, ['benchmarks/*.py','digitfast/all.py','digitfast/**/__init__.py','docs/site/*.py']),
              (test, ['tests/**/*.py']))
     return {f.relative_to(root).as_posix():read(f.read_text('utf-8')) for read,globs in kinds for g in globs
-            for f in sorted(root.glob(g)) if f.name!='prose.py' and '.ipynb_checkpoints' not in f.parts}
+            for f in sorted(root.glob(g))
+            if f.name not in ('prose.py','test_prose.py') and '.ipynb_checkpoints' not in f.parts}
 
 def occurrences(text):
     "Yield (habit, the words around it) for each habit in `text`"

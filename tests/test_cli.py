@@ -76,7 +76,7 @@ def test_the_table_of_models_is_up_to_date():
     from digitfast.tasks.list_models import count_models, stored_models
     assert json.loads(json.dumps(count_models()))==stored_models()
 
-REFUSED = [ # words, what is said, code
+WRONG = [ # words, message, code
     ('train d --out R', 'R holds a finished run: choose a new directory with --out DIR', 1),
     ('train d --out U', 'U holds an unfinished run', 1),
     ('train d --out d', 'd is not empty and holds no run', 1),
@@ -110,7 +110,7 @@ REFUSED = [ # words, what is said, code
     ('demo R --export R/members', 'a file of the run', 1),
     ('versus R nowhere', 'nowhere is no finished run', 1)]
 
-def test_what_is_refused_is_refused_before_torch_is_imported(tmp_path):
+def test_errors_are_raised_before_torch_is_imported(tmp_path):
     "One process asks for all of it"
     csvs(tmp_path/'d')
     for o in 'R/metrics.json','R/predictions.npz','U/checkpoint/state.json','empty/notes.md':
@@ -121,7 +121,7 @@ def test_what_is_refused_is_refused_before_torch_is_imported(tmp_path):
     code = f'''
 import sys
 from digitfast.cli import main
-for words,says,code in {REFUSED!r}:
+for words,says,code in {WRONG!r}:
     print('>', words, file=sys.stderr, flush=True)
     try: main(words.split())
     except SystemExit as e: assert e.code==code, (words, e.code)
@@ -132,10 +132,10 @@ for words,says,code in {REFUSED!r}:
     r = subprocess.run([sys.executable, '-c', code], cwd=tmp_path, capture_output=True, text=True, timeout=300,
                        env={**os.environ, 'PYTHONPATH':PATHS, 'COLUMNS':'200'})
     assert r.returncode==0, r.stderr
-    told = dict(o.split('\n', 1) for o in r.stderr.split('> ')[1:])
-    for words,says,code in REFUSED:
-        assert says in told[words], (words, told[words])
-        if code==1: assert told[words].count('\n')==1 and told[words].startswith('error: ')
+    errors = dict(o.split('\n', 1) for o in r.stderr.split('> ')[1:])
+    for words,says,code in WRONG:
+        assert says in errors[words], (words, errors[words])
+        if code==1: assert errors[words].count('\n')==1 and errors[words].startswith('error: ')
     assert sorted(tmp_path.rglob('*'))==was
 
 def test_help_lists_subcommands_and_defaults(cli):
@@ -423,7 +423,7 @@ def test_a_closed_pipe_does_not_end_a_training(tmp_path, tiny):
     assert p.wait(120)==0 and err=='' and (tmp_path/'r'/'submission.csv').exists()
 
 @pytest.mark.skipif(not os.path.exists('/dev/full'), reason='needs /dev/full')
-def test_a_full_disk_is_said(tmp_path):
+def test_a_full_disk_is_logged(tmp_path):
     with open('/dev/full','w') as full: r = subprocess.run([*CALL,'--version'], stdout=full, stderr=subprocess.PIPE,
         text=True, env={**os.environ, 'PYTHONPATH':PATHS})
     assert r.returncode==1 and r.stderr.startswith("error: can't print") and r.stderr.count('\n')==1
@@ -438,8 +438,8 @@ def test_no_escape_reaches_the_terminal(flag, cli, here):
     for words in ['check',f'{ESC}.csv'],['check','.',f'{ESC}.csv'],['train',ESC],[ESC],['train','sample',ESC],['check',
         '--'+ESC]:
         code,out,err = cli(*words, *([flag] if flag else []))
-        said = out+err
-        assert said.replace('\n','').isprintable(), repr(said)
+        logged = out+err
+        assert logged.replace('\n','').isprintable(), repr(logged)
         if flag and out: json.loads(out)
 
 def test_a_terminal_without_the_letters(tmp_path):
@@ -508,7 +508,7 @@ def test_train_predict_check_and_submit_read_alike(apart, cli):
     ('submit s.csv --label kind -m x',2,'DATA'), ('check s.csv kinds.csv',1,'--label NAME'),
     ('check s.csv kinds.csv --label nope',1,'nope'), ('check s.csv kinds.csv --label kind --test no.csv',1,'no.csv'),
     ('compare kinds.csv',1,'--label NAME'), ('predict r kinds.csv --label nope',1,'nope')])
-def test_options_that_have_no_meaning_or_no_answer_are_refused(words, code, says, apart, cli, tiny_run):
+def test_options_that_have_no_meaning_or_no_answer_raise_an_error(words, code, says, apart, cli, tiny_run):
     Path('r').symlink_to(tiny_run[0])
     Path('s.csv').write_text('ImageId,Label\n'+''.join(f'{i},{i%3}\n' for i in range(1, 21)))
     res = cli(*words.split())

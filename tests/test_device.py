@@ -25,7 +25,7 @@ bad = [RuntimeError('CUDA error: no kernel image is available\nmore'),
 @pytest.mark.parametrize('kind', ['cuda','mps'])
 @pytest.mark.parametrize('what', bad, ids=lambda o: type(o).__name__)
 def test_a_gpu_that_fails(kind, what, gpu, recwarn):
-    "By `auto` it is passed over, with a note; by name it is refused; in one line, and the seeds stay as they were"
+    "`auto` skips it with a note; its name raises an error of one line; the seeds do not change"
     gpu(kind, what)
     torch.manual_seed(0)
     a = torch.rand(1)
@@ -43,7 +43,7 @@ def test_a_gpu_that_works(kind, gpu, recwarn):
     assert digit_device('mps' if kind=='mps' else 'cpu').type in ('mps','cpu')
 
 def test_no_gpu(gpu, recwarn):
-    "Where there is none, nothing is said"
+    "Where there is none, nothing is logged"
     gpu('none', None)
     assert digit_device('auto').type=='cpu' and not recwarn
     for kind,says in (('cuda','no CUDA GPU'), ('mps','no Apple GPU'), ('mps:0','no Apple GPU')):
@@ -62,7 +62,7 @@ def test_one_too_many(gpu, monkeypatch):
 @pytest.mark.parametrize('broken,says', [(lambda net: net[-1].weight.data.fill_(float('nan')), 'loss'),
                                          (lambda net: net[-1].bias.requires_grad_(False), 'changes no weight')])
 def test_the_step_notices(broken, says, monkeypatch):
-    "A loss that is no number, and weights that stay, are told of"
+    "A loss that is not a number, and weights that do not change, are reported"
     make = torch.nn.Sequential
     def sequential(*layers):
         net = make(*layers)

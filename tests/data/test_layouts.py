@@ -200,7 +200,7 @@ OTHERS = {
                                E),
     'R0_C0':({'train.csv':csv(lab(X, Y, [f'R{i}_C{j}' for i in range(28) for j in range(28)]))}, E),
     '(0, 0)':({'train.csv':csv(lab(X, Y, [f'({i}, {j})' for i in range(28) for j in range(28)]))}, E),
-    # what they are not
+    # other files
     'rgb':({'train.csv':bare(lab(np.repeat(X, 3, 1), Y))}, no('colour')),
     'rgb, no label':({'train.csv':bare(frame(np.repeat(X, 3, 1)))}, no('colour')),
     'rgb, three sets':({'train.csv':csv(pd.concat([frame(X, px(name=o)) for o in 'rgb'], axis=1).assign(label=Y))},
@@ -300,8 +300,8 @@ def test_label_decides(files, options, classes, tmp_path):
     assert any('as specified' in o for o in d.said)
 
 @pytest.mark.parametrize('label,at', [('2',1), ('last',-1)])
-def test_a_label_that_is_told_beside_an_index(label, at, tmp_path):
-    "Without names, rows that are numbered in the first column, and the label where it is told to be"
+def test_a_label_that_is_specified_beside_an_index(label, at, tmp_path):
+    "Without names, rows that are numbered in the first column, and the label in the specified column"
     f = lab(X, Y, at=at) if at<0 else lab(X, Y)
     f.insert(0, 'i', range(N))
     d = read_csvs(put(tmp_path, {'train.csv':bare(f)}), label=label)
@@ -388,7 +388,7 @@ SAID = [({'train.csv':TRAIN, 'test.csv':TEST}, []), ({'train.csv':csv(lab(X, Y, 
          ['training set: a-z.csv', 'label: column 1 of 785', 'header: numbers that pandas turned into names']),
         ({'train.csv':csv(hot(Y).join(frame(X)))}, ['label: the 10 columns label_0 to label_9, one 1 in each row'])]
 @pytest.mark.parametrize('files,says', SAID, ids=['plain','named','bare','mangled','one-hot'])
-def test_what_was_inferred_is_said(files, says, tmp_path):
+def test_what_was_inferred_is_logged(files, says, tmp_path):
     d = read_csvs(put(tmp_path, files))
     assert len(d.said)==len(says) and all(o.startswith(s) for o,s in zip(d.said, says)), d.said
 
@@ -421,7 +421,7 @@ def test_a_few_labels_of_255_were_minus_one(n, ok, tmp_path):
         message = f'line 2, column label: found 255 in {n} of .*-1 as a byte'
         with pytest.raises(DataError, match=message): read_csvs(tmp_path)
 
-def test_one_number_in_two_spellings_is_two_classes_and_said(tmp_path):
+def test_one_number_in_two_spellings_is_two_classes_and_logged(tmp_path):
     y = [f'{i:02d}' if k==3 else str(i) for k,i in enumerate(Y)]
     d = read_csvs(put(tmp_path, {'train.csv':csv(lab(X, y))}))
     assert len(d.classes)==11 and f'the labels {Y[3]} and 0{Y[3]} are two different classes' in ' '.join(d.notes)
@@ -619,7 +619,7 @@ def test_near_copies_at_full_size(big_zip):
     assert near_copies(*parted(four_shifts(x[:8400])))>.75 and near_copies(*parted(half_inverted(x)))<.03
 
 def test_the_working_directory(tmp_path, monkeypatch):
-    "Issue: `train` with train.csv here trained on the sample, and said that there was no data"
+    "Issue: `train` with train.csv here trained on the sample, and reported that there was no data"
     monkeypatch.setenv('DIGITFAST_KAGGLE_INPUT', str(tmp_path/'no'))
     here = tmp_path/'here'
     here.mkdir()
@@ -791,8 +791,8 @@ def test_a_label_that_python_printed_is_read_as_what_is_inside(form, tmp_path):
     def printed(y): return [form.format(o) for o in y]
     d = read_csvs(put(tmp_path, {'train.csv':csv(lab(X8, printed(Y))), 'test.csv':csv(lab(XT8, printed(YT)))}))
     assert d.classes==list(range(10)) and d.train['label'].tolist()==Y.tolist() and d.test_labels.tolist()==YT.tolist()
-    said = [o for o in d.said if o.startswith('labels: ')]
-    assert len(said)==1 and form.format(Y[0]) in said[0] and f'is read as {Y[0]}' in said[0]
+    logged = [o for o in d.said if o.startswith('labels: ')]
+    assert len(logged)==1 and form.format(Y[0]) in logged[0] and f'is read as {Y[0]}' in logged[0]
     assert read_rows(tmp_path/'test.csv').test_labels.tolist()==YT.tolist()
 
 @pytest.mark.parametrize('form', [lambda o: str(o).encode(), torch.tensor, np.int64, lambda o: f"b'{o}'", np.array],
@@ -845,7 +845,7 @@ def test_such_a_label_among_whole_numbers_is_a_question(name, tmp_path):
         with pytest.raises(DataError, match='(line 2|row 0), column label: found .*expected a whole number'): read()
 
 @pytest.mark.parametrize('a,b', ['5５','7٧'])
-def test_one_digit_in_two_scripts_is_two_classes_and_said(a, b, tmp_path):
+def test_one_digit_in_two_scripts_is_two_classes_and_logged(a, b, tmp_path):
     y = list(map(str, Y))
     for i in np.flatnonzero(Y==int(a))[1::2]: y[i] = b
     d = read_csvs(put(tmp_path, {'train.csv':csv(lab(X8, y))}))
@@ -907,9 +907,9 @@ def test_without_a_sample_submission_any_labels_will_do(tmp_path):
 
 def test_train_warns_of_other_labels_before_it_trains(tmp_path):
     from digitfast.tasks.inputs import load_data
-    said = []
-    load_data(of_competition(tmp_path/'a', Y+1, 0), said.append)
-    assert any(o.startswith('warning: ') and '--allow-other-labels' in o for o in said), said
+    logged = []
+    load_data(of_competition(tmp_path/'a', Y+1, 0), logged.append)
+    assert any(o.startswith('warning: ') and '--allow-other-labels' in o for o in logged), logged
     more = []
     load_data(of_competition(tmp_path/'b', Y, 0), more.append)
     assert not any('warning' in o for o in more)

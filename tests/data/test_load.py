@@ -23,7 +23,7 @@ def measured(f, out):
     pid = os.fork()
     if not pid:
         try:
-            Path('/proc/self/clear_refs').write_text('5')   # the peak starts anew
+            Path('/proc/self/clear_refs').write_text('5')   # reset the peak
             was,t = status('VmRSS'),time.process_time()
             res = f()
             out.write_text(json.dumps([res, status('VmHWM')-was, time.process_time()-t]))
@@ -97,7 +97,7 @@ def test_refused_within_seconds_and_within_bounds(name, tmp_path):
     path = put(tmp_path/'d')
     def f():
         try: return repr(read_csvs(path))
-        except DataError as e: return f'refused: {e}'
+        except DataError as e: return f'error: {e}'
     res,memory,seconds = measured(f, tmp_path/'res')
     assert res.startswith('refused') and says in res and memory<400*MB and seconds<10, (res, memory/MB, seconds)
 

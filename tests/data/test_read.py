@@ -391,7 +391,7 @@ def test_bad_sample_submission(tmp_path, b, says):
 
 # ---- folders and zips
 
-def test_arrays_are_told_how_to_become_a_table(tmp_path, monkeypatch):
+def test_the_error_shows_how_arrays_become_a_table(tmp_path, monkeypatch):
     "The advice is followed to its end"
     x,y = np.random.default_rng(0).integers(0, 256, (6,28,28)),np.arange(6)%2
     np.savez(put(tmp_path)/'mnist.npz', x=x, y=y)

@@ -134,7 +134,7 @@ def test_damaged_tables(n, tmp_path):
 # ---- damaged files, against a reader that is slow, knows only this file's 4x4 pictures, and shares no code
 
 def oracle(b):
-    "(labels, pixels) of the CSV `b`, None where it should be refused"
+    "(labels, pixels) of the CSV `b`, None if it should raise an error"
     try: t = b.decode().removeprefix('\ufeff').replace('\r\n','\n')
     except UnicodeDecodeError: return
     t = t.rstrip('\r\n')
@@ -257,7 +257,7 @@ def test_damaged_csv(n, labels, tmp_path, monkeypatch):
 
 @many
 def test_damaged_cell(n, tmp_path):
-    "One cell is overwritten: where it is refused, line and column are named"
+    "One cell is overwritten: an error names line and column"
     base = [o.split(',') for o in plain().decode().split()]
     def f(line, col, s):
         rows = [list(o) for o in base]

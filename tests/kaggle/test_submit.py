@@ -1,4 +1,4 @@
-"From probabilities to a submission: order, the canary, alignment with ids, and what `check_submission` refuses."
+"From probabilities to a submission: order, control rows, alignment with ids, and errors of `check_submission`"
 import os
 from dataclasses import replace
 import numpy as np, pandas as pd, pytest, torch
@@ -52,12 +52,12 @@ def test_tta_averages_the_moved_copies(trained):
     assert np.allclose(predict_rows(trained, tta=1), predict_rows(trained, trained.dls.valid_ds.items, tta=1),
         atol=1e-4)
 
-# ---- the canary
+# ---- control rows
 
-def test_canary_lives(trained):
+def test_control_rows_match(trained):
     valid = predict_rows(trained)
     probs,n = predict_test(trained, pixels(), valid)
-    # the canary's rows are not among them
+    # without the control rows
     assert n==60 and np.allclose(probs, predict_rows(trained, pixels()), atol=1e-4)
     assert predict_test(trained, pixels(), valid, n=7)[1]==7 and len(predict_test(trained, pixels()[:1], valid)[0])==1
     tta = predict_rows(trained, tta=1)
@@ -65,7 +65,7 @@ def test_canary_lives(trained):
         atol=1e-4)
 
 @pytest.mark.parametrize('tta', [0,1])
-def test_the_canary_flies_as_the_predictions_do(trained, tta):
+def test_control_rows_are_predicted_like_test_rows(trained, tta):
     "Left out, the validation rows are predicted with the same shifts"
     probs,n = predict_test(trained, pixels(), tta=tta)
     assert n==60 and np.allclose(probs, predict_rows(trained, pixels(), tta=tta), atol=1e-4)
@@ -93,14 +93,14 @@ WRONG = dict(transposed=lambda df: df.iloc[:, np.arange(64).reshape(8,8).T.ravel
     longer=lambda df: pd.concat([df, df.iloc[-1:]]),
     twice=lambda df: pd.concat([df, df]), blank=lambda df: df*0)
 @pytest.mark.parametrize('name', WRONG)
-def test_canary_dies(name, trained, monkeypatch):
+def test_control_rows_differ(name, trained, monkeypatch):
     "Each wrong turn that a test path could take, made on purpose in `test_dl`, which only the test path uses"
     valid,old = predict_rows(trained),DigitDataLoaders.test_dl
     monkeypatch.setattr(DigitDataLoaders, 'test_dl', lambda self, df, **kw: old(self, WRONG[name](df), **kw))
     with pytest.raises(RunError, match='no submission') as e: predict_test(trained, pixels(), valid)
     assert '\n' not in str(e.value)
 
-def test_canary_dies_of_another_net_or_nonsense(trained):
+def test_control_rows_differ_for_another_net_or_nonsense(trained):
     valid = predict_rows(trained)
     other = digit_learner(trained.dls, 'fastbook')
     with pytest.raises(RunError, match='control rows'): predict_test(other, pixels(), valid)
@@ -108,7 +108,7 @@ def test_canary_dies_of_another_net_or_nonsense(trained):
     with pytest.raises(RunError, match='control rows'): predict_test(trained, pixels(), valid[::-1].copy())
     with pytest.raises(RunError, match='control rows'): predict_test(trained, pixels(), valid[:,[1,0,2]])
 
-def test_check_canary():
+def test_check_control_rows():
     p = np.random.default_rng(0).dirichlet(np.ones(3), 50).astype(np.float32)
     check_canary(p, p)
     check_canary(p+.001, p)
@@ -293,7 +293,7 @@ def test_classes_that_are_no_digits(classes, put):
 
 @pytest.mark.parametrize('n', [1,2,3,5,10,100])
 def test_no_warning_for_predictions(n, put):
-    "A few labels may well be somewhere among many by chance; of one, nothing can be said"
+    "A few labels often occur among many by chance, so one label alone gives no warning"
     rng = np.random.default_rng(1)
     for _ in range(20):
         labels = rng.integers(1, 10, n)
@@ -309,7 +309,7 @@ def test_the_first_training_labels_are_known_from_two_on(n, says, put):
     assert any('training rows 1' in o for o in res['warnings'])==says
 
 @pytest.mark.parametrize('n,says', [(1,False), (2,True)])
-def test_a_constant_is_told_from_two_on(n, says, put):
+def test_a_constant_is_reported_from_two_on(n, says, put):
     res = check_submission(put(file_of(range(1, n+1), [3]*n)), labelled(n, [*range(3), *LABELS]))
     assert any('every label is 3' in o for o in res['warnings'])==says
 
@@ -326,7 +326,7 @@ def test_check_is_quick(put, data=None):
 SMALL = ('ImageId,Label\n'+''.join(f'{i},{i%3}\n' for i in range(1,5))).encode()
 @st.composite
 def mutated(draw):
-    "A good submission with some bytes changed, put in, taken out or said twice"
+    "A good submission with some bytes changed, inserted, removed or repeated"
     b = bytearray(SMALL)
     for _ in range(draw(st.integers(1, 4))):
         i = draw(st.integers(0, len(b)))
@@ -350,7 +350,7 @@ def test_check_of_any_bytes_says_yes_rightly_or_no_in_one_line(n, tmp_path, reco
         except DataError as e:
             assert str(e).isprintable() and len(str(e))<400
             return
-        df = pd.read_csv(f, dtype=str, skip_blank_lines=True, encoding='utf-8-sig')   # what Kaggle would read
+        df = pd.read_csv(f, dtype=str, skip_blank_lines=True, encoding='utf-8-sig')   # as Kaggle reads it
         assert res['rows']==len(df)==4 and list(df.columns)==['ImageId','Label'] and sorted(df.ImageId)==['1','2','3',
             '4'] and set(df.Label)<={'0','1','2'}
     check()

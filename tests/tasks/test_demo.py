@@ -23,7 +23,7 @@ def net(sample_run): return sample_run[0]
 @pytest.fixture(scope='module')
 def reader(net): return Reader(load_net(net, 'cpu'))
 
-# what it answers
+# answers
 
 def test_answers_are_those_of_predict(net, reader):
     for d in (0,3,7):
@@ -64,7 +64,7 @@ def test_a_host_that_is_none(host, net):
     pytest.importorskip('gradio')
     with pytest.raises(DigitError, match='no address of this machine'): launch_page(demo_page(net), host)
 
-def test_large_uploads_are_refused(page):
+def test_large_uploads_raise_an_error(page):
     head = b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.bin"\r\n\r\n'
     body = head+bytes(2**21)+b'\r\n--x--\r\n'
     kind = {'Content-Type':'multipart/form-data; boundary=x'}
@@ -131,7 +131,7 @@ def test_malformed_requests_leave_it_alive(bad, page):
     assert e.value.code>=400
     assert post(page, 'read', 'x')=={'note':'that is no drawing of this page'}
 
-def test_a_taken_port_is_said(page, net):
+def test_a_taken_port_is_logged(page, net):
     port = int(page.url.rsplit(':', 1)[1].strip('/'))
     with pytest.raises(DigitError, match=f'127.0.0.1:{port}.*choose another'):
         launch_page(demo_page(net), '127.0.0.1', port)
@@ -140,7 +140,7 @@ def test_a_port_that_is_none(net):
     pytest.importorskip('gradio')
     with pytest.raises(DigitError, match='no port'): launch_page(demo_page(net), '127.0.0.1', 99_999)
 
-# what strangers ask of a server
+# requests of strangers
 
 def ask(page, path, body=None, method=None, **headers):
     "(status, headers, text) of a request to the page's server"
