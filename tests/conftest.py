@@ -84,16 +84,16 @@ def undrawn():
     """Reports are made without the lines of their figures, which take half of so short a run's time. Gives the function
     that draws them, where it is imported"""
     report = sys.modules.get('digitfast.report.page')
-    draw = getattr(report, '_svg', None)
+    draw = getattr(report, 'inline_svg', None)
     with pytest.MonkeyPatch.context() as m:
-        if draw: m.setattr(report, '_svg', lambda ax, label: f'<svg role="img" aria-label="{label}"></svg>')
+        if draw: m.setattr(report, 'inline_svg', lambda ax, label: f'<svg role="img" aria-label="{label}"></svg>')
         yield draw
 
 @pytest.fixture(scope='module')
 def drawn(undrawn):
     "Reports with their figures, as everyone else has them"
     with pytest.MonkeyPatch.context() as m:
-        if undrawn: m.setattr('digitfast.report.page._svg', undrawn)
+        if undrawn: m.setattr('digitfast.report.page.inline_svg', undrawn)
         yield
 
 def child(f, log=None):
