@@ -14,7 +14,7 @@ from .figures import inline_png, inline_svg, page_axes, page_theme, percent, ren
 from .plots import (occlusion, plot_calibration, plot_class_accuracy, plot_confusion, plot_history,
                                  plot_lr_find, read_history)
 from .measure import calibration, measured, most_confused, read_preds, suspicious_labels, worst_mistakes
-from ..runs.calibrate import cross_calibrate, min_rows
+from ..runs.calibration import cross_calibrate, min_rows
 from ..runs.run import Run
 import html
 import numpy as np
@@ -91,7 +91,7 @@ def _curves(history, lr_curve, lr):
         plot_history(history, axs)
         for ax,t in zip(axs, ('loss', 'accuracy', 'learning rate')):
             ys = np.concatenate([l.get_ydata() for l in ax.lines]) if ax.has_data() else np.zeros(0)
-            if np.isfinite(ys).any(): res.append(inlineinline_svg(ax, f'{t} over the epochs'))
+            if np.isfinite(ys).any(): res.append(inline_svg(ax, f'{t} over the epochs'))
     if lr_curve is None: return res
     return [*res, inline_svg(plot_lr_find(lr_curve, lr, page_axes()), 'loss against learning rate in lr_find')]
 
@@ -107,16 +107,16 @@ def _figures(p, calibrated=None):
     ax.grid(False)
     tall = max(2.2, .8+.26*min(len(p.classes), 20))
     bars = plot_class_accuracy(p.targs, p.preds, p.classes, page_axes(4.2, tall), 20)
-    plots = dict(before=_reliability(p, 'before'), after=_reliability(calibrated, 'after')) if calibrated else \
-        dict(before=_reliability(p))
+    before = _reliability(p, calibrated and 'before')
+    after = calibrated and _reliability(calibrated, 'after')
     return dict(confusion=inline_svg(ax, 'confusion matrix'), by_class=inline_svg(bars, 'accuracy of each class'),
-                reliability=plots)
+                reliability=dict(before=before, after=after))
 
 def _says_calibration(p, calibrated, m):
     "Return the paragraph on how the confidence of the predictions `p` compares with their accuracy"
     def ece(q): return percent(calibration(q.targs, q.probs)[0])
-    text = (f"It is {percent(p.probs.max(1).mean())} sure on average and right on {percent(p.hits.mean())} of the rows. "
-            f"Its expected calibration error, over 15 bins of confidence, is {ece(p)}.")
+    text = (f"It is {percent(p.probs.max(1).mean())} sure on average and right on {percent(p.hits.mean())} of the "
+            f"rows. Its expected calibration error, over 15 bins of confidence, is {ece(p)}.")
     if calibrated is None: return text
     whose = ' They are the rows of folds, so both figures are of one net, and not of the mean of all.'
     return (f"{text} One temperature, {m['temperature']:.3g}, calibrates it: the logarithm of each probability is "

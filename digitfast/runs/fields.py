@@ -23,8 +23,8 @@ def _has(value, name, kind, default=None): return isinstance(value, dict) and ki
 def _each(names, kind): return dict.fromkeys(names.split(), kind)
 
 _names = list_of(text, 'names')
-temperature_range = 0.1, 10
-temperature_kind = number('[0.1, 10]')
+temperature_range = 0.05, 20
+temperature_kind = number('[0.05, 20]')
 run_kinds = dict(
     **_each('format n_valid n_test n_oof n_train members member params epochs seed threads canary_rows same_valid '
             'same_test', whole()),

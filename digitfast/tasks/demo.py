@@ -7,7 +7,7 @@ __all__ = ['demo', 'export_space']
 
 # %% ../../nbs/tasks/12_demo.ipynb #6d754d5c
 from ..core import DataError, DigitError, RunError, check_output, echo, write_file
-from ..runs.calibrate import calibrate
+from ..runs.calibration import calibrate
 from ..runs.weights import load_net
 from ..data.picture import read_digit
 from .pictures import network_judge
@@ -203,7 +203,8 @@ def demo(
 
 # %% ../../nbs/tasks/12_demo.ipynb #d4c49e46
 def _model_metrics(metrics):
-    "Return the JSON of the metrics that a model needs: its temperature and the weights of its members"
+    "Return the JSON of what predictions need of `metrics`: a temperature, and weights of members; None without them"
+    if not (metrics.get('temperature') or metrics.get('members_weights')): return None
     kept = 'format','recipe','arch','members','members_weights','temperature'
     return json.dumps({k:metrics[k] for k in kept if k in metrics}|dict(data={}), indent=1)
 
@@ -224,8 +225,8 @@ def export_space(
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise RunError(f"{path} is there already and not an empty folder: choose another place")
     Run(run).copy_model(path if (run/'model').is_dir() else path/'model')
-    if (run/'metrics.json').exists():
-        write_file(path/'model'/'metrics.json', _model_metrics(Run(run).metrics))
+    if (run/'metrics.json').exists() and (text := _model_metrics(Run(run).metrics)):
+        write_file(path/'model'/'metrics.json', text)
     pkg = resources.files('digitfast')
     for f in (*pkg.rglob('*.py'), *pkg.glob('pages/*')): write_file(path/'digitfast'/f.relative_to(pkg), f.read_bytes())
     write_file(path/'app.py', _app)

@@ -18,7 +18,7 @@ from ..device import versions
 from ..data.transforms import same_images
 from ..data.drift import looks
 from ..kaggle.submission import submission, submission_text
-from ..runs.calibrate import measure_calibration
+from ..runs.calibration import measure_calibration
 from ..runs.preds import Preds
 from ..runs.rundir import RunDir, resumable
 from ..runs.run import Run

@@ -10,7 +10,7 @@ import itertools, os, re
 import numpy as np, pandas as pd, torch
 from ..data.files import table_names
 from ..core import DataError, RunError, check_output, same_file, spell, write_file
-from ..runs.calibrate import calibrate
+from ..runs.calibration import calibrate
 from ..runs.weights import PixelsToProbs, load_net
 from ..data.picture import draw_digits, read_pictures, save_row
 from pathlib import Path

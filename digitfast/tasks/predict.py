@@ -17,7 +17,7 @@ from ..data.transforms import same_images
 from ..learn.predict import check_canary, predict_rows
 from ..data.drift import unlike
 from ..kaggle.submission import other_labels, save_submission, submission
-from ..runs.calibrate import calibrate
+from ..runs.calibration import calibrate
 from ..runs.run import Run
 from ..report.measure import score_interval, wilson
 from .finish import percent, why_unexpected
