@@ -47,7 +47,7 @@ Precision = Annotated[Optional[str], Option(**one_of('auto','fp32','bf16','fp16'
 NoGraph = Annotated[bool, Option('--no-graph', rich_help_panel='Hardware',
     help='On a GPU, run the training steps one by one and not as one graph.')]
 Scheduler = Annotated[Optional[str], Option(metavar='HOST:PORT', rich_help_panel='Hardware',
-    help='Dask scheduler whose workers train the members. Default: train them here, one after another.')]
+    help='Dask scheduler whose workers train the networks. Default: train them here, one after another.')]
 Members = Annotated[Optional[int], Option(min=1, metavar='N', help='Networks to train and average: an ensemble.',
     **_training)]
 Member = Annotated[Optional[int], Option(min=0, metavar='K',
@@ -263,12 +263,12 @@ def compare(
         'Default: all that train one network.')]=None,
     seeds:Annotated[int, Option(min=1, help='Trainings of each recipe, with seeds 0, 1, …')]=3,
     epochs:Annotated[Optional[int], Option(min=1, help="Epochs. Default: the recipes' own.")]=None,
-    device:DeviceName='auto',
+    device:DeviceName='auto', scheduler:Scheduler=None,
     out:Annotated[Path, Option(metavar='DIR', help='Folder for the tables and the plot.')]=Path('compare'),
 ):
     "Train several recipes over several seeds and compare them."
     from digitfast.tasks.compare import compare as _compare
-    table = _compare(data, system, seeds, epochs, device, out, say, label, bool(transpose))
+    table = _compare(data, system, seeds, epochs, device, out, say, label, bool(transpose), scheduler)
     print_result(table.reset_index().to_dict('records'), '', *table.round(4).to_string().splitlines(), '',
            f"saved in {out}: compare.csv, runs.csv and compare.png")
 
