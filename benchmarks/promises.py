@@ -17,7 +17,7 @@ promises = {
              test_resume='resume|advice|advise|enough|contradict|checkpoint|object|command|member|interrupted|killed'),
     '**Files on disk are complete**: they are written under another name, flushed and renamed; if a disk is full, '
     'read-only or broken, or if a folder vanishes, the run ends with one line and an intact checkpoint':
-        dict(test_faults='refused|error|vanish|limit|read_only', test_run='vanish|read_only|leaves_nothing|cannot',
+        dict(test_faults='refused|vanish|limit|read_only', test_run='vanish|read_only|leaves_nothing|cannot',
              test_export='write|disk|written', test_outputs=''),
     '**Two runs never mix**: the second run raises an error that names the process that uses the folder':
         dict(test_faults='at_once', test_run='at_once|lock|another_process', test_resume='lost|another|owner|removed'),
@@ -25,11 +25,12 @@ promises = {
         dict(test_export='pickle_is|json|weights|bits|header|memory|none|no_model|control',
              test_run='hostile|no_run|are_none', test_ensemble='damaged'),
     '**Any CSV is read or raises an error with the reason**, without silent casts, in bounded time and memory':
-        dict(test_read='', test_read_fuzz='', test_load='refused|error|honest'),
+        dict(test_read='', test_read_fuzz='', test_load='refused|honest'),
     '**Wrong predictions are detected before they are submitted**: labelled control rows go through the test path '
     'and must get the same predictions; `check` reports what Kaggle would reject; a warning appears if the test '
     'set differs from the training set':
-        dict(test_submit='', test_unlike='', test_traps='control_rows|predictions_of', test_run='control_rows|identical|seen_in'),
+        dict(test_submit='', test_unlike='', test_traps='control_rows|predictions_of',
+             test_run='control_rows|identical|seen_in'),
     '**Failed training is reported**: a loss of NaN stops it, and a warning appears if all predictions are one '
     'class':
         dict(test_run='no_number|one_class'),

@@ -47,7 +47,7 @@ Precision = Annotated[Optional[str], Option(**one_of('auto','fp32','bf16','fp16'
 NoGraph = Annotated[bool, Option('--no-graph', rich_help_panel='Hardware',
     help='On a GPU, run each training step without a CUDA graph.')]
 Scheduler = Annotated[Optional[str], Option(metavar='HOST:PORT', rich_help_panel='Hardware',
-    help='Dask scheduler whose workers train the members. Default: train them here, one after another.')]
+    help='Dask scheduler whose workers train the networks. Default: train them here, one after another.')]
 Members = Annotated[Optional[int], Option(min=1, metavar='N', help='Networks to train and average: an ensemble.',
     **_training)]
 Member = Annotated[Optional[int], Option(min=0, metavar='K',
@@ -62,6 +62,9 @@ Split = Annotated[Optional[str], Option(**one_of('stratified','random','last'), 
     **_training)]
 Folds = Annotated[Optional[int], Option(min=2, metavar='K',
     help='Train K networks, each without its fold; the accuracy is out of fold, over all rows.', **_training)]
+Groups = Annotated[Optional[str], Option(metavar='COLUMN', rich_help_panel='Data',
+    help='Column of the training set with a group for each row, such as its writer. No group is both trained on and '
+         'held out.')]
 Drop = Annotated[Optional[Path], Option(metavar='FILE', rich_help_panel='Data',
     help='CSV of row numbers to exclude from training, as written by digitfast labels; held-out rows are kept.')]
 
@@ -86,7 +89,8 @@ def _check_train(data, test, config, drop, out, resume):
 
 @command(_check_train, example='digitfast train sample --recipe quick --epochs 3 --out runs/first')
 def train(
-    data:TrainData=None, test:TestFile=None, label:LabelColumn=None, transpose:Transpose=None, drop:Drop=None,
+    data:TrainData=None, test:TestFile=None, label:LabelColumn=None, transpose:Transpose=None,
+    groups:Groups=None, drop:Drop=None,
     recipe:RecipeName=None, config:Config=None, arch:Arch=None, epochs:Epochs=None, lr:LR=None, bs:BS=None,
     split:Split=None, valid_pct:ValidPct=None, folds:Folds=None, members:Members=None, member:Member=None,
     sets:Set=None, seed:Seed=None,
@@ -107,7 +111,7 @@ def train(
     try:
         run = task.train(data, recipe, out, seed=seed, precision=precision, device=device, resume=resume, member=member,
                          scheduler=scheduler, say=say, tick=bar, test=test, label=label, transpose=transpose,
-                         config=config, drop=drop, graph=False if no_graph else None, **fields)
+                         config=config, drop=drop, groups=groups, graph=False if no_graph else None, **fields)
     finally: bar.stop()
     if flags['json'] or flags['quiet']: print_result(run.metrics, str(run))
 
@@ -260,21 +264,22 @@ def _check_compare(data, out):
 @command(_check_compare, example='digitfast compare sample --system linear --system quick --seeds 3')
 def compare(
     data:Annotated[str, Argument(metavar='DATA', help=data_help)]='sample',
-    label:LabelColumn=None, transpose:Transpose=None,
+    label:LabelColumn=None, transpose:Transpose=None, groups:Groups=None,
     system:Annotated[Optional[list[str]], Option(metavar='NAME', help='Recipe to compare; repeat it for more. '
         'Default: all recipes that train one network.')]=None,
     seeds:Annotated[int, Option(min=1, help='Trainings of each recipe, with seeds 0, 1, …')]=3,
     epochs:Annotated[Optional[int], Option(min=1, help="Epochs. Default: as in each recipe.")]=None,
-    device:DeviceName='auto',
+    device:DeviceName='auto', scheduler:Scheduler=None,
     out:Annotated[Path, Option(metavar='DIR', help='Folder for the tables and the plot.')]=Path('compare'),
 ):
     "Train several recipes over several seeds and compare them."
     from digitfast.tasks.compare import compare as _compare
-    table = _compare(data, system, seeds, epochs, device, out, say, label, bool(transpose))
+    table = _compare(data, system, seeds, epochs, device, out, say, label, bool(transpose), scheduler,
+                     groups)
     print_result(table.reset_index().to_dict('records'), '', *table.round(4).to_string().splitlines(), '',
            f"saved in {out}: compare.csv, runs.csv and compare.png")
 
-# %% ../nbs/04_cli.ipynb #9d2d8d3d
+# %% ../nbs/04_cli.ipynb #c0022
 def _versus_line(o):
     return (f"{o.p_holm:>8.3f}  {100*o.difference:>+7.2f}  {100*o.least:>6.2f}  {o.log_loss:>+8.4f}  {o.rows:>7,}  "
             f"{o.a} / {o.b}: {o.text}")
@@ -309,7 +314,7 @@ def versus(
                       least=v.least, log_loss_a=a, log_loss_b=b, log_loss_half=half, text=v.text, more=v.more),
                  v.text, v.more, *([f'pictures: {png}'] if png else []))
 
-# %% ../nbs/04_cli.ipynb #34606b01
+# %% ../nbs/04_cli.ipynb #c0025
 def _run_line(o):
     score = f"{100*o.accuracy:>7.2f} %  {100*o.low:>6.2f} to {100*o.high:>6.2f}"
     epochs,seconds = (f'{v:,.{d}f}' if v==v and v is not None else '-' for v,d in ((o.epochs,0), (o.seconds,1)))
@@ -348,7 +353,7 @@ def runs(
     if not len(df): lines = [f'no runs below {path}: digitfast train makes one']
     print_result(df.astype(object).where(df.notna(), None).to_dict('records'), *lines)
 
-# %% ../nbs/04_cli.ipynb #67fd40c6
+# %% ../nbs/04_cli.ipynb #c0028
 def _label_line(o):
     predicted = f"{scrub(o.predicted):>9}  {100*o.p_predicted:>10.2f} %"
     return f"{o.row:>8,}  {scrub(o.label):>8}  {o.p_label:>10.5f}  {predicted}"

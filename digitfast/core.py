@@ -171,8 +171,7 @@ def write_file(
         os.replace(tmp, path)
     except (OSError, ValueError) as e:
         raise RunError(f"{short_name(path, 200)}: can't write ({getattr(e, 'strerror', None) or e}). Nothing was "
-                       "changed. "
-                       "Free some space or choose another folder.") from None
+                       "changed. Free some space or choose another folder.") from None
     finally:
         try: tmp.unlink(missing_ok=True)
         except (OSError, ValueError): pass

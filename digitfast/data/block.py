@@ -45,8 +45,7 @@ class NormalizePixels(Normalize):
         others = [f for o in vars(dl.after_batch).values() for f in L(o) if isinstance(f, Normalize) and f is not self]
         if others and (self.mean, self.std) not in ((None,None), (0.,1.)):
             raise DigitError(f"found two normalisations, {self} and {type(others[0]).__name__}, expected one. Remove "
-                             "one of "
-                             "them")
+                             "one of them")
         if others: self.mean,self.std = 0.,1.
         elif self.mean is None or self.std is None: self.mean,self.std = _image_stats(dl)
     def encodes(self, x:TensorImage): return _keep_type(x, x.as_subclass(Tensor).sub(self.mean).div_(self.std))
@@ -68,8 +67,7 @@ def _image_stats(dl):
         ims = [o for o in (item if isinstance(item, (tuple,list)) else [item]) if isinstance(o, TensorImage)]
         if not ims:
             raise DigitError('found no images to compute the mean and the standard deviation, expected some. Pass both '
-                             'to '
-                             'NormalizePixels')
+                             'to NormalizePixels')
         v = ims[0].as_subclass(Tensor).double()/255
         n,mean,sq = n+v.numel(),mean+v.sum().item(),sq+(v*v).sum().item()
     mean = mean/max(n, 1)
@@ -162,6 +160,7 @@ class DigitDataLoaders(DataLoaders):
         valid_pct=0.2, # Share of the rows to hold out
         seed=42, # Seed of the split
         valid='stratified', # 'stratified', 'random', 'last', or the positions of the validation rows
+        groups=None, # Group of each row, such as its writer, or the column that has it: no group is on both sides
         classes=None, # Classes, in order; those of the labels if None
         batch_tfms=None, # Transforms of training batches, such as `aug_transforms`
         bs=64, # Batch size, reduced if there are fewer training rows
@@ -173,9 +172,11 @@ class DigitDataLoaders(DataLoaders):
         **kwargs # For `DataBlock.dataloaders`
     ):
         "Create DataLoaders from a frame. Raises `DataError` if the frame has no images or can't be split."
-        df,value_range = read_frame(df)
+        extra = dict(groups=groups) if isinstance(groups, str) else {}
+        raw,(df,value_range) = df,read_frame(df, extra=extra)
+        if extra: groups = raw[groups].to_numpy()
         if classes is None: classes = sorted(df.label.unique().tolist())
-        trn,val = digit_splitter(valid, valid_pct, seed)(df)
+        trn,val = digit_splitter(valid, valid_pct, seed, groups=groups)(df)
         if len(trn)<bs:
             warnings.warn(f"the batch size is {len(trn)} instead of {bs}, because there are only {len(trn)} training "
                           "rows")
@@ -235,8 +236,7 @@ class DigitDataLoaders(DataLoaders):
         ok = len(res.loaders)>1 and all(isinstance(o, DigitDL) for o in res.loaders)
         if not ok or res.row2im is None:
             raise DigitError("found a Learner whose data has no DigitBlock, expected one, because its rows are "
-                             "unknown. Use "
-                             "DigitDataLoaders, or a DataBlock with a DigitBlock")
+                             "unknown. Use DigitDataLoaders, or a DataBlock with a DigitBlock")
         return res
 
     def __repr__(self):
@@ -250,8 +250,7 @@ class DigitDataLoaders(DataLoaders):
         df = rows_frame(test_items, self.row2im.cols, self.reading)
         if kwargs.get('with_labels') and 'label' not in df.columns:
             raise DataError("the rows have no column 'label', expected one for with_labels=True. Omit with_labels for "
-                            "rows "
-                            "without labels")
+                            "rows without labels")
         return super().test_dl(df, **kwargs)
 
 # %% ../../nbs/data/14_block.ipynb #6200e270

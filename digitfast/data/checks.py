@@ -51,8 +51,7 @@ def check_shape(
                         f'expected one number per pixel. Convert them to grey', file=str(name))
     if w := _find_width(x, side):
         raise DataError(f'{name}: {n:,} pixels look like rectangles of {n//w}x{w}, expected squares. Pad or scale '
-                        'them. '
-                        f'If they are {side}x{side}, name the columns 1x1, 1x2, … {side}x{side}', file=str(name))
+                        f'them. If they are {side}x{side}, name the columns 1x1, 1x2, … {side}x{side}', file=str(name))
 
 # %% ../../nbs/data/06_checks.ipynb #c000d
 def _unit_rows(x):

@@ -15,6 +15,7 @@ from math import isqrt, log
 import numpy as np, pandas as pd
 
 from ..core import DataError, join_some, quote, spell
+from ..schema import unknown_name
 
 # %% ../../nbs/data/04_columns.ipynb #c0006
 id_names = 'id','imageid','image_id'
@@ -87,8 +88,7 @@ def _why_no_square(keys, words):
     if n<least_side**2: return too_few
     if hint := colour_hint(n): return f'are not a square picture: {hint}'
     return (f'are not a square picture, expected {side**2:,} ({side}x{side}) or {(side+1)**2:,}. Add or remove a '
-            'column, '
-            f'or {rectangle_hint(n)}')
+            f'column, or {rectangle_hint(n)}')
 
 def _order_pixels(cols, words, group):
     "Return the positions of the pixels `group` in the image's order. Raises `DataError` if they are not a square."
@@ -122,6 +122,7 @@ class Layout:
     inferred: list = field(default_factory=list) # Log lines about inferences
     by_position: bool = False # Whether columns are identified by position
     in_grid: bool = False # Whether the names of pixels contain row and column
+    extra: list = field(default_factory=list) # Those of `others` that were asked for
 
 class NoSuchColumn(DataError): "A specified column is not in the table"
 class NoLabelError(DataError): "A training set without labels"
@@ -131,6 +132,29 @@ _signs = ((lambda c: c=='label', ''),
           (lambda c: c.lower()=='label', 'label: column {}'),
           (lambda c: not _is_other(c), 'label: column {}, the only one that is not a pixel{}'),
           (lambda c: c.lower() in _label_names, 'label: column {}, by its name'))
+
+def find_extra(
+    cols, # Names of all columns
+    extra, # {option: name of a column that is neither pixel nor label}; None if there are none
+    name # Of the table, for errors
+)->list: # In the order of `extra`
+    "Return the positions of the columns `extra`. Raises an error that suggests the nearest name if one is not there."
+    names,res = list(map(str, cols)),[]
+    for option,column in (extra or {}).items():
+        if column=='label':
+            raise DataError(f"{name}: column 'label' has the labels, expected another column for {option}. Choose one "
+                            f"for {spell(option, 'COLUMN')}", option=option)
+        pixels = next(iter(_group_names(names).values()), {}).values()
+        if len(pixels)<least_side**2 or not is_square(len(pixels)): pixels = ()
+        if column in names and names.index(column) in pixels:
+            raise DataError(f"{name}: {quote(column)} is one of {len(pixels):,} pixels, expected another column for "
+                            f"{spell(option, 'COLUMN')}", option=option)
+        if column not in names:
+            known = [c for i,c in enumerate(names) if i not in pixels]
+            raise NoSuchColumn(f"{name}: {spell(option)} names an {unknown_name('column', column, known)}",
+                               option=option)
+        res.append(names.index(column))
+    return res
 
 def _find_column(cols, others, label, name):
     "Return the position of the column `label`; ignore case if no name matches exactly"
@@ -188,9 +212,9 @@ def _unknown_names(cols):
     odd = [c for c in cols if not split_name(c) and str(c)!='label']
     return f'. The name {join_some(map(quote, odd))} is neither that of a label nor of a pixel' if odd else ''
 
-def _find_pixels(cols, label):
+def _find_pixels(cols, label, extra=()):
     "Return the common words of the pixel names, and {numbers: position}: the largest group of similar names"
-    but = {i for i,c in enumerate(cols) if str(c) in (str(label), 'label') or str(c).lower() in id_names}
+    but = {i for i,c in enumerate(cols) if str(c) in (str(label), 'label') or str(c).lower() in id_names}|set(extra)
     groups = _group_names(cols, but)
     if not groups:
         hint = '. Remove the line, which is for Excel' if next(map(str, cols), '').startswith('sep=') else ''
@@ -220,21 +244,24 @@ def layout_by_name(
     name, # Name of the file, for errors
     rows=(), # Some rows of text, for labels with one column per class
     label=None, # Name of the label's column, if specified
-    need=True # Whether a label is required
+    need=True, # Must there be a label?
+    extra=None # {option: name of a column that is neither pixel nor label}
 )->Layout|None: # None if only the numbers can show which column is the label
     "Return the kind of each column by its name. Raises `DataError` if that is ambiguous."
     _check_unique(cols, name)
-    try: words,group = _find_pixels(cols, label)
+    extra = find_extra(cols, extra, name)
+    try: words,group = _find_pixels(cols, label, extra)
     except DataError as e: raise DataError(f'{name}: {e}') from None
     others = sorted(set(range(len(cols)))-set(group.values()))
-    position,found = pick_label(cols, others, label, name)
-    if need and position is None and not found and len(group)>64 and is_square(len(group)-1): return
+    free = [i for i in others if i not in extra]
+    position,found = pick_label(cols, free, label, name)
+    if need and position is None and not found and not extra and len(group)>64 and is_square(len(group)-1): return
     try: pixels = _order_pixels(cols, words, group)
     except DataError as e: raise DataError(f'{name}: {e}{_unknown_names(cols)}') from None
 
-    layout = Layout(pixels, [], others, in_grid=len(words)==3)
+    layout = Layout(pixels, [], others, in_grid=len(words)==3, extra=extra)
     if position is not None: return _set_label(layout, [position], found)
-    candidates = found or [i for i in others if str(cols[i]).isdecimal()] # classes 0 to 9, named only by their number
+    candidates = found or [i for i in free if str(cols[i]).isdecimal()] # classes 0 to 9, named only by their number
     if _is_one_hot(cols, candidates, rows):
         first,last = cols[candidates[0]],cols[candidates[-1]]
         line = f'label: the {len(candidates)} columns {first} to {last}, one 1 in each row'
@@ -287,8 +314,7 @@ def _count_other_columns(n, name):
     if s>7 and 2<n-s*s<=62: return n-s*s
     if n<=least_side**2: raise DataError(f'{name}, line 1: found no column names, and {n} numbers per row, {too_few}')
     raise DataError(f'{name}, line 1: found no column names, and {n:,} numbers per row, expected a square of at least '
-                    '8x8 '
-                    f'and a label. Add a missing number, or {rectangle_hint(max(n-1, 1))}')
+                    f'8x8 and a label. Add a missing number, or {rectangle_hint(max(n-1, 1))}')
 
 def _counts_rows(texts):
     "Return whether `texts` number the rows"
@@ -346,8 +372,7 @@ def layout_by_position(
     i = len(index)
     if (side := find_label_side(second if index else first, last)) is None:
         raise DataError(f'{table}: found no column names, and the label could be column {i+1} or column {n}, expected '
-                        'one. '
-                        f'Choose with {spell("label", str(i+1))} or {spell("label", str(n))}', option='label')
+                        f'one. Choose with {spell("label", str(i+1))} or {spell("label", str(n))}', option='label')
     position = side%n if side else i
     return _layout_with_label(n, position, index, f'label: column {position+1:,} of {n:,} without names, '
                                                   'because its numbers look like classes')

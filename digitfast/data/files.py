@@ -89,8 +89,7 @@ def _list_zip(z, name):
     paths = Counter(re.sub(r'(^|/)(\./|/)+', r'\1', o.replace('\\', '/')) for o in names if file_role(o))
     if twice := [o for o,n in paths.items() if n>1]:
         raise DataError(f'{name}: found {paths[twice[0]]} entries named {join_some(twice[:1])}, expected one. Their '
-                        'rows may '
-                        f'differ, so write the zip again with one of them', file=str(name))
+                        f'rows may differ, so write the zip again with one of them', file=str(name))
     return names
 
 def list_files(
@@ -102,8 +101,7 @@ def list_files(
         if p.is_dir(): return _list_folder(p)
         if not p.is_file():
             raise DataError(f'{p}: {"neither file nor folder" if p.exists() else "no such file or folder"}, '
-                            f'{expected}. '
-                            'Check the path')
+                            f'{expected}. Check the path')
         with open(p, 'rb') as f: start = f.read(2)
         if not start: raise DataError(f'{p}: found an empty file, {expected}. Get it again', file=str(p))
         if start!=b'PK': return {p.name:Table(p)}
@@ -311,7 +309,7 @@ def data_options(
     o # A mapping, perhaps from a stranger
 )->dict: # Arguments for `read_csvs`
     "Return the options of `read_csvs` in `o` that have the right type"
-    kinds = dict(test=str, label=str, transpose=bool)
+    kinds = dict(test=str, label=str, transpose=bool, groups=str)
     return {k:o[k] for k,t in kinds.items() if isinstance(o, dict) and isinstance(o.get(k), t)}
 
 # %% ../../nbs/data/07_files.ipynb #c0017

@@ -26,8 +26,7 @@ def _check_size(w, h, name):
             f'{name}: found a picture of {w:,}x{h:,} pixels, expected less than 100 megapixels. Reduce its size')
     if min(w,h)<4 or max(w,h)<8 or max(w,h)>99*min(w,h):
         raise DataError(f'{name}: found {w:,}x{h:,} pixels, expected at least 8x8, with neither side 99 times as long '
-                        'as '
-                        'the other. Use another picture')
+                        'as the other. Use another picture')
 
 def _from_array(a, name):
     "Return a PIL image of an array (h, w), (h, w, channels) or (channels, h, w) of any type of number"
@@ -36,8 +35,7 @@ def _from_array(a, name):
     if a.ndim==3 and a.shape[2]==1: a = a[...,0]
     if a.ndim not in (2,3) or a.ndim==3 and a.shape[2] not in (3,4) or a.dtype.kind not in 'buif':
         raise DataError(f'{name}: found an array {a.shape} of {a.dtype}, expected numbers (height, width), or with 3 '
-                        'or 4 '
-                        'channels')
+                        'or 4 channels')
     _check_size(*a.shape[1::-1], name)
     if a.dtype==np.uint8: return Image.fromarray(a)
     a = a.astype(np.float32)
@@ -218,8 +216,7 @@ def read_digit(
     if len(ds)>1:
         name = str(img) if isinstance(img, (str,Path)) else 'the picture'
         raise DataError(f'{name}: found {len(ds)} digits or other objects side by side, expected one digit. Crop the '
-                        'picture '
-                        'to it')
+                        'picture to it')
     return ds[0]
 
 def read_picture(

@@ -285,8 +285,7 @@ def _check_complete(t, cols, rows):
     for i,c in ((i,c) for i,r in enumerate(rows[:3]) for c,_ in zip(range(len(cols)), r)):
         if re.match(r'[a-z( ]*\[[^A-Za-z]*\.\.\.', rows[i][c]):
             raise DataError(f"{t}, line {i+2}, column {cols[c]}: found an array printed with '...', expected all of "
-                            "its "
-                            f"numbers. The file lacks most of them. Write it again from the arrays x and y: "
+                            f"its numbers. The file lacks most of them. Write it again from the arrays x and y: "
                             f"{frame_code}.to_csv('train.csv', index=False)", file=str(t), line=i+2)
 
 # %% ../../nbs/data/02_table.ipynb #c001e
@@ -385,8 +384,7 @@ def _check_same_columns(part, first):
     odd = [o for o in b.cols if o not in a.cols] or b.cols
     found = f'{len(b.cols):,} columns separated by {separator_names[b.sep]}, such as {quote(odd[0])}'
     raise DataError(f'{part}, line 1: found {found}, expected the {len(a.cols):,} columns of {first.name}, because '
-                    'both '
-                    f'are parts of one table. Write all parts again, or name one file',
+                    f'both are parts of one table. Write all parts again, or name one file',
                     file=str(part), line=1)
 
 class Parts(Table):

@@ -247,8 +247,7 @@ def _check_size(text, folder):
     if n>largest_download: raise too_large(f'{n:,} bytes are announced', largest_download)
     if n>free:
         raise BadAnswer(f'{folder}: {free:,} bytes are free, expected {n:,} for the download. Free some space there, '
-                        'or '
-                        'choose another folder')
+                        'or choose another folder')
 
 @patch
 def download_file(self:_Bounds, response, outfile, http_client, quiet=True, resume=False, **kw):

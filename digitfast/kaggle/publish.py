@@ -221,8 +221,7 @@ def check(self:Kernel):
                           'Choose another title.')
     if len(self.slug)<5:
         raise KaggleError(f'the title {title!r} gives the address {self.slug!r}, expected at least 5 letters and '
-                          'digits. '
-                          'Choose another title.')
+                          'digits. Choose another title.')
     if pin not in (None,'original','latest'):
         raise KaggleError(f'docker_image_pinning_type is {short_name(pin)!r}, expected original or latest')
 

@@ -54,8 +54,7 @@ def _check_header(head, name, data):
     found = short_name(','.join(head), 60)
     if len(head)!=2:
         raise DataError(f"{name}, line 1: found {count_noun(len(head), 'column')}, expected two, such as "
-                        "ImageId,Label. "
-                        "Remove the others (with pandas, write with index=False)")
+                        "ImageId,Label. Remove the others (with pandas, write with index=False)")
     if data is not None and data.sample is not None:
         want = list(data.sample.columns)
         if head!=want:
@@ -87,8 +86,7 @@ def _check_rows(rows, name, ids, classes):
     lost = [] if ids is None else sorted(ids-lines.keys(), key=lambda o: (len(o),o))
     if lost:
         raise DataError(f"{name}: {len(lost):,} of {len(ids):,} ids are missing, expected all of them. Add the missing "
-                        "ids, "
-                        f"from {lost[0]}")
+                        f"ids, from {lost[0]}")
     return labels
 
 

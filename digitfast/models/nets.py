@@ -113,8 +113,7 @@ def create_model(
     weighty = [o for o in model.modules() if o._parameters]
     if any(_made.get(o, now)<now for o in weighty):
         raise DigitError(f"architecture '{called}' returned the same net twice, expected a new one. Build it within "
-                         "the "
-                         "function, because two Learners must not share weights.")
+                         "the function, because two Learners must not share weights.")
     _made.update(dict.fromkeys(weighty, now))
     model.config = dict(arch=called, arch_kwargs=kwargs, n_out=n_out, side=side)
     return model
@@ -257,13 +256,15 @@ class Ensemble(nn.Module):
     def __init__(self,
         models, # Nets that give (n, n_out) scores
         stats, # (mean, std) that normalise the pixels of each net; the input is normalised with the first
+        weights=None, # Weight of each in the mean, above 0; they sum to 1. Equal weights if None
     ):
         super().__init__()
         self.models,(m,s) = nn.ModuleList(models),stats[0]
         self.scales = [(s/b, (m-a)/b) for a,b in stats]
+        self.logs = [math.log(o) for o in weights or [1/len(self.models)]*len(self.models)]
     def forward(self, x):
-        return torch.stack([f(x*a+b).log_softmax(-1)
-                            for f,(a,b) in zip(self.models, self.scales)]).logsumexp(0) - math.log(len(self.models))
+        return torch.stack([f(x*a+b).log_softmax(-1)+log
+                            for f,(a,b),log in zip(self.models, self.scales, self.logs)]).logsumexp(0)
 
 # %% ../../nbs/models/01_nets.ipynb #f0b11580
 def model_cost(

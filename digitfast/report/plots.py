@@ -104,8 +104,7 @@ def _recorded(learn):
                          "first.")
     if rec is None:
         raise DigitError("found a Learner without its history, which fastai deletes at get_preds, validate and "
-                         "lr_find. "
-                         "Draw it before, or create the Learner with digit_learner, which keeps it.")
+                         "lr_find. Draw it before, or create the Learner with digit_learner, which keeps it.")
     df = pd.DataFrame(list(rec.values), columns=list(rec.metric_names[1:-1])).astype(float)
     df.insert(0, 'epoch', range(len(df)))
     return df.assign(lr=[float(rec.lrs[i-1]) for i in rec.iters])
@@ -173,8 +172,7 @@ def show_predictions(
     ims,(preds,targs) = _images(items),class_numbers(preds, targs)
     if not len(ims)==len(preds)==len(targs):
         raise DigitError(f"found {len(ims)} images, {len(preds)} predictions and {len(targs)} labels, expected one of "
-                         "each "
-                         "per row. Pass all of them from the same rows.")
+                         "each per row. Pass all of them from the same rows.")
     if probs is not None and np.ndim(probs)==2: probs = np.asarray(probs)[np.arange(len(preds)), preds]
     names = _names(classes, int(max(preds.max(), targs.max()))+1)
     titles = [f'label {names[t]},\npredicted {names[p]}' for p,t in zip(preds, targs)]
