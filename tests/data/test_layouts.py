@@ -127,7 +127,7 @@ OTHERS = {
                         'emnist-balanced-mapping.txt':'0 48\n1 49\n'}, T),
     'emnist, zipped one by one':({f'emnist-digits-{k}.csv.zip':zipped(**{f'emnist-digits-{k}.csv':bare(v)})
                                   for k,v in (('train',lab(X, Y)), ('test',lab(XT, YT)))}, T),
-    'hasy':({'hasy-data-labels.csv':'path,symbol_id,latex,user_id\na.png,1,A,2\n'}, no('no training CSV')),
+    'hasy':({'hasy-data-labels.csv':'path,symbol_id,latex,user_id\na.png,1,A,2\n'}, no('no training set')),
     'kmnist':({'kmnist_train.csv':csv(lab(X, Y)), 'kmnist_test.csv':TESTED,
                'kmnist_classmap.csv':'index,codepoint,char\n0,U+304A,お\n'}, T),
     'mnist 784, arff beside':({'mnist_784.csv':csv(lab(X, Y, px(first=1), 'class', -1)),
@@ -177,7 +177,7 @@ OTHERS = {
     'zip of zips':({'a.zip':zipped(**{'train.csv.zip':zipped(**{'train.csv':TRAIN}),
                                       'test.csv.zip':zipped(**{'test.csv':TEST})})}, T),
     'zip named by role':({'train.zip':zipped(**{'data.csv':TRAIN}), 'test.zip':zipped(**{'data.csv':TEST})}, T),
-    'parquet':({'train.parquet':b'PAR1'}, no('no training CSV')),
+    'parquet':({'train.parquet':b'PAR1'}, no('no training set')),
     'bz2':({'train.csv':bz2.compress(TRAIN.encode())}, no('bzip2')),
     'tsv':({'train.tsv':csv(lab(X, Y), sep='\t')}, E),
     'train.txt':({'train.txt':rows(X, Y, ' ')}, E),
@@ -1236,7 +1236,7 @@ def test_in_python_an_error_names_the_argument(tmp_path):
         assert e.value.option=='label'
 
 def test_an_error_without_a_training_set_has_a_class_of_its_own(tmp_path):
-    with pytest.raises(NoTrainingSet, match='no training CSV'): read_csvs(put(tmp_path, {'test.csv':TEST}))
+    with pytest.raises(NoTrainingSet, match='no training set'): read_csvs(put(tmp_path, {'test.csv':TEST}))
     with pytest.raises(DataError) as e: read_csvs(put(tmp_path/'two', {'mine.csv':TRAIN, 'yours.csv':TRAIN}))
     assert not isinstance(e.value, NoTrainingSet)
 

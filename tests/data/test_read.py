@@ -406,11 +406,11 @@ def test_arrays_are_told_how_to_become_a_table(tmp_path, monkeypatch):
 
 def test_no_such_thing(tmp_path, monkeypatch):
     refused(tmp_path/'no', 'no such file or folder')
-    refused(tmp_path, 'no training CSV', 'nothing')
+    refused(tmp_path, 'no training set', 'nothing')
     (tmp_path/'train.csv').mkdir()
-    refused(tmp_path, 'no training CSV')
+    refused(tmp_path, 'no training set')
     put(tmp_path/'sub', data='1,2', test=text(T))
-    refused(tmp_path/'sub', 'no training CSV', 'found data.csv, test.csv')
+    refused(tmp_path/'sub', 'no training set', 'found data.csv, test.csv')
     assert len(read_csvs(put(tmp_path/'f', train=text(TRAIN))/'train.csv').train)==6
     (tmp_path/'e.zip').touch()
     refused(tmp_path/'e.zip', 'an empty file')
@@ -423,7 +423,7 @@ def test_no_such_thing(tmp_path, monkeypatch):
     (tmp_path/'loop').symlink_to(tmp_path/'loop')
     refused(tmp_path/'loop', str(tmp_path/'loop'))
     os.mkfifo(put(tmp_path/'fifo')/'train.csv')   # would wait for ever
-    refused(tmp_path/'fifo', 'no training CSV')
+    refused(tmp_path/'fifo', 'no training set')
 
 def test_several(tmp_path):
     put(tmp_path/'d', **{'train':text(TRAIN), 'my_train':text(TRAIN)})
