@@ -295,6 +295,8 @@ def _train_on_only_table(res, p, files):
         raise DataError(f'{p}: {join_some(sorted(wide))} could each be the training set; '
                         f'{_choice_hint(wide, files, "train")}')
     if not wide:
+        for t in res.other.values():
+            if isinstance(t, FrameTable): t.look() # raises if that is why it is none
         is_other = files and not any('.csv' in o.lower() for o in files)
         tip = f"; {frame_advice}.to_csv('train.csv', index=False)" if is_other else ''
         raise NoTrainingSet(f'{p}: no training set; expected train.csv (or .parquet, .feather, .npz), or another '

@@ -286,7 +286,9 @@ def _tables_like_sample(found, n):
     res = {}
     for k,t in list((found.other or {}).items())[:8]:
         try:
-            if len(t.look().cols)==2 and t.look().header=='names' and len(t.column(0)[0])==n: res[k] = t
+            look = t.look()
+            if len(look.cols)!=2 or look.header!='names' or look.packed is not None: continue
+            if len(t.column(0)[0])==n: res[k] = t
         except DataError: pass
     return res
 

@@ -151,7 +151,7 @@ def test_places(tmp_path):
     test = text(csv(label=False))
     gz = lambda s: gzip.compress(s.encode())
     extra = {'README.md':'hello', 'notes/data.csv':'1,2', '__MACOSX/._train.csv':b'\0\5', '.train.csv':'',
-             'a/train.parquet':b'PAR1', '../../train.csv.bak':'x'}
+             'a/train.xlsx':b'PK', '../../train.csv.bak':'x'}
     (tmp_path/'g').mkdir()
     for k,v in dict(train=t, test=test).items(): (tmp_path/f'g/{k}.csv.gz').write_bytes(gz(v))
     put(tmp_path/'deep/train.csv', train=t)   # folders named as files, as older mounts have them
@@ -390,19 +390,6 @@ def test_bad_sample_submission(tmp_path, b, says):
     refused(put(tmp_path, train=text(TRAIN), test=text(T), sample_submission=b), 'sample_submission.csv', says)
 
 # ---- folders and zips
-
-def test_arrays_are_told_how_to_become_a_table(tmp_path, monkeypatch):
-    "The advice is followed to its end"
-    x,y = np.random.default_rng(0).integers(0, 256, (6,28,28)),np.arange(6)%2
-    np.savez(put(tmp_path)/'mnist.npz', x=x, y=y)
-    told = []
-    for data in (tmp_path, x, (x, y)):
-        with pytest.raises(DataError, match='arrays x and y') as e: as_data(data)
-        told.append(str(e.value).rpartition(': ')[2])
-    monkeypatch.chdir(tmp_path)
-    for code in told:
-        d = as_data(tmp_path if (df := eval(code, dict(pd=pd, x=x, y=y))) is None else df)
-        assert (d.train.iloc[:,1:].to_numpy()==x.reshape(6, 784)).all() and d.train.label.tolist()==y.tolist()
 
 def test_no_such_thing(tmp_path, monkeypatch):
     refused(tmp_path/'no', 'no such file or folder')
