@@ -223,8 +223,8 @@ def check_unused(
     for k,v in values.items():
         if v not in (None,False): raise typer.BadParameter(f"--{k} is for {what}: leave it out here")
 
-data_help = ("A folder or zip with CSV, Parquet, Feather or .npz files, one such file, or 'sample' for the small sample "
-             "in the package.")
+data_help = ("A folder or zip with CSV, Parquet, Feather or .npz files, one such file, or 'sample' for the small "
+             "sample in the package.")
 RunArg = Annotated[Path, Argument(metavar='RUN', help='Directory of a finished run.')]
 DeviceName = Annotated[str, Option(**one_of('auto','cpu','cuda','mps'), rich_help_panel='Hardware',
     help='Device; auto is a GPU that works, else the CPU.')]

@@ -1,4 +1,4 @@
-"Parquet, Feather, .npz, arrays, data sets of torchvision and Hugging Face: the same rows, and one line if they are broken"
+"Parquet, Feather, .npz, arrays, data sets of torchvision and Hugging Face: the same rows, or one line"
 import io, pickle, time, zipfile
 from types import SimpleNamespace as NS
 
@@ -61,7 +61,8 @@ def stream(p):
         t = pa.Table.from_pandas(df)
         with pa.ipc.new_stream(p.parent/name/'data-00000-of-00001.arrow', t.schema) as o: o.write_table(t)
 def parts(p):
-    for i in range(2): hf(X[30*i:30*i+30], Y[30*i:30*i+30]).to_parquet(p.parent/f'train-0000{i}-of-00002-{i:016x}.parquet')
+    for i in range(2): hf(X[30*i:30*i+30],
+        Y[30*i:30*i+30]).to_parquet(p.parent/f'train-0000{i}-of-00002-{i:016x}.parquet')
     hf(XT).to_parquet(p.parent/'test-00000-of-00001.parquet')
 def nested(x): return pd.Series([o.tolist() for o in x], dtype=object)
 
@@ -69,22 +70,27 @@ FILES = {
     'keras':npz(x_train=X, y_train=Y, x_test=XT, y_test=YT),
     'medmnist':npz(train_images=X, train_labels=Y[:,None], val_images=XT, val_labels=YT[:,None], test_images=XT),
     'one-hot':npz(x_train=X.reshape(60, -1), y_train=np.eye(3)[Y], x_test=XT),
-    'channel':npz(X_train=X[:,None], ytrain=Y, X_test=XT[:,None]), 'last':npz(train_x=X[...,None], train_y=Y, test_x=XT),
+    'channel':npz(X_train=X[:,None], ytrain=Y, X_test=XT[:,None]),
+    'last':npz(train_x=X[...,None], train_y=Y, test_x=XT),
     'grey as RGB':npz(x_train=rgb(X), y_train=Y, x_test=rgb(XT)), 'floats':npz(x_train=X/255, y_train=Y, x_test=XT/255),
     'torch order, -1 to 1':npz(x_train=(X/127.5-1)[:,None].astype('f4'), y_train=Y, x_test=(XT/127.5-1).astype('f4')),
     'Fortran, big-endian':npz(x_train=np.asfortranarray(X.astype('>i4')), y_train=Y.astype('>i8'), x_test=XT),
-    'parquet':frames(TRAIN, TEST.drop(columns='label')), 'int64':frames(TRAIN.astype('int64'), TEST.iloc[:,1:].astype('int64')),
+    'parquet':frames(TRAIN, TEST.drop(columns='label')),
+    'int64':frames(TRAIN.astype('int64'), TEST.iloc[:,1:].astype('int64')),
     'zero to one':frames((TRAIN.iloc[:,1:]/255).assign(label=Y), TEST.iloc[:,1:]/255),
     'shuffled index':frames(TRAIN.set_index(np.arange(60)[::-1]), TEST.iloc[:,1:].set_index(np.arange(20)[::-1])),
     'numbers for names':frames(*(o.rename(columns=lambda c: c.removeprefix('pixel')) for o in (TRAIN, TEST))),
     'categories':frames(TRAIN.assign(label=TRAIN.label.astype('category')), TEST.iloc[:,1:]),
-    'feather':frames(TRAIN, TEST.iloc[:,1:], 'feather'), 'feather 1':frames(TRAIN, TEST.iloc[:,1:], 'feather', version=1),
+    'feather':frames(TRAIN, TEST.iloc[:,1:], 'feather'),
+    'feather 1':frames(TRAIN, TEST.iloc[:,1:], 'feather', version=1),
     'feather plain':frames(TRAIN, TEST.iloc[:,1:], 'feather', compression='uncompressed', chunksize=7),
     'hugging face':frames(hf(X, Y), hf(XT)), 'row groups':frames(hf(X, Y), hf(XT, YT), row_group_size=7),
     'bytes':frames(hf(X, Y, lambda b: b), hf(XT, None, lambda b: b)), 'parts':parts, 'arrow stream':stream,
-    'lists':frames(pd.DataFrame(dict(image=nested(X.reshape(60, -1)), label=Y)), pd.DataFrame(dict(image=nested(XT.reshape(20, -1))))),
+    'lists':frames(pd.DataFrame(dict(image=nested(X.reshape(60, -1)), label=Y)),
+        pd.DataFrame(dict(image=nested(XT.reshape(20, -1))))),
     'nested lists':frames(pd.DataFrame(dict(image=nested(X), label=Y)), pd.DataFrame(dict(image=nested(XT)))),
-    'mixed with CSV':lambda p: (TRAIN.to_csv(p.parent/'train.csv', index=False), TEST.iloc[:,1:].to_parquet(p.parent/'test.parquet'))}
+    'mixed with CSV':lambda p: (TRAIN.to_csv(p.parent/'train.csv', index=False),
+        TEST.iloc[:,1:].to_parquet(p.parent/'test.parquet'))}
 
 @pytest.mark.parametrize('name', FILES)
 def test_a_folder_and_a_zip_of_it(name, tmp_path):
@@ -158,13 +164,18 @@ def loaded():
     return np.load(io.BytesIO(f.getvalue()))
 
 OBJECTS = {
-    'arrays':lambda: (X, Y), 'tensors':lambda: (torch.tensor(X)[:,None], torch.tensor(Y)), 'lists':lambda: (X.tolist(), Y.tolist()),
+    'arrays':lambda: (X, Y), 'tensors':lambda: (torch.tensor(X)[:,None], torch.tensor(Y)),
+    'lists':lambda: (X.tolist(), Y.tolist()),
     'bfloat16':lambda: (torch.tensor(X/255.>.5).bfloat16(), Y), 'keras':lambda: ((X, Y), (XT, YT)),
-    'frame and series':lambda: (TRAIN.iloc[:,1:], TRAIN.label), 'frame and column':lambda: (TRAIN.iloc[:,1:], TRAIN[['label']]),
+    'frame and series':lambda: (TRAIN.iloc[:,1:], TRAIN.label),
+    'frame and column':lambda: (TRAIN.iloc[:,1:], TRAIN[['label']]),
     'images and vector':lambda: (hf(X), Y), 'torchvision':lambda: vision(torch.tensor(X), torch.tensor(Y)),
-    'list of targets':lambda: vision(X, Y.tolist()), 'QMNIST':lambda: vision(torch.tensor(X), torch.tensor(np.stack([Y]*8, 1)), 'QMNIST'),
-    'pair of them':lambda: (vision(X, Y), vision(XT, YT)), 'subset':subset, 'bunch':lambda: NS(data=X.reshape(60, -1)/1., target=Y),
-    'hugging face':lambda: HF(hf(X, Y)), 'its dict':lambda: dict(train=HF(hf(X, Y)), test=HF(hf(XT, YT))), 'frame of images':lambda: hf(X, Y),
+    'list of targets':lambda: vision(X, Y.tolist()),
+    'QMNIST':lambda: vision(torch.tensor(X), torch.tensor(np.stack([Y]*8, 1)), 'QMNIST'),
+    'pair of them':lambda: (vision(X, Y), vision(XT, YT)), 'subset':subset,
+    'bunch':lambda: NS(data=X.reshape(60, -1)/1., target=Y),
+    'hugging face':lambda: HF(hf(X, Y)),
+    'its dict':lambda: dict(train=HF(hf(X, Y)), test=HF(hf(XT, YT))), 'frame of images':lambda: hf(X, Y),
     'PIL':lambda: pd.DataFrame(dict(image=[Image.fromarray(o) for o in X], label=Y)), 'load':loaded,
     'dict':lambda: dict(images=X, labels=Y), 'cells of arrays':lambda: pd.DataFrame(dict(image=list(X), label=Y))}
 
@@ -191,7 +202,8 @@ def test_mnist_is_recognised():
     first = [5,0,4,1,9,2,1,3,1,4,3,5,3,6,1,7]
     y = np.arange(60_000)%10
     y[:16] = first
-    assert any('would not be honest' in o for o in as_data((np.arange(60_000*64).reshape(-1, 8, 8).astype(np.uint8), y)).notes)
+    assert any('would not be honest' in o for o in as_data((np.arange(60_000*64).reshape(-1, 8, 8).astype(np.uint8),
+        y)).notes)
 
 def test_frames_are_checked_alike():
     assert check_frame(hf(X, Y)).iloc[:,1:].to_numpy().tolist()==X.reshape(60, -1).tolist()
@@ -201,19 +213,26 @@ def test_frames_are_checked_alike():
 
 BAD = {
     'lengths':((X, Y[:-1]), '59 labels for 60 images'), 'labels twice':((TRAIN, TRAIN.label), "column 'label'"),
-    'rectangles':((X[:,:,:7], Y), 'rectangles of 8x7', 'Pad or scale'), 'last axis':((np.moveaxis(X, 0, -1), Y), 'np.moveaxis(x, -1, 0)'),
-    'colours':((np.stack([X, X, X//2], 1), Y), 'colour', 'np.moveaxis(x, 1, -1)'), 'text':((X.astype(str), Y), 'expected numbers'),
+    'rectangles':((X[:,:,:7], Y), 'rectangles of 8x7', 'Pad or scale'),
+    'last axis':((np.moveaxis(X, 0, -1), Y), 'np.moveaxis(x, -1, 0)'),
+    'colours':((np.stack([X, X, X//2], 1), Y), 'colour', 'np.moveaxis(x, 1, -1)'),
+    'text':((X.astype(str), Y), 'expected numbers'),
     'ragged':(([[1,2],[3]]*2, [0,1]*2), 'different lengths'), 'masked':((np.ma.masked_equal(X, 0), Y), 'masked'),
     'swapped':((Y, X), 'expected'), 'no labels':(X, "no 'label' column"), 'two arrays':((X, XT), 'expected (x, y)'),
-    'three':((X, Y, XT), '(training, test)'), 'number':(7, 'data holds a int', 'torchvision'), 'hot':((X, np.ones((60,3))), '(60, 3)'),
-    'NaN':((np.where(X==X[0,0,0], np.nan, X), Y), 'nan'), 'two images':(hf(X, Y).assign(mask=hf(X).image), 'both hold images'),
-    'pixels, too':(hf(X, Y).assign(pixel3=0), 'pixel3'), 'a path':(hf(X, Y).assign(image=[dict(bytes=None, path='/etc/passwd')]*60), 'only the path'),
+    'three':((X, Y, XT), '(training, test)'), 'number':(7, 'data holds a int', 'torchvision'),
+    'hot':((X, np.ones((60,3))), '(60, 3)'),
+    'NaN':((np.where(X==X[0,0,0], np.nan, X), Y), 'nan'),
+    'two images':(hf(X, Y).assign(mask=hf(X).image), 'both hold images'),
+    'pixels, too':(hf(X, Y).assign(pixel3=0), 'pixel3'),
+    'a path':(hf(X, Y).assign(image=[dict(bytes=None, path='/etc/passwd')]*60), 'only the path'),
     'null':(hf(X, Y).assign(image=[*hf(X).image[:-1], None]), 'row 59, column image'),
     'size':(pd.concat([hf(X, Y), hf(np.zeros((1,9,9), np.uint8), [1])]), '9x9 pixels, expected 8x8'),
     'colour picture':(hf(np.stack([X, X, X//2], -1), Y), 'row 0, column image: a picture in colour'),
-    'cut picture':(hf(X, Y, lambda b: dict(bytes=b[:-40])), 'no picture'), 'no picture':(hf(X, Y, lambda b: dict(bytes=b'abc')), 'no picture'),
+    'cut picture':(hf(X, Y, lambda b: dict(bytes=b[:-40])), 'no picture'),
+    'no picture':(hf(X, Y, lambda b: dict(bytes=b'abc')), 'no picture'),
     'huge picture':(hf(np.zeros((1,600,600), np.uint8), [1]), 'expected 512 a side'),
-    'empty dict':({}, 'expected images x and labels y'), 'two test sets':(dict(x_train=X, y_train=Y, x_test=XT), 'test is another'),
+    'empty dict':({}, 'expected images x and labels y'),
+    'two test sets':(dict(x_train=X, y_train=Y, x_test=XT), 'test is another'),
     'two images in a dict':(dict(a=X, b=X, y=Y), 'a, b could each be the images')}
 
 @pytest.mark.parametrize('name', BAD)
@@ -254,10 +273,13 @@ def bad_files(p):
     (p/'csv.parquet').write_text(TRAIN.to_csv())
     TRAIN.to_parquet(p/'train.csv')
     return {'pickle.npz':('Python objects',), 'bomb.npz':('zip bomb',), 'liar.npz':('truncated or corrupt',),
-            'unlabelled.npz':('no labels',), 'lengths.npz':('59 labels for 60 images',), 'two.npz':('could each be the labels',),
+            'unlabelled.npz':('no labels',), 'lengths.npz':('59 labels for 60 images',),
+            'two.npz':('could each be the labels',),
             'none.npz':('expected images x',), 'train.npy':('np.savez',), 'gap.parquet':('row 7, column pixel3','nan'),
-            'range.parquet':('row 7, column pixel3','found'), 'text.parquet':('row 0, column pixel3',), 'struct.parquet':('row 0, column label',),
-            'list.feather':('row 0, column label',), 'nolabel.parquet':('row 7, column label: blank',), 'bare.parquet':("no 'label' column",),
+            'range.parquet':('row 7, column pixel3','found'),
+            'text.parquet':('row 0, column pixel3',), 'struct.parquet':('row 0, column label',),
+            'list.feather':('row 0, column label',),
+            'nolabel.parquet':('row 7, column label: blank',), 'bare.parquet':("no 'label' column",),
             'empty.parquet':('no rows',), 'twice.parquet':('label',), 'csv.parquet':('expected Parquet',)}
 
 def test_bad_files(tmp_path):

@@ -866,7 +866,8 @@ def test_labels_that_no_run_could_hold(name, tmp_path):
     l,says = BROKEN[name]
     f = lab(X8, np.array([*'abcdefghi', l], dtype=object)[Y])
     i = Y.tolist().index(9)
-    hot_ = [] if 'half' in name else [pd.concat([frame(X8), hot(Y, [*'abcdefghi', l])], axis=1)] # pandas 3 has no such name
+    # pandas 3 has no column with half a pair in its name
+    hot_ = [] if 'half' in name else [pd.concat([frame(X8), hot(Y, [*'abcdefghi', l])], axis=1)]
     for o in f,(f,f),*hot_,replace(as_data(lab(X8, Y)), train=f):
         with pytest.raises(DataError, match=says) as e: as_data(o)
         assert f'row {i}, column label: found' in str(e.value) and len(str(e.value))<300 and str(e.value).isprintable()
