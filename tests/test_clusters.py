@@ -15,7 +15,8 @@ for o in "$@"; do
   case "$o" in
     --parsable|--dependency=afterok:7|--wrap) ;;
     *.sh) range=$(sed -n 's/^#SBATCH --array=//p' "$o")
-          for k in $(seq ${range%-*} ${range#*-}); do SLURM_ARRAY_TASK_ID=$k SLURM_CPUS_PER_TASK=4 bash "$o" || exit 1; done;;
+          export SLURM_CPUS_PER_TASK=4
+          for k in $(seq ${range%-*} ${range#*-}); do SLURM_ARRAY_TASK_ID=$k bash "$o" || exit 1; done;;
     digitfast*) bash -c "$o";;
     *) echo "unknown: $o" >&2; exit 2;;
   esac

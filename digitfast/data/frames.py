@@ -31,7 +31,7 @@ class DigitData:
     sha256: str # Of the CSVs' bytes: training set, test set and sample submission one after another
     notes: tuple=() # Sentences for the user
     test_labels: pd.Series|None=None # Of the test set, if its file has them: to score with, never to choose by
-    extra: pd.DataFrame|None=None # Further columns of the training CSV, as text
+    extra: pd.DataFrame|None=None # Further columns of the training set; those of a CSV are text
     test_extra: pd.DataFrame|None=None # And of the test CSV
     said: tuple=() # What was inferred, a line each
     reading: Reading=Reading() # How the rows became images: what later rows and pictures need
@@ -93,11 +93,11 @@ def make_frame(
 
 def _cell_text(o): return '' if pd.isna(o) is True else repr(o) if isinstance(o, bytes) else str(o).strip()
 
-def _frame_layout(df, name, labels, label):
+def _frame_layout(df, name, labels, label, extra=None):
     "Return what each column of a frame is"
     if not len(df): raise DataError(f'{name}: no rows; expected one an image')
     cols = list(df.columns)
-    if o := layout_by_name(cols, name, df.iloc[:50].to_numpy(), label, need=labels): return o
+    if o := layout_by_name(cols, name, df.iloc[:50].to_numpy(), label, labels, extra): return o
     side = find_label_side(*([_cell_text(o) for o in df.iloc[:,i].tolist()] for i in (0,-1)))
     if side is None:
         raise DataError(f"{name}: no 'label' column; say which with {spell('label', 'NAME')}", option='label')
@@ -136,6 +136,11 @@ def _frame_pixels(df, columns, name, value_range=None, source='training set'):
         reader.add(v if v.dtype.kind in 'biuf' else _object_numbers(v, locate), locate)
     return reader.read(name, len(columns))
 
+def _columns_left_out(df, layout):
+    "Return the log line about columns of no use; '' if there are none"
+    left = [df.columns[i] for i in layout.others if i not in layout.extra]
+    return f'columns left out: {join_some(left)}' if left else ''
+
 def _frame_labels(df, columns, name):
     "Return the labels in the column of a frame, or in the columns, one a class"
     if len(columns)>1: return np.array(class_names(df.columns[columns]))[df.iloc[:,columns].to_numpy(float).argmax(1)]
@@ -151,17 +156,18 @@ def read_frame(
     labels=True, # Must it have labels? If not, a `label` column is left out
     label=None, # The column with the labels, if its name leaves that open
     value_range=None, # Numbers for black and white; inferred if None
-    source='training frame' # What has that range, for errors
+    source='training frame', # What has that range, for errors
+    extra=None # {option: name of a column that is neither pixel nor label}
 )->tuple: # The frame as `check_frame` returns it; its range
     "Read a frame as `read_csvs` reads a file. Raises `DataError` with the row, counted from 0, and the column"
     check_kind(df, pd.DataFrame, 'a DataFrame with an image a row, such as read_csvs(path).train', DataError)
-    o = _frame_layout(df, name, labels, label)
+    o = _frame_layout(df, name, labels, label, extra)
     x,value_range = _frame_pixels(df, o.pixels, name, value_range, source)
     pixels = [df.columns[i] for i in o.pixels]
     if not labels: return make_frame(x, pixels),value_range
     lines = [describe_stretch(value_range)] if value_range!=(0,255) else []
     lines += o.inferred
-    if o.others: lines.append(f'columns left out: {join_some(df.columns[i] for i in o.others)}')
+    if left := _columns_left_out(df, o): lines.append(left)
     ls,inferred = bare_labels([_cell_text(l) for l in _frame_labels(df, o.label, name)])
     for s in (*lines, *inferred): warnings.warn(f'{name}: {s}')
     return make_frame(x, pixels, parse_labels(ls, name, lambda i: f'row {i}')),value_range
@@ -206,16 +212,18 @@ def data_from_frames(
     df, # The training frame
     test=None, # A frame to predict
     label=None, # The column with the labels, if its name leaves that open
-    transpose=False # Turn each image about its diagonal?
+    transpose=False, # Turn each image about its diagonal?
+    groups=None # Column with the group of each row: neither a pixel nor the label
 )->DigitData:
     "Return `DigitData` of a frame with labels and, optionally, one to predict"
     name = 'the frame'
-    o = _frame_layout(df, name, True, label)
+    extra = dict(groups=groups) if groups else None
+    o = _frame_layout(df, name, True, label, extra)
     check_size([df.columns[i] for i in o.pixels], name)
     with warnings.catch_warnings():
         warnings.simplefilter('ignore') # these lines are in the notes
-        train,value_range = read_frame(df, name, label=label)
-    notes = [f'{name}: columns left out: {join_some(df.columns[i] for i in o.others)}.'] if o.others else []
+        train,value_range = read_frame(df, name, label=label, extra=extra)
+    notes = [f'{name}: {left}.'] if (left := _columns_left_out(df, o)) else []
     inferred = [*o.inferred, *bare_labels([_cell_text(l) for l in _frame_labels(df, o.label, name)])[1]]
     if value_range!=(0,255): inferred.append(describe_stretch(value_range))
     label_columns = [df.columns[i] for i in o.label]
@@ -227,6 +235,7 @@ def data_from_frames(
     if transpose: train,test = (f if f is None else _transpose_frame(f, pixels) for f in (train,test))
     column = str(label_columns[0]) if len(label_columns)==1 else None
     reading = infer_reading(train[pixels].to_numpy(), value_range, transpose, column, train.label)
-    return DigitData(train=train, test=test, sample=None, test_ids=ids, name=name, sha256=sha256,
+    others = df.iloc[:, o.others].reset_index(drop=True) if o.others else None
+    return DigitData(train=train, test=test, sample=None, test_ids=ids, name=name, sha256=sha256, extra=others,
                      notes=(*notes, *orientation_notes(reading)), test_labels=ls, said=tuple(inferred),
                      reading=reading, frames_sum=frames_sum(train, test))

@@ -16,8 +16,8 @@ import numpy as np, pandas as pd
 from ..core import DataError, join_some, quote, spell
 from .checks import check_shape
 from .columns import (
-    Layout, NoLabelError, check_size, class_names, colour_hint, id_names, is_square, layout_by_name,
-    layout_by_position, pick_label, rectangle_hint, split_name)
+    Layout, NoLabelError, NoSuchColumn, check_size, class_names, colour_hint, find_extra, id_names, is_square,
+    layout_by_name, layout_by_position, pick_label, rectangle_hint, split_name)
 from .files import (
     absolute_path, check_path, file_role, find_files, frame_advice, list_files, open_named_file, read_first_line,
     sample_path, tables_by_role)
@@ -37,29 +37,34 @@ def _known_label(t, reading):
     label,has_names = str(reading.label),t.look().header=='names'
     return label if (label in t.look().cols if has_names else label.isdecimal()) else None
 
-def _find_layout(t, label=None, need=True)->Layout:
+def _find_layout(t, label=None, need=True, extra=None)->Layout:
     "Return what each column of the `Table` `t` is"
     look = t.look()
     marked = label is None and look.label is not None
     if marked: label = look.cols[look.label]
-    if look.packed is not None: return _packed_layout(t, look, label, need)
-    o = layout_by_name(look.cols, f'{t}, line 1', look.rows, label, need) if look.header=='names' else None
+    if look.packed is not None: return _packed_layout(t, look, label, need, extra)
+    if extra and look.header!='names':
+        option,column = next(iter(extra.items()))
+        raise DataError(f"{t}: its columns have no names, expected one that is named {quote(column)}. Add a header to "
+                        f"use {spell(option, column)}", option=option)
+    o = layout_by_name(look.cols, f'{t}, line 1', look.rows, label, need, extra) if look.header=='names' else None
     if marked: o.inferred = [f'label: column {quote(label)}, which the header marks as class']
     return o or layout_by_position(t, label, need)
 
 # %% ../../nbs/data/10_read.ipynb #c0009
-def _packed_layout(t, look, label, need):
+def _packed_layout(t, look, label, need, extra=None):
     "Return the layout of a table that has each image in one field"
     cols,n = look.cols,len(split_numbers(look.rows[0][look.packed]))
     if not is_square(n):
         what = colour_hint(n) or f'{n:,} numbers make no square picture: {rectangle_hint(n)}'
         raise DataError(f'{t}, column {cols[look.packed]}: {what}', file=str(t))
     others = [i for i in range(len(cols)) if i!=look.packed]
-    position,found = pick_label(cols, others, label, t)
+    extra = find_extra(cols, extra, t)
+    position,found = pick_label(cols, [i for i in others if i not in extra], label, t)
     inferred = [f'pixels: {n:,} numbers in column {cols[look.packed]}']
     if position is not None:
         others = [i for i in others if i!=position]
-        return Layout(list(range(n)), [position], others, inferred+[found]*bool(found))
+        return Layout(list(range(n)), [position], others, inferred+[found]*bool(found), extra=extra)
     if need:
         candidates = join_some([cols[i] for i in found] or cols)
         raise DataError(f'{t}: the label could be {candidates}; say which with {spell("label", "NAME")}',
@@ -127,8 +132,8 @@ def _log_layout(rows):
              (look.header=='none' and look.packed is None, f'header: none, {len(look.cols):,} columns'),
              (look.sep!=b',', f'fields: with {separator_names[look.sep]} between'),
              (rows.value_range!=(0,255), describe_stretch(rows.value_range)))
-    left = join_some(rows.cols[i] or 'without a name' for i in layout.others)
-    notes = ((layout.others, f'{t}: column{"s"*(len(layout.others)>1)} {left} left out.'),
+    left = [rows.cols[i] or 'without a name' for i in layout.others if i not in layout.extra]
+    notes = ((left, f'{t}: column{"s"*(len(left)>1)} {join_some(left)} left out.'),
              (look.packed is None and layout.pixels!=sorted(layout.pixels),
               f'{t}: pixel columns put in order by name.'))
     rows.inferred += [*layout.inferred, *(s for yes,s in lines if yes)]
@@ -155,18 +160,19 @@ def _turned_table_hint(t):
             f"expected one image a row. Turn the table, and give turned.csv: "
             f"pd.read_csv('{t.path.name}'{options}).T.to_csv('turned.csv', index=False{out})")
 
-def _train_layout(t, label):
+def _train_layout(t, label, extra=None):
     "Return the layout of the training set `t`. Raises `DataError` with the cause if it has none."
-    try: return _find_layout(t, label)
+    try: return _find_layout(t, label, extra=extra)
+    except NoSuchColumn: raise
     except DataError:
         hint = _turned_table_hint(t) if label is None and t.look().packed is None else ''
         if hint: raise DataError(hint) from None
         raise
 
 # %% ../../nbs/data/10_read.ipynb #c0014
-def _read_train(t, h, label=None, reading=None)->_TableRows:
+def _read_train(t, h, label=None, reading=None, extra=None)->_TableRows:
     "Read the training set, with its labels"
-    layout = _train_layout(t, label or _known_label(t, reading))
+    layout = _train_layout(t, label or _known_label(t, reading), extra)
     if t.look().packed is None: check_size([t.look().cols[i] for i in layout.pixels], f'{t}, line 1')
     rows = _read_rows(t, layout, h, reading and reading.value_range, 'run')
     _log_layout(rows)
@@ -303,9 +309,9 @@ def _read_sample(found, h, n):
                       f'so it is not taken for a sample submission.']
 
 # %% ../../nbs/data/10_read.ipynb #c001f
-def _options(test, label, transpose):
+def _options(test, label, transpose, extra):
     "Return those options of `read_csvs` that were specified, in a form that reads the same again"
-    options = dict(test=test and absolute_path(test), label=label and str(label), transpose=bool(transpose))
+    options = dict(test=test and absolute_path(test), label=label and str(label), transpose=bool(transpose), **extra)
     return {k:v for k,v in options.items() if v}
 
 def _log_parts(*tables):
@@ -341,18 +347,20 @@ def read_csvs(
     test=None, # The test CSV, if it is another than the one in `path`
     label=None, # Name of the column with the labels, or its place, counted from 1, if columns have no names
     transpose=False, # Turn each image about its diagonal, as EMNIST's need it?
-    reading=None # A run's `Reading`, whose range and label column these data share; inferred if None
+    reading=None, # A run's `Reading`, whose range and label column these data share; inferred if None
+    groups=None # Column with the group of each row, such as its writer: neither a pixel nor the label
 )->DigitData: # Frames of uint8 pixels, checked
     "Read the training CSV and, if there, the test CSV and the sample submission. `DataError` says what is wrong."
     path = check_path(path, f'a path, a frame or (training, test) frames: {frame_advice}')
     h = hashlib.sha256()
     with convert_file_errors(path): p = sample_path() if path=='sample' else Path(path).expanduser()
     f = find_files(p, test)
-    try: train = _read_train(f.train, h, label, reading)
+    extra = dict(groups=groups) if groups else {}
+    try: train = _read_train(f.train, h, label, reading, extra)
     except NoLabelError as e: raise DataError(_find_label_table(f) or e, option='label') from None
     tst = _read_test(f.test, h, train, _id_column(f), label) if f.test else None
     sample,sample_inferred,sample_notes = _read_sample(f, h, tst and len(tst.x))
-    options = _options(test, label, transpose)
+    options = _options(test, label, transpose, extra)
     if label or transpose: h.update(repr([options.get('label'), transpose]).encode())
     for o in filter(None, (train,tst) if transpose else ()): transpose_images(o.x)
 
@@ -406,13 +414,14 @@ def as_data(
     o, # A path as for `read_csvs`, a frame, a pair of frames (training and test) or a `DigitData`
     test=None, # As for `read_csvs`; a frame beside a frame
     label=None, # Name of the column with the labels
-    transpose=False # Turn each image about its diagonal?
+    transpose=False, # Turn each image about its diagonal?
+    groups=None # As for `read_csvs`
 )->DigitData:
     "Return `DigitData` of anything that holds images"
     if isinstance(o, DigitData):
         if o.train is not None: check_texts(o.train['label'].tolist(), o.name)
         return forget_source_if_changed(o)
-    if not isinstance(o, (pd.DataFrame, tuple, list)): return read_csvs(o, test, label, transpose)
+    if not isinstance(o, (pd.DataFrame, tuple, list)): return read_csvs(o, test, label, transpose, groups=groups)
     if not isinstance(o, pd.DataFrame) and len(o)!=2:
         raise DataError(f'data is a {type(o).__name__} of {len(o)}, expected two frames, (training, test)')
     df,test = (o, test) if isinstance(o, pd.DataFrame) else o
@@ -420,4 +429,4 @@ def as_data(
         if not isinstance(o, (pd.DataFrame, type(None))) or df is None:
             raise DataError(f'data holds a {type(o).__name__}, expected a frame, or (training, test) frames: '
                             f'{frame_advice}')
-    return data_from_frames(df, test, label, transpose)
+    return data_from_frames(df, test, label, transpose, groups)

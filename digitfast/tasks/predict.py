@@ -17,6 +17,7 @@ from ..data.transforms import same_images
 from ..learn.predict import check_canary, predict_rows
 from ..data.drift import unlike
 from ..kaggle.submission import other_labels, save_submission, submission
+from ..runs.calibration import calibrate
 from ..runs.run import Run
 from ..report.measure import score_interval, wilson
 from .finish import percent, why_unexpected
@@ -79,7 +80,8 @@ def check_controls(
 ):
     "Predict control rows again. Raises `RunError` if one gets another prediction than the run measured."
     tta,nets = run.metrics['settings'].get('tta', 0),[(run,learn)]
-    if run.metrics.get('measured_on'): nets = [(o, o.learner(learn.dls.device)) for o in run.members()]
+    if run.metrics.get('measured_on') or run.metrics.get('members_weights'):
+        nets = [(o, o.learner(learn.dls.device)) for o in run.members()]
     known = [_control_rows(o, list(l.dls.row2im.cols), d, path, math.ceil(n/len(nets))) for o,l in nets]
     if any(o is None for o in known):
         return say("note: these are other CSVs than the run's, so no canary can fly; compare the training rows' format "
@@ -143,7 +145,7 @@ def predict_csv(
     tta=None, # Pixels of shift in test-time augmentation; the recipe's if None
     device='auto', # As for `digit_device`
     say=echo, # Called with each line of the log
-    probs=False, # Write a column of probabilities for each class?
+    probs=False, # Write a column of probabilities for each class? They are calibrated if the run has a temperature
     label=None, # Name of the column with the labels; the run's if None
     test=None, # The test CSV, if it is not the one in `data`
     transpose=None, # Turn each image about its diagonal? As the run's were if None
@@ -168,7 +170,9 @@ def predict_csv(
     p,vocab = predict_rows(learn, test, tta=own_tta if tta is None else tta),list(learn.dls.vocab)
     _log_unlike(run, d, test, say)
     labels = np.array(vocab)[p.argmax(1)]
-    _write_labels(d, labels, p, vocab, out, probs)
+    if probs and learn.temperature!=1:
+        say(f"probabilities: calibrated with the run's temperature of {learn.temperature:.3g}")
+    _write_labels(d, labels, calibrate(p, learn.temperature) if probs else p, vocab, out, probs)
     _log_score(run, d, labels, say)
     what = 'predictions' if probs or d.train is None else 'submission'
     say(f"{what}: {out} ({len(test):,} rows, checked{', with a probability a class' if probs else ''})")
