@@ -172,7 +172,7 @@ def planning():
         "one epoch. `quick` would see each row once.")
     hundred = (
         "**A hundred nets**: distribute the members of an ensemble, because they share only the split. Run one process "
-        "per member, with Dask if you have several machines.")
+        "per member, [with Dask](clusters.md) if you have several machines.")
     one = acc[acc.system=='digitfast single'].seconds.mean()
     if not pd.isna(one):
         hundred += (

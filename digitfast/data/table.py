@@ -51,6 +51,8 @@ class Table:
         self.joined = False # whether quoted fields with several lines are read as one line
         self.name = members[-1] if members else self.path.name
     def __str__(self): return ' in '.join([*reversed(self.members), self.path.name]) if self.members else str(self.path)
+    @property
+    def heading(self): return f'{self}, line 1' # the place of the names of its columns, for errors
 
     @contextmanager
     def open(self):
@@ -257,7 +259,10 @@ def _first_lines(t, n=50):
     "Return the first lines of `t`. Raises `DataError` with the file's format if it is not a table."
     with t.open() as (f,_): what = _other_format(f.read(4096))
     if what:
-        raise DataError(f'{t}: found {what}, expected a CSV in UTF-8. Save or download it as one', file=str(t))
+        ending = {'Parquet':'.parquet', 'Arrow':'.feather'}.get(what)
+        tip = (f'Let its name end in {ending}' if ending else 'Save or download it as one' if 'NumPy' not in what else
+               "Write images and labels to one file: np.savez('train.npz', x=x, y=y)")
+        raise DataError(f'{t}: found {what}, expected a CSV in UTF-8, Parquet, Feather or .npz. {tip}', file=str(t))
     b = b''
     for _,o in t.lines():
         b += o
