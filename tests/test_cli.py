@@ -50,7 +50,8 @@ assert not heavy, heavy
 
 SLOW_IMPORTS = 'torch','fastai','sklearn','matplotlib'
 
-@pytest.mark.parametrize('words,allowed', [('runs .',''), ('versus a b',''), ('check s.csv t',''), ('models',''),
+@pytest.mark.parametrize('words,allowed', [('runs .',''), ('runs . --html p.html','matplotlib'),
+    ('versus a b',''), ('check s.csv t',''), ('models',''),
     ('info','torch'), ('report nowhere',''), ('train t --out a',''), ('train nowhere',''),
     ('train t --recipe nope',''), ('train t --arch nope',''), ('predict nowhere t','')])
 def test_which_slow_packages_a_subcommand_imports(words, allowed, tmp_path, tiny_run, tiny):

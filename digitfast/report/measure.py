@@ -276,18 +276,20 @@ def _run_row(run):
     k,n = int(p.hits.sum()),len(p)
     low,high = wilson(k, n)
     return dict(accuracy=k/n, low=low, high=high, log_loss=p.log_loss, rows=n, test_score=m.get('test_score'),
-                recipe=m['recipe'], arch=m['arch'], seconds=seconds.get('total'), data=data.get('name'),
-                date=m.get('date'), note='')
+                recipe=m['recipe'], arch=m['arch'], epochs=m.get('epochs'), seconds=seconds.get('total'),
+                data=data.get('name'), sha256=data.get('sha256'), date=m.get('date'), note='')
 
-_columns = ['run','accuracy','low','high','log_loss','rows','test_score','recipe','arch','seconds','data','date','note']
+_columns = ['run','accuracy','low','high','log_loss','rows','test_score','recipe','arch','epochs','seconds','data',
+            'sha256','date','note']
 
 def list_runs(
     path='runs', # Folder that holds runs, at whatever depth
 )->pd.DataFrame: # A row a run; `low` and `high` are the 95 % interval
-    "The runs below `path`, best first; damaged and unfinished ones last, with what is wrong in `note`"
+    "List the runs below `path`, grouped by data and the best first. `note` says why a run at the end has no result."
     rows = []
     for run in _run_dirs(path):
         try: rows.append(dict(_run_row(run), run=str(run)))
         except RunError as e: rows.append(dict(run=str(run), note=str(e).removeprefix(f'{run} is no finished run: ')))
     df = pd.DataFrame(rows, columns=_columns)
-    return df.sort_values(['accuracy','log_loss','run'], ascending=[False,True,True], ignore_index=True)
+    return df.sort_values(['data','sha256','accuracy','log_loss','run'], ascending=[True,True,False,True,True],
+                          ignore_index=True)

@@ -60,7 +60,7 @@ def _system(m, p):
                                get('settings.bs', 'batches of {}'), get('settings.opt'), get('lr', 'lr {:.3g}'))),
             ('seed', get('seed')), ('device', _join(get('device'), get('precision'), get('threads', 'threads: {}'))),
             ('seconds', _join(*(get(f'seconds.{k}', '{:.1f} '+t) for k,t in times))),
-            ('data', _join(get('data.name'), get('data.sha256', 'sha256 {}'))),
+            ('data', _join(get('data.name'), get('data.sha256', 'sha256 {:.12}…'))),
             ('classes', ', '.join(map(short_name, c[:20]))+(f' and {len(c)-20:,} more' if len(c)>20 else '')),
             ('left out', some('same_valid', '{:,} validation images that are in the training rows too')),
             ('in the test set', some('same_test', '{:,} images that are in the training CSV too')),

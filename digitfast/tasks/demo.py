@@ -6,7 +6,7 @@
 __all__ = ['demo', 'export_space']
 
 # %% ../../nbs/tasks/12_demo.ipynb #6d754d5c
-from ..core import DataError, DigitError, RunError, check_output, echo, write_file
+from ..core import DataError, DigitError, RunError, check_output, echo, short_name, write_file
 from ..runs.weights import load_net
 from ..data.picture import read_digit
 from .pictures import network_judge
@@ -92,7 +92,7 @@ class _Gate:
         try: body = await asyncio.wait_for(self._body(scope, receive), _patience)
         except TimeoutError: return await self._refuse(send, 408, f'The request took more than {_patience} s to arrive')
         if body is None: return await self._refuse(send, 413, f'Over {_most_body:,} bytes, expected a drawing')
-        if kind=='POST' and not scope['path'].endswith('/gradio_api/component_server'):
+        if kind=='POST' and not scope['path'].rstrip('/').endswith('/gradio_api/component_server'):
             return await self._refuse(send, 404, 'This page has no such address')
         headers = [(k,v) for k,v in scope['headers'] if k!=b'origin']
         rest = iter([dict(type='http.request', body=body, more_body=False)])
@@ -145,20 +145,33 @@ def _check_host(host):
         raise DigitError(f"--host {host} is no address of this machine ({why}): use 127.0.0.1 for this machine alone, "
                          "or 0.0.0.0 to let others in") from None
 
+def describe_model(
+    path, # The folder of a run or of a model
+)->str:
+    "Return a line about a run: its name, its accuracy and its network. It is empty for a model without a run."
+    try: about = Run(path).summary()
+    except RunError: return ''
+    name = short_name(Path(path).resolve().name, 60)
+    return '; '.join(filter(None, (f'run {name}', about.get('accuracy'), about.get('net'))))
+
 def demo_page(
-    learn # A Learner, or the folder of a model or a run
+    learn, # A Learner, or the folder of a model or a run
+    about=None, # A line below the title; `describe_model` of a folder if None
 ): # A Gradio `Blocks`, to be launched by `launch_page`
-    "The page of a net. Raises `DigitError` without the extra `demo`."
+    "Return the page to draw on. Raises `DigitError` without the extra `demo`."
     gr = _gradio()
-    reader = Reader(load_net(learn, 'cpu') if isinstance(learn, (str,os.PathLike)) else learn)
+    is_path = isinstance(learn, (str,os.PathLike))
+    if about is None: about = describe_model(learn) if is_path else ''
+    reader = Reader(load_net(learn, 'cpu') if is_path else learn)
     names = reader.names
-    what = ('a digit' if names==[str(i) for i in range(10)]
+    what = ('one digit' if names==[str(i) for i in range(10)]
             else f"one of {', '.join(names[:12])}{', …' if len(names)>12 else ''}")
     def read(drawing): return reader.read(drawing)
     with gr.Blocks(title=f'Draw {what}', analytics_enabled=False) as page:
         gr.HTML(html_template=_page('demo.html'), css_template=_page('demo.css'), js_on_load=_page('demo.js'),
                 server_functions=[read], elem_id='demo', apply_default_css=False,
-                classes=names[:10], side=reader.side, hint=f'Draw {what}, as large as you like.')
+                classes=names[:10], side=reader.side, title=f'Draw {what}', about=about,
+                hint=f'Draw {what} with a mouse or a finger, or open a picture.')
     return page
 
 def launch_page(
@@ -202,7 +215,7 @@ def demo(
 # %% ../../nbs/tasks/12_demo.ipynb #d4c49e46
 _app = '''from digitfast.tasks.demo import demo_page, launch_page
 
-page = demo_page('model')
+page = demo_page('model', about={about!r})
 if __name__ == '__main__': launch_page(page, prevent_thread_lock=False)
 '''
 
@@ -219,7 +232,7 @@ def export_space(
     Run(run).copy_model(path if (run/'model').is_dir() else path/'model')
     pkg = resources.files('digitfast')
     for f in (*pkg.rglob('*.py'), *pkg.glob('pages/*')): write_file(path/'digitfast'/f.relative_to(pkg), f.read_bytes())
-    write_file(path/'app.py', _app)
+    write_file(path/'app.py', _app.format(about=describe_model(run)))
     python = '.'.join(map(str, sys.version_info[:2]))
     write_file(path/'README.md', _page('space.md').format(gradio=gr.__version__, python=python))
     pins = [f'{o}=={version(o).split("+")[0]}' for o in ('fastai','torch','safetensors')]
