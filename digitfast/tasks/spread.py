@@ -102,8 +102,8 @@ class _Parcel:
 
 def _pack(f, shared, reports):
     "Return the `_Parcel` for jobs of `f`. Raises `DigitError` if an object can't be sent."
-    import cloudpickle
-    try: work = cloudpickle.dumps((f, shared))
+    from distributed.protocol.pickle import dumps # of functions that no module has, too
+    try: work = dumps((f, shared))
     except Exception as e: # what an object's own code raises
         raise DigitError(f"the jobs can't be sent to workers: {type(e).__name__}: {e}. Leave out the callback, the "
                          "transform or the loss that holds an open file, a lock or a generator") from None
