@@ -62,6 +62,9 @@ Split = Annotated[Optional[str], Option(**one_of('stratified','random','last'), 
     **_training)]
 Folds = Annotated[Optional[int], Option(min=2, metavar='K',
     help='Train K networks, each without its fold; the accuracy is out of fold, over all rows.', **_training)]
+Groups = Annotated[Optional[str], Option(metavar='COLUMN', rich_help_panel='Data',
+    help='Column of the training set with a group for each row, such as its writer. No group is both trained on and '
+         'held out.')]
 Drop = Annotated[Optional[Path], Option(metavar='FILE', rich_help_panel='Data',
     help='CSV of row numbers to exclude from training, as written by digitfast labels; held-out rows are kept.')]
 
@@ -85,7 +88,8 @@ def _check_train(data, test, config, drop, out, resume):
 
 @command(_check_train, example='digitfast train sample --recipe quick --epochs 3 --out runs/first')
 def train(
-    data:TrainData=None, test:TestFile=None, label:LabelColumn=None, transpose:Transpose=None, drop:Drop=None,
+    data:TrainData=None, test:TestFile=None, label:LabelColumn=None, transpose:Transpose=None,
+    groups:Groups=None, drop:Drop=None,
     recipe:RecipeName=None, config:Config=None, arch:Arch=None, epochs:Epochs=None, lr:LR=None, bs:BS=None,
     split:Split=None, valid_pct:ValidPct=None, folds:Folds=None, members:Members=None, member:Member=None,
     sets:Set=None, seed:Seed=None,
@@ -106,7 +110,7 @@ def train(
     try:
         run = task.train(data, recipe, out, seed=seed, precision=precision, device=device, resume=resume, member=member,
                          scheduler=scheduler, say=say, tick=bar, test=test, label=label, transpose=transpose,
-                         config=config, drop=drop, graph=False if no_graph else None, **fields)
+                         config=config, drop=drop, groups=groups, graph=False if no_graph else None, **fields)
     finally: bar.stop()
     if flags['json'] or flags['quiet']: print_result(run.metrics, str(run))
 
@@ -304,7 +308,7 @@ def _check_compare(data, out):
 @command(_check_compare, example='digitfast compare sample --system linear --system quick --seeds 3')
 def compare(
     data:Annotated[str, Argument(metavar='DATA', help=data_help)]='sample',
-    label:LabelColumn=None, transpose:Transpose=None,
+    label:LabelColumn=None, transpose:Transpose=None, groups:Groups=None,
     system:Annotated[Optional[list[str]], Option(metavar='NAME', help='Recipe to compare; repeat it for more. '
         'Default: all that train one network.')]=None,
     seeds:Annotated[int, Option(min=1, help='Trainings of each recipe, with seeds 0, 1, …')]=3,
@@ -314,7 +318,8 @@ def compare(
 ):
     "Train several recipes over several seeds and compare them."
     from digitfast.tasks.compare import compare as _compare
-    table = _compare(data, system, seeds, epochs, device, out, say, label, bool(transpose), scheduler)
+    table = _compare(data, system, seeds, epochs, device, out, say, label, bool(transpose), scheduler,
+                     groups)
     print_result(table.reset_index().to_dict('records'), '', *table.round(4).to_string().splitlines(), '',
            f"saved in {out}: compare.csv, runs.csv and compare.png")
 

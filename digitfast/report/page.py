@@ -14,9 +14,11 @@ from .figures import inline_png, inline_svg, page_axes, page_theme, percent, ren
 from .plots import (occlusion, plot_calibration, plot_class_accuracy, plot_confusion, plot_history,
                                  plot_lr_find, read_history)
 from .measure import calibration, measured, most_confused, read_preds, suspicious_labels, worst_mistakes
+from ..runs.calibration import cross_calibrate, min_rows
 from ..runs.run import Run
 import html
 import numpy as np
+from dataclasses import replace
 from pathlib import Path
 from fastai.learner import Learner
 
@@ -62,6 +64,7 @@ def _system(m, p):
             ('seconds', _join(*(get(f'seconds.{k}', '{:.1f} '+t) for k,t in times))),
             ('data', _join(get('data.name'), get('data.sha256', 'sha256 {:.12}…'))),
             ('classes', ', '.join(map(short_name, c[:20]))+(f' and {len(c)-20:,} more' if len(c)>20 else '')),
+            ('temperature', get('temperature', '{:.3g}, which calibrates probabilities and changes no label')),
             ('left out', some('same_valid', '{:,} validation images that are in the training rows too')),
             ('in the test set', some('same_test', '{:,} images that are in the training CSV too')),
             ('canary', some('canary_rows', '{} validation rows got the same predictions by the test path')),
@@ -92,15 +95,35 @@ def _curves(history, lr_curve, lr):
     if lr_curve is None: return res
     return [*res, inline_svg(plot_lr_find(lr_curve, lr, page_axes()), 'loss against learning rate in lr_find')]
 
-def _figures(p):
-    "Figures of the predictions `p`, by name"
+def _reliability(p, title=None):
+    "Return the reliability diagram of the predictions `p`"
+    ax = plot_calibration(p.targs, p.probs, ax=page_axes(3.6, 3.4))
+    if title: ax.set_title(f'{title}: {ax.get_title(loc="left")}')
+    return inline_svg(ax, f'reliability diagram{f" {title}" if title else ""}')
+
+def _figures(p, calibrated=None):
+    "Figures of the predictions `p`, and of the same, `calibrated`, by name"
     ax = plot_confusion(p.targs, p.preds, p.classes, page_axes(4.2, 4.2))
     ax.grid(False)
     tall = max(2.2, .8+.26*min(len(p.classes), 20))
     bars = plot_class_accuracy(p.targs, p.preds, p.classes, page_axes(4.2, tall), 20)
-    reliability = plot_calibration(p.targs, p.probs, ax=page_axes(3.6, 3.4))
+    before = _reliability(p, calibrated and 'before')
+    after = calibrated and _reliability(calibrated, 'after')
     return dict(confusion=inline_svg(ax, 'confusion matrix'), by_class=inline_svg(bars, 'accuracy of each class'),
-                reliability=inline_svg(reliability, 'reliability diagram'))
+                reliability=dict(before=before, after=after))
+
+def _says_calibration(p, calibrated, m):
+    "Return the paragraph on how the confidence of the predictions `p` compares with their accuracy"
+    def ece(q): return percent(calibration(q.targs, q.probs)[0])
+    text = (f"It is {percent(p.probs.max(1).mean())} sure on average and right on {percent(p.hits.mean())} of the "
+            f"rows. Its expected calibration error, over 15 bins of confidence, is {ece(p)}.")
+    if calibrated is None: return text
+    whose = ' They are the rows of folds, so both figures are of one net, and not of the mean of all.'
+    return (f"{text} One temperature, {m['temperature']:.3g}, calibrates it: the logarithm of each probability is "
+            f"divided by it. The error is then {ece(calibrated)}, and the log-loss {calibrated.log_loss:.4f} instead "
+            f"of {p.log_loss:.4f}. Both are cross-fitted, so each row is calibrated with a temperature that was fitted "
+            f"on other rows. No label changes. Probabilities of predict, demo and export are calibrated; all other "
+            f"figures of this page are not.{whose if m.get('measured_on') else ''}")
 
 # %% ../../nbs/report/03_page.ipynb #7fed3ae3
 def render_report(
@@ -116,9 +139,11 @@ def render_report(
     now = measured(p, m.get('n_test') or (None if p.test_probs is None else len(p.test_probs)))
     d,source = (p,'validation rows')
     if doubts is not None: d,source = doubts,'training rows, each predicted by a net that was not trained on it'
-    odd,ece = suspicious_labels(d.targs, d.probs),calibration(p.targs, p.probs)[0]
+    odd = suspicious_labels(d.targs, d.probs)
     worst = [_row(p, i, seen) for i in worst_mistakes(p.targs, p.probs, 24)]
-    with page_theme(): figures = dict(_figures(p), curves=_curves(history, lr_curve, m.get('lr')))
+    is_calibrated = m.get('temperature') is not None and len(p)>=min_rows
+    calibrated = replace(p, probs=cross_calibrate(p.targs, p.probs)) if is_calibrated else None
+    with page_theme(): figures = dict(_figures(p, calibrated), curves=_curves(history, lr_curve, m.get('lr')))
     recipe,*about = (m.get(k) and short_name(m[k]) for k in ('recipe','arch','date'))
     return render_page('report.html',
         title=short_name(Path(p.name).name, 80), subtitle=_join(recipe and f'recipe {recipe}', *about) or '',
@@ -127,8 +152,7 @@ def render_report(
         pairs=[(short_name(a),short_name(b),o) for a,b,o in most_confused(p.targs, p.preds, p.classes, 6)],
         mistakes=worst, no_pics=sum(o['img'] is None for o in worst), seen=any(o['seen'] for o in worst),
         doubts=[_row(d, i) for i in odd[:12]], doubt_text=_says_doubts(d, source, odd), system=_system(m, p),
-        ece_text=f"It is {percent(p.probs.max(1).mean())} sure on average and right on {percent(now['accuracy'])} "
-                 f"of the rows. Its expected calibration error, over 15 bins of confidence, is {percent(ece)}.")
+        ece_text=_says_calibration(p, calibrated, m))
 
 # %% ../../nbs/report/03_page.ipynb #37c584bf
 class Report:

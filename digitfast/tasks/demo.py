@@ -7,11 +7,12 @@ __all__ = ['demo', 'export_space']
 
 # %% ../../nbs/tasks/12_demo.ipynb #6d754d5c
 from ..core import DataError, DigitError, RunError, check_output, echo, short_name, write_file
+from ..runs.calibration import calibrate
 from ..runs.weights import load_net
 from ..data.picture import read_digit
 from .pictures import network_judge
 from ..runs.run import Run
-import asyncio, base64, io, os, socket, sys, threading, time, warnings
+import asyncio, base64, io, json, os, socket, sys, threading, time, warnings
 import numpy as np, torch
 from collections import Counter
 from contextlib import asynccontextmanager
@@ -39,7 +40,7 @@ class Reader:
     ):
         dls = learn.dls
         self.judge,self.side,self.names = network_judge(learn),dls.side,[str(o) for o in dls.vocab]
-        self.reading = dls.reading
+        self.reading,self.temperature = dls.reading,vars(learn).get('temperature', 1.)
         self.lock = threading.Lock() # one drawing at a time: how much memory is taken doesn't grow with who draws
 
     def read(self,
@@ -60,7 +61,8 @@ class Reader:
             with Image.open(io.BytesIO(b)) as im: w,h = im.size
         except DataError as e: return dict(note=str(e).removeprefix('the picture: '))
         except ValueError: return none
-        p,top = d.probs,sorted(d.probs.argsort()[::-1][:10])
+        p = calibrate(d.probs[None], self.temperature)[0]
+        top = sorted(p.argsort()[::-1][:10])
         bars = [(self.names[i], round(float(p[i]), 4)) for i in top]
         box = [round(v/n, 4) for v,n in zip(d.box, (w,h,w,h))]
         return dict(digit=self.names[p.argmax()], bars=bars, seen=d.image.tolist(), box=box,
@@ -213,6 +215,12 @@ def demo(
     finally: page.close(verbose=False)
 
 # %% ../../nbs/tasks/12_demo.ipynb #d4c49e46
+def _model_metrics(metrics):
+    "Return the JSON of what predictions need of `metrics`: a temperature, and weights of members; None without them"
+    if not (metrics.get('temperature') or metrics.get('members_weights')): return None
+    kept = 'format','recipe','arch','members','members_weights','temperature'
+    return json.dumps({k:metrics[k] for k in kept if k in metrics}|dict(data={}), indent=1)
+
 _app = '''from digitfast.tasks.demo import demo_page, launch_page
 
 page = demo_page('model', about={about!r})
@@ -230,6 +238,8 @@ def export_space(
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise RunError(f"{path} is there already and not an empty folder: choose another place")
     Run(run).copy_model(path if (run/'model').is_dir() else path/'model')
+    if (run/'metrics.json').exists() and (text := _model_metrics(Run(run).metrics)):
+        write_file(path/'model'/'metrics.json', text)
     pkg = resources.files('digitfast')
     for f in (*pkg.rglob('*.py'), *pkg.glob('pages/*')): write_file(path/'digitfast'/f.relative_to(pkg), f.read_bytes())
     write_file(path/'app.py', _app.format(about=describe_model(run)))

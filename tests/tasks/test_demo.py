@@ -1,5 +1,5 @@
 "The page to draw on: what it answers to drawings and to nonsense, how it is served, and how it is used in a browser"
-import base64, io, json, os, shutil, socket, signal, sys, time, urllib.error, urllib.request
+import base64, io, json, math, os, shutil, socket, signal, sys, time, urllib.error, urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 import numpy as np, pytest
@@ -221,8 +221,13 @@ def test_space_runs_without_digitfast_installed(net, tmp_path):
 def test_space_of_an_ensemble(net, tmp_path):
     pytest.importorskip('gradio')
     for i in '01': shutil.copytree(net/'model', tmp_path/'run'/'members'/i/'model')
+    (tmp_path/'run'/'metrics.json').write_text(json.dumps(dict(
+        format=1, recipe='ensemble', arch='small', data=dict(name='d', path='/home/ada/d'), members=2,
+        members_weights=[.75,.25], temperature=.4)))
     path = export_space(tmp_path/'run', tmp_path/'space')
-    assert len(load_net(path/'model', 'cpu').model.models)==2
+    learn = load_net(path/'model', 'cpu')
+    assert len(learn.model.models)==2 and learn.temperature==.4 and learn.model.logs==[math.log(.75),math.log(.25)]
+    assert 'ada' not in (path/'model'/'metrics.json').read_text()
 
 def test_space_of_no_run(tmp_path):
     pytest.importorskip('gradio')
