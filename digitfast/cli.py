@@ -276,7 +276,7 @@ def _check_tune(data, test, sets, time, out, resume):
 
 @command(_check_tune, example='digitfast tune sample --set lr=1e-3..1e-1 --set arch=small,stride3 --trials 16')
 def tune(
-    data:TrainData=None, test:TestFile=None, label:LabelColumn=None, transpose:Transpose=None,
+    data:TrainData=None, test:TestFile=None, label:LabelColumn=None, transpose:Transpose=None, groups:Groups=None,
     sets:SearchSpace=None,
     trials:Annotated[Optional[int], Option(min=1, metavar='N', **_training,
         help='Number of trials. Default: 50, or as many as --time allows.')]=None,
@@ -296,7 +296,7 @@ def tune(
     bar = Bar()
     try:
         res = search(data, sets or None, trials, time, scheduler, out, recipe, seed, precision, device, resume,
-                     say, bar, test, label, transpose, arch=arch, epochs=epochs, lr=lr, bs=bs)
+                     say, bar, test, label, transpose, groups, arch=arch, epochs=epochs, lr=lr, bs=bs)
     finally: bar.stop()
     if flags['json'] or flags['quiet']: print_result(res.to_json(), str(res.best))
 

@@ -7,7 +7,7 @@ __all__ = ['tune']
 
 # %% ../../nbs/tasks/18_tune.ipynb #tn02
 import gc, itertools, json, math, os, random, tempfile, warnings
-import pandas as pd, torch
+import numpy as np, pandas as pd, torch
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -17,6 +17,7 @@ from fastai.callback.core import Callback, CancelFitException
 from ..core import (
     DigitError, RunError, check_output, echo, is_begun, scrub, spell, write_file)
 from ..data.frames import DigitData
+from ..data.split import check_group_rule
 from ..data.files import data_options
 from ..learn.fields import affine_kinds
 from ..learn.plugins import check_same_imports
@@ -32,7 +33,7 @@ from .earlier import Earlier, remake_recipe
 from .finish import collect_preds, dated_dir, open_run, percent
 from .fit import Plan, make_learner, resume_info, train_net
 from .info import RunInfo
-from .inputs import load_data
+from .inputs import column_name, load_data, read_groups
 from .space import (
     Range, check_search_dir, count_points, how_to_resume_search, parse_duration, parse_space, space_json, space_text)
 from .spread import check_address, spread
@@ -375,10 +376,13 @@ def check_trials(
     return 50 if seconds is None else None
 
 # %% ../../nbs/tasks/18_tune.ipynb #tn25
-def _read_earlier(before, recipe, out):
+def _read_earlier(before, recipe, arrays, out):
     "Return how the search in `out` was started"
     info,how = before.info,how_to_resume_search(out)
     check_same_imports(out, info.imports or {}, how)
+    for k in (info.given or {}).keys()-arrays.keys():
+        raise RunError(f"{out} was started with an array of {k}, which it does not keep: pass it again with "
+                       f"{spell('resume', True)}")
     res = Earlier(name=info.name, data=info.path, options=data_options(info.options), seed=info.seed,
                   precision=info.precision, device=info.device)
     if isinstance(recipe, Recipe) or recipe not in (None, info.name): return res # compared when the data are read
@@ -512,16 +516,20 @@ def _check_can_begin(out, data, space, say):
                        f"{spell('out')}, or specify DATA and a space to search from the beginning")
     say("nothing to resume: this search starts from the beginning")
 
-def _read_plans(source, options, recipe, name, settings, say, t0):
+def _read_plans(source, options, recipe, name, settings, arrays, say, t0):
     "Read the data, and return the `Plan` of the trials and that of the winner, with `recipe` in both"
     data,n = load_data(source, say, **options)
-    last = final_recipe(recipe, n, len(data.train))
-    mine = without_rows(data, last.held_out(data.train))
-    n_valid = len(recipe.held_out(mine.train)) # raises an error if there are too few rows
-    info = describe_run(recipe, name, data, options, {}, (), settings)
+    last,groups = final_recipe(recipe, n, len(data.train)),arrays.get('groups', options.get('groups'))
+    if groups is not None: check_group_rule(recipe.split)
+    codes,described = (None,None) if groups is None else read_groups(groups, data)
+    rows = last.held_out(data.train, groups=codes)
+    mine,own_codes = without_rows(data, rows),None if codes is None else np.delete(codes, rows)
+    n_valid = len(recipe.held_out(mine.train, groups=own_codes)) # raises an error if there are too few rows
+    info = describe_run(recipe, name, data, options, {}, settings, list(arrays), groups=described)
     say(f"search: trials are trained on {len(mine.train)-n_valid:,} rows and compared on {n_valid:,}; "
-        f"{len(data.train)-len(mine.train):,} rows are shown to no trial")
-    return Plan(recipe, mine, info, t0=t0), Plan(last, data, info, t0=t0, load_seconds=perf_counter()-t0)
+        f"{len(rows):,} rows are shown to no trial{'' if codes is None else ', and no group is on two sides'}")
+    return (Plan(recipe, mine, info, t0=t0, groups=own_codes),
+            Plan(last, data, info, t0=t0, groups=codes, load_seconds=perf_counter()-t0))
 
 def _search(trials, plan, final, out, home, scheduler, seconds, say, tick):
     "Run the trials, train the winner and write the page"
@@ -532,9 +540,8 @@ def _search(trials, plan, final, out, home, scheduler, seconds, say, tick):
     winner = trials.winner()
     say(f"winner: trial {winner['trial']} ({point_text(winner['point'])}), which is trained again now")
     recipe = at_point(final.recipe, winner['point'])
-    settings = {k:getattr(plan.info, k) for k in ('seed','precision','device','member','graph','scheduler')}
-    info = describe_run(recipe, plan.info.name, final.data, plan.info.options, {}, (), settings)
-    best = train_winner(replace(final, recipe=recipe, info=info, t0=perf_counter()), out, home, say)
+    final = replace(final, recipe=recipe, info=replace(plan.info, recipe=recipe.settings()), t0=perf_counter())
+    best = train_winner(final, out, home, say)
     res = Search(out, trials.frame(), winner, best, trials.importance())
     home.check_owner()
     for o in res.lines(): say(o)
@@ -560,6 +567,7 @@ def tune(
     test=None, # As for `train`
     label=None, # As for `train`
     transpose=None, # As for `train`
+    groups=None, # As for `train`: no group is on two sides, neither in trials nor in the last measurement
     sampler=None, # Optuna's sampler, in place of TPE
     pruner=None, # Optuna's pruner, in place of the median
     **changes # Fields of the recipe that are the same in each trial: epochs, bs, …
@@ -574,12 +582,13 @@ def tune(
     seconds,changes = parse_duration(time),{k:v for k,v in changes.items() if v is not None}
     if space is not None or not resume: space = parse_space(space)
     if isinstance(test, pd.DataFrame): data,test = (data, test),None
+    arrays = {} if groups is None or isinstance(groups, str) else dict(groups=groups)
     out = Path(out or dated_dir('tune'))
     check_output(out, option=spell('out'))
     check_search_dir(out, resume)
     with _quiet_optuna(), ExitStack() as stack:
         home,before = _lock(stack, out, resume) if resume else None,Study.read(out/'journal.jsonl') if resume else None
-        earlier = _read_earlier(before, recipe, out) if before else Earlier()
+        earlier = _read_earlier(before, recipe, arrays, out) if before else Earlier()
         if resume and before is None: _check_can_begin(out, data, space, say)
         recipe,name = choose_recipe(recipe, changes, earlier)
         _check_recipe(recipe)
@@ -587,10 +596,12 @@ def tune(
         settings = dict(earlier.with_defaults(seed=seed, precision=precision, device=device), member=None, graph=True)
         settings = check_settings(settings, recipe, None)
         n = check_trials(before.trials if before and trials is None and time is None else trials, seconds)
-        options = merge_options({} if isinstance(data, DigitData) else earlier.options, None if before else data,
-                                test=test and str(test), label=label, transpose=transpose)
+        options = merge_options(earlier.options, None if before else data, test=test and str(test), label=label,
+                                transpose=transpose, groups=column_name(groups))
+        if isinstance(data, DigitData): options = {k:v for k,v in options.items() if k=='groups'}
         home = home or _lock(stack, out)
-        plan,final = _read_plans(_choose_data(data, before, out), options, recipe, name, settings, say, t0)
+        plan,final = _read_plans(_choose_data(data, before, out), options, recipe, name, settings, arrays,
+                                 say, t0)
         if before: _check_study(before, plan.info, space, out)
         n_epoch = plan.recipe.n_epoch(len(plan.data.train))
         trials = Trials(out, Study(plan.info, space, n, seconds), n_epoch, sampler, pruner)

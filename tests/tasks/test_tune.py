@@ -1,6 +1,6 @@
 "Searches: honest rows, pruning, failures, what a kill and Ctrl-C leave, resuming, workers, and bad input"
 import json, os, shutil, signal, threading
-import pandas as pd, pytest
+import numpy as np, pandas as pd, pytest
 from digitfast.core import DigitError, RunError
 from digitfast.data.read import read_csvs
 from digitfast.runs.run import Run
@@ -98,7 +98,7 @@ def test_a_trial_ends_when_it_is_to_be_pruned_or_fails(tiny):
     data = read_csvs(tiny)
     settings = dict(seed=1, precision='fp32', device='cpu', member=None, graph=True, scheduler=None)
     recipe = task.choose_recipe('quick', dict(arch='stride2', epochs=3, valid_pct=.2), task.Earlier())[0]
-    plan = task.Plan(recipe, data, task.describe_run(recipe, 'quick', data, {}, {}, (), settings))
+    plan = task.Plan(recipe, data, task.describe_run(recipe, 'quick', data, {}, {}, settings))
     told = []
     res = task.run_trial(dict(lr=.01), plan, lambda *o: told.append(o) or len(told)==2)
     assert (res['state'], res['epochs'])==('pruned', 2) and [o[0] for o in told]==[0,1]
@@ -128,6 +128,21 @@ def test_optunas_own_samplers_and_pruners(tiny, tmp_path, fake):
 def test_time_ends_a_search(tiny, tmp_path, fake):
     n = len(search(tiny, tmp_path/'s', trials=None, time=.05).trials)
     assert 1<=n<50
+
+def test_no_group_is_on_two_sides(tmp_path, monkeypatch, fake):
+    df,writers,plans = digits(120),np.arange(120)//3%20,[]
+    monkeypatch.setattr(task, 'train_winner', lambda plan, *_: plans.append(plan) or stop_at('')(''))
+    make = task.run_trial
+    monkeypatch.setattr(task, 'run_trial', lambda point, plan, report: plans.append(plan) or make(point, plan, report))
+    with pytest.raises(KeyboardInterrupt): search(df, tmp_path/'s', groups=writers)
+    trial,last = plans[0],plans[-1]
+    held = last.recipe.held_out(last.data.train, **last.split)
+    rest = np.delete(writers, held)
+    valid = trial.recipe.held_out(trial.data.train, **trial.split)
+    sides = [set(o) for o in (writers[held], rest[valid], np.delete(rest, valid))]
+    assert len(trial.data.train)==120-len(held) and all(sides) and sum(map(len, sides))==20==len(set.union(*sides))
+    with pytest.raises(RunError, match='was started with an array of groups'): resume(tmp_path/'s', data=df)
+    with pytest.raises(RunError, match='was started with groups'): resume(tmp_path/'s', data=df, groups=np.roll(writers, 1))
 
 # ---- interruptions
 
@@ -202,6 +217,7 @@ BAD = [(dict(space=['lr=.1']), 'lr=0.1: found a single value'), (dict(space=dict
        (dict(recipe='ensemble', arch=None), 'compares single networks'), (dict(trials=0), 'trials is'),
        (dict(time='20'), 'a duration such as 20m'), (dict(scheduler='nowhere'), 'no address of a Dask scheduler'),
        (dict(data='nowhere'), 'no such file'), (dict(data=digits(6)), 'class'),
+       (dict(groups='writer'), 'an unknown column'), (dict(groups=np.zeros(60), data=digits()), 'in one group'),
        (dict(resume=True, out=None), 'needs out=')]
 
 @pytest.mark.parametrize('kw,says', BAD)
