@@ -31,7 +31,8 @@ TrainData = Annotated[Optional[str], Argument(metavar='DATA', help=data_help+" D
     "./digit-recognizer, then ./digit-recognizer.zip, then a download if there are credentials, else the sample.")]
 RecipeName = Annotated[Optional[str], Option(metavar='NAME', **_training,
     help='How to train. Default: quick. digitfast models lists them.')]
-Arch = Annotated[Optional[str], Option(metavar='NAME', help='Architecture; digitfast models lists them.', **_training)]
+Arch = Annotated[Optional[str], Option(metavar='NAME', **_training,
+    help='Architecture: a name that digitfast models lists, torchvision:NAME or timm:NAME.')]
 Epochs = Annotated[Optional[int], Option(min=1, metavar='N', help='Passes over the training rows.', **_training)]
 LR = Annotated[Optional[str], Option(parser=_lr, metavar='X|auto',
     help='Learning rate; auto takes it from lr_find.', **_training)]
@@ -98,9 +99,11 @@ def train(
 ):
     "Train on DATA; write a model, an honest accuracy and a submission."
     from digitfast.tasks.list_models import known_names
+    from digitfast.models.packages import check_package_arch, is_package_arch, package_names
     recipes,archs = known_names()
     check_known('recipe', recipe, recipes)
-    check_known('architecture', arch, archs)
+    if is_package_arch(arch): check_package_arch(arch)
+    else: check_known('architecture', arch, [*archs, *package_names])
     say_loading()
     from digitfast.tasks import train as task
     fields = _fields(sets, arch=arch, epochs=epochs, lr=lr, bs=bs, split=split, valid_pct=valid_pct, members=members,
@@ -523,7 +526,9 @@ def models():
     from digitfast.tasks.list_models import list_models
     data = list_models(count=bool(imports))
     print_result(data, f"{'architecture':<16}{'parameters':>12}{'MACs':>14}  from",
-                 *(_arch_line(k, o) for k,o in data['archs'].items()), '',
+                 *(_arch_line(k, o) for k,o in data['archs'].items()),
+                 f"{'torchvision:NAME':<40}  a network of torchvision, such as torchvision:shufflenet_v2_x0_5",
+                 f"{'timm:NAME':<40}  a network of timm, such as timm:resnet10t: pip install 'digitfast[timm]'", '',
                  f"{'recipe':<20}{'architecture':<16}{'length':>20}{'bs':>6}{'lr':>8}  what",
                  *(_recipe_line(k, o) for k,o in data['recipes'].items()))
 
