@@ -142,7 +142,8 @@ def test_no_group_is_on_two_sides(tmp_path, monkeypatch, fake):
     sides = [set(o) for o in (writers[held], rest[valid], np.delete(rest, valid))]
     assert len(trial.data.train)==120-len(held) and all(sides) and sum(map(len, sides))==20==len(set.union(*sides))
     with pytest.raises(RunError, match='was started with an array of groups'): resume(tmp_path/'s', data=df)
-    with pytest.raises(RunError, match='was started with groups'): resume(tmp_path/'s', data=df, groups=np.roll(writers, 1))
+    with pytest.raises(RunError, match='was started with groups'):
+        resume(tmp_path/'s', data=df, groups=np.roll(writers, 1))
 
 # ---- interruptions
 
