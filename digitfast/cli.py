@@ -257,6 +257,52 @@ def publish(
                          gpu=gpu, internet=internet, public=public, docker_image_pinning_type=docker_image_pinning_type)
     print_result(pub._asdict(), f"{pub.status}: {out if dry_run else pub.url}")
 
+# %% ../nbs/04_cli.ipynb #tune02
+SearchSpace = Annotated[Optional[list[str]], Option('--set', metavar='FIELD=VALUES', **_training,
+    help='A field that varies and its values: lr=1e-3..1e-1 is a range, arch=small,stride3 lists choices, '
+    'affine.rotate=0..20 varies an argument. Repeat it for more.')]
+TrialWorkers = Annotated[Optional[str], Option(metavar='HOST:PORT', rich_help_panel='Hardware',
+    help='Dask scheduler whose workers run the trials. Default: run them here, one after another.')]
+SearchDir = Annotated[Optional[Path], Option(metavar='DIR', rich_help_panel='Run',
+    help='Directory of the search. Default: a new one with the date, under runs/.')]
+ResumeSearch = Annotated[bool, Option('--resume', rich_help_panel='Run',
+    help='Resume the unfinished search in --out, with the options that it was started with.')]
+
+def _check_tune(data, test, sets, time, out, resume):
+    from digitfast.data.files import data_files
+    from digitfast.tasks.space import check_search_dir, parse_duration, parse_space
+    if resume and out is None: raise BadParameter('--resume needs --out DIR, the directory of the unfinished search')
+    if sets or not resume: parse_space(sets)
+    parse_duration(time)
+    if out: check_search_dir(out, resume)
+    check_output(out, *data_files(data, test if data else None), *imports, option='--out')
+
+@command(_check_tune, example='digitfast tune sample --set lr=1e-3..1e-1 --set arch=small,stride3 --trials 16')
+def tune(
+    data:TrainData=None, test:TestFile=None, label:LabelColumn=None, transpose:Transpose=None, groups:Groups=None,
+    sets:SearchSpace=None,
+    trials:Annotated[Optional[int], Option(min=1, metavar='N', **_training,
+        help='Number of trials. Default: 50, or as many as --time allows.')]=None,
+    time:Annotated[Optional[str], Option(metavar='DURATION', **_training,
+        help='Begin no trial after this time, such as 20m or 1h30m. The winner is trained after it.')]=None,
+    recipe:RecipeName=None, arch:Arch=None, epochs:Epochs=None, lr:LR=None, bs:BS=None, seed:Seed=None,
+    precision:Precision=None, device:TrainDevice=None, scheduler:TrialWorkers=None,
+    out:SearchDir=None, resume:ResumeSearch=False,
+):
+    "Search for a better recipe; measure the winner on rows that no trial saw."
+    from digitfast.tasks.list_models import known_names
+    recipes,archs = known_names()
+    check_known('recipe', recipe, recipes)
+    check_known('architecture', arch, archs)
+    say_loading()
+    from digitfast.tasks.tune import tune as search
+    bar = Bar()
+    try:
+        res = search(data, sets or None, trials, time, scheduler, out, recipe, seed, precision, device, resume,
+                     say, bar, test, label, transpose, groups, arch=arch, epochs=epochs, lr=lr, bs=bs)
+    finally: bar.stop()
+    if flags['json'] or flags['quiet']: print_result(res.to_json(), str(res.best))
+
 # %% ../nbs/04_cli.ipynb #c0020
 def _check_compare(data, out):
     from digitfast.data.files import data_files
