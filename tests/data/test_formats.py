@@ -341,7 +341,7 @@ def test_train_and_predict(tiny_run, tmp_path):
         f = predict_csv(tiny_run[0], o, tmp_path/'out.csv', device='cpu', say=lines.append)
         assert pd.read_csv(f).Label.tolist()==want and any('canary' in o for o in lines), o
         f.unlink()
-    refused(XT/255, 'multiply the numbers by 255', read=lambda o: predict_csv(tiny_run[0], o, tmp_path/'out.csv'))
+    refused(XT/255, 'Multiply the numbers by 255', read=lambda o: predict_csv(tiny_run[0], o, tmp_path/'out.csv'))
     assert not (tmp_path/'out.csv').exists()
 
 def test_groups(tmp_path):
