@@ -592,7 +592,7 @@ def test_callbacks_with_a_state_refuse_to_resume(cb, ok, tiny, tmp_path):
 
 ODD = dict(loss=(dict(loss_func=F.multi_margin_loss), 'activation='), cbs=(dict(cbs=[1]), 'callbacks'),
            both=(dict(batch_tfms=[], affine=dict(shift=1)), 'same thing twice'),
-    hand=(dict(recipe='linear', cbs=MixUp(), arch=None, bs=None), 'by hand'),
+    hand=(dict(recipe='linear', cbs=MixUp(), arch=None, bs=None), 'from scratch'),
     built=(dict(arch=net(3, 8)), 'already built'), outputs=(dict(arch=lambda n,s: net(n+1, s)), '4 outputs'),
     folds=(dict(folds=30, valid_pct=None), 'class'), many=(dict(members=2, folds=3), '3 folds'),
     all_rows=(dict(valid_pct=0), 'folds=5'), config=(dict(config='nowhere'), 'nowhere'),
@@ -871,9 +871,9 @@ def test_import_registers_for_every_subcommand_and_is_needed_to_load(my_py, tiny
     assert not (tmp_path/'t.csv').exists()
     my_py.write_text(my_py.read_text()+'\n# changed')
     assert run_cli('predict', r, '--out', tmp_path/'t.csv', '--import',
-                   my_py)==1 and 'is not what it was' in capsys.readouterr().err
+                   my_py)==1 and 'expected' in capsys.readouterr().err
     for f in predict_csv,(lambda o, **k: train(config=o, **k)):
-        with pytest.raises(RunError, match='is not what it was'): f(r, out=tmp_path/'t.csv', say=quiet)
+        with pytest.raises(RunError, match='expected'): f(r, out=tmp_path/'t.csv', say=quiet)
 
 @pytest.mark.parametrize('text,says',
                          [(None,'No such file'), ('1/0','line 1: ZeroDivisionError'), ('\n(','line 2'),
