@@ -40,3 +40,5 @@ from digitfast.tasks.compare import compare
 from digitfast.tasks.save import save_run
 from digitfast.kaggle.submit import submit_to_kaggle
 from digitfast.kaggle.publish import publish_kernel
+from digitfast.tasks.share import share_run
+from digitfast.tasks.spread import spread
