@@ -54,7 +54,7 @@ SLOW_IMPORTS = 'torch','fastai','sklearn','matplotlib'
     ('versus a b',''), ('check s.csv t',''), ('models',''),
     ('info','torch'), ('report nowhere',''), ('train t --out a',''), ('train nowhere',''),
     ('train t --recipe nope',''), ('train t --arch nope',''),
-    ('train t --arch timm:hf-hub:a/b',''), ('predict nowhere t','')])
+    ('train t --arch timm:hf-hub:a/b',''), ('predict nowhere t',''), ('share a --to hf:ada/x --dry-run','')])
 def test_which_slow_packages_a_subcommand_imports(words, allowed, tmp_path, tiny_run, tiny):
     "A table, and an error in the arguments, cost no import of torch or fastai"
     import shutil
@@ -108,6 +108,8 @@ WRONG = [ # words, message, code
     ('labels nowhere', 'nowhere is no finished run', 1),
     ('labels R --out d/train.csv', 'is an input', 1),
     ('demo nowhere', 'nowhere is no finished run', 1),
+    ('share nowhere --to hf:ada/x', 'nowhere is no finished run', 1),
+    ('share R --to ada/x', 'ada/x', 1),
     ('demo R --export R/members', 'a file of the run', 1),
     ('versus R nowhere', 'nowhere is no finished run', 1)]
 
