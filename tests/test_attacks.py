@@ -73,7 +73,7 @@ def test_an_import_is_a_plain_file(tmp_path, capsys):
 
 @pytest.mark.parametrize('words,code,says', [
     ('--set precision=fp64',1,'fp64'), ('--set precision=fp32 --precision fp32',2,'same thing'),
-    ('--folds 3 --valid-pct .2',1,'valid_pct: found it with folds'), ('--folds 3 --split last',1,'split: found it with folds'),
+    ('--folds 3 --valid-pct .2',1,'valid_pct: found it'), ('--folds 3 --split last',1,'split: found it'),
     ('--folds 21',1,"class '0' has 20"), ("--set arch_kwargs={'chs':[0]}",1,"can't process images")])
 def test_options_that_say_nothing_or_no_sense(words, code, says, tiny, tmp_path, capsys):
     base = 'train',tiny,'--arch','stride2','--epochs',1,'--bs',16,'--out',tmp_path/'r'

@@ -40,7 +40,8 @@ def judged(path, e, **options):
     if 'refuse' in e or 'option' in e:
         with pytest.raises(DataError) as why: read_csvs(path, **options)
         says = str(why.value)
-        assert any(o in says for o in e.get('refuse', ['--label','--test','Name the file'])) and says.isprintable(), says
+        words = e.get('refuse', ['--label','--test','Name the file'])
+        assert any(o in says for o in words) and says.isprintable(), says
         return says
     d = read_csvs(path, **options)
     assert (d.side, len(d.classes), len(d.train), d.test is not None and len(d.test))==(e['side'], e['classes'],
@@ -311,11 +312,9 @@ def test_a_label_that_is_specified_beside_an_index(label, at, tmp_path):
 
 def test_label_that_is_not_there(tmp_path):
     put(tmp_path, {'train.csv':TRAIN})
-    with pytest.raises(DataError, match="no column 'nil' for the labels, found label; "
-                                        "name one of them with --label"): read_csvs(tmp_path, label='nil')
+    with pytest.raises(DataError, match="no column 'nil' for the labels, expected one of label"): read_csvs(tmp_path, label='nil')
     put(tmp_path, {'train.csv':bare(lab(X, Y))})
-    with pytest.raises(DataError, match="give the label's place with --label, from 1 to 785"): read_csvs(tmp_path,
-        label='nil')
+    with pytest.raises(DataError, match='from 1 to 785, with --label'): read_csvs(tmp_path, label='nil')
 
 SETS = {f'emnist-{k}-{s}.csv':bare(lab(x, y)) for k in ('letters','digits') for s,x,
         y in (('train',X,Y), ('test',XT,YT))}
@@ -1098,13 +1097,13 @@ UNLIKE = {'another name':lambda f: f.rename(columns={'pixel3':'pixel784'}),
 @pytest.mark.parametrize('name', UNLIKE)
 def test_parts_with_other_columns(name, tmp_path):
     put(tmp_path, spark(X, Y) | {'train.csv/part-00002.csv':csv(UNLIKE[name](lab(X, Y)))})
-    with pytest.raises(DataError, match='part-00002.csv, line 1: found 78. columns.*expected the 785 columns of part-00000'):
+    with pytest.raises(DataError, match='00002.csv, line 1: found 78. columns.*expected the 785 columns of part-00000'):
         read_csvs(tmp_path)
 
 def test_a_part_that_is_missing(tmp_path):
     files = PARTS['shards'] | {'train-00002-of-00003.csv':TRAIN}
     put(tmp_path, {k.replace('of-00002', 'of-00003'):v for k,v in files.items() if '00001-' not in k})
-    with pytest.raises(DataError, match='train-.-of-00003.csv: found 2 of 3 parts, expected all of them'): read_csvs(tmp_path)
+    with pytest.raises(DataError, match='train-.-of-00003.csv: found 2 of 3 parts, expected all'): read_csvs(tmp_path)
 
 def test_errors_name_the_part(tmp_path):
     for col,bad,says in (('pixel5', 256, "column pixel5: found '256'"), ('label', '', 'column label: blank')):
@@ -1147,7 +1146,7 @@ def test_arrays_that_were_cut_in_printing(form, x, tmp_path, monkeypatch):
     try:
         with np.printoptions(threshold=10): put(tmp_path, {'train.csv':arrays(x, to=form)})
     finally: torch.set_printoptions(profile='default')
-    with pytest.raises(DataError, match=r"line 2, column image: found an array printed with '\.\.\.', expected all") as e:
+    with pytest.raises(DataError, match=r"column image: found an array printed with '\.\.\.', expected all") as e:
         read_csvs(tmp_path)
     monkeypatch.chdir(tmp_path)
     eval(str(e.value).rpartition('arrays x and y: ')[2], dict(pd=pd, x=x, y=Y))
