@@ -119,7 +119,7 @@ def read(self:FrameTable,
     others=(), # Positions of other columns
     h=None, # Hash that is updated with every byte
     value_range=None, # Numbers for black and white, such as (0, 1); inferred if None
-    source='training set' # What has that range, for errors
+    source='training set' # Data with that range, for errors
 )->tuple: # uint8 pixels, a row an image; columns `others`, lists of text; the range
     "Read all rows as `read_table` reads those of a CSV. Raises `DataError` at the first number that is no pixel."
     reader,texts,n = RangeReader(value_range, source),[[] for _ in others],0

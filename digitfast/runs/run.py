@@ -236,7 +236,7 @@ def data(self:Run,
 
 @patch
 def check_imports(self:Run,
-    todo=None, # What to do if a file is not imported
+    todo=None, # Advice if a file is not imported
 ):
     "Raise `RunError` unless the files that the run was trained with are imported, and unchanged"
     from digitfast.learn.plugins import check_same_imports

@@ -35,8 +35,9 @@ from .. import __version__
 def _pixel_stats(dls):
     "Return the mean and standard deviation that normalise pixels. Raises `DigitError` if they are not known."
     if dls.stats is None:
-        raise DigitError("the batch transforms of this Learner are not those of a DigitBlock, so no file can say how "
-                         "pixels become its input: use export_pickle")
+        raise DigitError("found batch transforms of a Learner without a DigitBlock, expected those of a DigitBlock, "
+                         "because "
+                         "a file must define how pixels become the input. Use export_pickle")
     return dls.stats
 
 def _scale_probs(probs, temperature):
@@ -69,15 +70,16 @@ def _noise_images(dls):
     return torch.from_numpy(to_bytes(np.rint(low+x.numpy()*((high-low)/255)), value_range))
 
 def _check_alone(learn, net):
-    "Raise `DigitError` unless `net`, the `PixelsToProbs` of `learn`, predicts what `learn` predicts"
+    "Raise `DigitError` unless `net`, the `PixelsToProbs` of `learn`, predicts the same as `learn`"
     dls = DigitDataLoaders.of(learn)
     x = _noise_images(dls)
     want = predict_rows(learn, pd.DataFrame(x.flatten(1).numpy(), columns=dls.row2im.cols))
     with torch.no_grad(): off = np.abs(want-net(x).numpy()).max()
     if not off<.01:
-        raise DigitError(f"what this Learner predicts is not what its net alone predicts for normalised pixels (off by "
-                         f"{off:.2g}): a transform or callback of its own changes it, and no file can hold that. "
-                         f"Leave it out, or use export_pickle")
+        raise DigitError(f"the predictions of this Learner and of its net for normalised pixels differ (by {off:.2g}), "
+                         "expected equal ones. A transform or callback changes them, which a file can't store. Remove "
+                         "it, "
+                         "or use export_pickle")
 
 # %% ../../nbs/runs/03_weights.ipynb #5e200001
 def model_checksum(info):

@@ -208,7 +208,8 @@ class _Driver:
         self.jobs_of = jobs_of
         if jobs_of: self.last_worker = time.monotonic()
         elif time.monotonic()-self.last_worker>=self.patience:
-            raise RunError("the cluster has had no workers for a minute. What is done is kept: start workers with dask "
+            raise RunError("the cluster has had no workers for a minute. Finished jobs are kept. Start workers with "
+                           "dask "
                            f"worker {self.client.scheduler.address} --nthreads 1, and {self.then}")
 
     def free_worker(self):
@@ -274,7 +275,7 @@ def spread(
     fail=None, # Called here with (job, error) of each job that failed; the first error is raised if None
     say=noop, # Called with each line of the log
     name=str, # Function of a job that returns what the log calls it
-    then='start again', # What to do if the cluster was lost
+    then='start again', # Advice if the cluster was lost
 ):
     "Run `f` for each of `jobs`, one at a time on each worker. Raises `RunError` if the cluster is lost."
     if has_workers(address, device, say):

@@ -276,7 +276,7 @@ def train(
     tick=noop, # Called with (batches done, number of batches)
     test=None, # The test CSV, if it is not the one in `data`; a frame beside a frame
     label=None, # Name of the column with the labels
-    transpose=None, # Turn each image about its diagonal? As `config`'s were, else not, if None
+    transpose=None, # Whether to transpose each image; default: as in `config`, else False
     config=None, # A finished run, to train again as it was
     drop=None, # Rows to exclude from training: their numbers, or a CSV with a column `row`
     valid=None, # Positions of the rows to hold out, in place of the recipe's split

@@ -98,9 +98,9 @@ def test_damaged_predictions_are_one_clear_line_and_run_nothing(what, tmp_path):
     assert not (tmp_path/'made').exists()
 
 @pytest.mark.parametrize('text,says',
-                         [(None,'no metrics.json'), ('[1]',"no digitfast run's"), ('{"format": 2}','newer digitfast'),
+                         [(None,'no metrics.json'), ('[1]',"no format number"), ('{"format": 2}','newer digitfast'),
                           ('{"form','read'), ('['*100_000,'read'),
-                                       ('{"format": "1"}',"no digitfast run's"), (' '*2**23,'bytes')])
+                                       ('{"format": "1"}',"no format number"), (' '*2**23,'bytes')])
 def test_metrics_that_are_none(text, says, tmp_path):
     if text is not None: (tmp_path/'metrics.json').write_text(text)
     with pytest.raises(RunError, match=says): read_metrics(tmp_path)

@@ -219,7 +219,7 @@ FIELDS = dict(
     kwzero=(dict(arch_kwargs=dict(chs=[0,0,0,0])), None),
     kwneg=(dict(arch_kwargs=dict(chs=[-1]*4)), None),
     kwmany=(dict(arch_kwargs=dict(chs=[1]*990)), None),
-    kwmore=(dict(arch_kwargs=dict(chs=[1]*10**6)), '2,000 characters at most'),
+    kwmore=(dict(arch_kwargs=dict(chs=[1]*10**6)), 'at most 2,000 characters'),
     kwtext=(dict(arch_kwargs=dict(chs='abcd')), None),
     kwnested=(dict(arch_kwargs=dict(chs={'a':[1]})), None),
     kwnan=(dict(arch_kwargs=dict(chs=[float('nan')]*4)), None),
