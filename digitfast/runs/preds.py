@@ -17,7 +17,7 @@ from .files import damaged_file, error_text, read_bytes, unreadable_file
 def class_numbers(
     *columns # Arrays or tensors of equal length, of whole numbers from 0
 )->list: # Of arrays
-    "Return the `columns` as arrays. Raises `DigitError` if one has no class numbers, or another length."
+    "Return the `columns` as arrays. Raises `DigitError` if any has no class numbers, or another length."
     res = [np.asarray(o.cpu() if hasattr(o, 'cpu') else o) for o in columns]
     for a in res:
         if a.ndim==1 and (not a.size or a.dtype.kind in 'iu' and a.min()>=0): continue
@@ -206,7 +206,7 @@ def _fault(a):
 
 # %% ../../nbs/runs/02_preds.ipynb #e017c3ea
 def _check_arrays(a, f):
-    "Return the arrays `a` of the file `f`. Raises `RunError` if one is not what it should be."
+    "Return the arrays `a` of the file `f`. Raises `RunError` if any is not what it should be."
     try: why = _fault(a)
     except Exception as e: why = error_text(e) # NumPy has a SystemError for text that is none
     if why: raise damaged_file(f, why)

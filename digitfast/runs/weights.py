@@ -219,7 +219,7 @@ _most_batch = 2**27   # numbers that a layer gives for a batch
 class _TooMuch(Exception): "A network needs more than the limit"
 
 def check_cost(net, side):
-    "Return how many images of `side` `net` may predict at a time. Raises `_TooMuch` if one is too much."
+    "Return how many images of `side` `net` may predict at a time. Raises `_TooMuch` if any is too much."
     largest,total,macs = 1,0,0
     def check(n, most, what):
         if n>most: raise _TooMuch(f"{n:,} {what}, expected {most:,} at most")
@@ -317,7 +317,7 @@ def _check_runs(learn, f):
         with torch.no_grad(): out = learn.model.eval()(torch.zeros(1, 1, side, side, device=learn.dls.device))
         if out.ndim!=2 or len(out)!=1 or not out.numel(): what = f'it gives a shape of {tuple(out.shape)}'
         elif out.isnan().any(): what = 'it gives no numbers'
-    except Exception as e: what = str(e)[:100] # whatever a net says to arguments from a stranger
+    except Exception as e: what = str(e)[:100] # a net can raise anything for arguments from a stranger
     if what: raise RunError(f"{f}: the net can't predict an image of {side}x{side} pixels: {what}. {_retrain_or_copy}")
 
 # %% ../../nbs/runs/03_weights.ipynb #2420e9a8
@@ -392,7 +392,7 @@ def export_onnx(
     got = ort.InferenceSession(data, providers=['CPUExecutionProvider']).run(None, dict(image=x.numpy()))[0]
     with torch.no_grad(): off = np.abs(got-net(x).numpy()).max()
     if not off<1e-4/min(temperature, 1):
-        raise RunError(f"the ONNX model says something else than the net (by {off:.2g}): {path} is not written")
+        raise RunError(f"the predictions of the ONNX model and of the net differ (by {off:.2g}): {path} is not written")
     return write_file(path, data)
 
 # %% ../../nbs/runs/03_weights.ipynb #392c88fa

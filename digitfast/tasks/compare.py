@@ -76,7 +76,7 @@ def _plot_errors(table):
 
 # %% ../../nbs/tasks/10_compare.ipynb #c0009
 def _get_single(names, epochs):
-    "Return {name: recipe} of `names`. Raises `DigitError` if one is unknown or an ensemble."
+    "Return {name: recipe} of `names`. Raises `DigitError` if any is unknown or an ensemble."
     if many := [k for k in names if get_recipe(k).members>1]:
         raise DigitError(f"{many[0]} is an ensemble, and this compares single nets: "
                          f"leave it out, or train it with {spell_call('train', recipe=many[0])}")

@@ -19,7 +19,7 @@ from fastai.callback.schedule import ParamScheduler
 from fastai.callback.tracker import TrackerCallback
 from fastai.callback.training import GradientClip
 from fastai.learner import Learner
-from ..core import RunError, echo, join_some, quote, spell, spell_import
+from ..core import RunError, count_noun, echo, join_some, quote, spell, spell_import
 from ..models.nets import archs, fn_name, n_params
 from ..models.packages import is_package_arch
 from ..data.frames import DigitData
@@ -90,7 +90,7 @@ def _log_drop(plan, dls, say):
         "data as they come")
 
 def _log_groups(plan, dls, say):
-    "Log how many groups are held out. Raises `DataError` if one is on both sides."
+    "Log how many groups are held out. Raises `DataError` if any is on both sides."
     if plan.groups is None: return
     info,held = plan.info.groups,dls.valid_ds.items.index.to_numpy()
     rows = np.concatenate([held, dls.train_ds.items.index.to_numpy()])
@@ -112,7 +112,7 @@ def log_net(
     dls,n,threads = learn.dls,len(learn.dls.train_ds),torch.get_num_threads()
     what = '' if member is None else f", {'fold' if recipe.folds else 'member'} {member} of {recipe.n_members}"
     say(f"recipe {plan.info.name}{what}: {fn_name(recipe.arch)}, {n_params(learn.model):,} parameters, "
-        f"{recipe.n_epoch(n)} epochs of {n:,} images on {dls.device} ({threads} thread{'s'*(threads!=1)}, "
+        f"{count_noun(recipe.n_epoch(n), 'epoch')} of {n:,} images on {dls.device} ({count_noun(threads, 'thread')}, "
         f"{learn.precision}), {len(dls.valid_ds):,} held out")
     if plan.objects:
         over = ", in place of the recipe's affine" if 'batch_tfms' in plan.objects and recipe.affine else ''
@@ -127,7 +127,7 @@ def log_net(
             "note: ImageNet's weights are not on this machine, so it starts from scratch")
 
 # %% ../../nbs/tasks/03_fit.ipynb #c000c
-_stateless = MixUp,GradientClip,ParamScheduler,ProgressCallback # what they keep is replaced in each batch
+_stateless = MixUp,GradientClip,ParamScheduler,ProgressCallback # their attributes are replaced in each batch
 
 def _remembered(cb):
     "Return what the callback `cb` remembers, as texts that can be compared"

@@ -89,7 +89,7 @@ def read_row_numbers(
     n, # Number of rows in the training set
     option='drop', # The caller's name for `given`
 )->np.ndarray: # Sorted
-    "Return the numbers of rows in `given`. Raises `DataError` if one is no row of the training set."
+    "Return the numbers of rows in `given`. Raises `DataError` if any is no row of the training set."
     try: name,rows = (str(given),_row_column(given)) if isinstance(given, (str,Path)) else (option,list(given))
     except TypeError: raise DataError(f"{option} is {quote(given)}: expected a CSV or numbers of rows") from None
     for o in rows:

@@ -70,7 +70,9 @@ def _control_rows(run, cols, d, path, n):
     if _is_own_data(run, d):
         rows = p.rows[:n]
         if rows.max()>=len(d.train):
-            raise RunError(f"{run}/predictions.npz is of other rows than those of {path}: take a whole copy of the run")
+            raise RunError(f"{run}/predictions.npz has other rows than {path}, expected the same. Copy the complete "
+                           "run "
+                           "again")
         return d.train.iloc[rows].drop(columns='label'),p.probs[:n]
     index = [i for i,r in enumerate(p.rows.tolist()) if r in p.images]
     images = [p.images[int(r)].ravel() for r in p.rows[index]]
@@ -85,18 +87,19 @@ def check_controls(
     say=echo, # Called with each line of the log
     n=100, # Number of control rows, if the data are the run's
 ):
-    "Predict control rows again. Raises `RunError` if one gets another prediction than the run measured."
+    "Predict control rows again. Raises `RunError` if any gets another prediction than the run measured."
     tta,nets = run.metrics['settings'].get('tta', 0),[(run,learn)]
     if run.metrics.get('measured_on') or run.metrics.get('members_weights'):
         nets = [(o, o.learner(learn.dls.device)) for o in run.members()]
     known = [_control_rows(o, list(l.dls.row2im.cols), d, path, math.ceil(n/len(nets))) for o,l in nets]
     if any(o is None for o in known):
-        return say("note: these are other data than the run's, so no canary can fly; compare the training rows' format "
+        return say("note: these are other data than the run's, so there are no control rows. Compare the training "
+                   "rows' format "
                    "yourself")
     if not _is_own_data(run, d):
         say("note: these are other data than the run's; compare the training rows' format yourself")
     for (_,l),(df,probs) in zip(nets, known): check_canary(predict_rows(l, df, tta=tta), probs)
-    say(f"canary: {sum(len(df) for df,_ in known)} validation rows get the predictions that they had")
+    say(f"control rows: {sum(len(df) for df,_ in known)} validation rows have the same predictions as in the run")
 
 # %% ../../nbs/tasks/08_predict.ipynb #c000b
 def _count_trained(run, d):

@@ -11,7 +11,8 @@ import numpy as np, pandas as pd, torch
 from fastcore.all import noop
 from fastai.learner import Learner
 from torch import nn
-from ..core import DataError, DigitError, RunError, check_output, check_run_dir, echo, join_some, quote, spell
+from ..core import (DataError, DigitError, RunError, check_output, check_run_dir, count_noun, echo, join_some,
+                            quote, spell)
 from ..data.block import DigitDataLoaders, class_error
 from ..learn.learner import DigitLearner
 from ..learn.history import epoch_choosers, fit_precision, fit_record
@@ -186,9 +187,9 @@ def _predict_test_rows(learn, d, val, probs, tta, act):
     "Return the probabilities of the test rows, and the number of control rows that matched"
     cols = DigitDataLoaders.of(learn).row2im.cols
     def frame(df): return pd.DataFrame(df[d.pixels].to_numpy(np.uint8), columns=cols)
-    canary = frame(d.train.iloc[val[:100]])
-    n,h = len(canary),len(canary)//2
-    p = predict_rows(learn, pd.concat([canary[:h], frame(d.test), canary[h:]], ignore_index=True), tta, act)
+    control = frame(d.train.iloc[val[:100]])
+    n,h = len(control),len(control)//2
+    p = predict_rows(learn, pd.concat([control[:h], frame(d.test), control[h:]], ignore_index=True), tta, act)
     check_canary(np.concatenate([p[:h], p[len(p)-(n-h):]]), probs[:n])
     return p[h:len(p)-(n-h)],n
 
@@ -265,7 +266,7 @@ def save_run(
 def _count_epochs(learn, rec, say):
     "Return how many epochs all fits of `learn` had, and say if the history is that of the last one alone"
     n = max(rec.epochs or learn.dls.train.epochs_done, len(rec.values))
-    if n>len(rec.values): say(f"note: history.csv holds the last fit, {len(rec.values)} of {n} epochs")
+    if n>len(rec.values): say(f"note: history.csv holds the last fit, {len(rec.values)} of {count_noun(n, 'epoch')}")
     return n
 
 def _measure_and_write(learn, out, data, info, trn, val, vocab, act, t0, say):

@@ -41,7 +41,7 @@ from .train import check_settings, choose_recipe, describe_run
 
 # %% ../../nbs/tasks/18_tune.ipynb #tn05
 _parts = 'affine','arch_kwargs' # fields whose arguments can vary
-_same_rows = 'split','valid_pct','split_seed','members','folds' # what all trials share
+_same_rows = 'split','valid_pct','split_seed','members','folds' # settings of all trials
 _searched = [o.name for o in fields(Recipe) if o.name not in (*_parts, *_same_rows, 'vary','source','reported')]
 _searched += [f'affine.{k}' for k in affine_kinds]
 
@@ -211,7 +211,7 @@ def _damaged(path, why):
 
 @dataclass
 class Study:
-    "What a journal says a search is"
+    "The description of a search in its journal"
     info:RunInfo # The base of all trials, as a checkpoint would keep it
     space:dict # From `parse_space`
     trials:int|None # How many trials to make; None if only the time ends the search
@@ -561,7 +561,7 @@ def tune(
     seed=None, # Seed of all trials and of the sampler; 42 if None
     precision=None, # As for `train`
     device=None, # As for `train`
-    resume=False, # Resume the unfinished search in `out`? What is None is as it was started.
+    resume=False, # Resume the unfinished search in `out`? Arguments that are None keep the values of the search.
     say=echo, # Called with each line of the log
     tick=noop, # Called with (trials done, number of trials)
     test=None, # As for `train`

@@ -41,7 +41,7 @@ def same(d, test=True):
     return d
 
 def refused(data, *says, read=as_data, **kw):
-    "The one line that `data` is refused with; it has each of `says`"
+    "The error, one line, that `data` raises; it has each of `says`"
     with pytest.raises(DataError) as e: read(data, **kw)
     msg = str(e.value)
     assert msg.isprintable() and len(msg)<600 and not [o for o in says if o not in msg], msg
@@ -212,7 +212,7 @@ def test_frames_are_checked_alike():
     assert check_frame(hf(X, Y)).iloc[:,1:].to_numpy().tolist()==X.reshape(60, -1).tolist()
     assert (as_data((hf(X, Y), hf(XT))).test.to_numpy()==XT.reshape(20, -1)).all()
 
-# ---- what is refused
+# ---- errors
 
 BAD = {
     'lengths':((X, Y[:-1]), '59 labels for 60 images'), 'labels twice':((TRAIN, TRAIN.label), "column 'label'"),
@@ -339,7 +339,7 @@ def test_train_and_predict(tiny_run, tmp_path):
     for o in (XT, torch.tensor(XT), ((X, Y), XT), hf(XT), vision(XT, YT), *tmp_path.glob('*.*')):
         lines = []
         f = predict_csv(tiny_run[0], o, tmp_path/'out.csv', device='cpu', say=lines.append)
-        assert pd.read_csv(f).Label.tolist()==want and any('canary' in o for o in lines), o
+        assert pd.read_csv(f).Label.tolist()==want and any('control rows' in o for o in lines), o
         f.unlink()
     refused(XT/255, 'Multiply the numbers by 255', read=lambda o: predict_csv(tiny_run[0], o, tmp_path/'out.csv'))
     assert not (tmp_path/'out.csv').exists()

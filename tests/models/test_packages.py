@@ -248,7 +248,7 @@ def replaced(learn):
     return learn
 
 @pytest.mark.parametrize('kind', OTHER)
-def test_a_network_that_no_name_builds_is_refused(kind, tmp_path):
+def test_a_network_that_no_name_builds_raises_an_error(kind, tmp_path):
     learn = fitted(OTHER[kind]())
     refused(lambda: save_net(learn, tmp_path/'m'), 'with @arch above, or use export_pickle')
     assert not (tmp_path/'m').exists()

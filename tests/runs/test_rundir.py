@@ -120,7 +120,7 @@ def test_what_is_damaged_is_damaged_for_everyone(what, tmp_path):
     says = set()
     for name,f in readers().items():
         with pytest.raises(RunError,
-                           match='predictions.npz.*Copy the complete run|predictions.npz.*take a whole copy') as e: f(run)
+                           match='predictions.npz.*Copy the complete run|predictions.npz.*other rows') as e: f(run)
         says.add(str(e.value))
     assert len(says)==1 and len(says.pop())<400
 

@@ -1,4 +1,4 @@
-"Training with rows of one's own to hold out, and with groups: the run keeps them, and runs of other groups don't mix."
+"Training with the user's own validation rows, and with groups: the run keeps them, and runs of other groups don't mix."
 import numpy as np, pytest
 from digitfast.core import DigitError, RunError
 from digitfast.report.measure import versus

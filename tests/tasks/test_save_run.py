@@ -625,10 +625,10 @@ def test_the_control_rows_of_folds_are_predicted_with_the_net_that_knew_each_row
     assert np.abs(predict_rows(r.learner('cpu'), df.iloc[p.rows])-p.probs).max()>.05 # the mean is another thing
     assert predict_csv(r, out=tmp_path/'s.csv', device='cpu',
                        say=lines.append).read_bytes()==(r/'submission.csv').read_bytes()
-    assert 'canary: 60 validation rows get the predictions that they had' in lines
+    assert 'control rows: 60 validation rows have the same predictions as in the run' in lines
     digits(9, seed=5).drop(columns='label').to_csv(tmp_path/'new.csv', index=False)
     predict_csv(r, tmp_path/'new.csv', tmp_path/'t.csv', device='cpu', say=lines.append)
-    assert lines[-2].startswith('canary:'), lines
+    assert lines[-2].startswith('control rows:'), lines
     shutil.rmtree(r/'members'/'1'/'model')
     shutil.copytree(r/'members'/'0'/'model', r/'members'/'1'/'model')
     refused(lambda: predict_csv(r, out=tmp_path/'u.csv', device='cpu', say=quiet), 'control rows do not match',
@@ -1012,7 +1012,7 @@ def test_new_rows_are_predicted(name, probs, good, tmp_path):
     assert got.iloc[:,1].tolist()==want.argmax(1).tolist() and got.iloc[:,0].tolist()==list(range(1,31))
     assert list(got.columns[2:])==(['p_0','p_1','p_2'] if probs else [])
     assert not probs or np.allclose(got.iloc[:,2:], want, atol=1e-5)
-    assert any(o.startswith('canary:') for o in lines)
+    assert any(o.startswith('control rows:') for o in lines)
     score = [o for o in lines if o.startswith('score ')]
     assert ((len(score)==1 and f'{100*(want.argmax(1)==df.label).mean():.2f} %' in score[0])
             if name=='labelled' else not score)
