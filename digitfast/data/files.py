@@ -305,7 +305,7 @@ def data_options(
     o # A mapping, perhaps a stranger's
 )->dict: # For `read_csvs`
     "Return those options of `read_csvs` in `o` that are of the right kind"
-    kinds = dict(test=str, label=str, transpose=bool, groups=str)
+    kinds = dict(test=str, label=str, transpose=bool, groups=str, weights=str)
     return {k:o[k] for k,t in kinds.items() if isinstance(o, dict) and isinstance(o.get(k), t)}
 
 # %% ../../nbs/data/07_files.ipynb #c0017

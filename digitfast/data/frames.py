@@ -213,11 +213,12 @@ def data_from_frames(
     test=None, # A frame to predict
     label=None, # The column with the labels, if its name leaves that open
     transpose=False, # Turn each image about its diagonal?
-    groups=None # Column with the group of each row: neither a pixel nor the label
+    groups=None, # Column with the group of each row: neither a pixel nor the label
+    weights=None # Column with the weight of each row: neither a pixel nor the label
 )->DigitData:
     "Return `DigitData` of a frame with labels and, optionally, one to predict"
     name = 'the frame'
-    extra = dict(groups=groups) if groups else None
+    extra = {k:v for k,v in dict(groups=groups, weights=weights).items() if v}
     o = _frame_layout(df, name, True, label, extra)
     check_size([df.columns[i] for i in o.pixels], name)
     with warnings.catch_warnings():

@@ -348,14 +348,15 @@ def read_csvs(
     label=None, # Name of the column with the labels, or its place, counted from 1, if columns have no names
     transpose=False, # Turn each image about its diagonal, as EMNIST's need it?
     reading=None, # A run's `Reading`, whose range and label column these data share; inferred if None
-    groups=None # Column with the group of each row, such as its writer: neither a pixel nor the label
+    groups=None, # Column with the group of each row, such as its writer: neither a pixel nor the label
+    weights=None # Column with the weight of each row in the loss: neither a pixel nor the label
 )->DigitData: # Frames of uint8 pixels, checked
     "Read the training CSV and, if there, the test CSV and the sample submission. `DataError` says what is wrong."
     path = check_path(path, f'a path, a frame or (training, test) frames: {frame_advice}')
     h = hashlib.sha256()
     with convert_file_errors(path): p = sample_path() if path=='sample' else Path(path).expanduser()
     f = find_files(p, test)
-    extra = dict(groups=groups) if groups else {}
+    extra = {k:v for k,v in dict(groups=groups, weights=weights).items() if v}
     try: train = _read_train(f.train, h, label, reading, extra)
     except NoLabelError as e: raise DataError(_find_label_table(f) or e, option='label') from None
     tst = _read_test(f.test, h, train, _id_column(f), label) if f.test else None
@@ -415,13 +416,15 @@ def as_data(
     test=None, # As for `read_csvs`; a frame beside a frame
     label=None, # Name of the column with the labels
     transpose=False, # Turn each image about its diagonal?
-    groups=None # As for `read_csvs`
+    groups=None, # As for `read_csvs`
+    weights=None # As for `read_csvs`
 )->DigitData:
     "Return `DigitData` of anything that holds images"
     if isinstance(o, DigitData):
         if o.train is not None: check_texts(o.train['label'].tolist(), o.name)
         return forget_source_if_changed(o)
-    if not isinstance(o, (pd.DataFrame, tuple, list)): return read_csvs(o, test, label, transpose, groups=groups)
+    if not isinstance(o, (pd.DataFrame, tuple, list)): 
+        return read_csvs(o, test, label, transpose, groups=groups, weights=weights)
     if not isinstance(o, pd.DataFrame) and len(o)!=2:
         raise DataError(f'data is a {type(o).__name__} of {len(o)}, expected two frames, (training, test)')
     df,test = (o, test) if isinstance(o, pd.DataFrame) else o
@@ -429,4 +432,4 @@ def as_data(
         if not isinstance(o, (pd.DataFrame, type(None))) or df is None:
             raise DataError(f'data holds a {type(o).__name__}, expected a frame, or (training, test) frames: '
                             f'{frame_advice}')
-    return data_from_frames(df, test, label, transpose, groups)
+    return data_from_frames(df, test, label, transpose, groups, weights)
