@@ -334,7 +334,7 @@ def check_row_weights(
     name='weights', # What to call them in an error
 )->np.ndarray: # 64-bit floats
     "Return the weights as numbers. Raises `DataError` if one is missing, negative or infinite, or if all are 0."
-    values = pd.Series(weights if isinstance(weights, (pd.Series,np.ndarray)) else list(weights)).reset_index(drop=True)
+    values = pd.Series(np.asarray(weights) if isinstance(weights, Tensor) else weights).reset_index(drop=True)
     if len(values)!=n: raise DataError(f"{name}: found {len(values):,} weights, expected one for each of {n:,} rows")
     w = pd.to_numeric(values, errors='coerce').to_numpy(np.float64)
     bad = np.flatnonzero(~(np.isfinite(w)&(w>=0)))
