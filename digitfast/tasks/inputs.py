@@ -56,12 +56,12 @@ def _log_data(d, say):
     if why := other_labels(d): say(f"warning: {why} check and submit will need {spell('allow_other_labels', True)}")
 
 def load_data(
-    data, # A path, a frame, `(train, test)` frames or a `DigitData`; None to look for one
+    data, # A path or an object, as for `as_data`; None to look for a path
     say=noop, # Called with each line of the log
     **options # For `read_csvs`
 )->tuple: # (`DigitData`, number of rows that MNIST's own split trains on or None)
     "Read `data`, and log what was found. Raises `DataError` if they can't be read."
-    in_memory = isinstance(data, (DigitData, pd.DataFrame, tuple, list))
+    in_memory = data is not None and not isinstance(data, (str,os.PathLike))
     path = None if in_memory else locate_data(data, say=say)
     for o in path,options.get('test'):
         if isinstance(o, (str,Path)): check_utf8(os.path.realpath(o)) # because a run keeps it as JSON
