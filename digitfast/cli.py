@@ -259,6 +259,28 @@ def publish(
                          gpu=gpu, internet=internet, public=public, docker_image_pinning_type=docker_image_pinning_type)
     print_result(pub._asdict(), f"{pub.status}: {out if dry_run else pub.url}")
 
+# %% ../nbs/04_cli.ipynb #share02
+def _check_share(run, to):
+    from digitfast.tasks.share import check_target
+    check_target(to)
+    check_run_exists(run)
+
+@command(_check_share, example='digitfast share runs/first --to hf:ada/digits --dry-run')
+def share(
+    run:RunArg,
+    to:Annotated[str, Option(metavar='hf:USER/NAME', help='Repository of Hugging Face, new or your own.')]=...,
+    public:Annotated[bool, Option('--public', help='Show it to everyone. Default: only to you.')]=False,
+    with_pictures:Annotated[bool, Option('--with-pictures',
+        help="Include the competition's pictures: some images, and the report.")]=False,
+    dry_run:Annotated[bool, Option('--dry-run', help='List the files and send nothing.')]=False,
+):
+    "Upload RUN to Hugging Face with a model card, private by default (needs pip install 'digitfast\\[hub]')."
+    from digitfast.tasks.share import share_run
+    shared = share_run(run, to, public, with_pictures, dry_run, say)
+    sizes = {k:len(b) for k,b in shared.files.items()}
+    if flags['json'] or flags['quiet']:
+        print_result(dict(url=shared.url, revision=shared.revision, files=sizes), shared.url or '')
+
 # %% ../nbs/04_cli.ipynb #tune02
 SearchSpace = Annotated[Optional[list[str]], Option('--set', metavar='FIELD=VALUES', **_training,
     help='A field that varies and its values: lr=1e-3..1e-1 is a range, arch=small,stride3 lists choices, '
