@@ -56,8 +56,10 @@ def _system(m, p):
     mean = f"{percent(sum(accs)/len(accs))} on average, each on the rows that it did not see" if accs else None
     times = (('load','reading'), ('train','training'), ('predict','predicting'), ('total','in all'))
     def some(k, says): return get(k, says) if m.get(k) else None
+    weights = ', '.join(f'{o:.2g}' for o in m.get('members_weights') or [])
+    if weights: weights += ', selected on held-out rows; what is measured here is cross-fitted'
     rows = [('recipe', get('recipe')), ('members', _join(get('members', '{} nets'), mean)),
-            ('architecture', _join(get('arch'), get('params', '{:,} parameters'))),
+            ('weights', weights), ('architecture', _join(get('arch'), get('params', '{:,} parameters'))),
             ('training', _join(get('epochs', '{} epochs'), get('n_train', '{:,} images an epoch'),
                                get('settings.bs', 'batches of {}'), get('settings.opt'), get('lr', 'lr {:.3g}'))),
             ('seed', get('seed')), ('device', _join(get('device'), get('precision'), get('threads', 'threads: {}'))),
