@@ -31,7 +31,8 @@ TrainData = Annotated[Optional[str], Argument(metavar='DATA', help=data_help+" D
     "./digit-recognizer, then ./digit-recognizer.zip, then a download if there are credentials, else the sample.")]
 RecipeName = Annotated[Optional[str], Option(metavar='NAME', **_training,
     help='How to train. Default: quick. digitfast models lists them.')]
-Arch = Annotated[Optional[str], Option(metavar='NAME', help='Architecture; digitfast models lists them.', **_training)]
+Arch = Annotated[Optional[str], Option(metavar='NAME', **_training,
+    help='Architecture: a name that digitfast models lists, torchvision:NAME or timm:NAME.')]
 Epochs = Annotated[Optional[int], Option(min=1, metavar='N', help='Passes over the training rows.', **_training)]
 LR = Annotated[Optional[str], Option(parser=_lr, metavar='X|auto',
     help='Learning rate; auto takes it from lr_find.', **_training)]
@@ -62,6 +63,9 @@ Split = Annotated[Optional[str], Option(**one_of('stratified','random','last'), 
     **_training)]
 Folds = Annotated[Optional[int], Option(min=2, metavar='K',
     help='Train K networks, each without its fold; the accuracy is out of fold, over all rows.', **_training)]
+Groups = Annotated[Optional[str], Option(metavar='COLUMN', rich_help_panel='Data',
+    help='Column of the training set with a group for each row, such as its writer. No group is both trained on and '
+         'held out.')]
 Drop = Annotated[Optional[Path], Option(metavar='FILE', rich_help_panel='Data',
     help='CSV of row numbers to exclude from training, as written by digitfast labels; held-out rows are kept.')]
 
@@ -85,7 +89,8 @@ def _check_train(data, test, config, drop, out, resume):
 
 @command(_check_train, example='digitfast train sample --recipe quick --epochs 3 --out runs/first')
 def train(
-    data:TrainData=None, test:TestFile=None, label:LabelColumn=None, transpose:Transpose=None, drop:Drop=None,
+    data:TrainData=None, test:TestFile=None, label:LabelColumn=None, transpose:Transpose=None,
+    groups:Groups=None, drop:Drop=None,
     recipe:RecipeName=None, config:Config=None, arch:Arch=None, epochs:Epochs=None, lr:LR=None, bs:BS=None,
     split:Split=None, valid_pct:ValidPct=None, folds:Folds=None, members:Members=None, member:Member=None,
     sets:Set=None, seed:Seed=None,
@@ -94,9 +99,11 @@ def train(
 ):
     "Train on DATA; write a model, an honest accuracy and a submission."
     from digitfast.tasks.list_models import known_names
+    from digitfast.models.packages import check_package_arch, is_package_arch, package_names
     recipes,archs = known_names()
     check_known('recipe', recipe, recipes)
-    check_known('architecture', arch, archs)
+    if is_package_arch(arch): check_package_arch(arch)
+    else: check_known('architecture', arch, [*archs, *package_names])
     say_loading()
     from digitfast.tasks import train as task
     fields = _fields(sets, arch=arch, epochs=epochs, lr=lr, bs=bs, split=split, valid_pct=valid_pct, members=members,
@@ -106,7 +113,7 @@ def train(
     try:
         run = task.train(data, recipe, out, seed=seed, precision=precision, device=device, resume=resume, member=member,
                          scheduler=scheduler, say=say, tick=bar, test=test, label=label, transpose=transpose,
-                         config=config, drop=drop, graph=False if no_graph else None, **fields)
+                         config=config, drop=drop, groups=groups, graph=False if no_graph else None, **fields)
     finally: bar.stop()
     if flags['json'] or flags['quiet']: print_result(run.metrics, str(run))
 
@@ -258,7 +265,7 @@ def _check_compare(data, out):
 @command(_check_compare, example='digitfast compare sample --system linear --system quick --seeds 3')
 def compare(
     data:Annotated[str, Argument(metavar='DATA', help=data_help)]='sample',
-    label:LabelColumn=None, transpose:Transpose=None,
+    label:LabelColumn=None, transpose:Transpose=None, groups:Groups=None,
     system:Annotated[Optional[list[str]], Option(metavar='NAME', help='Recipe to compare; repeat it for more. '
         'Default: all that train one network.')]=None,
     seeds:Annotated[int, Option(min=1, help='Trainings of each recipe, with seeds 0, 1, …')]=3,
@@ -268,7 +275,8 @@ def compare(
 ):
     "Train several recipes over several seeds and compare them."
     from digitfast.tasks.compare import compare as _compare
-    table = _compare(data, system, seeds, epochs, device, out, say, label, bool(transpose), scheduler)
+    table = _compare(data, system, seeds, epochs, device, out, say, label, bool(transpose), scheduler,
+                     groups)
     print_result(table.reset_index().to_dict('records'), '', *table.round(4).to_string().splitlines(), '',
            f"saved in {out}: compare.csv, runs.csv and compare.png")
 
@@ -474,7 +482,9 @@ def models():
     from digitfast.tasks.list_models import list_models
     data = list_models(count=bool(imports))
     print_result(data, f"{'architecture':<16}{'parameters':>12}{'MACs':>14}  from",
-                 *(_arch_line(k, o) for k,o in data['archs'].items()), '',
+                 *(_arch_line(k, o) for k,o in data['archs'].items()),
+                 f"{'torchvision:NAME':<40}  a network of torchvision, such as torchvision:shufflenet_v2_x0_5",
+                 f"{'timm:NAME':<40}  a network of timm, such as timm:resnet10t: pip install 'digitfast[timm]'", '',
                  f"{'recipe':<20}{'architecture':<16}{'length':>20}{'bs':>6}{'lr':>8}  what",
                  *(_recipe_line(k, o) for k,o in data['recipes'].items()))
 

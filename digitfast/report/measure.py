@@ -219,16 +219,28 @@ def _verdict(a, b, na, nb, p):
     if p>=0.05 and na==nb: says = f"no evidence that {B} or {A} is better"
     return f"{says} (p {'< 0.001' if p<0.001 else f'= {p:.3f}'})", f"{B} alone has {nb:,} right and {A} alone {na:,}"
 
+def _groups_of(o):
+    "Return the checksum of the groups by which the run `o` was split; None if it has none"
+    is_run = isinstance(o, (Run,str,os.PathLike))
+    return (Run(o).metrics.get('groups') or {}).get('sha256') if is_run else None
+
+def _group_note(a, b):
+    "Return the end of the verdict on runs that were split by different groups; '' if they were not"
+    if _groups_of(a)==_groups_of(b): return ''
+    return ("; note: they were split by different groups, so one of them may have been trained on groups of these "
+            "rows, which makes them easier for it")
+
 def versus(
     a, # A `Run` or its directory, a Learner or `Preds`
     b, # Another
 )->Versus:
     "Test whether `b` is better than `a`: McNemar's exact test (1947) on the rows that neither was trained on"
+    note = _group_note(a, b)
     a,b = _common(read_preds(a), read_preds(b))
     na,nb = int((a.hits&~b.hits).sum()),int((b.hits&~a.hits).sum())
     p = binomtest(na, na+nb).pvalue if na+nb else 1.
     says,counts = _verdict(a.name, b.name, na, nb, p)
-    return Versus(a, b, na, nb, p, f"{says}: of {len(a):,} rows, {counts}")
+    return Versus(a, b, na, nb, p, f"{says}: of {len(a):,} rows, {counts}{note}")
 
 # %% ../../nbs/report/00_measure.ipynb #f417fdb5
 def holm(
@@ -256,7 +268,8 @@ def versus_table(
     df = pd.DataFrame([_versus_row(v) for v in vs])
     df['p_holm'] = holm(df.p)
     wins = [(b,a) if d>0 else (a,b) for a,b,d in zip(df.a, df.b, df.difference)]
-    df['text'] = [f'{a} beats {b}' if p<.05 else 'no evidence' for (a,b),p in zip(wins, df.p_holm)]
+    notes = [' (split by different groups)' if _group_note(a, b) else '' for a,b in combinations(os, 2)]
+    df['text'] = [(f'{a} beats {b}' if p<.05 else 'no evidence')+o for (a,b),p,o in zip(wins, df.p_holm, notes)]
     return df.sort_values('p', kind='stable', ignore_index=True)
 
 # %% ../../nbs/report/00_measure.ipynb #ae982762

@@ -41,7 +41,9 @@ run_kinds = dict(
     options=mapping_of(Kind('', lambda v: isinstance(v, (str,bool))), 'options of reading'),
     imports=Kind('names and sums of files', lambda v: v==[] or mapping_of(text, '').test(v)),
     given=mapping_of(_names, 'names by argument'),
-    drop=Kind('numbers of rows', lambda v: _has(v, 'rows', list_of(whole(), ''))),
+    **_each('drop valid', Kind('numbers of rows', lambda v: _has(v, 'rows', list_of(whole(), '')))),
+    groups=Kind('a column, a number of groups and a checksum',
+                lambda v: _has(v, 'column', optional(text)) and _has(v, 'n', whole()) and _has(v, 'sha256', text)),
     joined=list_of(text, 'names of runs'))
 
 # %% ../../nbs/runs/01_fields.ipynb #5f000007

@@ -14,6 +14,7 @@ from fastcore.all import noop
 from ..core import DigitError, check_output, echo, spell_call, write_file
 from ..data.read import read_csvs
 from ..data.split import digit_splitter
+from .inputs import read_groups
 from ..models.nets import n_params
 from ..learn.recipe import get_recipe, recipes
 from ..learn.learner import seed_all
@@ -92,14 +93,16 @@ def compare(
     label=None, # Name of the column with the labels
     transpose=False, # Turn each image about its diagonal?
     scheduler=None, # 'host:port' of a Dask cluster whose workers train
+    groups=None, # Column with the group of each row, such as its writer: no group is on both sides
 )->pd.DataFrame: # A row a system: reported, mean, sd, seeds, parameters, seconds
     """Train `systems` over `seeds` and measure them on a fold of `data`'s training rows that none of them sees.
     Raises `DigitError` for an unknown system."""
     if scheduler is not None: check_address(scheduler)
     todo = _get_single(list(systems or [k for k,r in recipes.items() if r.members==1]), epochs)
-    d = read_csvs(data, label=label, transpose=transpose)
+    d = read_csvs(data, label=label, transpose=transpose, groups=groups)
     for o in ('compare.csv','runs.csv','compare.png') if out else (): check_output(Path(out)/o, *d.files, option='out')
-    train,test = (d.train.iloc[o] for o in digit_splitter('stratified', 0.1, seed=0)(d.train))
+    codes = None if groups is None else read_groups(groups, d)[0]
+    train,test = (d.train.iloc[o] for o in digit_splitter('stratified', 0.1, seed=0, groups=codes)(d.train))
     say(f"{d.name}: {len(train):,} rows to train on, {len(test):,} to test on, {len(todo)} systems, {seeds} seeds, "
         f"{torch.get_num_threads()} threads")
     jobs,rows = [(name,seed) for name in todo for seed in range(seeds)],{}

@@ -76,7 +76,7 @@ def train_members(
 )->Run: # `out`
     "Train the members that are not finished, and join all of them"
     n = plan.recipe.n_members
-    plan.recipe.unseen(plan.data.train, 0) # raises an error if there are too few rows
+    plan.recipe.unseen(plan.data.train, 0, **plan.split) # raises an error if there are too few rows
     if not resume: _begin(out, plan.info)
     todo = [k for k in range(n) if not _is_finished(out/'members'/str(k))]
     if len(todo)<n: say(f"{n-len(todo)} of {n} members are finished already")
@@ -297,6 +297,10 @@ def _check_joinable(runs):
         if o.metrics['data'].get('sha256')!=sha:
             raise RunError(f"{o} was trained on other data than {runs[0]}: the rows that one holds out, "
                            f"the other may have seen")
+    def groups_of(run): return (run.metrics.get('groups') or {}).get('sha256')
+    if odd := next((o for o in runs if groups_of(o)!=groups_of(runs[0])), None):
+        raise RunError(f"{odd} was not split by the groups of {runs[0]}, so one of them may have been trained on "
+                       "groups that the other holds out. Train both with the same groups")
     same = [o for i,o in enumerate(runs) if any(o.samefile(p) for p in runs[:i])]
     if same: raise RunError(f"{same[0]} is named twice, and would count twice in the mean: name each run once")
     _check_different(runs)
@@ -325,7 +329,7 @@ def ensemble(
     say(f"data: {d!r}")
     info = RunInfo(m['data'].get('path'), dict(name=d.name, sha256=d.sha256),
                    {**m['settings'], 'members':len(runs)}, m.get('options'), seed=m.get('seed'),
-                   imports=m.get('imports'), joined=[o.name for o in runs])
+                   imports=m.get('imports'), groups=m.get('groups'), joined=[o.name for o in runs])
     join_preds([o.predictions(same=True) for o in runs], d, out, weights) # raises an error before anything is written
     with make_run(out) as out:
         for k,o in enumerate(runs): o.copy_to(out/'members'/str(k), out.check_owner)

@@ -21,7 +21,9 @@ from fastai.callback.training import GradientClip
 from fastai.learner import Learner
 from ..core import RunError, echo, join_some, quote, spell, spell_import
 from ..models.nets import archs, fn_name, n_params
+from ..models.packages import is_package_arch
 from ..data.frames import DigitData
+from ..data.split import check_whole_groups
 from ..learn.callbacks import is_fitting
 from ..learn.loss import LossAccuracy, losses
 from ..learn.learner import seed_all
@@ -43,6 +45,12 @@ class Plan:
     objects:dict=field(default_factory=dict) # Python objects beside the recipe, under fastai's names
     t0:float=field(default_factory=time.perf_counter) # When the run began
     load_seconds:float=0. # How long reading the data took
+    groups:np.ndarray=None # Number of each training row's group; None if rows have no groups
+
+    @property
+    def split(self)->dict:
+        "Arguments of `Recipe.held_out` and `Recipe.unseen` beside the frame"
+        return dict(valid=self.info.valid_rows, groups=self.groups)
 
 def object_names(
     objects, # {argument: an object or a list of them}
@@ -61,7 +69,7 @@ def make_learner(
     objects,info = dict(plan.objects),plan.info
     own = {k:objects.pop(k) for k in ('batch_tfms',) if k in objects}
     if len(info.drop_rows): own['drop'] = info.drop_rows
-    dls = recipe.dls(plan.data.train, member, device=info.device, path=out, **own)
+    dls = recipe.dls(plan.data.train, member, device=info.device, path=out, **plan.split, **own)
     dls.reading = plan.data.reading # so that a picture is read as the rows are
     seed_all((info.seed+1000*(member or 0))%2**32, dls)
     if member is not None: objects['cbs'] = deepcopy(objects.get('cbs'))
@@ -81,6 +89,18 @@ def _log_drop(plan, dls, say):
     say(f"drop: {gone:,} rows are not trained on; {n-gone:,} more are held out, and stay, so that the accuracy is of "
         "data as they come")
 
+def _log_groups(plan, dls, say):
+    "Log how many groups are held out. Raises `DataError` if one is on both sides."
+    if plan.groups is None: return
+    info,held = plan.info.groups,dls.valid_ds.items.index.to_numpy()
+    rows = np.concatenate([held, dls.train_ds.items.index.to_numpy()])
+    check_whole_groups(plan.groups[rows], range(len(held)))
+    where = f" in column {info['column']}" if info['column'] else ''
+    say(f"groups: {info['n']:,}{where}, none on both sides; held out: {len(set(plan.groups[held])):,}, with "
+        f"{100*len(held)/len(rows):.1f} % of the rows")
+    lost = [o for o in dls.vocab if o not in set(dls.valid_ds.items.label)]
+    if lost: say(f"note: no held-out row is of class {join_some(lost)}, so the accuracy does not measure it")
+
 def log_net(
     plan, # `Plan`
     recipe, # `Recipe` of this network
@@ -98,8 +118,10 @@ def log_net(
         over = ", in place of the recipe's affine" if 'batch_tfms' in plan.objects and recipe.affine else ''
         say('; '.join(f'{k}: {join_some(v)}' for k,v in object_names(plan.objects).items())+over)
     _log_drop(plan, dls, say)
+    _log_groups(plan, dls, say)
     if isinstance(learn.model, torch.nn.Sequential) and isinstance(learn.model[0], torch.nn.Upsample):
-        say(f"note: images of {dls.side}x{dls.side} pixels are enlarged to 28x28 in the net")
+        size = learn.model[0].size
+        say(f"note: images of {dls.side}x{dls.side} pixels are resized to {size}x{size} in the net")
     if hasattr(learn.model, 'pretrained'):
         say("note: it starts from ImageNet's weights" if learn.model.pretrained else
             "note: ImageNet's weights are not on this machine, so it starts from scratch")
@@ -246,7 +268,7 @@ def save_network(
     if not known and config['arch'] in archs: config['arch'] += ' (own)'
     save_net(learn, out/'model', strict=False)
     for what,k,registry in ('net','arch',archs), ('loss','loss',losses):
-        if config.get(k, 'cross_entropy') in registry: continue
+        if config.get(k, 'cross_entropy') in registry or k=='arch' and is_package_arch(config[k]): continue
         why = f"the {what} {quote(config[k])} has no registered name"
         say(f"note: {why}, so predict, demo and export will refuse this run; a net is registered by @arch, in a file "
             f"that is imported by {spell_import()}")

@@ -7,12 +7,14 @@ __all__ = ['predict_csv']
 
 # %% ../../nbs/tasks/08_predict.ipynb #c0002
 import math
+import os
 import numpy as np, pandas as pd, torch
 from dataclasses import replace
 from pathlib import Path
 from ..core import DataError, RunError, check_output, echo, is_command, spell, spell_call, write_file
-from ..data.files import NoTrainingSet, check_path, data_files, run_inputs
-from ..data.read import read_csvs, read_rows
+from ..data.columns import NoLabelError
+from ..data.files import NoTrainingSet, data_files, run_inputs
+from ..data.read import as_rows, read_csvs, read_rows
 from ..data.transforms import same_images
 from ..learn.predict import check_canary, predict_rows
 from ..data.drift import unlike
@@ -25,21 +27,26 @@ from .finish import percent, why_unexpected
 # %% ../../nbs/tasks/08_predict.ipynb #c0005
 def _has_train(path):
     "Return whether `path` may hold a training set"
-    return path=='sample' or Path(path).suffix.lower()=='.zip' or Path(path).is_dir()
+    return path=='sample' or Path(path).suffix.lower() in ('.zip','.npz') or Path(path).is_dir()
 
 def read_for_run(
     run, # `Run`
-    data=None, # A folder, a zip or a table; the run's own data if None
+    data=None, # A folder, a zip, a table or an object, as for `as_data`; the run's own data if None
     **specified # `test`, `label` and `transpose`, as for `read_csvs`; None reads as the run's data were read
 )->tuple: # (`DigitData`, path that was read)
     "Read the rows that `run` is to predict. Raises `DataError` if they can't be read."
+    if data is not None and not isinstance(data, (str,os.PathLike)):
+        if specified.get('test') is not None:
+            raise DataError('test: the file of a test set, expected a path as data, too. Leave test out')
+        d = as_rows(data, specified.get('label'), specified.get('transpose'), run.reading)
+        return d,d.name
     todo = f"Specify what to predict: {spell_call('predict', Path(run), 'DATA')}"
     path = str(run.locate_data(data, todo))
     options = run.read_options(data, **specified)
     if data is None or options.get('test') or _has_train(path):
         try: return read_csvs(path, **options, reading=run.reading),path
-        except NoTrainingSet:
-            if data is None: raise
+        except (NoTrainingSet,NoLabelError) as e:
+            if data is None or isinstance(e, NoLabelError) and Path(path).suffix.lower()!='.npz': raise
     return read_rows(path, specified.get('label'), specified.get('transpose'), run.reading),path
 
 # %% ../../nbs/tasks/08_predict.ipynb #c0007
@@ -84,10 +91,10 @@ def check_controls(
         nets = [(o, o.learner(learn.dls.device)) for o in run.members()]
     known = [_control_rows(o, list(l.dls.row2im.cols), d, path, math.ceil(n/len(nets))) for o,l in nets]
     if any(o is None for o in known):
-        return say("note: these are other CSVs than the run's, so no canary can fly; compare the training rows' format "
+        return say("note: these are other data than the run's, so no canary can fly; compare the training rows' format "
                    "yourself")
     if not _is_own_data(run, d):
-        say("note: these are other CSVs than the run's; compare the training rows' format yourself")
+        say("note: these are other data than the run's; compare the training rows' format yourself")
     for (_,l),(df,probs) in zip(nets, known): check_canary(predict_rows(l, df, tta=tta), probs)
     say(f"canary: {sum(len(df) for df,_ in known)} validation rows get the predictions that they had")
 
@@ -140,7 +147,7 @@ def _log_unlike(run, d, test, say):
 
 def predict_csv(
     run, # A run, or its directory
-    data=None, # A folder or zip with the CSVs, 'sample', or a table of rows; the run's own if None
+    data=None, # A folder or zip, 'sample', a table of rows, or an object as for `as_data`; the run's own if None
     out='submission.csv', # File to write
     tta=None, # Pixels of shift in test-time augmentation; the recipe's if None
     device='auto', # As for `digit_device`
@@ -155,8 +162,8 @@ def predict_csv(
     run.need('data.sha256', 'settings')
     run.check_imports()
     own_tta = run.metrics['settings'].get('tta', 0)
-    if data is not None: check_path(data, "a path; predict_rows takes frames")
-    check_output(out, *run_inputs(run), *data_files(data, test, rows=True), option=spell('out'))
+    path = data if isinstance(data, (str,os.PathLike)) else None
+    check_output(out, *run_inputs(run), *data_files(path, test, rows=True), option=spell('out'))
     d,path = read_for_run(run, data, label=label, test=test, transpose=transpose)
     check_output(out, *d.files, option=spell('out'))
     _log_data(d, say)

@@ -175,11 +175,11 @@ def test_each_gpu_gets_its_jobs(monkeypatch, tmp_path):
 
 def test_compare(cluster, tmp_path):
     "The figures are those of this process, in the order of the systems, whatever the order in which they come"
-    for o in 'ab': cluster.worker(o)
     folder,lines = csvs(tmp_path/'tiny', n=120),[]
     kw = dict(systems=['linear-softmax','mlp-100'], seeds=2, epochs=1, device='cpu')
+    here = compare(folder, say=quiet, **kw) # before the workers are forked, which inherit what it imports
+    for o in 'ab': cluster.worker(o)
     there = compare(folder, out=tmp_path/'o', scheduler=cluster.address, say=lines.append, **kw)
-    here = compare(folder, say=quiet, **kw)
     assert there['mean'].to_dict()==here['mean'].to_dict() and there.index.tolist()==kw['systems']
     assert pd.read_csv(tmp_path/'o'/'runs.csv').seed.tolist()==[0,1,0,1]
     assert any('mlp-100 with seed 1 goes to' in o for o in lines)
