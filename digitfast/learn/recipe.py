@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['recipes', 'Recipe', 'find_lr', 'HandRecipe', 'get_recipe', 'parse_fields']
 
-# %% ../../nbs/learn/07_recipe.ipynb #9ec55edb
-import ast, inspect, math, tempfile
+# %% ../../nbs/learn/07_recipe.ipynb #31220269
+import inspect, math, tempfile
 import numpy as np, torch
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -21,7 +21,7 @@ from ..models.nets import archs, builder_args, find_arch, fn_name
 from ..models.packages import is_package_arch
 from ..data.block import DigitDataLoaders, class_error
 from ..data.split import Split, check_rare_classes, group_codes, held_out, unseen
-from ..schema import FieldError, check_field, unknown_name
+from ..schema import FieldError, check_field, parse_value, unknown_name
 from .fields import affine_kinds, idle_rate_kind, rate_kind, recipe_kinds
 from .callbacks import BF16, EMA, RandAffine, ValidEvery, opts
 from .loss import find_activation, loss_name, losses, n_classes
@@ -443,7 +443,5 @@ def parse_fields(
         if not eq: raise DigitError(f"{quote(word)} sets nothing: expected FIELD=VALUE, such as smooth=0.1")
         if k not in Recipe.__dataclass_fields__: raise unknown_name('field of a recipe', k, Recipe.__dataclass_fields__)
         if k in res: raise DigitError(f"{k} is set twice: give it once")
-        word = dict(true='True', false='False', none='None').get(v.lower(), v)
-        try: res[k] = ast.literal_eval(word)
-        except (ValueError, SyntaxError, MemoryError, RecursionError): res[k] = v
+        res[k] = parse_value(v)
     return res

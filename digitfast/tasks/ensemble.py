@@ -14,7 +14,7 @@ from fastcore.all import noop
 from ..core import (
     DigitError, RunError, check_output, check_run_dir, check_utf8, echo, is_command, quote, spell, write_file)
 from ..core import how_to_resume
-from ..runs.calibration import deal_rows, min_rows
+from ..runs.calibration import best_temperature, cross_calibrate, deal_rows, min_rows, scaled_loss
 from ..runs.preds import Preds, with_probs
 from ..runs.checkpoint import read_checkpoint
 from ..runs.run import Run
@@ -121,17 +121,20 @@ def _first_preds(ps):
 def greedy_weights(
     targs, # Class number of each row's label
     probs, # Probabilities by each network, (networks, n, c), for rows that none of them was trained on
-    rounds=50, # How many times a network is added
+    rounds=30, # How many times a network is added
 )->np.ndarray: # Weight of each network; they sum to 1
-    "Select weights by greedy selection with replacement, on the log-loss (Caruana et al., 2004)"
-    own = np.stack([p[np.arange(len(y)),y] for y,p in (with_probs(targs, o) for o in probs)]).astype(float)
-    total,counts,best = np.zeros(own.shape[1]),np.zeros(len(own)),(math.inf,None)
+    "Select weights by greedy selection with replacement, on the calibrated log-loss (Caruana et al., 2004)"
+    targs,probs = np.asarray(targs),np.stack([with_probs(targs, o)[1] for o in probs]).astype(float)
+    total,counts,best = np.zeros(probs.shape[1:]),np.zeros(len(probs)),(math.inf,None)
+    losses = [scaled_loss(targs, o, best_temperature(targs, o)) for o in probs]
     for k in range(1, rounds+1):
-        losses = -np.log(np.clip((total+own)/k, 1e-7, 1)).mean(1)
-        added = losses.argmin()
-        total += own[added]
+        added = int(np.argmin(losses))
+        total += probs[added]
         counts[added] += 1
-        if losses[added]<best[0]: best = losses[added],counts/k
+        temperature = best_temperature(targs, total/k)
+        loss = scaled_loss(targs, total/k, temperature)
+        if loss<best[0]-1e-9: best = loss,counts/k
+        losses = [scaled_loss(targs, (total+o)/(k+1), temperature) for o in probs]
     return best[1]
 
 def mix_probs(weights, probs):
@@ -218,11 +221,12 @@ def _sum_metrics(ms):
 def _log_weights(joined, names, say):
     "Log the weights of the networks called `names`, and what they gain over equal weights"
     mean,plain = joined.mean.unseen,joined.plain.unseen
-    def text(p): return f"accuracy {percent(p.hits.mean())} and log-loss {p.log_loss:.4f}"
+    def loss(p): return Preds(p.targs, cross_calibrate(p.targs, p.probs)).log_loss
+    def text(p): return f"accuracy {percent(p.hits.mean())} and calibrated log-loss {loss(p):.4f}"
     say("weights: "+', '.join(f'{name} {w:.2g}' for name,w in zip(names, joined.weights)))
     say(f"equal weights: {text(plain)} on these rows; the selected weights: {text(mean)}, cross-fitted, so each row is "
         "predicted with weights that were selected on other rows")
-    if mean.log_loss>=plain.log_loss:
+    if loss(mean)>=loss(plain):
         say(f"note: equal weights are as good here, and simpler: leave out {spell('weights')}")
 
 def _log_joined(m, say):
