@@ -136,7 +136,7 @@ def spell_import(
     "Return how to import the user's Python file: `--import FILE.py`, or `import_file('FILE.py')` in Python"
     return f'--import {shlex.quote(str(name))}' if is_command() else f'import_file({str(name)!r})'
 
-_functions = dict(predict='predict_csv', save='save_run', course='copy_course')
+_functions = dict(predict='predict_csv', save='save_run', course='copy_course', share='share_run')
 
 def spell_call(
     command, # Name of a subcommand, such as 'train'

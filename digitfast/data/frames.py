@@ -16,7 +16,7 @@ import numpy as np, pandas as pd
 from ..core import DataError, check_kind, join_some, quote, spell
 from .arrays import cell_text, object_numbers, unpack_pictures
 from .columns import Layout, check_size, class_names, find_label_side, id_names, layout_by_name
-from .labels import as_numbers, bare_labels, labels_to_score, parse_labels
+from .labels import as_numbers, bare_labels, check_texts, labels_to_score, parse_labels
 from .ranges import RangeReader, describe_stretch, stretch
 from .reading import Reading, infer_ink, infer_reading, orientation_notes
 
@@ -246,7 +246,11 @@ def rows_from_frame(
     if transpose is None: transpose = reading is not None and reading.transpose
     if transpose: transpose_images(x)
     test = make_frame(x, [df.columns[i] for i in o.pixels])
-    ls = as_numbers(bare_labels([cell_text(l) for l in _frame_labels(df, o.label, name)])[0]) if o.label else None
+    ls = None
+    if o.label:
+        ls,_ = bare_labels([cell_text(l) for l in _frame_labels(df, o.label, name)])
+        check_texts(ls, name)
+        ls = as_numbers(ls)
     column = str(df.columns[o.label[0]]) if len(o.label)==1 else None
     return DigitData(
         train=None, test=test, sample=None, name=name, sha256=_hash_frames(test), test_labels=ls,
