@@ -54,7 +54,8 @@ SLOW_IMPORTS = 'torch','fastai','sklearn','matplotlib'
     ('versus a b',''), ('check s.csv t',''), ('models',''),
     ('info','torch'), ('report nowhere',''), ('train t --out a',''), ('train nowhere',''),
     ('train t --recipe nope',''), ('train t --arch nope',''),
-    ('train t --arch timm:hf-hub:a/b',''), ('predict nowhere t',''), ('share a --to hf:ada/x --dry-run','')])
+    ('train t --arch timm:hf-hub:a/b',''), ('predict nowhere t',''), ('share a --to hf:ada/x --dry-run',''),
+    ('tune t --set lr=1',''), ('tune t --set lr=1..2 --recipe nope','')])
 def test_which_slow_packages_a_subcommand_imports(words, allowed, tmp_path, tiny_run, tiny):
     "A table, and an error in the arguments, cost no import of torch or fastai"
     import shutil
@@ -101,6 +102,12 @@ WRONG = [ # words, message, code
     ('ensemble R R --out R', 'R holds a finished run', 1),
     ('ensemble R nowhere', 'nowhere is no finished run', 1),
     ('compare nowhere', 'nowhere: no such file or folder', 1),
+    ('tune nowhere --set lr=1..2', 'nowhere: no such file or folder', 1),
+    ('tune d', 'a search needs a field to vary: specify one, such as --set lr=0.001..0.1', 1),
+    ('tune d --set lr=.1', 'lr=0.1: found a single value', 1),
+    ('tune d --set lr=1..2 --time 20', "--time is '20', expected a duration such as 20m", 1),
+    ('tune d --set lr=1..2 --out R', 'R is not empty and holds no search', 1),
+    ('tune d --resume', '--resume needs --out', 2),
     ('export nowhere --onnx x', 'nowhere is no finished run', 1),
     ('export R', '--onnx FILE or --pickle FILE', 2),
     ('export R --onnx R/metrics.json', 'a file of the run', 1),
