@@ -79,7 +79,7 @@ def test_the_table_of_models_is_up_to_date():
     assert json.loads(json.dumps(count_models()))==stored_models()
 
 WRONG = [ # words, message, code
-    ('train d --out R', 'R holds a finished run: choose a new directory with --out DIR', 1),
+    ('train d --out R', 'R: found a finished run, expected a new directory. Choose a new directory with --out DIR', 1),
     ('train d --out U', 'U holds an unfinished run', 1),
     ('train d --out d', 'd is not empty and holds no run', 1),
     ('train d --out d/train.csv', 'd/train.csv is a file: choose a new directory with --out DIR', 1),
@@ -244,7 +244,7 @@ def test_out_in_use(cli, here, tiny):
     code,_,err = cli('train', tiny, *OPTS, '--out','r')
     assert code==1 and 'finished run' in err
     (here/'f').write_text('')
-    assert 'is a file' in cli('train', tiny, *OPTS, '--out','f')[2]
+    assert 'found a file' in cli('train', tiny, *OPTS, '--out','f')[2]
 
 def test_ctrl_c_says_how_to_resume_and_exits_130(cli, here, tiny, tiny_run, monkeypatch):
     from digitfast.tasks import fit as run
@@ -291,7 +291,7 @@ def test_check(cli, here, tiny, tiny_run):
         code,_,err = cli(*words)
         assert code==1 and 'bad.csv, line 3' in err
     csvs(here/'digit-recognizer')
-    assert 'fit digit-recognizer' in cli('check', s)[1]
+    assert 'match digit-recognizer' in cli('check', s)[1]
 
 def test_check_warns_of_what_is_no_prediction(cli, here, tiny):
     (here/'s.csv').write_text('ImageId,Label\n'+''.join(f'{i},1\n' for i in range(1,21)))
@@ -303,7 +303,7 @@ def test_check_of_other_labels_needs_an_option(cli, here, tiny, tiny_run):
     csvs(here/'d', sample=pd.DataFrame(dict(ImageId=range(1, 21), Label=9)))
     s = tiny_run[0]/'submission.csv'
     code,out,err = cli('check', s, 'd')
-    assert code==1 and "label 9 is none of the training set's classes 0, 1, 2" in err and '--allow-other-labels' in err
+    assert code==1 and "label 9 is not one of the training set's classes 0, 1, 2" in err and '--allow-other-labels' in err
     code,out,err = cli('check', s, 'd', '--allow-other-labels')
     assert code==0 and 'not those of its sample submission' in out and 'Kaggle will accept' not in out
 

@@ -331,7 +331,7 @@ class PartialDigitDL(PartialDL, DigitDL):
 def check_row_weights(
     weights, # A number or its text for each row
     n, # Number of rows
-    name='weights', # What to call them in an error
+    name='weights', # Their name in an error
 )->np.ndarray: # 64-bit floats
     "Return the weights as numbers. Raises `DataError` if one is missing, negative or infinite, or if all are 0."
     values = pd.Series(np.asarray(weights) if isinstance(weights, Tensor) else weights).reset_index(drop=True)
