@@ -477,10 +477,12 @@ def ensemble(
     runs:Annotated[list[Path], Argument(metavar='RUN RUN …',
         help='Directories of finished runs on the same data, such as separately trained members.')],
     out:OutDir=None,
+    weights:Annotated[str, Option(**one_of('mean','greedy'), help='Weight of each run: the same for all, or selected '
+        'on the rows that all runs held out (the accuracy is then cross-fitted).')]='mean',
 ):
     "Average finished runs into one ensemble and measure it."
     from digitfast.tasks import ensemble as task
-    run = task.ensemble(runs, out, say=say)
+    run = task.ensemble(runs, out, say=say, weights=weights)
     if flags['json'] or flags['quiet']: print_result(run.metrics, str(run))
 
 # %% ../nbs/04_cli.ipynb #c002e
