@@ -128,6 +128,9 @@ def test_optunas_own_samplers_and_pruners(tiny, tmp_path, fake):
 def test_time_ends_a_search(tiny, tmp_path, fake):
     n = len(search(tiny, tmp_path/'s', trials=None, time=.05).trials)
     assert 1<=n<50
+    with pytest.raises(KeyboardInterrupt): search(tiny, tmp_path/'t', trials=None, time=.05, say=stop_at('[1] '))
+    lines = []
+    assert len(resume(tmp_path/'t', say=lines.append).trials)>1 and any(o.startswith('[2] ') for o in lines)
 
 def test_no_group_is_on_two_sides(tmp_path, monkeypatch, fake):
     df,writers,plans = digits(120),np.arange(120)//3%20,[]
