@@ -108,7 +108,7 @@ def test_a_trial_ends_when_it_is_to_be_pruned_or_fails(tiny):
         assert res['state']=='failed' and res['reason'].startswith(why)
 
 def test_bad_trials_are_pruned_by_the_median(tiny, tmp_path, fake):
-    s = search(tiny, tmp_path/'s', dict(lr='1e-6..1e-1'), trials=16)
+    s = search(tiny, tmp_path/'s', dict(lr='1e-6..1e-1'), trials=16, epochs=3)
     pruned = s.trials[s.trials.state=='pruned']
     assert len(pruned)>2 and (pruned.epochs==2).all() and pruned.trial.min()>=5
     assert pruned.lr.max()<s.winner['point']['lr']
