@@ -16,7 +16,7 @@ import numpy as np, pandas as pd
 from ..core import DataError, check_kind, join_some, quote, spell
 from .arrays import cell_text, object_numbers, unpack_pictures
 from .columns import Layout, check_size, class_names, find_label_side, id_names, layout_by_name
-from .labels import as_numbers, bare_labels, labels_to_score, parse_labels
+from .labels import as_numbers, bare_labels, check_texts, labels_to_score, parse_labels
 from .ranges import RangeReader, describe_stretch, stretch
 from .reading import Reading, infer_ink, infer_reading, orientation_notes
 
@@ -202,11 +202,12 @@ def data_from_frames(
     label=None, # The column with the labels, if its name leaves that open
     transpose=False, # Whether to transpose each image
     groups=None, # Column with the group of each row: neither a pixel nor the label
-    name='the frame' # Name of the training frame
+    name='the frame', # Name of the training frame
+    weights=None # Column with the weight of each row: neither a pixel nor the label
 )->DigitData:
     "Return `DigitData` from a frame with labels and, optionally, a frame to predict"
     df,unpacked = unpack_pictures(df, name)
-    extra = dict(groups=groups) if groups else None
+    extra = {k:v for k,v in dict(groups=groups, weights=weights).items() if v}
     o = _frame_layout(df, name, True, label, extra)
     check_size([df.columns[i] for i in o.pixels], name)
     with warnings.catch_warnings():
@@ -246,7 +247,11 @@ def rows_from_frame(
     if transpose is None: transpose = reading is not None and reading.transpose
     if transpose: transpose_images(x)
     test = make_frame(x, [df.columns[i] for i in o.pixels])
-    ls = as_numbers(bare_labels([cell_text(l) for l in _frame_labels(df, o.label, name)])[0]) if o.label else None
+    ls = None
+    if o.label:
+        ls,_ = bare_labels([cell_text(l) for l in _frame_labels(df, o.label, name)])
+        check_texts(ls, name)
+        ls = as_numbers(ls)
     column = str(df.columns[o.label[0]]) if len(o.label)==1 else None
     return DigitData(
         train=None, test=test, sample=None, name=name, sha256=_hash_frames(test), test_labels=ls,

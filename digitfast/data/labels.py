@@ -158,7 +158,8 @@ def labels_to_score(
     "Return the labels of a test set, or None and a note if they are not classes of the training set"
     known = {str(c):c for c in train_labels.unique().tolist()}
     texts,_ = bare_labels(texts)
-    labels = [known.get(str(o)) for o in as_numbers(texts).tolist()]
+    values = texts if any(map(text_fault, set(texts))) else as_numbers(texts).tolist()
+    labels = [known.get(str(o)) for o in values]
     unknown = next((i for i,o in enumerate(labels) if o is None), None)
     if unknown is not None: why = f'{quote(texts[unknown])} in row {unknown+1:,} is not a class of the training set'
     elif len(set(labels))==1 and len(labels)>1: why = f'{quote(texts[0])} is in every row'

@@ -15,7 +15,7 @@ from digitfast.data.checks import near_copies
 from digitfast.data.columns import NoSuchColumn
 from digitfast.data.files import NoTrainingSet, find_data
 from digitfast.data.frames import check_frame
-from digitfast.data.read import as_data, read_csvs, read_rows
+from digitfast.data.read import as_data, as_rows, read_csvs, read_rows
 from digitfast.data.reading import Reading
 from digitfast.kaggle.submission import check_submission, other_labels
 from conftest import REPO
@@ -875,6 +875,16 @@ def test_labels_that_no_run_could_hold(name, tmp_path):
         with pytest.raises(DataError, match=f'train.csv, line {i+2}, column label: found .*{says}'):
             read_csvs(put(tmp_path, {'train.csv':csv(f)}))
     assert as_data(lab(X8, np.array(['b'*200,'a'])[Y%2])).classes==['a','b'*200]
+
+def test_labels_of_rows_to_predict_that_no_run_could_hold(tmp_path):
+    "pandas 3 has no column of texts with half a pair in one; a test set that can't be scored is still predicted"
+    y = np.array([*'abcdefghi', '\ud800'])[Y]
+    f = frame(X8).assign(label=pd.Series(list(y), dtype=object))
+    np.savez(tmp_path/'mine.npz', x=X8.reshape(-1, 8, 8), y=y)
+    for read,o in (as_rows,f),(as_rows,(X8, y)),(as_data,(X8, y)),(read_rows,tmp_path/'mine.npz'):
+        with pytest.raises(DataError, match=f'row {Y.tolist().index(9)}, column label: found .*UTF-8'): read(o)
+    d = as_data(lab(X8, np.array([*'abcdefghij'])[Y]), f)
+    assert d.test_labels is None and 'is not a class of the training set' in ' '.join(d.notes)
 
 # ---- labels that are not the competition's
 
