@@ -625,7 +625,8 @@ def test_onnx_with_other_predictions_is_not_written(saved, ort, tmp_path, monkey
         def __init__(self, *args, **kw): pass
         def run(self, *args): return [np.full((16,3), .3, np.float32)]
     monkeypatch.setattr(ort, 'InferenceSession', Liar)
-    with pytest.raises(RunError, match="predictions of the ONNX model and of the net differ"): export_onnx(load_net(saved, 'cpu'), tmp_path/'m.onnx')
+    with pytest.raises(RunError, match="predictions of the ONNX model and of the net differ"):
+        export_onnx(load_net(saved, 'cpu'), tmp_path/'m.onnx')
     assert not list(tmp_path.iterdir())
 
 def test_onnx_without_its_packages(saved, tmp_path, monkeypatch):

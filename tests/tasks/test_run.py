@@ -448,7 +448,7 @@ def test_empty_directory_is_taken(tiny, tmp_path):
     assert names(run(tiny, tmp_path/'r'))==DONE
 
 @pytest.mark.parametrize('out,says',
-                         [('file','is a file'), ('file/below','is a file, expected a folder'),
+                         [('file','a file, expected a'), ('file/below','a file, expected a folder'),
                           ('/proc/nothing/here','can\'t write'), ('x'*300,'can\'t write')])
 def test_out_that_cannot_be(out, says, tiny, tmp_path):
     (tmp_path/'file').write_text('x')
