@@ -284,10 +284,10 @@ def load_net(
     if path.suffix.lower() in ('.pkl','.pth','.pt'):
         raise RunError(f"{path} is a pickle, and loading one runs whatever code it holds: digitfast loads run "
                        "directories. If you trust it, use fastai's load_learner yourself")
-    f = path/'metrics.json'
+    f,is_joined = path/'metrics.json',os.path.isdir(path/'members')
+    if not is_joined: learn = _load_one(path, device) # its error about a path comes before any about `metrics.json`
     metrics = check_metrics(read_json(f), f) if path_exists(f) else {}
-    is_joined = os.path.isdir(path/'members')
-    learn = _load_members(path, device, metrics.get('members_weights')) if is_joined else _load_one(path, device)
+    if is_joined: learn = _load_members(path, device, metrics.get('members_weights'))
     learn.temperature = metrics.get('temperature') or 1.
     return learn
 
