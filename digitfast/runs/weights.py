@@ -11,7 +11,7 @@ from ..device import digit_device, predict_bs, versions
 from ..data.ranges import to_bytes
 from ..data.reading import Reading
 from ..data.block import DigitDataLoaders
-from ..models.nets import Ensemble, archs, create_model
+from ..models.nets import Ensemble, archs, create_model, run_shapes
 from ..learn.learner import digit_learner
 from ..learn.loss import learner_activation, loss_name, losses
 from ..learn.predict import predict_rows
@@ -186,7 +186,7 @@ def check_cost(net, side):
     check(4*n, 4*_most_weights, 'bytes of weights')
     for o in net.modules():
         if not list(o.children()): o.register_forward_hook(count)
-    try: net.to('meta').eval()(torch.empty(1, 1, side, side, device='meta'))
+    try: run_shapes(net, side)
     except _TooMuch: raise
     except Exception: pass # `_check_runs` says why it doesn't run
     return max(_most_batch//largest, 1)
