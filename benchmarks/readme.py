@@ -146,7 +146,18 @@ def gpu():
         f"the whole command `digitfast train`: {words('command', of=-1)}; less its training: "
         f"{words('command', 'less_training', -1)}; two runs each",
         f"`pytest -m cuda`: {part['tests'].passed.sum():.0f} passed, {part['tests'].failed.sum():.0f} failed"]
+    if 'capture' in part: says += captures(part['capture'])
     return '\n\n'.join([_steps(t), '\n'.join(f'- {o}' for o in says), f"{t.card[0]}. {_how('gpu')}"])
+
+def captures(t):
+    "digitfast's graph of a training step beside torch's compiler and graphed callables: a sentence a recipe"
+    def sentence(name, o):
+        ours = o[o['mode']=='graph'].iloc[0]
+        others = [f"{m.mode} {1000*m.step:.2f} ms a step and {m.to_99:.2f} s ({m.to_99/ours.to_99:.1f} times)"
+                  for m in o[o['mode']!='graph'].itertuples()]
+        return (f"`{name}` to 99 % of held-out rows, compiling and capturing included: the graph {1000*ours.step:.2f} ms "
+                f"a step and {ours.to_99:.2f} s; {', '.join(others)}")
+    return [sentence(k, o) for k,o in t.groupby('system', sort=False)]
 
 def planning():
     "What more rows and more nets cost, from scale.csv and time_to_accuracy.csv"

@@ -48,11 +48,12 @@ assert not heavy, heavy
     for o in ('--quiet prints','--json prints','--debug shows'):
         assert ' '.join(r.stdout.split()).count(o)==len(subcommands())+1
 
-SLOW_IMPORTS = 'torch','fastai','sklearn','matplotlib'
+SLOW_IMPORTS = 'torch','fastai','sklearn','matplotlib','sympy','torch._dynamo'
 
 @pytest.mark.parametrize('words,allowed', [('runs .',''), ('versus a b',''), ('check s.csv t',''), ('models',''),
     ('info','torch'), ('report nowhere',''), ('train t --out a',''), ('train nowhere',''),
-    ('train t --recipe nope',''), ('train t --arch nope',''), ('predict nowhere t','')])
+    ('train t --recipe nope',''), ('train t --arch nope',''), ('predict nowhere t',''),
+    ('predict a t','torch fastai sklearn matplotlib')])
 def test_which_slow_packages_a_subcommand_imports(words, allowed, tmp_path, tiny_run, tiny):
     "A table, and an error in the arguments, cost no import of torch or fastai"
     import shutil

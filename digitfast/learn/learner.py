@@ -125,7 +125,8 @@ def _may_handle(cb, event_name):
     "Return whether the callback `cb` may do something at an event; fastai's own does nothing without such a method"
     kind = type(cb)
     if hasattr(kind, event_name) or event_name in vars(cb) or event_name=='after_fit': return True
-    return kind.__call__ is not Callback.__call__ or kind.__getattr__ is not Callback.__getattr__ or cb._default!='learn'
+    looks_elsewhere = kind.__getattr__ is not Callback.__getattr__ or cb._default!='learn'
+    return kind.__call__ is not Callback.__call__ or looks_elsewhere
 
 @patch
 def _call_one(self:DigitLearner, event_name):
