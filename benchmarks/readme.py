@@ -181,7 +181,7 @@ def planning():
                "at least: `quick` would see each row once.")
     hundred = (
         "**A hundred nets**: members of an ensemble share nothing but the split, so they are the thing to spread: one "
-        "process a member, over Dask where there are more machines.")
+        "process a member, [over Dask](clusters.md) where there are more machines.")
     one = acc[acc.system=='digitfast single'].seconds.mean()
     if not pd.isna(one):
         hundred += (

@@ -24,6 +24,7 @@ from digitfast.learn.plugins import import_file
 from digitfast.runs.weights import PixelsToProbs, export_onnx, export_pickle, load_net, save_net
 from digitfast.learn.predict import ShiftTTA, check_canary, predict_rows, predict_test
 from digitfast.kaggle.submission import check_submission, save_submission, submission
+from digitfast.runs.calibration import calibrate, fit_temperature
 from digitfast.runs.preds import Preds
 from digitfast.runs.run import Run
 from digitfast.report.measure import most_confused, score_interval, suspicious_labels, versus, wilson, worst_mistakes

@@ -36,8 +36,9 @@ def _is_within(value, interval):
 
 def _interval_text(interval):
     low,high = _bounds(interval)
-    words = [f"{'above' if interval[0]=='(' else 'from'} {low:,.0f}"]
-    if high<math.inf: words.append(f"{'below' if interval[-1]==')' else 'to'} {high:,.0f}")
+    def spelled(bound): return f'{bound:,.0f}' if bound==round(bound) else f'{bound:g}'
+    words = [f"{'above' if interval[0]=='(' else 'from'} {spelled(low)}"]
+    if high<math.inf: words.append(f"{'below' if interval[-1]==')' else 'to'} {spelled(high)}")
     return ' '.join(words)
 
 def _is_number(value, kind): return isinstance(value, kind) and not isinstance(value, (bool,np.bool_))

@@ -53,6 +53,11 @@ class Browser:
                      x=x, y=y, button='left', buttons=1, clickCount=1)
         if touch: self('Input.dispatchTouchEvent', type='touchEnd', touchPoints=[])
         else: self('Input.dispatchMouseEvent', type='mouseReleased', x=x, y=y, button='left', buttons=0, clickCount=1)
+    def upload(self, selector, path):
+        "Choose the file `path` in a file input"
+        root = self('DOM.getDocument')['root']['nodeId']
+        node = self('DOM.querySelector', nodeId=root, selector=selector)['nodeId']
+        self('DOM.setFileInputFiles', nodeId=node, files=[str(path)])
     def shot(self, path, full=True):
         shot = self('Page.captureScreenshot', format='png', captureBeyondViewport=full)
         Path(path).write_bytes(base64.b64decode(shot['data']))

@@ -1,5 +1,5 @@
 "One thread everywhere, so that equal seeds give equal bytes; the sample and small runs are made once a session."
-import os, signal, subprocess, sys, traceback
+import os, signal, socket, subprocess, sys, tempfile, time, traceback
 # before torch is imported; subprocesses inherit them
 os.environ.update(OMP_NUM_THREADS='1', MKL_NUM_THREADS='1', MPLBACKEND='Agg')
 from pathlib import Path
@@ -84,16 +84,16 @@ def undrawn():
     """Reports are made without the lines of their figures, which take half of so short a run's time. Gives the function
     that draws them, where it is imported"""
     report = sys.modules.get('digitfast.report.page')
-    draw = getattr(report, '_svg', None)
+    draw = getattr(report, 'inline_svg', None)
     with pytest.MonkeyPatch.context() as m:
-        if draw: m.setattr(report, '_svg', lambda ax, label: f'<svg role="img" aria-label="{label}"></svg>')
+        if draw: m.setattr(report, 'inline_svg', lambda ax, label: f'<svg role="img" aria-label="{label}"></svg>')
         yield draw
 
 @pytest.fixture(scope='module')
 def drawn(undrawn):
     "Reports with their figures, as everyone else has them"
     with pytest.MonkeyPatch.context() as m:
-        if undrawn: m.setattr('digitfast.report.page._svg', undrawn)
+        if undrawn: m.setattr('digitfast.report.page.inline_svg', undrawn)
         yield
 
 def child(f, log=None):
@@ -217,3 +217,67 @@ def here(tmp_path, monkeypatch):
 def in_tmp(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+def free_port():
+    "A port of loopback that nobody uses"
+    with socket.socket() as s:
+        s.bind(('127.0.0.1', 0))
+        return s.getsockname()[1]
+
+class Cluster:
+    """A Dask cluster on loopback, whose processes are forked from this one, which has imported what takes long.
+    `config` is Dask's own configuration in them, `kw` goes to the scheduler and the workers"""
+    def __init__(self, folder, config=None, protocol='tcp', **kw):
+        self.folder,self.config,self.pids = folder,config or {},[]
+        self.kw = dict(host='127.0.0.1', dashboard=False, protocol=protocol, **kw)
+        port = free_port()
+        self.address = f'127.0.0.1:{port}' if protocol=='tcp' else f'{protocol}://127.0.0.1:{port}'
+        import distributed
+        self.scheduler,_ = self.start('scheduler', lambda: distributed.Scheduler(port=port, **self.kw))
+        for _ in range(600):
+            with socket.socket() as o:
+                if not o.connect_ex(('127.0.0.1', port)): break
+            time.sleep(.1)
+
+    def start(self, name, make, before=lambda: None):
+        "Start a process that serves what `make` makes, and give its id and its temporary folder"
+        import asyncio, dask
+        from concurrent.futures import ThreadPoolExecutor
+        from distributed import utils
+        here = self.folder/name
+        here.mkdir()
+        async def serve():
+            async with make() as server: await server.finished()
+        def f():
+            tempfile.tempdir = str(here)
+            os.chdir(here)
+            utils._offload_executor = ThreadPoolExecutor(max_workers=1) # a fork has the executor, but not its thread
+            before()
+            with dask.config.set(self.config): asyncio.run(serve())
+        self.pids.append(child(f, self.folder/f'{name}.log'))
+        return self.pids[-1],here
+
+    def worker(self, name, before=lambda: None):
+        "Start a worker, after calling `before` in its process"
+        import distributed
+        return self.start(name, lambda: distributed.Worker(self.address, nthreads=1, local_directory=tempfile.tempdir,
+                                                           **self.kw), before)
+
+    def wait(self, n, **kw):
+        "Wait until there are `n` workers"
+        import distributed
+        with distributed.Client(self.address, set_as_default=False, **kw) as o: o.wait_for_workers(n, timeout=60)
+
+    def stop(self):
+        for p in self.pids:
+            try: os.kill(p, signal.SIGKILL)
+            except ProcessLookupError: continue
+            os.waitpid(p, 0)
+
+@pytest.fixture
+def cluster(tmp_path):
+    "A `Cluster` without workers; it is gone after the test"
+    pytest.importorskip('distributed', reason="needs digitfast[distributed]")
+    o = Cluster(tmp_path)
+    yield o
+    o.stop()

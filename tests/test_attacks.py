@@ -15,7 +15,7 @@ from digitfast.tasks.predict import predict_csv
 from digitfast.runs.run import Run
 from digitfast.tasks.save import save_run
 from digitfast.tasks.ensemble import ensemble
-from digitfast.tasks.inputs import read_drop
+from digitfast.tasks.inputs import read_row_numbers
 from digitfast.tasks.train import train
 from conftest import TINY, digits
 from test_save_run import fitted, quiet, refused, run_cli
@@ -145,8 +145,8 @@ DROPS = [('row\n1\n',[1]), ('\ufeffrow\n1\n',[1]), ('5\n6\n',[5,6]), (' row \n 3
 @pytest.mark.parametrize('text,want', DROPS)
 def test_drop_files_are_read_in_one_way_or_not(text, want, tmp_path):
     (tmp_path/'d.csv').write_text(text, encoding='utf-8')
-    if want is None: return refused(lambda: read_drop(tmp_path/'d.csv', 60), 'd.csv')
-    assert read_drop(tmp_path/'d.csv', 60).tolist()==want
+    if want is None: return refused(lambda: read_row_numbers(tmp_path/'d.csv', 60), 'd.csv')
+    assert read_row_numbers(tmp_path/'d.csv', 60).tolist()==want
 
 # ---- runs of others
 

@@ -50,7 +50,8 @@ assert not heavy, heavy
 
 SLOW_IMPORTS = 'torch','fastai','sklearn','matplotlib','sympy','torch._dynamo'
 
-@pytest.mark.parametrize('words,allowed', [('runs .',''), ('versus a b',''), ('check s.csv t',''), ('models',''),
+@pytest.mark.parametrize('words,allowed', [('runs .',''), ('runs . --html p.html','matplotlib'),
+    ('versus a b',''), ('check s.csv t',''), ('models',''),
     ('info','torch'), ('report nowhere',''), ('train t --out a',''), ('train nowhere',''),
     ('train t --recipe nope',''), ('train t --arch nope',''), ('predict nowhere t',''),
     ('predict a t','torch fastai sklearn matplotlib')])
@@ -86,7 +87,7 @@ REFUSED = [ # words, what is said, code
     ('train nowhere', 'nowhere: no such file or folder', 1),
     ('train nowhere.csv --import my.py', 'no such file', 1),
     ('train d --test nowhere.csv', 'nowhere.csv: no such file', 1),
-    ('train empty', 'no training CSV', 1),
+    ('train empty', 'no training set', 1),
     ('train --config nowhere', 'nowhere is no finished run', 1),
     ('train d --drop nowhere.csv', 'nowhere.csv: no such file', 1),
     ('train d --import nowhere.py', "nowhere.py can't be imported", 1),
@@ -162,7 +163,7 @@ def test_wrong_usage_exits_2(words, cli, here):
 # ---- errors
 
 @pytest.mark.parametrize('words,says', [('train nowhere','nowhere'), ('predict nowhere','nowhere'),
-    ('predict nowhere a.png b.png','nowhere'), ('check nowhere','nowhere'), ('train . --out r','no training CSV'),
+    ('predict nowhere a.png b.png','nowhere'), ('check nowhere','nowhere'), ('train . --out r','no training set'),
     ('train sample --valid-pct 0 --out r','valid_pct'), ('train sample --valid-pct 1','valid_pct'),
     ('check . nowhere','.')])
 def test_errors_exit_1_with_one_line(words, says, cli, here):

@@ -8,7 +8,7 @@ import pytest
 REPO = Path(__file__).parent.parent
 CALLED = dict(PIL='pillow', sklearn='scikit-learn', slugify='python-slugify', cycler='matplotlib', urllib3='requests',
               tqdm='kaggle')
-EXTRAS = {'distributed', 'gradio', 'onnx', 'onnxruntime', 'onnxscript'}
+EXTRAS = {'distributed', 'gradio', 'huggingface_hub', 'onnx', 'onnxruntime', 'onnxscript', 'optuna', 'pyarrow', 'timm'}
 
 def settings():
     c = ConfigParser(delimiters=['='])

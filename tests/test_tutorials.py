@@ -1,5 +1,5 @@
 "What makes the tutorials a course: each says what one will be able to do, asks, proposes, and works in its own folder"
-import json, re
+import json, re, subprocess
 from pathlib import Path
 
 import pytest
@@ -35,6 +35,14 @@ def test_it_says_what_one_will_be_able_to_do(nb):
     first = source(cells(nb)[:1])
     assert first.startswith('# ') and '\n> ' in first
     for o in ('**What you will be able to do**', 'You need', '[glossary](glossary.md)'): assert o in first, o
+
+@each
+def test_it_says_how_to_install_on_kaggle_or_colab(nb, tmp_path):
+    "The line finds a wheel in the working folder or below Kaggle's input folder"
+    (tmp_path/'digitfast-0.1.0-py3-none-any.whl').touch()
+    line = re.search(r'^\*\*On Kaggle or Colab\*\*.*`!(pip install [^`]*)`', source(cells(nb)[:1]), re.M)[1]
+    r = subprocess.run(['sh','-c','echo '+line], cwd=tmp_path, capture_output=True, text=True)
+    assert r.stdout=='pip install -q ./digitfast-0.1.0-py3-none-any.whl\n' and r.stderr==''
 
 @each
 def test_it_asks_and_answers(nb):

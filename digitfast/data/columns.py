@@ -15,6 +15,7 @@ from math import isqrt, log
 import numpy as np, pandas as pd
 
 from ..core import DataError, join_some, quote, spell
+from ..schema import unknown_name
 
 # %% ../../nbs/data/04_columns.ipynb #c0006
 id_names = 'id','imageid','image_id'
@@ -120,6 +121,7 @@ class Layout:
     inferred: list = field(default_factory=list) # Log lines on what was inferred
     by_position: bool = False # Are the columns known by their place?
     in_grid: bool = False # Do the names of pixels hold row and column?
+    extra: list = field(default_factory=list) # Those of `others` that were asked for
 
 class NoSuchColumn(DataError): "A column that was specified is not in the table"
 class NoLabelError(DataError): "A training set without labels"
@@ -129,6 +131,29 @@ _signs = ((lambda c: c=='label', ''),
           (lambda c: c.lower()=='label', 'label: column {}'),
           (lambda c: not _is_other(c), 'label: column {}, the only one that is no pixel{}'),
           (lambda c: c.lower() in _label_names, 'label: column {}, by its name'))
+
+def find_extra(
+    cols, # Names of all columns
+    extra, # {option: name of a column that is neither pixel nor label}; None if there are none
+    name # Of the table, for errors
+)->list: # In the order of `extra`
+    "Return the positions of the columns `extra`. Raises an error that suggests the nearest name if one is not there."
+    names,res = list(map(str, cols)),[]
+    for option,column in (extra or {}).items():
+        if column=='label':
+            raise DataError(f"{name}: column 'label' has the labels, expected another column for {option}. Choose one "
+                            f"for {spell(option, 'COLUMN')}", option=option)
+        pixels = next(iter(_group_names(names).values()), {}).values()
+        if len(pixels)<least_side**2 or not is_square(len(pixels)): pixels = ()
+        if column in names and names.index(column) in pixels:
+            raise DataError(f"{name}: {quote(column)} is one of {len(pixels):,} pixels, expected another column for "
+                            f"{spell(option, 'COLUMN')}", option=option)
+        if column not in names:
+            known = [c for i,c in enumerate(names) if i not in pixels]
+            raise NoSuchColumn(f"{name}: {spell(option)} names an {unknown_name('column', column, known)}",
+                               option=option)
+        res.append(names.index(column))
+    return res
 
 def _find_column(cols, others, label, name):
     "Return the position of the column `label`, in any case of letters if none is spelled exactly so"
@@ -184,9 +209,9 @@ def _unknown_names(cols):
     odd = [c for c in cols if not split_name(c) and str(c)!='label']
     return f'; {join_some(map(quote, odd))} is neither label nor pixel by its name' if odd else ''
 
-def _find_pixels(cols, label):
+def _find_pixels(cols, label, extra=()):
     "Return the words that names of pixels share, and {numbers: position}: the largest group of names that are alike"
-    but = {i for i,c in enumerate(cols) if str(c) in (str(label), 'label') or str(c).lower() in id_names}
+    but = {i for i,c in enumerate(cols) if str(c) in (str(label), 'label') or str(c).lower() in id_names}|set(extra)
     groups = _group_names(cols, but)
     if not groups:
         hint = '. The line is for Excel: remove it' if next(map(str, cols), '').startswith('sep=') else ''
@@ -216,21 +241,24 @@ def layout_by_name(
     name, # Of the file, for errors
     rows=(), # Some rows of text, for labels that are a column a class
     label=None, # Name of the label's column, if specified
-    need=True # Must there be a label?
+    need=True, # Must there be a label?
+    extra=None # {option: name of a column that is neither pixel nor label}
 )->Layout|None: # None if only the numbers can show which column is the label
     "Return what each column is, by its name. Raises `DataError` with what to do if that is not clear."
     _check_unique(cols, name)
-    try: words,group = _find_pixels(cols, label)
+    extra = find_extra(cols, extra, name)
+    try: words,group = _find_pixels(cols, label, extra)
     except DataError as e: raise DataError(f'{name}: {e}') from None
     others = sorted(set(range(len(cols)))-set(group.values()))
-    position,found = pick_label(cols, others, label, name)
-    if need and position is None and not found and len(group)>64 and is_square(len(group)-1): return
+    free = [i for i in others if i not in extra]
+    position,found = pick_label(cols, free, label, name)
+    if need and position is None and not found and not extra and len(group)>64 and is_square(len(group)-1): return
     try: pixels = _order_pixels(cols, words, group)
     except DataError as e: raise DataError(f'{name}: {e}{_unknown_names(cols)}') from None
 
-    layout = Layout(pixels, [], others, in_grid=len(words)==3)
+    layout = Layout(pixels, [], others, in_grid=len(words)==3, extra=extra)
     if position is not None: return _set_label(layout, [position], found)
-    candidates = found or [i for i in others if str(cols[i]).isdecimal()] # classes 0 to 9, by their number alone
+    candidates = found or [i for i in free if str(cols[i]).isdecimal()] # classes 0 to 9, by their number alone
     if _is_one_hot(cols, candidates, rows):
         first,last = cols[candidates[0]],cols[candidates[-1]]
         line = f'label: the {len(candidates)} columns {first} to {last}, one 1 in each row'

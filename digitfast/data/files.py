@@ -14,10 +14,12 @@ from itertools import islice
 from pathlib import Path
 
 from ..core import DataError, join_some, read_plain, spell
-from .table import Parts, Table, convert_file_errors, frame_code
+from .binary import (
+    FrameTable, NpzTable, binary_endings, is_npz, join_tables, npz_tables, open_file, open_tables)
+from .table import Table, convert_file_errors, frame_code
 
 # %% ../../nbs/data/07_files.ipynb #c0006
-_endings = re.compile(r'((\.(csv|tsv|tab|txt|data|dat|gz|zip|tra|tes|train|test))+|'
+_endings = re.compile(r'((\.(csv|tsv|tab|txt|data|dat|gz|zip|tra|tes|train|test|parquet|pq|feather|arrow|npz|npy))+|'
                       r'^part-([rm]-)?([0-9]+|\*)|^([0-9]+|\*)\.part)$', re.I)
 _role_words = {'train':'train training trainset traindata xtrain trn tra',
                'test':'test testing testset testdata xtest tst tes',
@@ -33,7 +35,7 @@ def file_role(
     "Return the role of a file, by the words in its name"
     *folders,f = re.split(r'[/\\]', name)
     if f.startswith('.') or '__MACOSX' in folders or not (m := _endings.search(f)): return
-    ending = re.sub(r'\.(csv|tsv|tab|txt|data|dat|gz|zip)', ' ', m[0], flags=re.I)
+    ending = re.sub(r'\.(csv|tsv|tab|txt|data|dat|gz|zip|parquet|pq|feather|arrow|npz|npy)', ' ', m[0], flags=re.I)
     words = [o.lower() for o in re.findall('[A-Z]?[a-z]+|[A-Z]+', f[:m.start()]+ending)]
     roles = {_roles.get(o) for o in words}-{None}
     if 'sample' in roles or words==['sample']: return 'sample'
@@ -51,7 +53,8 @@ def _split_part(name):
     folder,_,base = name.rpartition('/')
     for form in _part_forms:
         if m := re.fullmatch(form, base, re.I):
-            rest = re.sub(r'^-.*[0-9a-f]{8}-[0-9a-f]{4}-.*?(?=\.)', '', m['rest'], flags=re.I) # Spark's id of the job
+            ids = r'^-(.*[0-9a-f]{8}-[0-9a-f]{4}-.*?|[0-9a-f]{16})(?=\.)' # of Spark's job, and Hugging Face's sum
+            rest = re.sub(ids, '', m['rest'], flags=re.I)
             return f"{folder}{_}{base[:m.start('n')]}*{base[m.end('n'):m.start('rest')]}{rest}", int(m['n'])
 
 def _join_parts(files):
@@ -66,10 +69,21 @@ def _join_parts(files):
     groups = {name:sorted(ks) for name,ks in groups.items() if len(ks)>1}
     inside = {k for ks in groups.values() for _,k in ks}
     return {k:t for k,t in files.items() if k not in inside} | {
-        name:Parts(name, [files[k] for _,k in ks]) for name,ks in groups.items()}
+        name:join_tables(name, [files[k] for _,k in ks]) for name,ks in groups.items()}
 
 # %% ../../nbs/data/07_files.ipynb #c000b
 _files_max = 10_000
+_npz_max = 64 # each is opened, to see what it holds
+
+def _open_all(places):
+    "Return {name: `Table`} of the files at `places`, {name: (path, members of a zip)}"
+    npz = [o for o in places if o.lower().endswith('.npz')]
+    if len(npz)>_npz_max:
+        error = DataError(f'{len(npz):,} .npz files, such as {join_some(npz)}, expected {_npz_max} at most. '
+                          'Give one of them by name')
+        unopened = {o:NpzTable(*places[o], error=error) for o in npz}
+        return _open_all({k:o for k,o in places.items() if k not in unopened})|unopened
+    return {k:t for name,place in places.items() for k,t in open_tables(name, *place).items()}
 
 def _list_folder(p):
     "Return the files below the folder `p`, as {name there: `Table`}"
@@ -77,7 +91,7 @@ def _list_folder(p):
     res = {}
     for k in range(1, 5):
         files = list(islice(p.glob('/'.join('*'*k)), _files_max+1))
-        res |= {str(o.relative_to(p)):Table(o) for o in files[:_files_max] if o.is_file()}
+        res |= _open_all({str(o.relative_to(p)):(o,) for o in files[:_files_max] if o.is_file()})
         if len(files)>_files_max and any(_split_part(o) for o in res if file_role(o)):
             raise DataError(f'{p}: over {_files_max:,} files, expected fewer. Write the table in fewer parts')
         if any(file_role(o)=='train' for o in res): break
@@ -96,22 +110,23 @@ def list_files(
     p # A folder, a zip or another file
 )->dict: # {name there: `Table`}
     "Return the files at `p`. Raises `DataError` if there is nothing."
-    expected = 'expected a folder with train.csv, a zip of it, or such a file'
+    expected = 'expected a folder with train.csv, a zip of it, or a CSV, Parquet, Feather or .npz file'
     with convert_file_errors(p):
         if p.is_dir(): return _list_folder(p)
         if not p.is_file():
             raise DataError(f'{p}: {"neither file nor folder" if p.exists() else "no such file or folder"}; {expected}')
         with open(p, 'rb') as f: start = f.read(2)
         if not start: raise DataError(f'{p}: an empty file; {expected}', file=str(p))
-        if start!=b'PK': return {p.name:Table(p)}
-        with zipfile.ZipFile(p) as z: return {o:Table(p, o) for o in _list_zip(z, p)}
+        if start!=b'PK': return {p.name:open_named_file(p)}
+        with zipfile.ZipFile(p) as z: names = _list_zip(z, p)
+        return npz_tables(p) if is_npz(names) else _open_all({o:(p,o) for o in names})
 
 def _list_inner_zips(files):
     "Return the files in the zips among `files`, 16 of them at most"
     res = {}
     for name,t in [o for o in files.items() if _is_zip(o[0]) and file_role(o[0])][:16]:
         with t.open() as (f,_), convert_file_errors(t), zipfile.ZipFile(f) as z: inner = _list_zip(z, t)[:10_000]
-        res |= {f'{name}/{o}':Table(t.path, *t.members, o) for o in inner}
+        res |= _open_all({f'{name}/{o}':(t.path,*t.members,o) for o in inner})
     return res
 
 # %% ../../nbs/data/07_files.ipynb #c000d
@@ -155,9 +170,10 @@ def _choose_table(found, role, path, files):
     return next(iter(found.items()), (None, None))
 
 def _group_by_likelihood(files):
-    "Yield `files` in groups, the likeliest first: CSVs, other tables, those in zips, those in zips within zips"
+    "Yield `files` in groups, the likeliest first: CSVs and binary tables, other tables, those in zips, in zips within"
     def no_zips(fs): return {k:t for k,t in fs.items() if not _is_zip(k)}
-    csvs = {k:t for k,t in files.items() if re.search(r'\.(csv|tsv)(\.gz)?$', k, re.I)}
+    csvs = {k:t for k,t in files.items()
+            if re.search(r'\.(csv|tsv)(\.gz)?$', k, re.I) or isinstance(t, FrameTable) and file_role(k)}
     yield _join_parts(csvs)
     yield _join_parts({k:t for k,t in no_zips(files).items() if file_role(k) and k not in csvs})
     within = _list_inner_zips(files)
@@ -212,12 +228,16 @@ def open_named_file(
     "Return the table at the path `p`"
     with convert_file_errors(p):
         if p.is_file():
-            with open(p, 'rb') as f: return None if f.read(2) in (b'PK', b'') else Table(p)
+            with open(p, 'rb') as f: start = f.read(8)
+            return None if start[:2] in (b'PK', b'') else open_file(p, start)
         zips = [] if p.exists() else [o for o in p.parents
                                       if o.is_file() and (_is_zip(o.name) or zipfile.is_zipfile(o))]
         if not zips: return
         with zipfile.ZipFile(zips[0]) as z: names = _list_zip(z, zips[0])
-        if (name := p.relative_to(zips[0]).as_posix()) in names: return Table(zips[0], name)
+        name = p.relative_to(zips[0]).as_posix()
+        if is_npz(names): return npz_tables(zips[0]).get(name)
+        found = _open_all({o:(zips[0],o) for o in names if name==o or name.startswith(f'{o}/')})
+        return found.get(name)
 
 def find_files(
     path, # A folder, a zip, or a table
@@ -250,8 +270,8 @@ def _notes_on_neighbours(p):
     if (part := _split_part(p.name)) and (n := sum((_split_part(o) or ' ')[0]==part[0] for o in beside)):
         return [f'{p.name} is one of {n+1:,} parts of a table: to read all of them, give the folder {p.parent}.']
     if file_role(p.name)!='train': return []
-    tests = [o for o in beside if file_role(o)=='test' and '.csv' in o
-             and _has_like_columns(Table(p.parent/o), Table(p))]
+    tests = [o for o in beside if file_role(o)=='test' and ('.csv' in o or o.lower().endswith(binary_endings))
+             and _has_like_columns(*(open_tables(f.name, f).popitem()[1] for f in (p.parent/o, p)))]
     option = spell('test', 'FILE')
     return [f'{o} lies beside it and is not read: give the folder, or {option}, to predict it.' for o in tests[:1]]
 
@@ -275,9 +295,12 @@ def _train_on_only_table(res, p, files):
         raise DataError(f'{p}: {join_some(sorted(wide))} could each be the training set; '
                         f'{_choice_hint(wide, files, "train")}')
     if not wide:
+        for t in res.other.values():
+            if isinstance(t, FrameTable): t.look() # raises if that is why it is none
         is_other = files and not any('.csv' in o.lower() for o in files)
         tip = f"; {frame_advice}.to_csv('train.csv', index=False)" if is_other else ''
-        raise NoTrainingSet(f'{p}: no training CSV; expected train.csv, or another name with train in it, '
+        raise NoTrainingSet(f'{p}: no training set; expected train.csv (or .parquet, .feather, .npz), or another '
+                            f'name with train in it, '
                             f'found {join_some(sorted(files)) or "nothing"}{tip}')
     (name,t), = wide.items()
     inferred = [f'training set: {name}, the only table of pictures']
@@ -305,7 +328,7 @@ def data_options(
     o # A mapping, perhaps a stranger's
 )->dict: # For `read_csvs`
     "Return those options of `read_csvs` in `o` that are of the right kind"
-    kinds = dict(test=str, label=str, transpose=bool)
+    kinds = dict(test=str, label=str, transpose=bool, groups=str)
     return {k:o[k] for k,t in kinds.items() if isinstance(o, dict) and isinstance(o.get(k), t)}
 
 # %% ../../nbs/data/07_files.ipynb #c0017
@@ -325,7 +348,7 @@ def check_path(
     raise DataError(f'data is a {type(o).__name__}, expected {expected}')
 
 # %% ../../nbs/data/07_files.ipynb #c001a
-table_names = '.csv','.tsv','.txt','.gz','.zip','.dat','.data' # how the names of tables end
+table_names = '.csv','.tsv','.txt','.gz','.zip','.dat','.data',*binary_endings # how the names of tables end
 
 def data_files(
     path, # Data, as for `read_csvs` or `read_rows`; None is none
@@ -358,14 +381,15 @@ def run_inputs(
 def _is_complete(p, names=None):
     "Return whether a training and a test CSV are in the folder `p`, with something in them"
     try:
-        files = list_files(p) if names is None else {o:Table(p/o) for o in names(p) if (p/o).is_file()}
+        files = list_files(p) if names is None else _open_all({o:(p/o,) for o in names(p) if (p/o).is_file()})
         roles = {r:[t for k,t in files.items() if file_role(k)==r] for r in ('train','test')}
         return all(len(o)>0 and o[0].path.stat().st_size for o in roles.values())
     except (OSError, DataError): return False
 
 def _has_training_csv(p):
     "Return whether a training CSV is in the folder `p` itself"
-    def is_it(o): return file_role(o)=='train' and re.search(r'\.(csv|tsv)\b', o, re.I) and (p/o).is_file()
+    endings = r'\.(csv|tsv)\b|\.(parquet|pq|feather|npz)$'
+    def is_it(o): return file_role(o)=='train' and re.search(endings, o, re.I) and (p/o).is_file()
     try: return any(is_it(o) and (p/o).stat().st_size for o in os.listdir(p))
     except OSError: return False
 

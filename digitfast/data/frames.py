@@ -14,6 +14,7 @@ from math import isqrt
 import numpy as np, pandas as pd
 
 from ..core import DataError, check_kind, join_some, quote, spell
+from .arrays import cell_text, object_numbers, unpack_pictures
 from .columns import Layout, check_size, class_names, find_label_side, id_names, layout_by_name
 from .labels import as_numbers, bare_labels, labels_to_score, parse_labels
 from .ranges import RangeReader, describe_stretch, stretch
@@ -31,7 +32,7 @@ class DigitData:
     sha256: str # Of the CSVs' bytes: training set, test set and sample submission one after another
     notes: tuple=() # Sentences for the user
     test_labels: pd.Series|None=None # Of the test set, if its file has them: to score with, never to choose by
-    extra: pd.DataFrame|None=None # Further columns of the training CSV, as text
+    extra: pd.DataFrame|None=None # Further columns of the training set; those of a CSV are text
     test_extra: pd.DataFrame|None=None # And of the test CSV
     said: tuple=() # What was inferred, a line each
     reading: Reading=Reading() # How the rows became images: what later rows and pictures need
@@ -91,14 +92,12 @@ def make_frame(
     if label is not None: df.insert(0, 'label', label)
     return df
 
-def _cell_text(o): return '' if pd.isna(o) is True else repr(o) if isinstance(o, bytes) else str(o).strip()
-
-def _frame_layout(df, name, labels, label):
+def _frame_layout(df, name, labels, label, extra=None):
     "Return what each column of a frame is"
     if not len(df): raise DataError(f'{name}: no rows; expected one an image')
     cols = list(df.columns)
-    if o := layout_by_name(cols, name, df.iloc[:50].to_numpy(), label, need=labels): return o
-    side = find_label_side(*([_cell_text(o) for o in df.iloc[:,i].tolist()] for i in (0,-1)))
+    if o := layout_by_name(cols, name, df.iloc[:50].to_numpy(), label, labels, extra): return o
+    side = find_label_side(*([cell_text(o) for o in df.iloc[:,i].tolist()] for i in (0,-1)))
     if side is None:
         raise DataError(f"{name}: no 'label' column; say which with {spell('label', 'NAME')}", option='label')
     position = side%len(cols)
@@ -106,22 +105,6 @@ def _frame_layout(df, name, labels, label):
     return Layout([i for i in range(len(cols)) if i!=position], [position], [], [line])
 
 # %% ../../nbs/data/08_frames.ipynb #c000c
-def _as_number(o):
-    "Return the object `o` as a number; None if it is none"
-    if isinstance(o, (bool,np.bool_)): return float(o)
-    return float(o) if isinstance(o, (int,float,np.integer,np.floating)) and abs(o)<2**60 else None
-
-def _object_numbers(v, locate):
-    "Return the block `v` of objects as numbers. Raises `DataError` at the first one that is none."
-    res = np.array([[_as_number(o) for o in r] for r in v], object)
-    bad = res==None # noqa: E711, for each number
-    truth = np.array([[isinstance(o, (bool,np.bool_)) for o in r] for r in v])
-    if not bad.any() and truth.any() and not np.isin(res, (0.,1.)).all(): bad = truth
-    if bad.any():
-        place,found = locate(*np.argwhere(bad)[0].tolist())
-        raise DataError(f'{place}: found {found}, expected a whole number from 0 to 255; fix it or remove the row')
-    return res.astype(bool if truth.all() else float)
-
 def _frame_pixels(df, columns, name, value_range=None, source='training set'):
     "Return `columns` of a frame as uint8, and their range. Raises `DataError` with row, counted from 0, and column."
     reader = RangeReader(value_range, source)
@@ -133,8 +116,13 @@ def _frame_pixels(df, columns, name, value_range=None, source='training set'):
         block = df.iloc[i:i+4096, columns]
         v = block.to_numpy()
         def locate(r, c): return f'{name}, row {i+r}, column {df.columns[columns[c]]}', quote(v[r,c])
-        reader.add(v if v.dtype.kind in 'biuf' else _object_numbers(v, locate), locate)
+        reader.add(v if v.dtype.kind in 'biuf' else object_numbers(v, locate), locate)
     return reader.read(name, len(columns))
+
+def _columns_left_out(df, layout):
+    "Return the log line about columns of no use; '' if there are none"
+    left = [df.columns[i] for i in layout.others if i not in layout.extra]
+    return f'columns left out: {join_some(left)}' if left else ''
 
 def _frame_labels(df, columns, name):
     "Return the labels in the column of a frame, or in the columns, one a class"
@@ -151,18 +139,20 @@ def read_frame(
     labels=True, # Must it have labels? If not, a `label` column is left out
     label=None, # The column with the labels, if its name leaves that open
     value_range=None, # Numbers for black and white; inferred if None
-    source='training frame' # What has that range, for errors
+    source='training frame', # What has that range, for errors
+    extra=None # {option: name of a column that is neither pixel nor label}
 )->tuple: # The frame as `check_frame` returns it; its range
     "Read a frame as `read_csvs` reads a file. Raises `DataError` with the row, counted from 0, and the column"
     check_kind(df, pd.DataFrame, 'a DataFrame with an image a row, such as read_csvs(path).train', DataError)
-    o = _frame_layout(df, name, labels, label)
+    df,unpacked = unpack_pictures(df, name)
+    o = _frame_layout(df, name, labels, label, extra)
     x,value_range = _frame_pixels(df, o.pixels, name, value_range, source)
     pixels = [df.columns[i] for i in o.pixels]
     if not labels: return make_frame(x, pixels),value_range
     lines = [describe_stretch(value_range)] if value_range!=(0,255) else []
-    lines += o.inferred
-    if o.others: lines.append(f'columns left out: {join_some(df.columns[i] for i in o.others)}')
-    ls,inferred = bare_labels([_cell_text(l) for l in _frame_labels(df, o.label, name)])
+    lines += [*unpacked, *o.inferred]
+    if left := _columns_left_out(df, o): lines.append(left)
+    ls,inferred = bare_labels([cell_text(l) for l in _frame_labels(df, o.label, name)])
     for s in (*lines, *inferred): warnings.warn(f'{name}: {s}')
     return make_frame(x, pixels, parse_labels(ls, name, lambda i: f'row {i}')),value_range
 
@@ -193,12 +183,13 @@ def _transpose_frame(df, pixels):
 def _read_test_frame(df, pixels, label_columns, value_range, train_labels):
     "Return a frame to predict: its pixels, its labels if they can be scored, its ids, and notes"
     name = 'the test frame'
+    df,_ = unpack_pictures(df, name)
     if missing := [c for c in pixels if c not in df]:
         raise DataError(f'{name}: without {join_some(missing)}, expected the pixel columns of the training frame')
     found = [c for c in label_columns if c in df]
     labels,notes = None,[]
     if len(found)==1:
-        labels,notes = labels_to_score([_cell_text(l) for l in df[found[0]]], train_labels, name)
+        labels,notes = labels_to_score([cell_text(l) for l in df[found[0]]], train_labels, name)
     ids = next((df[c].reset_index(drop=True) for c in df if str(c).lower() in id_names), None)
     return read_frame(df, name, labels=False, value_range=value_range)[0][pixels], labels, ids, notes
 
@@ -206,17 +197,20 @@ def data_from_frames(
     df, # The training frame
     test=None, # A frame to predict
     label=None, # The column with the labels, if its name leaves that open
-    transpose=False # Turn each image about its diagonal?
+    transpose=False, # Turn each image about its diagonal?
+    groups=None, # Column with the group of each row: neither a pixel nor the label
+    name='the frame' # What to call the training frame
 )->DigitData:
     "Return `DigitData` of a frame with labels and, optionally, one to predict"
-    name = 'the frame'
-    o = _frame_layout(df, name, True, label)
+    df,unpacked = unpack_pictures(df, name)
+    extra = dict(groups=groups) if groups else None
+    o = _frame_layout(df, name, True, label, extra)
     check_size([df.columns[i] for i in o.pixels], name)
     with warnings.catch_warnings():
         warnings.simplefilter('ignore') # these lines are in the notes
-        train,value_range = read_frame(df, name, label=label)
-    notes = [f'{name}: columns left out: {join_some(df.columns[i] for i in o.others)}.'] if o.others else []
-    inferred = [*o.inferred, *bare_labels([_cell_text(l) for l in _frame_labels(df, o.label, name)])[1]]
+        train,value_range = read_frame(df, name, label=label, extra=extra)
+    notes = [f'{name}: {left}.'] if (left := _columns_left_out(df, o)) else []
+    inferred = [*unpacked, *o.inferred, *bare_labels([cell_text(l) for l in _frame_labels(df, o.label, name)])[1]]
     if value_range!=(0,255): inferred.append(describe_stretch(value_range))
     label_columns = [df.columns[i] for i in o.label]
     pixels,ls,ids = list(train.columns[1:]),None,None
@@ -227,6 +221,33 @@ def data_from_frames(
     if transpose: train,test = (f if f is None else _transpose_frame(f, pixels) for f in (train,test))
     column = str(label_columns[0]) if len(label_columns)==1 else None
     reading = infer_reading(train[pixels].to_numpy(), value_range, transpose, column, train.label)
-    return DigitData(train=train, test=test, sample=None, test_ids=ids, name=name, sha256=sha256,
+    others = df.iloc[:, o.others].reset_index(drop=True) if o.others else None
+    return DigitData(train=train, test=test, sample=None, test_ids=ids, name=name, sha256=sha256, extra=others,
                      notes=(*notes, *orientation_notes(reading)), test_labels=ls, said=tuple(inferred),
                      reading=reading, frames_sum=frames_sum(train, test))
+
+# %% ../../nbs/data/08_frames.ipynb #f0re0001
+def rows_from_frame(
+    df, # One image a row, with or without a label
+    label=None, # The column with the labels, if its name leaves that open
+    transpose=None, # Turn each image about its diagonal? As in `reading` if None
+    reading=None, # The `Reading` of the run that predicts them
+    name='the frame' # What to call it
+)->DigitData: # Without a training set; `test_labels` are text or numbers as they are written
+    "Return `DigitData` of a frame to predict. Raises `DataError` if its rows are no images, or contradict `reading`."
+    check_kind(df, pd.DataFrame, 'a DataFrame with an image a row', DataError)
+    df,inferred = unpack_pictures(df, name)
+    if label is None and reading and str(reading.label) in map(str, df.columns): label = str(reading.label)
+    o = _frame_layout(df, name, False, label)
+    x,value_range = _frame_pixels(df, o.pixels, name, reading and reading.value_range, 'run')
+    if transpose is None: transpose = reading is not None and reading.transpose
+    if transpose: transpose_images(x)
+    test = make_frame(x, [df.columns[i] for i in o.pixels])
+    ls = as_numbers(bare_labels([cell_text(l) for l in _frame_labels(df, o.label, name)])[0]) if o.label else None
+    column = str(df.columns[o.label[0]]) if len(o.label)==1 else None
+    return DigitData(
+        train=None, test=test, sample=None, name=name, sha256=_hash_frames(test), test_labels=ls,
+        test_ids=next((df[c].reset_index(drop=True) for c in df if str(c).lower() in id_names), None),
+        notes=(f'{name}: columns left out: {join_some(df.columns[i] for i in o.others)}.',) if o.others else (),
+        said=(*inferred, *o.inferred), reading=infer_reading(x, value_range, transpose, column),
+        frames_sum=frames_sum(None, test))

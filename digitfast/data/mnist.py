@@ -64,6 +64,15 @@ def _check_arrays(raw, x, y):
     if x[0].shape[1:]!=x[1].shape[1:] or x[0].shape[1]!=x[0].shape[2]:
         raise DataError(f"{raw}: images of {x[0].shape[1:]} and {x[1].shape[1:]} pixels, expected squares of one size")
 
+def mnist_notes(
+    labels # Of a training set
+)->list: # Of sentences
+    "Return a note if the labels are those of MNIST's training set, in its order"
+    first = [5,0,4,1,9,2,1,3,1,4,3,5,3,6,1,7]
+    if len(labels) not in (60_000,70_000) or list(labels[:len(first)])!=first: return []
+    return ["these are MNIST's images, which contain the test set of Kaggle's Digit Recognizer: "
+            'a score there of a model that was trained on them would not be honest.']
+
 def _make_data(x, y, sha, source, files):
     "Return training and then test images as one `DigitData`"
     pixels = np.concatenate(x).reshape(sum(map(len, x)), -1)

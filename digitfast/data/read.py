@@ -14,17 +14,20 @@ from pathlib import Path
 import numpy as np, pandas as pd
 
 from ..core import DataError, join_some, quote, spell
+from .binary import FrameTable
 from .checks import check_shape
 from .columns import (
-    Layout, NoLabelError, check_size, class_names, colour_hint, id_names, is_square, layout_by_name,
-    layout_by_position, pick_label, rectangle_hint, split_name)
+    Layout, NoLabelError, NoSuchColumn, check_size, class_names, colour_hint, find_extra, id_names, is_square,
+    layout_by_name, layout_by_position, pick_label, rectangle_hint, split_name)
 from .files import (
-    absolute_path, check_path, file_role, find_files, frame_advice, list_files, open_named_file, read_first_line,
+    absolute_path, check_path, file_role, find_files, list_files, open_named_file, read_first_line,
     sample_path, tables_by_role)
 from .frames import (
-    DigitData, data_from_frames, forget_source_if_changed, frames_sum, make_frame, transpose_images)
+    DigitData, data_from_frames, forget_source_if_changed, frames_sum, make_frame, rows_from_frame, transpose_images)
 from .labels import (
     as_numbers, bare_labels, check_texts, find_two_spellings, label_kind, labels_to_score, parse_labels)
+from .memory import both_frames
+from .mnist import mnist_notes
 from .pixels import read_table
 from .ranges import describe_stretch
 from .reading import Reading, infer_reading, orientation_notes
@@ -37,29 +40,37 @@ def _known_label(t, reading):
     label,has_names = str(reading.label),t.look().header=='names'
     return label if (label in t.look().cols if has_names else label.isdecimal()) else None
 
-def _find_layout(t, label=None, need=True)->Layout:
+def _find_layout(t, label=None, need=True, extra=None)->Layout:
     "Return what each column of the `Table` `t` is"
     look = t.look()
     marked = label is None and look.label is not None
     if marked: label = look.cols[look.label]
-    if look.packed is not None: return _packed_layout(t, look, label, need)
-    o = layout_by_name(look.cols, f'{t}, line 1', look.rows, label, need) if look.header=='names' else None
+    if look.packed is not None: return _packed_layout(t, look, label, need, extra)
+    if extra and look.header!='names':
+        option,column = next(iter(extra.items()))
+        raise DataError(f"{t}: its columns have no names, expected one that is named {quote(column)}. Add a header to "
+                        f"use {spell(option, column)}", option=option)
+    o = layout_by_name(look.cols, t.heading, look.rows, label, need, extra) if look.header=='names' else None
     if marked: o.inferred = [f'label: column {quote(label)}, which the header marks as class']
     return o or layout_by_position(t, label, need)
 
 # %% ../../nbs/data/10_read.ipynb #c0009
-def _packed_layout(t, look, label, need):
+def _packed_layout(t, look, label, need, extra=None):
     "Return the layout of a table that has each image in one field"
     cols,n = look.cols,len(split_numbers(look.rows[0][look.packed]))
     if not is_square(n):
         what = colour_hint(n) or f'{n:,} numbers make no square picture: {rectangle_hint(n)}'
         raise DataError(f'{t}, column {cols[look.packed]}: {what}', file=str(t))
     others = [i for i in range(len(cols)) if i!=look.packed]
-    position,found = pick_label(cols, others, label, t)
+    extra = find_extra(cols, extra, t)
+    position,found = pick_label(cols, [i for i in others if i not in extra], label, t)
     inferred = [f'pixels: {n:,} numbers in column {cols[look.packed]}']
     if position is not None:
         others = [i for i in others if i!=position]
-        return Layout(list(range(n)), [position], others, inferred+[found]*bool(found))
+        return Layout(list(range(n)), [position], others, inferred+[found]*bool(found), extra=extra)
+    if need and not others:
+        raise NoLabelError(f'{t}: images and no labels, expected a column or an array of what each image shows. '
+                           'Put both in one file', option='label')
     if need:
         candidates = join_some([cols[i] for i in found] or cols)
         raise DataError(f'{t}: the label could be {candidates}; say which with {spell("label", "NAME")}',
@@ -99,10 +110,14 @@ class _TableRows:
         "Return the images as a frame"
         return make_frame(self.x, self.pixel_names, self.labels)
 
+def _read_columns(t, *args):
+    "Return what `read_table` returns, of a table of any kind"
+    return t.read(*args) if isinstance(t, FrameTable) else read_table(t, *args)
+
 def _read_rows(t, layout, h, value_range=None, source='training set')->_TableRows:
     "Read the table `t` of the `layout`"
     positions = [*layout.label, *layout.others]
-    x,texts,value_range = read_table(t, layout.pixels, positions, h, value_range, source)
+    x,texts,value_range = _read_columns(t, layout.pixels, positions, h, value_range, source)
     return _TableRows(t, layout, x, dict(zip(positions, texts)), value_range)
 
 # %% ../../nbs/data/10_read.ipynb #c000e
@@ -127,16 +142,17 @@ def _log_layout(rows):
              (look.header=='none' and look.packed is None, f'header: none, {len(look.cols):,} columns'),
              (look.sep!=b',', f'fields: with {separator_names[look.sep]} between'),
              (rows.value_range!=(0,255), describe_stretch(rows.value_range)))
-    left = join_some(rows.cols[i] or 'without a name' for i in layout.others)
-    notes = ((layout.others, f'{t}: column{"s"*(len(layout.others)>1)} {left} left out.'),
+    left = [rows.cols[i] or 'without a name' for i in layout.others if i not in layout.extra]
+    notes = ((left, f'{t}: column{"s"*(len(left)>1)} {join_some(left)} left out.'),
              (look.packed is None and layout.pixels!=sorted(layout.pixels),
               f'{t}: pixel columns put in order by name.'))
-    rows.inferred += [*layout.inferred, *(s for yes,s in lines if yes)]
+    rows.inferred += [*layout.inferred, *getattr(t, 'inferred', []), *(s for yes,s in lines if yes)]
     rows.notes += [s for yes,s in notes if yes]
 
 # %% ../../nbs/data/10_read.ipynb #c0012
 def _turned_table_hint(t):
     "Return the error for the table `t` if its rows are pixels, because each image is a column; '' otherwise"
+    if isinstance(t, FrameTable): return ''
     look = t.look()
     try: first = t.column(0)[0]
     except DataError: return ''
@@ -155,19 +171,20 @@ def _turned_table_hint(t):
             f"expected one image a row. Turn the table, and give turned.csv: "
             f"pd.read_csv('{t.path.name}'{options}).T.to_csv('turned.csv', index=False{out})")
 
-def _train_layout(t, label):
+def _train_layout(t, label, extra=None):
     "Return the layout of the training set `t`. Raises `DataError` with the cause if it has none."
-    try: return _find_layout(t, label)
+    try: return _find_layout(t, label, extra=extra)
+    except NoSuchColumn: raise
     except DataError:
         hint = _turned_table_hint(t) if label is None and t.look().packed is None else ''
         if hint: raise DataError(hint) from None
         raise
 
 # %% ../../nbs/data/10_read.ipynb #c0014
-def _read_train(t, h, label=None, reading=None)->_TableRows:
+def _read_train(t, h, label=None, reading=None, extra=None)->_TableRows:
     "Read the training set, with its labels"
-    layout = _train_layout(t, label or _known_label(t, reading))
-    if t.look().packed is None: check_size([t.look().cols[i] for i in layout.pixels], f'{t}, line 1')
+    layout = _train_layout(t, label or _known_label(t, reading), extra)
+    if t.look().packed is None: check_size([t.look().cols[i] for i in layout.pixels], t.heading)
     rows = _read_rows(t, layout, h, reading and reading.value_range, 'run')
     _log_layout(rows)
     if not layout.in_grid: check_shape(rows.x, t)
@@ -198,7 +215,7 @@ def _check_pixels(t, pixels, rest, key):
     missing = [c for c in pixels if c not in cols]
     odd = [c for c in (rest if missing else same_name_stem(rest, pixels)) if c!=key and c.lower() not in id_names]
     if diff := ' and '.join(f'{k} {_describe_columns(v)}' for k,v in (('without',missing), ('with',odd)) if v):
-        raise DataError(f'{t}, line 1: {diff}, expected the pixel columns of the training set; name them alike',
+        raise DataError(f'{t.heading}: {diff}, expected the pixel columns of the training set; name them alike',
                         file=str(t), line=1)
 
 def _match_names(t, train, key):
@@ -210,7 +227,7 @@ def _match_names(t, train, key):
     _check_pixels(t, pixels, [cols[i] for i in rest], key)
     found = [c for c in label_columns if c in cols]
     label = label_columns[0] if len(label_columns)==len(found)==1 else None
-    layout_by_name(cols, f'{t}, line 1', label=label, need=False) # raises if a name is there twice
+    layout_by_name(cols, t.heading, label=label, need=False) # raises if a name is there twice
     position = {c:i for i,c in enumerate(cols)}
     return Layout([position[c] for c in pixels], [position[c] for c in found], rest)
 
@@ -234,7 +251,7 @@ def _find_ids(rows, key):
     ids = [i for i in others if rows.cols[i]==key] or [i for i in others if rows.cols[i].lower() in id_names]
     if len(ids)>1:
         found = join_some(rows.cols[i] for i in ids)
-        raise DataError(f'{rows.table}, line 1: with {found}, expected one column of ids; '
+        raise DataError(f'{rows.table.heading}: with {found}, expected one column of ids; '
                         f'remove or rename the others', file=str(rows.table), line=1)
     return ids
 
@@ -275,7 +292,9 @@ def _tables_like_sample(found, n):
     res = {}
     for k,t in list((found.other or {}).items())[:8]:
         try:
-            if len(t.look().cols)==2 and t.look().header=='names' and len(t.column(0)[0])==n: res[k] = t
+            look = t.look()
+            if len(look.cols)!=2 or look.header!='names' or look.packed is not None: continue
+            if len(t.column(0)[0])==n: res[k] = t
         except DataError: pass
     return res
 
@@ -283,9 +302,9 @@ def _read_sample_table(t, h):
     "Return the frame of a sample submission"
     cols = t.look().cols
     if len(cols)!=2 or cols[0]==cols[1]:
-        raise DataError(f'{t}, line 1: found {join_some(cols)}, expected two columns, an id and a label; get it again',
+        raise DataError(f'{t.heading}: found {join_some(cols)}, expected two columns, an id and a label; get it again',
                         file=str(t), line=1)
-    _,texts,_ = read_table(t, [], [0,1], h)
+    _,texts,_ = _read_columns(t, [], [0,1], h)
     return pd.DataFrame({c:_as_column(o, c, t, c==cols[0]) for c,o in zip(cols, texts)})
 
 def _read_sample(found, h, n):
@@ -303,9 +322,9 @@ def _read_sample(found, h, n):
                       f'so it is not taken for a sample submission.']
 
 # %% ../../nbs/data/10_read.ipynb #c001f
-def _options(test, label, transpose):
+def _options(test, label, transpose, extra):
     "Return those options of `read_csvs` that were specified, in a form that reads the same again"
-    options = dict(test=test and absolute_path(test), label=label and str(label), transpose=bool(transpose))
+    options = dict(test=test and absolute_path(test), label=label and str(label), transpose=bool(transpose), **extra)
     return {k:v for k,v in options.items() if v}
 
 def _log_parts(*tables):
@@ -319,6 +338,7 @@ def _emnist_note():
 def _find_label_table(found):
     "Return the error if the labels of the training set are in a table of their own; '' if none is there"
     t,others = found.train,found.other
+    if isinstance(t, FrameTable): return ''
     folder = t.path.parent
     if others is None and os.access(folder, os.R_OK):
         others = {o.name:Table(o) for o in folder.iterdir() if file_role(o.name) and o.is_file()}
@@ -337,28 +357,32 @@ def _find_label_table(found):
 
 # %% ../../nbs/data/10_read.ipynb #c0021
 def read_csvs(
-    path, # A folder with the CSVs, a zip of them, one table, or the word 'sample'
-    test=None, # The test CSV, if it is another than the one in `path`
+    path, # A folder with CSV, Parquet, Feather or .npz files, a zip of them, one such file, or the word 'sample'
+    test=None, # The file of the test set, if it is another than the one in `path`
     label=None, # Name of the column with the labels, or its place, counted from 1, if columns have no names
     transpose=False, # Turn each image about its diagonal, as EMNIST's need it?
-    reading=None # A run's `Reading`, whose range and label column these data share; inferred if None
+    reading=None, # A run's `Reading`, whose range and label column these data share; inferred if None
+    groups=None # Column with the group of each row, such as its writer: neither a pixel nor the label
 )->DigitData: # Frames of uint8 pixels, checked
-    "Read the training CSV and, if there, the test CSV and the sample submission. `DataError` says what is wrong."
-    path = check_path(path, f'a path, a frame or (training, test) frames: {frame_advice}')
+    "Read the training set and, if there, the test set and the sample submission. `DataError` says what is wrong."
+    path = check_path(path, 'a path. Pass arrays, frames and data sets to as_data')
+    if test is not None: check_path(test, 'the path of the test set')
     h = hashlib.sha256()
     with convert_file_errors(path): p = sample_path() if path=='sample' else Path(path).expanduser()
     f = find_files(p, test)
-    try: train = _read_train(f.train, h, label, reading)
-    except NoLabelError as e: raise DataError(_find_label_table(f) or e, option='label') from None
+    extra = dict(groups=groups) if groups else {}
+    try: train = _read_train(f.train, h, label, reading, extra)
+    except NoLabelError as e: raise NoLabelError(_find_label_table(f) or e, option='label') from None
     tst = _read_test(f.test, h, train, _id_column(f), label) if f.test else None
     sample,sample_inferred,sample_notes = _read_sample(f, h, tst and len(tst.x))
-    options = _options(test, label, transpose)
+    options = _options(test, label, transpose, extra)
     if label or transpose: h.update(repr([options.get('label'), transpose]).encode())
     for o in filter(None, (train,tst) if transpose else ()): transpose_images(o.x)
 
     seen = infer_reading(train.x, train.value_range, transpose, train.label_column, train.labels)
     notes = [*f.notes, *train.notes]
     notes += tst.notes if tst else [f'{p}: no test CSV, so there is nothing to predict.']
+    notes += mnist_notes(train.labels)
     notes += orientation_notes(seen) or [_emnist_note()]*('emnist' in str(f.train).lower() and not transpose)
     tables = f.train,f.test,f.sample
     train_frame,test_frame = train.frame(),tst and make_frame(tst.x, tst.pixel_names)
@@ -401,23 +425,34 @@ def read_rows(
         reading=infer_reading(rows.x, rows.value_range, transpose, rows.label_column),
         files=tuple(str(o.path) for o in t.parts), frames_sum=frames_sum(None, test))
 
+# %% ../../nbs/data/10_read.ipynb #r0re0001
+def as_rows(
+    o, # An object as for `as_data`: its test set if it has one, else its rows
+    label=None, # Name of the column with the labels, if there is one
+    transpose=None, # Turn each image about its diagonal? As in `reading` if None
+    reading=None # The `Reading` of the run that predicts them
+)->DigitData: # Without a training set
+    "Return the images in an object as rows to predict. Raises `DataError` if they contradict `reading`."
+    if isinstance(o, DigitData): return o
+    f = both_frames(o)
+    d = rows_from_frame(f.train if f.test is None else f.test, label, transpose, reading, f.name)
+    return replace(d, said=(*f.said, *d.said), notes=(*f.notes, *d.notes))
+
 # %% ../../nbs/data/10_read.ipynb #c0035
 def as_data(
-    o, # A path as for `read_csvs`, a frame, a pair of frames (training and test) or a `DigitData`
-    test=None, # As for `read_csvs`; a frame beside a frame
+    o, # A path, a frame, arrays (x, y), a data set of torchvision or Hugging Face, or a pair (training, test) of them
+    test=None, # As for `read_csvs`; a frame or another object beside one
     label=None, # Name of the column with the labels
-    transpose=False # Turn each image about its diagonal?
+    transpose=False, # Turn each image about its diagonal?
+    groups=None # As for `read_csvs`
 )->DigitData:
     "Return `DigitData` of anything that holds images"
     if isinstance(o, DigitData):
         if o.train is not None: check_texts(o.train['label'].tolist(), o.name)
         return forget_source_if_changed(o)
-    if not isinstance(o, (pd.DataFrame, tuple, list)): return read_csvs(o, test, label, transpose)
-    if not isinstance(o, pd.DataFrame) and len(o)!=2:
-        raise DataError(f'data is a {type(o).__name__} of {len(o)}, expected two frames, (training, test)')
-    df,test = (o, test) if isinstance(o, pd.DataFrame) else o
-    for o in (df,test):
-        if not isinstance(o, (pd.DataFrame, type(None))) or df is None:
-            raise DataError(f'data holds a {type(o).__name__}, expected a frame, or (training, test) frames: '
-                            f'{frame_advice}')
-    return data_from_frames(df, test, label, transpose)
+    if isinstance(o, (str,os.PathLike)): return read_csvs(o, test, label, transpose, groups=groups)
+    f = both_frames(o, test)
+    d = data_from_frames(f.train, f.test, label, transpose, groups, f.name)
+    notes = [_emnist_note()]*(f.name=='EMNIST' and not transpose and d.reading.orientation=='upright')
+    notes += mnist_notes(d.train.label)
+    return replace(d, said=(*f.said, *d.said), notes=(*f.notes, *d.notes, *notes))

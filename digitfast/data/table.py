@@ -49,6 +49,8 @@ class Table:
         self.joined = False # are quoted fields read as one line each, though they have several?
         self.name = members[-1] if members else self.path.name
     def __str__(self): return ' in '.join([*reversed(self.members), self.path.name]) if self.members else str(self.path)
+    @property
+    def heading(self): return f'{self}, line 1' # the place of the names of its columns, for errors
 
     @contextmanager
     def open(self):
@@ -253,7 +255,10 @@ def _first_lines(t, n=50):
     "Return the first lines of `t`. Raises `DataError` with what the file is if it is no table."
     with t.open() as (f,_): what = _other_format(f.read(4096))
     if what:
-        raise DataError(f'{t}: this is {what}; expected a CSV in UTF-8: save or download it as one', file=str(t))
+        ending = {'Parquet':'.parquet', 'Arrow':'.feather'}.get(what)
+        tip = (f'let its name end in {ending}' if ending else 'save or download it as one' if 'NumPy' not in what else
+               "write images and labels to one file: np.savez('train.npz', x=x, y=y)")
+        raise DataError(f'{t}: this is {what}; expected a CSV in UTF-8, Parquet, Feather or .npz: {tip}', file=str(t))
     b = b''
     for _,o in t.lines():
         b += o

@@ -19,7 +19,7 @@ from ..device import best_precision
 from ..models.scratch import by_hand
 from ..models.nets import archs, builder_args, fn_name
 from ..data.block import DigitDataLoaders, class_error
-from ..data.split import Split, check_rare_classes, held_out, unseen
+from ..data.split import Split, check_rare_classes, group_codes, held_out, unseen
 from ..schema import FieldError, check_field, unknown_name
 from .fields import affine_kinds, idle_rate_kind, rate_kind, recipe_kinds
 from .callbacks import BF16, EMA, RandAffine, ValidEvery, opts
@@ -164,17 +164,26 @@ def row_split(self:Recipe)->Split:
 @patch
 def held_out(self:Recipe,
     df, # Frame of labelled rows
+    valid=None, # Positions of the rows to hold out, in place of the recipe's split
+    groups=None, # Group of each row: no group is on both sides
 )->np.ndarray: # Positions in `df`
     "Return the rows that no network is trained on, as `data.split.held_out`"
-    return held_out(df, self.row_split)
+    return held_out(df, self._split_of(df, valid, groups))
 
 @patch
 def unseen(self:Recipe,
     df, # Frame of labelled rows
-    k # Number of the member
+    k, # Number of the member
+    valid=None, # As for `held_out`
+    groups=None, # As for `held_out`
 )->list: # Positions in `df`, in order
     "Return the rows that member `k` is not trained on, as `data.split.unseen`"
-    return unseen(df, self.row_split, k)
+    return unseen(df, self._split_of(df, valid, groups), k)
+
+@patch
+def _split_of(self:Recipe, df, valid, groups):
+    "Return the split of the rows of `df`, with the arguments of `held_out`"
+    return replace(self.row_split, rows=valid, groups=None if groups is None else group_codes(groups, len(df)))
 
 # %% ../../nbs/learn/07_recipe.ipynb #995bb560
 @patch
@@ -206,18 +215,20 @@ def settings(self:Recipe)->dict:
 
 # %% ../../nbs/learn/07_recipe.ipynb #f7f81fdd
 @patch
-@delegates(DigitDataLoaders.from_df, but=['valid'])
+@delegates(DigitDataLoaders.from_df)
 def dls(self:Recipe,
     df, # Frame of labelled rows
     member=None, # Number of a member, whose split is `self.unseen`
     drop=(), # Positions in `df` of rows that are not trained on
+    valid=None, # Positions of the rows to hold out, in place of the recipe's split
+    groups=None, # Group of each row, such as its writer: no group is on both sides
     **kwargs
 )->DigitDataLoaders:
     "Return DataLoaders of `df` with this recipe's split, batch size and augmentation"
-    val,plain = self.split,self.split!='stratified' or self.valid_pct==.1
+    val,plain = self.split,valid is None and groups is None and (self.split!='stratified' or self.valid_pct==.1)
     check_rare_classes(df)
     if member is not None or len(drop) or not plain or self.folds:
-        val = self.held_out(df) if member is None else self.unseen(df, member)
+        val = self.held_out(df, valid, groups) if member is None else self.unseen(df, member, valid, groups)
     keep = _kept_positions(len(df), val, drop) if len(drop) else np.arange(len(df))
     if len(drop): val = np.searchsorted(keep, val)
     if self.affine: kwargs.setdefault('batch_tfms', [RandAffine(**self.affine_at(math.isqrt(len(df.columns)-1)))])

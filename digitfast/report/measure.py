@@ -219,16 +219,28 @@ def _verdict(a, b, na, nb, p):
     if p>=0.05 and na==nb: says = f"no evidence that {B} or {A} is better"
     return f"{says} (p {'< 0.001' if p<0.001 else f'= {p:.3f}'})", f"{B} alone has {nb:,} right and {A} alone {na:,}"
 
+def _groups_of(o):
+    "Return the checksum of the groups by which the run `o` was split; None if it has none"
+    is_run = isinstance(o, (Run,str,os.PathLike))
+    return (Run(o).metrics.get('groups') or {}).get('sha256') if is_run else None
+
+def _group_note(a, b):
+    "Return the end of the verdict on runs that were split by different groups; '' if they were not"
+    if _groups_of(a)==_groups_of(b): return ''
+    return ("; note: they were split by different groups, so one of them may have been trained on groups of these "
+            "rows, which makes them easier for it")
+
 def versus(
     a, # A `Run` or its directory, a Learner or `Preds`
     b, # Another
 )->Versus:
     "Test whether `b` is better than `a`: McNemar's exact test (1947) on the rows that neither was trained on"
+    note = _group_note(a, b)
     a,b = _common(read_preds(a), read_preds(b))
     na,nb = int((a.hits&~b.hits).sum()),int((b.hits&~a.hits).sum())
     p = binomtest(na, na+nb).pvalue if na+nb else 1.
     says,counts = _verdict(a.name, b.name, na, nb, p)
-    return Versus(a, b, na, nb, p, f"{says}: of {len(a):,} rows, {counts}")
+    return Versus(a, b, na, nb, p, f"{says}: of {len(a):,} rows, {counts}{note}")
 
 # %% ../../nbs/report/00_measure.ipynb #f417fdb5
 def holm(
@@ -256,7 +268,8 @@ def versus_table(
     df = pd.DataFrame([_versus_row(v) for v in vs])
     df['p_holm'] = holm(df.p)
     wins = [(b,a) if d>0 else (a,b) for a,b,d in zip(df.a, df.b, df.difference)]
-    df['text'] = [f'{a} beats {b}' if p<.05 else 'no evidence' for (a,b),p in zip(wins, df.p_holm)]
+    notes = [' (split by different groups)' if _group_note(a, b) else '' for a,b in combinations(os, 2)]
+    df['text'] = [(f'{a} beats {b}' if p<.05 else 'no evidence')+o for (a,b),p,o in zip(wins, df.p_holm, notes)]
     return df.sort_values('p', kind='stable', ignore_index=True)
 
 # %% ../../nbs/report/00_measure.ipynb #ae982762
@@ -276,18 +289,20 @@ def _run_row(run):
     k,n = int(p.hits.sum()),len(p)
     low,high = wilson(k, n)
     return dict(accuracy=k/n, low=low, high=high, log_loss=p.log_loss, rows=n, test_score=m.get('test_score'),
-                recipe=m['recipe'], arch=m['arch'], seconds=seconds.get('total'), data=data.get('name'),
-                date=m.get('date'), note='')
+                recipe=m['recipe'], arch=m['arch'], epochs=m.get('epochs'), seconds=seconds.get('total'),
+                data=data.get('name'), sha256=data.get('sha256'), date=m.get('date'), note='')
 
-_columns = ['run','accuracy','low','high','log_loss','rows','test_score','recipe','arch','seconds','data','date','note']
+_columns = ['run','accuracy','low','high','log_loss','rows','test_score','recipe','arch','epochs','seconds','data',
+            'sha256','date','note']
 
 def list_runs(
     path='runs', # Folder that holds runs, at whatever depth
 )->pd.DataFrame: # A row a run; `low` and `high` are the 95 % interval
-    "The runs below `path`, best first; damaged and unfinished ones last, with what is wrong in `note`"
+    "List the runs below `path`, grouped by data and the best first. `note` says why a run at the end has no result."
     rows = []
     for run in _run_dirs(path):
         try: rows.append(dict(_run_row(run), run=str(run)))
         except RunError as e: rows.append(dict(run=str(run), note=str(e).removeprefix(f'{run} is no finished run: ')))
     df = pd.DataFrame(rows, columns=_columns)
-    return df.sort_values(['accuracy','log_loss','run'], ascending=[False,True,True], ignore_index=True)
+    return df.sort_values(['data','sha256','accuracy','log_loss','run'], ascending=[True,True,False,True,True],
+                          ignore_index=True)

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['show_digits', 'plot_class_balance', 'read_history', 'plot_history', 'plot_lr_find', 'show_predictions',
-           'save_doubtful', 'plot_confusion', 'plot_class_accuracy', 'plot_calibration', 'show_versus']
+           'save_doubtful', 'plot_confusion', 'plot_class_accuracy', 'plot_calibration', 'show_versus', 'save_versus']
 
 # %% ../../nbs/report/01_plots.ipynb #461b1bf8
 from ..core import DigitError, RunError, short_name, write_file
@@ -177,6 +177,13 @@ def show_predictions(
     return _grid(ims, titles, colors, cols, fontsize=8)
 
 # %% ../../nbs/report/01_plots.ipynb #d0ub7e02
+def _save_png(fig, path):
+    "Write the figure `fig` aside, rename it to `path`, and close it"
+    png = io.BytesIO()
+    fig.savefig(png, format='png', dpi=100)
+    plt.close(fig)
+    return write_file(path, png.getvalue())
+
 def save_doubtful(
     run, # A `Run`
     df, # Rows of `doubtful_labels`
@@ -188,10 +195,7 @@ def save_doubtful(
     index = [i for i,row in enumerate(p.rows.tolist()) if row in p.images and row in rows]
     if not index: return 0
     images = [p.images[row] for row in p.rows[index].tolist()]
-    fig = show_predictions(images, p.preds[index], p.targs[index], p.probs[index], p.classes)
-    png = io.BytesIO()
-    fig.savefig(png, format='png', dpi=100)
-    write_file(path, png.getvalue())
+    _save_png(show_predictions(images, p.preds[index], p.targs[index], p.probs[index], p.classes), path)
     return len(index)
 
 # %% ../../nbs/report/01_plots.ipynb #8846e04d
@@ -294,6 +298,18 @@ def show_versus(
     titles = [f'{names[a.preds[i]]} / {names[b.preds[i]]} / {names[a.targs[i]]}' for i in idxs]
     colors = ['#1a7f37' if b.hits[i] else '#cf222e' if a.hits[i] else '#777777' for i in idxs]
     return _grid([ims[int(a.rows[i])] for i in idxs], titles, colors)
+
+def save_versus(
+    v, # From `versus`
+    path, # PNG to write
+    n=40, # How many rows
+)->Path: # `path`
+    "Save the picture of `show_versus`, with a line on how to read it. Raises `DigitError` if it has no row."
+    fig = show_versus(v, n)
+    a,b = ('A','B') if v.a.name==v.b.name else (short_name(Path(o.name).name, 24) for o in (v.a, v.b))
+    title = f'Each title: {a} / {b} / label\nGreen: only {b} is right. Red: only {a} is right.'
+    fig.suptitle(title, fontsize=8, parse_math=False)
+    return _save_png(fig, path)
 
 # %% ../../nbs/report/01_plots.ipynb #31c3f405
 @torch.no_grad()

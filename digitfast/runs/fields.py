@@ -23,26 +23,39 @@ def _has(value, name, kind, default=None): return isinstance(value, dict) and ki
 def _each(names, kind): return dict.fromkeys(names.split(), kind)
 
 _names = list_of(text, 'names')
+temperature_range = 0.05, 20
+temperature_kind = number('[0.05, 20]')
 run_kinds = dict(
     **_each('format n_valid n_test n_oof n_train members member params epochs seed threads canary_rows same_valid '
             'same_test', whole()),
     **_each('accuracy accuracy_low accuracy_high score_low score_high oof_accuracy test_score test_low test_high',
             fraction),
-    **_each('lr log_loss', number()),
+    **_each('lr log_loss calibrated_log_loss', number()), temperature=temperature_kind,
     **_each('recipe arch device precision date kind no_model measured_on', text),
     data=mapping_of(optional(text), 'names and paths'),
     settings=Kind("a recipe's fields, with tta from 0 to 8", lambda v: _has(v, 'tta', whole('[0, 8]'), 0)),
     reading=Kind('how data were read: value_range, polarity, orientation, transpose and label', _is_reading),
     seconds=mapping_of(number(), 'numbers by name'),
     versions=mapping_of(text, 'texts by name'),
-    members_accuracy=list_of(fraction, 'numbers from 0 to 1'),
+    **_each('members_accuracy members_weights', list_of(fraction, 'numbers from 0 to 1')),
     options=mapping_of(Kind('', lambda v: isinstance(v, (str,bool))), 'options of reading'),
     imports=Kind('names and sums of files', lambda v: v==[] or mapping_of(text, '').test(v)),
     given=mapping_of(_names, 'names by argument'),
-    drop=Kind('numbers of rows', lambda v: _has(v, 'rows', list_of(whole(), ''))),
+    **_each('drop valid', Kind('numbers of rows', lambda v: _has(v, 'rows', list_of(whole(), '')))),
+    groups=Kind('a column, a number of groups and a checksum',
+                lambda v: _has(v, 'column', optional(text)) and _has(v, 'n', whole()) and _has(v, 'sha256', text)),
     joined=list_of(text, 'names of runs'))
 
 # %% ../../nbs/runs/01_fields.ipynb #5f000007
+def _check_weights(metrics):
+    "Raise `FieldError` unless the weights of an ensemble's members belong to its members and sum to 1"
+    weights,n = metrics.get('members_weights'),metrics.get('members')
+    if weights is None: return
+    if len(weights)!=n:
+        raise FieldError(f'it has {len(weights):,} members_weights for {n} members', option='members_weights')
+    if abs(sum(weights)-1)>1e-6:
+        raise FieldError(f'its members_weights sum to {sum(weights):.6g}, expected 1', option='members_weights')
+
 def check_metrics(
     metrics, # The content of `metrics.json`
     f, # That file, for errors
@@ -51,7 +64,9 @@ def check_metrics(
     version = metrics.get('format') if isinstance(metrics, dict) else None
     if type(version) is not int or version<1: raise RunError(f"{f} is no digitfast run's", file=f)
     if version>1: raise RunError(f"{f} has format {version}, made by a newer digitfast: upgrade digitfast", file=f)
-    try: check_fields(metrics, run_kinds, ('format','recipe','arch','data'))
+    try:
+        check_fields(metrics, run_kinds, ('format','recipe','arch','data'))
+        _check_weights(metrics)
     except FieldError as e: raise damaged_file(f, e) from None
     return metrics
 

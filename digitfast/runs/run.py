@@ -330,9 +330,10 @@ def _accuracy_text(m):
     span = '' if None in (low,high) else f' (95 %: {_pct(low)} to {_pct(high)})'
     return f"{_pct(m['accuracy'])}{span}"+(f' on {n:,} held-out rows' if n else '')
 
-def _summary(run):
-    "Return the lines that describe `run`, as {what: text}"
-    m = run.metrics
+@patch
+def summary(self:Run)->dict: # {what: text}
+    "Return the lines that describe the run. Raises `RunError` if it is not finished."
+    m = self.metrics
     seconds,k,n = (m.get('seconds') or {}).get('train'),m.get('params'),m.get('members')
     net = m['recipe'], m['arch'], k and f'{k:,} parameters', n and f'{n} members'
     res = dict(accuracy=m.get('accuracy') is not None and _accuracy_text(m), net=', '.join(filter(None, net)),
@@ -342,13 +343,13 @@ def _summary(run):
 
 @patch
 def __repr__(self:Run):
-    try: text = '; '.join(_summary(self).values())
+    try: text = '; '.join(self.summary().values())
     except RunError as e: text = str(e)
     return scrub(f'Run({str(self)!r}): {text}')
 
 @patch
 def _repr_html_(self:Run):
-    try: lines = _summary(self)
+    try: lines = self.summary()
     except RunError as e: lines = dict(note=str(e))
     left = 'style="text-align:left"'
     def row(k, v): return f'<tr><th {left}>{k}</th><td {left}>{html.escape(scrub(v[:300]))}</td></tr>'

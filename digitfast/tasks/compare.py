@@ -14,10 +14,12 @@ from fastcore.all import noop
 from ..core import DigitError, check_output, echo, spell_call, write_file
 from ..data.read import read_csvs
 from ..data.split import digit_splitter
+from .inputs import read_groups
 from ..models.nets import n_params
 from ..learn.recipe import get_recipe, recipes
 from ..learn.learner import seed_all
 from ..learn.predict import predict_rows
+from .spread import check_address, spread
 
 # %% ../../nbs/tasks/10_compare.ipynb #c0005
 def _train_quietly(recipe, train, seed, device):
@@ -31,8 +33,11 @@ def _train_quietly(recipe, train, seed, device):
         with learn.no_bar(), learn.no_logging(): recipe.fit(learn)
     return learn,time.perf_counter()-start
 
-def _measure_once(name, recipe, train, test, seed, device, data_name):
-    "Train `recipe` on `train`, and return a row of `runs.csv` with its accuracy on `test`"
+def _measure_once(job, shared):
+    "Train the recipe and seed in `job`, and return a row of `runs.csv` with its accuracy on the test fold"
+    (name,seed),(recipes,train,test,device,data_name) = job,shared
+    gc.collect() # a Learner and its callbacks refer to each other
+    recipe = recipes[name]
     learn,seconds = _train_quietly(recipe, train, seed, device)
     dls = learn.dls
     labels = torch.tensor([dls.vocab.o2i[o] for o in test.label])
@@ -87,24 +92,28 @@ def compare(
     say=echo, # Called with each line of the log
     label=None, # Name of the column with the labels
     transpose=False, # Turn each image about its diagonal?
+    scheduler=None, # 'host:port' of a Dask cluster whose workers train
+    groups=None, # Column with the group of each row, such as its writer: no group is on both sides
 )->pd.DataFrame: # A row a system: reported, mean, sd, seeds, parameters, seconds
     """Train `systems` over `seeds` and measure them on a fold of `data`'s training rows that none of them sees.
     Raises `DigitError` for an unknown system."""
+    if scheduler is not None: check_address(scheduler)
     todo = _get_single(list(systems or [k for k,r in recipes.items() if r.members==1]), epochs)
-    d = read_csvs(data, label=label, transpose=transpose)
+    d = read_csvs(data, label=label, transpose=transpose, groups=groups)
     for o in ('compare.csv','runs.csv','compare.png') if out else (): check_output(Path(out)/o, *d.files, option='out')
-    train,test = (d.train.iloc[o] for o in digit_splitter('stratified', 0.1, seed=0)(d.train))
+    codes = None if groups is None else read_groups(groups, d)[0]
+    train,test = (d.train.iloc[o] for o in digit_splitter('stratified', 0.1, seed=0, groups=codes)(d.train))
     say(f"{d.name}: {len(train):,} rows to train on, {len(test):,} to test on, {len(todo)} systems, {seeds} seeds, "
         f"{torch.get_num_threads()} threads")
-    rows = []
-    for i,(name,recipe) in enumerate(todo.items()):
-        for seed in range(seeds):
-            row = _measure_once(name, recipe, train, test, seed, device, d.name)
-            rows.append(row)
-            say(f"[{i+1}/{len(todo)}] {name:<20} seed {seed}  {row['accuracy']:.4f}  {row['seconds']:6.1f} s")
-            gc.collect() # a Learner and its callbacks refer to each other
-            if out: write_file(Path(out)/'runs.csv', pd.DataFrame(rows).to_csv(index=False))
-    table = summarise(pd.DataFrame(rows))
+    jobs,rows = [(name,seed) for name in todo for seed in range(seeds)],{}
+    def sort_rows(): return pd.DataFrame([rows[o] for o in jobs if o in rows])
+    def keep(job, row):
+        rows[job] = row
+        say(f"[{len(rows)}/{len(jobs)}] {job[0]:<20} seed {job[1]}  {row['accuracy']:.4f}  {row['seconds']:6.1f} s")
+        if out: write_file(Path(out)/'runs.csv', sort_rows().to_csv(index=False))
+    spread(_measure_once, jobs, (todo, train, test, device, d.name), keep, scheduler, device, say=say,
+           name=lambda job: f'{job[0]} with seed {job[1]}', then='compare again')
+    table = summarise(sort_rows())
     if out:
         write_file(Path(out)/'compare.csv', table.to_csv())
         write_file(Path(out)/'compare.png', _plot_errors(table))

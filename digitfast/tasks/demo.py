@@ -6,12 +6,13 @@
 __all__ = ['demo', 'export_space']
 
 # %% ../../nbs/tasks/12_demo.ipynb #6d754d5c
-from ..core import DataError, DigitError, RunError, check_output, echo, write_file
+from ..core import DataError, DigitError, RunError, check_output, echo, short_name, write_file
+from ..runs.calibration import calibrate
 from ..runs.weights import load_net
 from ..data.picture import read_digit
 from .pictures import network_judge
 from ..runs.run import Run
-import asyncio, base64, io, os, socket, sys, threading, time, warnings
+import asyncio, base64, io, json, os, socket, sys, threading, time, warnings
 import numpy as np, torch
 from collections import Counter
 from contextlib import asynccontextmanager
@@ -39,7 +40,7 @@ class Reader:
     ):
         dls = learn.dls
         self.judge,self.side,self.names = network_judge(learn),dls.side,[str(o) for o in dls.vocab]
-        self.reading = dls.reading
+        self.reading,self.temperature = dls.reading,vars(learn).get('temperature', 1.)
         self.lock = threading.Lock() # one drawing at a time: how much memory is taken doesn't grow with who draws
 
     def read(self,
@@ -60,7 +61,8 @@ class Reader:
             with Image.open(io.BytesIO(b)) as im: w,h = im.size
         except DataError as e: return dict(note=str(e).removeprefix('the picture: '))
         except ValueError: return none
-        p,top = d.probs,sorted(d.probs.argsort()[::-1][:10])
+        p = calibrate(d.probs[None], self.temperature)[0]
+        top = sorted(p.argsort()[::-1][:10])
         bars = [(self.names[i], round(float(p[i]), 4)) for i in top]
         box = [round(v/n, 4) for v,n in zip(d.box, (w,h,w,h))]
         return dict(digit=self.names[p.argmax()], bars=bars, seen=d.image.tolist(), box=box,
@@ -92,7 +94,7 @@ class _Gate:
         try: body = await asyncio.wait_for(self._body(scope, receive), _patience)
         except TimeoutError: return await self._refuse(send, 408, f'The request took more than {_patience} s to arrive')
         if body is None: return await self._refuse(send, 413, f'Over {_most_body:,} bytes, expected a drawing')
-        if kind=='POST' and not scope['path'].endswith('/gradio_api/component_server'):
+        if kind=='POST' and not scope['path'].rstrip('/').endswith('/gradio_api/component_server'):
             return await self._refuse(send, 404, 'This page has no such address')
         headers = [(k,v) for k,v in scope['headers'] if k!=b'origin']
         rest = iter([dict(type='http.request', body=body, more_body=False)])
@@ -145,20 +147,33 @@ def _check_host(host):
         raise DigitError(f"--host {host} is no address of this machine ({why}): use 127.0.0.1 for this machine alone, "
                          "or 0.0.0.0 to let others in") from None
 
+def describe_model(
+    path, # The folder of a run or of a model
+)->str:
+    "Return a line about a run: its name, its accuracy and its network. It is empty for a model without a run."
+    try: about = Run(path).summary()
+    except RunError: return ''
+    name = short_name(Path(path).resolve().name, 60)
+    return '; '.join(filter(None, (f'run {name}', about.get('accuracy'), about.get('net'))))
+
 def demo_page(
-    learn # A Learner, or the folder of a model or a run
+    learn, # A Learner, or the folder of a model or a run
+    about=None, # A line below the title; `describe_model` of a folder if None
 ): # A Gradio `Blocks`, to be launched by `launch_page`
-    "The page of a net. Raises `DigitError` without the extra `demo`."
+    "Return the page to draw on. Raises `DigitError` without the extra `demo`."
     gr = _gradio()
-    reader = Reader(load_net(learn, 'cpu') if isinstance(learn, (str,os.PathLike)) else learn)
+    is_path = isinstance(learn, (str,os.PathLike))
+    if about is None: about = describe_model(learn) if is_path else ''
+    reader = Reader(load_net(learn, 'cpu') if is_path else learn)
     names = reader.names
-    what = ('a digit' if names==[str(i) for i in range(10)]
+    what = ('one digit' if names==[str(i) for i in range(10)]
             else f"one of {', '.join(names[:12])}{', …' if len(names)>12 else ''}")
     def read(drawing): return reader.read(drawing)
     with gr.Blocks(title=f'Draw {what}', analytics_enabled=False) as page:
         gr.HTML(html_template=_page('demo.html'), css_template=_page('demo.css'), js_on_load=_page('demo.js'),
                 server_functions=[read], elem_id='demo', apply_default_css=False,
-                classes=names[:10], side=reader.side, hint=f'Draw {what}, as large as you like.')
+                classes=names[:10], side=reader.side, title=f'Draw {what}', about=about,
+                hint=f'Draw {what} with a mouse or a finger, or open a picture.')
     return page
 
 def launch_page(
@@ -200,9 +215,15 @@ def demo(
     finally: page.close(verbose=False)
 
 # %% ../../nbs/tasks/12_demo.ipynb #d4c49e46
+def _model_metrics(metrics):
+    "Return the JSON of what predictions need of `metrics`: a temperature, and weights of members; None without them"
+    if not (metrics.get('temperature') or metrics.get('members_weights')): return None
+    kept = 'format','recipe','arch','members','members_weights','temperature'
+    return json.dumps({k:metrics[k] for k in kept if k in metrics}|dict(data={}), indent=1)
+
 _app = '''from digitfast.tasks.demo import demo_page, launch_page
 
-page = demo_page('model')
+page = demo_page('model', about={about!r})
 if __name__ == '__main__': launch_page(page, prevent_thread_lock=False)
 '''
 
@@ -217,9 +238,11 @@ def export_space(
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise RunError(f"{path} is there already and not an empty folder: choose another place")
     Run(run).copy_model(path if (run/'model').is_dir() else path/'model')
+    if (run/'metrics.json').exists() and (text := _model_metrics(Run(run).metrics)):
+        write_file(path/'model'/'metrics.json', text)
     pkg = resources.files('digitfast')
     for f in (*pkg.rglob('*.py'), *pkg.glob('pages/*')): write_file(path/'digitfast'/f.relative_to(pkg), f.read_bytes())
-    write_file(path/'app.py', _app)
+    write_file(path/'app.py', _app.format(about=describe_model(run)))
     python = '.'.join(map(str, sys.version_info[:2]))
     write_file(path/'README.md', _page('space.md').format(gradio=gr.__version__, python=python))
     pins = [f'{o}=={version(o).split("+")[0]}' for o in ('fastai','torch','safetensors')]

@@ -25,6 +25,7 @@ class Earlier:
     sha256:str=None         # sha256 of the data of a finished run
     options:dict=None       # Options of `read_csvs`
     drop:list=None          # Numbers of the rows that were excluded from training
+    valid:list=None         # Numbers of the rows that were to be held out
     seed:int=None           # Seed
     precision:str=None      # Precision
     device:str=None         # Device
@@ -65,6 +66,8 @@ def why_not_retrainable(
     names = join_some(sum(m['given'].values(), []))
     return f"was trained with {names}, which a run doesn't hold: give them to train yourself"
 
+def _row_numbers(m): return {k:(m.get(k) or {}).get('rows') for k in ('drop','valid')}
+
 def read_config(
     run, # A finished run, or its directory
 )->Earlier:
@@ -76,7 +79,7 @@ def read_config(
     recipe = _remake_recipe(settings, m['recipe'], m.get('kind'), f"{run} was trained by")
     settings = {k:m.get(k) for k in ('seed','precision','member','device','threads')}
     return Earlier(recipe=recipe, name=m['recipe'], data=m['data'].get('path'), sha256=m['data'].get('sha256'),
-                   options=m.get('options') or {}, drop=(m.get('drop') or {}).get('rows'), **settings)
+                   options=m.get('options') or {}, **_row_numbers(m), **settings)
 
 # %% ../../nbs/tasks/06_earlier.ipynb #c000b
 def _check_passed_again(info, objects, out):
@@ -107,7 +110,7 @@ def read_unfinished(
     check_same_imports(out, info.imports or {}, how_to_resume(out))
     _check_passed_again(info, objects, out)
     settings = {k:getattr(info, k) for k in ('name','seed','precision','device','member','graph')}
-    res = Earlier(data=info.path, options=data_options(info.options), drop=(info.drop or {}).get('rows'), **settings)
+    res = Earlier(data=info.path, options=data_options(info.options), **_row_numbers(vars(info)), **settings)
     if isinstance(recipe, Recipe) or recipe not in (None, info.name): return res # compared when the data are read
     res.recipe = _remake_recipe(_fill_functions(info, changes, out), info.name, info.kind, f"{out} was started with")
     return res

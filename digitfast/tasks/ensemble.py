@@ -10,19 +10,16 @@ import hashlib, json, shutil, tempfile, time
 import numpy as np, pandas as pd, torch
 from dataclasses import dataclass, replace
 from functools import reduce
-from importlib.util import find_spec
 from fastcore.all import noop
-from ..core import (
-    RunError, as_command, check_output, check_run_dir, check_utf8, echo, is_command, spell, write_file)
+from ..core import RunError, check_output, check_run_dir, check_utf8, echo, is_command, spell, write_file
 from ..core import how_to_resume
 from ..runs.preds import Preds
 from ..runs.checkpoint import read_checkpoint
 from ..runs.run import Run
-from ..learn.plugins import import_source, import_sources
 from .info import RunInfo
 from .finish import dated_dir, finish, make_run, open_run, percent, pick_images
-from .fit import Plan, resume_info, train_net
-from .spread import count_gpus, spread
+from .fit import resume_info, train_net
+from .spread import has_workers, spread
 
 # %% ../../nbs/tasks/05_ensemble.ipynb #c0005
 def train_member(
@@ -51,19 +48,11 @@ def _begin(out, info):
 def _is_finished(path): return (path/'metrics.json').exists() and not (path/'checkpoint').exists()
 
 # %% ../../nbs/tasks/05_ensemble.ipynb #c0007
-@dataclass
-class _Shared:
-    "The part of a job that every worker needs"
-    plan:Plan # Of the ensemble
-    sources:dict # {file name: bytes} of imported files
-    command:bool # Whether messages are for somebody at the command line
-
-def _train_remotely(k, shared):
+def _train_remotely(k, plan):
     "Train member `k` on a worker and return its files as {path: bytes}"
-    for name,source in shared.sources.items(): import_source(name, source)
-    info = replace(shared.plan.info, threads=torch.get_num_threads())
-    with as_command(shared.command), tempfile.TemporaryDirectory() as d:
-        out = train_member(k, replace(shared.plan, info=info), Run(d), say=noop)
+    info = replace(plan.info, threads=torch.get_num_threads())
+    with tempfile.TemporaryDirectory() as d:
+        out = train_member(k, replace(plan, info=info), Run(d), say=noop)
         return {o.relative_to(out.path).as_posix():o.read_bytes() for o in out.path.rglob('*') if o.is_file()}
 
 def _keep_member(out, k, files):
@@ -85,21 +74,18 @@ def train_members(
 )->Run: # `out`
     "Train the members that are not finished, and join all of them"
     n = plan.recipe.n_members
-    plan.recipe.unseen(plan.data.train, 0) # raises an error if there are too few rows
+    plan.recipe.unseen(plan.data.train, 0, **plan.split) # raises an error if there are too few rows
     if not resume: _begin(out, plan.info)
     todo = [k for k in range(n) if not _is_finished(out/'members'/str(k))]
     if len(todo)<n: say(f"{n-len(todo)} of {n} members are finished already")
-    several = count_gpus(plan.info.device)>1 and len(todo)>1
-    if several and not find_spec('distributed'):
-        say("note: pip install 'digitfast[distributed]' would give each GPU its members; "
-            "without it they take turns on one")
-    if scheduler or several and find_spec('distributed'):
+    device = plan.info.device
+    if todo and (scheduler or len(todo)>1 and has_workers(None, device, say)):
         def keep(k, files):
             _keep_member(out, k, files)
             accuracy = percent(Run(out/'members'/str(k)).metrics['accuracy'])
             say(f"member {k} of {n}: accuracy {accuracy} on the rows that it did not see")
-        shared = _Shared(plan, dict(import_sources), is_command())
-        spread(_train_remotely, todo, shared, keep, scheduler, say, then=how_to_resume(out))
+        spread(_train_remotely, todo, plan, keep, scheduler, device, say=say, name=lambda k: f'member {k}',
+               then=how_to_resume(out))
     else:
         for k in todo: train_member(k, plan, out, say, lambda i,m: tick(k*m+i, n*m), resume)
     return join_members(out, plan.data, plan.info, plan.info.name, plan.t0, say, plan.load_seconds)
@@ -241,6 +227,10 @@ def _check_joinable(runs):
         if o.metrics['data'].get('sha256')!=sha:
             raise RunError(f"{o} was trained on other data than {runs[0]}: the rows that one holds out, "
                            f"the other may have seen")
+    def groups_of(run): return (run.metrics.get('groups') or {}).get('sha256')
+    if odd := next((o for o in runs if groups_of(o)!=groups_of(runs[0])), None):
+        raise RunError(f"{odd} was not split by the groups of {runs[0]}, so one of them may have been trained on "
+                       "groups that the other holds out. Train both with the same groups")
     same = [o for i,o in enumerate(runs) if any(o.samefile(p) for p in runs[:i])]
     if same: raise RunError(f"{same[0]} is named twice, and would count twice in the mean: name each run once")
     _check_different(runs)
@@ -266,7 +256,7 @@ def ensemble(
     say(f"data: {d!r}")
     info = RunInfo(m['data'].get('path'), dict(name=d.name, sha256=d.sha256),
                    {**m['settings'], 'members':len(runs)}, m.get('options'), seed=m.get('seed'),
-                   imports=m.get('imports'), joined=[o.name for o in runs])
+                   imports=m.get('imports'), groups=m.get('groups'), joined=[o.name for o in runs])
     join_preds([o.predictions(same=True) for o in runs], d, out) # raises an error before anything is written
     with make_run(out) as out:
         for k,o in enumerate(runs): o.copy_to(out/'members'/str(k), out.check_owner)

@@ -18,6 +18,7 @@ from ..device import versions
 from ..data.transforms import same_images
 from ..data.drift import looks
 from ..kaggle.submission import submission, submission_text
+from ..runs.calibration import measure_calibration
 from ..runs.preds import Preds
 from ..runs.rundir import RunDir, resumable
 from ..runs.run import Run
@@ -165,6 +166,9 @@ def finish(
     "Measure `preds`, write the files of the run, and log the result"
     metrics = dict(**measure_run(preds, data, say, is_member), **metrics, **info.to_metrics(),
                    reading=data.reading.to_json(), versions=versions(), date=time.strftime('%Y-%m-%d'), format=1)
+    calibrated,why_not = measure_calibration(preds)
+    metrics |= calibrated
+    if why_not and not is_member: say(f"note: {why_not}")
     if not is_member:
         if data.test is not None and len(data.test): _write_submission(out, preds, data)
         else: say("note: there is no test set, so no submission is written")
@@ -211,6 +215,12 @@ def _time_note(m):
     if m.get('joined'): return f"{train:.1f} s of training in {n} runs, joined in {total:.1f} s"
     return f"{train:.1f} s of training{f', the sum of {n} members' if n else ''}, {total:.1f} s in all"
 
+def _log_temperature(m, say):
+    "Log the temperature in the metrics `m`, and the log-loss before and after it"
+    if m.get('temperature') is None: return
+    say(f"temperature {m['temperature']:.3g}: it lowers the log-loss from {m['log_loss']:.4f} to "
+        f"{m['calibrated_log_loss']:.4f} (cross-fitted) and changes no label")
+
 def _log_scores(m, say):
     "Log the expected score on the test set, and the score on it if it has labels"
     if m.get('score_low') is not None:
@@ -233,6 +243,7 @@ def log_result(
         say(f"note: {', '.join(m['chosen_by'])} chose the epoch by the held-out rows, so this accuracy "
             "and the expected score are too high; how much is not known")
     if is_member: return
+    _log_temperature(m, say)
     _log_scores(m, say)
     if m['n_test']:
         say(f"submission: {out/'submission.csv'} ({m['n_test']:,} rows, checked; {m['canary_rows']} canary rows lived)")

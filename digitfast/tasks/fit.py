@@ -22,6 +22,7 @@ from fastai.learner import Learner
 from ..core import RunError, echo, join_some, quote, spell, spell_import
 from ..models.nets import archs, fn_name, n_params
 from ..data.frames import DigitData
+from ..data.split import check_whole_groups
 from ..learn.callbacks import is_fitting
 from ..learn.loss import LossAccuracy, losses
 from ..learn.learner import seed_all
@@ -43,6 +44,12 @@ class Plan:
     objects:dict=field(default_factory=dict) # Python objects beside the recipe, under fastai's names
     t0:float=field(default_factory=time.perf_counter) # When the run began
     load_seconds:float=0. # How long reading the data took
+    groups:np.ndarray=None # Number of each training row's group; None if rows have no groups
+
+    @property
+    def split(self)->dict:
+        "Arguments of `Recipe.held_out` and `Recipe.unseen` beside the frame"
+        return dict(valid=self.info.valid_rows, groups=self.groups)
 
 def object_names(
     objects, # {argument: an object or a list of them}
@@ -61,7 +68,7 @@ def make_learner(
     objects,info = dict(plan.objects),plan.info
     own = {k:objects.pop(k) for k in ('batch_tfms',) if k in objects}
     if len(info.drop_rows): own['drop'] = info.drop_rows
-    dls = recipe.dls(plan.data.train, member, device=info.device, path=out, **own)
+    dls = recipe.dls(plan.data.train, member, device=info.device, path=out, **plan.split, **own)
     dls.reading = plan.data.reading # so that a picture is read as the rows are
     seed_all((info.seed+1000*(member or 0))%2**32, dls)
     if member is not None: objects['cbs'] = deepcopy(objects.get('cbs'))
@@ -81,6 +88,18 @@ def _log_drop(plan, dls, say):
     say(f"drop: {gone:,} rows are not trained on; {n-gone:,} more are held out, and stay, so that the accuracy is of "
         "data as they come")
 
+def _log_groups(plan, dls, say):
+    "Log how many groups are held out. Raises `DataError` if one is on both sides."
+    if plan.groups is None: return
+    info,held = plan.info.groups,dls.valid_ds.items.index.to_numpy()
+    rows = np.concatenate([held, dls.train_ds.items.index.to_numpy()])
+    check_whole_groups(plan.groups[rows], range(len(held)))
+    where = f" in column {info['column']}" if info['column'] else ''
+    say(f"groups: {info['n']:,}{where}, none on both sides; held out: {len(set(plan.groups[held])):,}, with "
+        f"{100*len(held)/len(rows):.1f} % of the rows")
+    lost = [o for o in dls.vocab if o not in set(dls.valid_ds.items.label)]
+    if lost: say(f"note: no held-out row is of class {join_some(lost)}, so the accuracy does not measure it")
+
 def log_net(
     plan, # `Plan`
     recipe, # `Recipe` of this network
@@ -98,6 +117,7 @@ def log_net(
         over = ", in place of the recipe's affine" if 'batch_tfms' in plan.objects and recipe.affine else ''
         say('; '.join(f'{k}: {join_some(v)}' for k,v in object_names(plan.objects).items())+over)
     _log_drop(plan, dls, say)
+    _log_groups(plan, dls, say)
     if isinstance(learn.model, torch.nn.Sequential) and isinstance(learn.model[0], torch.nn.Upsample):
         say(f"note: images of {dls.side}x{dls.side} pixels are enlarged to 28x28 in the net")
     if hasattr(learn.model, 'pretrained'):

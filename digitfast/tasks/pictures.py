@@ -10,6 +10,7 @@ import itertools, os, re
 import numpy as np, pandas as pd, torch
 from ..data.files import table_names
 from ..core import DataError, RunError, check_output, same_file, spell, write_file
+from ..runs.calibration import calibrate
 from ..runs.weights import PixelsToProbs, load_net
 from ..data.picture import draw_digits, read_pictures, save_row
 from pathlib import Path
@@ -95,7 +96,7 @@ def network_judge(
 # %% ../../nbs/tasks/11_pictures.ipynb #311b3e56
 def _said(p, vocab, probs):
     "The two most probable labels by the probabilities `p`, and all of them if `probs`"
-    i,j = p.argsort()[::-1][:2]
+    i,j = (-p).argsort(kind='stable')[:2]
     res = dict(digit=vocab[i], probability=float(p[i]), runner_up=vocab[j], runner_up_probability=float(p[j]))
     if probs: res['probs'] = {str(k):float(v) for k,v in zip(vocab, p)}
     return res
@@ -120,9 +121,10 @@ def predict_pictures(
             drawn = _free(f, 'boxes', taken)
             draw_digits(f, found, [str(vocab[d.probs.argmax()]) for d in found]).save(drawn, 'PNG')
         for d in found:
+            p = calibrate(d.probs[None], learn.temperature)[0] # doubts are about probabilities as they are predicted
             notes = [*d.notes]
             if show: notes += [f'drawn in {drawn}', f"seen as {save_row(d.image, _free(f, 'seen', taken))}"]
-            res.append(dict(file=f, box=list(d.box), of=len(found), **_said(d.probs, vocab, probs),
+            res.append(dict(file=f, box=list(d.box), of=len(found), **_said(p, vocab, probs),
                             note='; '.join(notes), doubt=d.doubt))
     return res
 

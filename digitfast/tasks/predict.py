@@ -7,16 +7,19 @@ __all__ = ['predict_csv']
 
 # %% ../../nbs/tasks/08_predict.ipynb #c0002
 import math
+import os
 import numpy as np, pandas as pd, torch
 from dataclasses import replace
 from pathlib import Path
 from ..core import DataError, RunError, check_output, echo, is_command, spell, spell_call, write_file
-from ..data.files import NoTrainingSet, check_path, data_files, run_inputs
-from ..data.read import read_csvs, read_rows
+from ..data.columns import NoLabelError
+from ..data.files import NoTrainingSet, data_files, run_inputs
+from ..data.read import as_rows, read_csvs, read_rows
 from ..data.transforms import same_images
 from ..learn.predict import check_canary, predict_rows
 from ..data.drift import unlike
 from ..kaggle.submission import other_labels, save_submission, submission
+from ..runs.calibration import calibrate
 from ..runs.run import Run
 from ..report.measure import score_interval, wilson
 from .finish import percent, why_unexpected
@@ -24,21 +27,26 @@ from .finish import percent, why_unexpected
 # %% ../../nbs/tasks/08_predict.ipynb #c0005
 def _has_train(path):
     "Return whether `path` may hold a training set"
-    return path=='sample' or Path(path).suffix.lower()=='.zip' or Path(path).is_dir()
+    return path=='sample' or Path(path).suffix.lower() in ('.zip','.npz') or Path(path).is_dir()
 
 def read_for_run(
     run, # `Run`
-    data=None, # A folder, a zip or a table; the run's own data if None
+    data=None, # A folder, a zip, a table or an object, as for `as_data`; the run's own data if None
     **specified # `test`, `label` and `transpose`, as for `read_csvs`; None reads as the run's data were read
 )->tuple: # (`DigitData`, path that was read)
     "Read the rows that `run` is to predict. Raises `DataError` if they can't be read."
+    if data is not None and not isinstance(data, (str,os.PathLike)):
+        if specified.get('test') is not None:
+            raise DataError('test: the file of a test set, expected a path as data, too. Leave test out')
+        d = as_rows(data, specified.get('label'), specified.get('transpose'), run.reading)
+        return d,d.name
     todo = f"Specify what to predict: {spell_call('predict', Path(run), 'DATA')}"
     path = str(run.locate_data(data, todo))
     options = run.read_options(data, **specified)
     if data is None or options.get('test') or _has_train(path):
         try: return read_csvs(path, **options, reading=run.reading),path
-        except NoTrainingSet:
-            if data is None: raise
+        except (NoTrainingSet,NoLabelError) as e:
+            if data is None or isinstance(e, NoLabelError) and Path(path).suffix.lower()!='.npz': raise
     return read_rows(path, specified.get('label'), specified.get('transpose'), run.reading),path
 
 # %% ../../nbs/tasks/08_predict.ipynb #c0007
@@ -79,7 +87,8 @@ def check_controls(
 ):
     "Predict control rows again. Raises `RunError` if one gets another prediction than the run measured."
     tta,nets = run.metrics['settings'].get('tta', 0),[(run,learn)]
-    if run.metrics.get('measured_on'): nets = [(o, o.learner(learn.dls.device)) for o in run.members()]
+    if run.metrics.get('measured_on') or run.metrics.get('members_weights'):
+        nets = [(o, o.learner(learn.dls.device)) for o in run.members()]
     known = [_control_rows(o, list(l.dls.row2im.cols), d, path, math.ceil(n/len(nets))) for o,l in nets]
     if any(o is None for o in known):
         return say("note: these are other CSVs than the run's, so no canary can fly; compare the training rows' format "
@@ -138,12 +147,12 @@ def _log_unlike(run, d, test, say):
 
 def predict_csv(
     run, # A run, or its directory
-    data=None, # A folder or zip with the CSVs, 'sample', or a table of rows; the run's own if None
+    data=None, # A folder or zip, 'sample', a table of rows, or an object as for `as_data`; the run's own if None
     out='submission.csv', # File to write
     tta=None, # Pixels of shift in test-time augmentation; the recipe's if None
     device='auto', # As for `digit_device`
     say=echo, # Called with each line of the log
-    probs=False, # Write a column of probabilities for each class?
+    probs=False, # Write a column of probabilities for each class? They are calibrated if the run has a temperature
     label=None, # Name of the column with the labels; the run's if None
     test=None, # The test CSV, if it is not the one in `data`
     transpose=None, # Turn each image about its diagonal? As the run's were if None
@@ -153,8 +162,8 @@ def predict_csv(
     run.need('data.sha256', 'settings')
     run.check_imports()
     own_tta = run.metrics['settings'].get('tta', 0)
-    if data is not None: check_path(data, "a path; predict_rows takes frames")
-    check_output(out, *run_inputs(run), *data_files(data, test, rows=True), option=spell('out'))
+    path = data if isinstance(data, (str,os.PathLike)) else None
+    check_output(out, *run_inputs(run), *data_files(path, test, rows=True), option=spell('out'))
     d,path = read_for_run(run, data, label=label, test=test, transpose=transpose)
     check_output(out, *d.files, option=spell('out'))
     _log_data(d, say)
@@ -168,7 +177,9 @@ def predict_csv(
     p,vocab = predict_rows(learn, test, tta=own_tta if tta is None else tta),list(learn.dls.vocab)
     _log_unlike(run, d, test, say)
     labels = np.array(vocab)[p.argmax(1)]
-    _write_labels(d, labels, p, vocab, out, probs)
+    if probs and learn.temperature!=1:
+        say(f"probabilities: calibrated with the run's temperature of {learn.temperature:.3g}")
+    _write_labels(d, labels, calibrate(p, learn.temperature) if probs else p, vocab, out, probs)
     _log_score(run, d, labels, say)
     what = 'predictions' if probs or d.train is None else 'submission'
     say(f"{what}: {out} ({len(test):,} rows, checked{', with a probability a class' if probs else ''})")

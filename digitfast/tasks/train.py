@@ -18,6 +18,7 @@ from fastai.learner import Metric
 from ..core import DigitError, RunError, quote, check_output, echo, spell, spell_call
 from ..models.nets import archs
 from ..data.frames import DigitData
+from ..data.split import check_group_rule, check_whole_groups
 from ..learn.loss import activations
 from ..learn.recipe import HandRecipe, Recipe, get_recipe, recipes
 from ..schema import check_field
@@ -30,7 +31,7 @@ from ..runs.run import Run, merge_options
 from ..learn.plugins import import_paths, imported
 from ..runs.fingerprint import fingerprint
 from .spread import check_address
-from .inputs import load_data, read_drop
+from .inputs import column_name, load_data, read_groups, read_row_numbers, row_values
 from .info import RunInfo
 from .finish import dated_dir, open_run
 from .fit import Plan, object_names, resume_info, train_net
@@ -117,6 +118,24 @@ def _read_earlier(config, before, out, objects, recipe, changes):
     if config is not None: return read_config(config)
     return read_unfinished(before, out, objects, recipe, changes) if before else Earlier()
 
+def choose_valid(
+    valid, # Positions of the rows to hold out, or None
+    earlier, # `Earlier`
+    recipe, # `Recipe`
+    changes, # Fields of the recipe that were specified
+): # None if the recipe's split decides
+    "Return the rows to hold out: those specified, else the earlier run's. Raises `DigitError` for a contradiction."
+    other = [k for k in ('folds','split','valid_pct') if changes.get(k) is not None]
+    if valid is None: return None if other else earlier.valid
+    if isinstance(valid, (str,Path)):
+        raise DigitError(f"valid: found {quote(valid)}, expected positions of the rows to hold out. Use "
+                         f"{spell('split', 'RULE')} for a rule")
+    if other or recipe.folds:
+        raise DigitError(f"valid and {(other or ['folds'])[0]} both say which rows to hold out: give one of them")
+    valid = list(valid)
+    if len(set(valid))<len(valid): raise DigitError("valid: found a row twice, expected each position once. Remove one")
+    return valid
+
 def _check_can_begin(out, data, config, say):
     "Raise `RunError` if a run that was to be resumed in `out` can't begin there, because nothing says what to train on"
     if data is None and config is None:
@@ -139,7 +158,8 @@ def _choose_data(data, earlier, out, config, is_begun):
 
 def _choose_options(data, earlier, is_begun, **specified):
     "Return the options of `read_csvs`: those specified, then those of the earlier run unless `data` are read already"
-    before = {} if isinstance(data, DigitData) else earlier.options
+    before = earlier.options
+    if isinstance(data, DigitData): before = {k:v for k,v in (before or {}).items() if k=='groups'}
     return merge_options(before, None if is_begun else data, **specified)
 
 # %% ../../nbs/tasks/07_train.ipynb #c000c
@@ -157,36 +177,46 @@ def describe_run(
     data, # `DigitData`
     options, # Options that they were read with
     objects, # Python objects beside the recipe, by argument
-    drop, # Numbers of the rows to exclude from training
     settings, # From `check_settings`
+    arrays=(), # Names of the arguments that are arrays
+    **rows # `drop`, `valid` and `groups`, as for `RunInfo`
 )->RunInfo:
     "Return what a run is, as JSON can hold it"
     functions = _function_fields(recipe)
+    own = options if data.options is None else {**data.options, **{k:v for k,v in options.items() if k=='groups'}}
     every = {**{k:L(v) for k,v in objects.items()}, **{k:[getattr(recipe, k)] for k in functions}}
     info = RunInfo(
         path=data.source, data=dict(name=data.name, sha256=data.sha256), recipe=recipe.settings(),
-        options=options if data.options is None else data.options, name=name, kind=type(recipe).__name__,
+        options=own, name=name, kind=type(recipe).__name__,
         seed=settings['seed'], precision=settings['precision'] or 'auto', device=str(settings['device'] or 'auto'),
         threads=torch.get_num_threads(), member=settings['member'], graph=settings['graph'] is not False,
-        scheduler=settings['scheduler'], given=object_names(objects), functions=functions,
+        scheduler=settings['scheduler'],
+        given=object_names(objects)|{k:[f'an array of {k}'] for k in arrays}, functions=functions,
         objects={k:[fingerprint(o) for o in v] for k,v in every.items()}, imports=dict(imported),
         import_files=[import_paths[k] for k in imported if k in import_paths],
-        drop=dict(rows=drop.tolist()) if len(drop) else None, about=repr(data))
+        about=repr(data), **rows)
     return RunInfo.from_json(info.to_json())
 
 # %% ../../nbs/tasks/07_train.ipynb #c000e
-def _keep_split(recipe, n, n_rows):
+def _keep_split(recipe, n, n_rows, groups):
     "Return `recipe` with MNIST's own split, which trains on the first `n` of `n_rows` rows"
-    if recipe.folds: raise DigitError("MNIST has a split of its own, which folds would mix: leave folds out")
+    for k,o in dict(folds=recipe.folds, groups=groups).items():
+        if o is not None: raise DigitError(f"MNIST has a split of its own, which {k} would mix: leave {k} out")
     return replace(recipe, split='last', valid_pct=1-n/n_rows)
 
-def _read_plan(source, options, recipe, name, objects, settings, drop, keeps_split, say, t0):
+def _read_plan(source, options, recipe, name, objects, settings, drop, valid, arrays, keeps_split, say, t0):
     "Read the data and return the `Plan` of the run"
+    groups = arrays.get('groups', options.get('groups'))
+    if groups is not None and valid is None and not recipe.folds: check_group_rule(recipe.split)
     data,n = load_data(source, say, **options)
-    if n and keeps_split: recipe = _keep_split(recipe, n, len(data.train))
-    rows = () if drop is None else read_drop(drop, len(data.train))
-    info = describe_run(recipe, name, data, options, objects, rows, settings)
-    return Plan(recipe, data, info, objects, t0, time.perf_counter()-t0)
+    if n and keeps_split and valid is None: recipe = _keep_split(recipe, n, len(data.train), groups)
+    rows = {k:None if v is None else dict(rows=read_row_numbers(v, len(data.train), k).tolist())
+            for k,v in dict(drop=drop, valid=valid).items()}
+    codes,rows['groups'] = (None,None) if groups is None else read_groups(groups, data)
+    if codes is not None and valid is not None: check_whole_groups(codes, valid, row_values(groups, data, 'groups'))
+    if drop is not None and not rows['drop']['rows']: rows['drop'] = None
+    info = describe_run(recipe, name, data, options, objects, settings, list(arrays), **rows)
+    return Plan(recipe, data, info, objects, t0, time.perf_counter()-t0, codes)
 
 def _resume_plan(plan, before, out, say):
     "Return `plan` with what the checkpoint `before` in `out` kept. Raises `RunError` if it is another run."
@@ -249,6 +279,8 @@ def train(
     transpose=None, # Turn each image about its diagonal? As `config`'s were, else not, if None
     config=None, # A finished run, to train again as it was
     drop=None, # Rows to exclude from training: their numbers, or a CSV with a column `row`
+    valid=None, # Positions of the rows to hold out, in place of the recipe's split
+    groups=None, # Group of each row, such as its writer: a column's name, or an array. No group is on both sides
     cbs=None, # fastai callbacks
     batch_tfms=None, # Transforms of training batches, in place of the recipe's `affine`
     loss_func=None, # A loss, in place of the recipe's
@@ -263,10 +295,12 @@ def train(
     if isinstance(test, pd.DataFrame): data,test = (data, test),None
     objects = dict(cbs=cbs, batch_tfms=batch_tfms, loss_func=loss_func, opt_func=opt_func, metrics=metrics,
                    activation=activation)
+    arrays = {k:v for k,v in dict(groups=groups).items() if v is not None and not isinstance(v, str)}
     with ExitStack() as stack:
         run,before = _open_unfinished(stack, out) if resume else (None,None)
-        earlier = _read_earlier(config, before, out, objects, recipe, changes)
+        earlier = _read_earlier(config, before, out, {**objects, **arrays}, recipe, changes)
         recipe,name = choose_recipe(recipe, changes, earlier)
+        valid = choose_valid(valid, earlier, recipe, changes)
         objects = take_objects(objects, recipe, changes)
         settings = earlier.with_defaults(seed=seed, precision=precision, device=device, member=member, graph=graph)
         settings = check_settings(settings, recipe, scheduler)
@@ -274,14 +308,15 @@ def train(
         check_output(out, option=spell('out'))
         source = _choose_data(data, earlier, out, config, is_begun=before is not None)
         options = _choose_options(data, earlier, is_begun=before is not None, test=test and str(test), label=label,
-                                  transpose=transpose)
+                                  transpose=transpose, groups=column_name(groups))
+        options = {k:v for k,v in options.items() if k not in arrays}
         if resume and before is None: _check_can_begin(out, data, config, say)
         if earlier.threads: _use_threads(earlier.threads)
         run = run or _lock(stack, out)
         _log_warnings(stack, say)
         keeps_split = earlier.recipe is None or data is not None and before is None
-        plan = _read_plan(source, options, recipe, name, objects, settings, keeps_split=keeps_split,
-                          drop=earlier.drop if drop is None else drop, say=say, t0=t0)
+        plan = _read_plan(source, options, recipe, name, objects, settings, keeps_split=keeps_split, arrays=arrays,
+                          drop=earlier.drop if drop is None else drop, valid=valid, say=say, t0=t0)
         if before: plan = _resume_plan(plan, before, run, say)
         if data is None: _log_changed_data(plan.data, earlier, config, say)
         return _train_plan(plan, run, say, tick, resume=before is not None)

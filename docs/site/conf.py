@@ -90,7 +90,8 @@ def describe_arguments(app, what, name, obj, options, lines):
 def add_to_source(app, docname, source):
     "Add the table of contents to the README, which is the first page, and a label to each engineering note"
     if docname==root_doc: source[0] += '\n\n'+(repo/'docs/site/contents.md').read_text(encoding='utf-8')
-    if docname.startswith('nbs/') and not docname.startswith(('nbs/tutorials/','nbs/guides/')): source[0] = add_label(source[0])
+    is_note = docname.startswith('nbs/') and not docname.startswith(('nbs/tutorials/','nbs/guides/'))
+    if is_note: source[0] = add_label(source[0])
 
 def copy_first_page(app, exception):
     out = Path(app.outdir)

@@ -75,6 +75,7 @@ def px(n=784, first=0, name='pixel'): return [f'{name}{i+first}' for i in range(
 def frame(x, cols=None): return pd.DataFrame(x, columns=px(x.shape[1]) if cols is None else list(cols))
 def lab(x, y, cols=None, name='label', at=0):
     f = frame(x, cols)
+    y = pd.Series(y, dtype=object) if getattr(y, 'dtype', None)==object else y # text that no UTF-8 holds stays as it is
     f.insert(at if at>=0 else f.shape[1], name, y)
     return f
 def csv(f, index=False, **kw): return f.to_csv(index=index, lineterminator=kw.pop('end', '\n'), **kw)
@@ -88,7 +89,8 @@ def rows(x, y=None, sep=',', form='%d'):
     np.savetxt(o, x if y is None else np.column_stack([y, x]), fmt=form, delimiter=sep)
     return o.getvalue()
 def hot(y, names=None):
-    return pd.DataFrame(np.eye(10, dtype=int)[y], columns=names or [f'label_{i}' for i in range(10)])
+    names = pd.Index(names or [f'label_{i}' for i in range(10)], dtype=object)
+    return pd.DataFrame(np.eye(10, dtype=int)[y], columns=names)
 def packed(x): return pd.DataFrame(dict(pixels=[' '.join(map(str, o)) for o in x]))
 GRID8 = [f'pixel_{i}_{j}' for i in range(8) for j in range(8)]
 WORDS = 'zero one two three four five six seven eight nine'.split()
@@ -127,7 +129,7 @@ OTHERS = {
                         'emnist-balanced-mapping.txt':'0 48\n1 49\n'}, T),
     'emnist, zipped one by one':({f'emnist-digits-{k}.csv.zip':zipped(**{f'emnist-digits-{k}.csv':bare(v)})
                                   for k,v in (('train',lab(X, Y)), ('test',lab(XT, YT)))}, T),
-    'hasy':({'hasy-data-labels.csv':'path,symbol_id,latex,user_id\na.png,1,A,2\n'}, no('no training CSV')),
+    'hasy':({'hasy-data-labels.csv':'path,symbol_id,latex,user_id\na.png,1,A,2\n'}, no('no training set')),
     'kmnist':({'kmnist_train.csv':csv(lab(X, Y)), 'kmnist_test.csv':TESTED,
                'kmnist_classmap.csv':'index,codepoint,char\n0,U+304A,お\n'}, T),
     'mnist 784, arff beside':({'mnist_784.csv':csv(lab(X, Y, px(first=1), 'class', -1)),
@@ -177,7 +179,7 @@ OTHERS = {
     'zip of zips':({'a.zip':zipped(**{'train.csv.zip':zipped(**{'train.csv':TRAIN}),
                                       'test.csv.zip':zipped(**{'test.csv':TEST})})}, T),
     'zip named by role':({'train.zip':zipped(**{'data.csv':TRAIN}), 'test.zip':zipped(**{'data.csv':TEST})}, T),
-    'parquet':({'train.parquet':b'PAR1'}, no('no training CSV')),
+    'parquet':({'train.parquet':b'PAR1'}, no('cannot be read as Parquet')),
     'bz2':({'train.csv':bz2.compress(TRAIN.encode())}, no('bzip2')),
     'tsv':({'train.tsv':csv(lab(X, Y), sep='\t')}, E),
     'train.txt':({'train.txt':rows(X, Y, ' ')}, E),
@@ -234,7 +236,7 @@ OTHERS = {
     'one-hot, true and false':({'train.csv':csv(pd.concat([frame(X), hot(Y).astype(bool)], axis=1))}, E),
     'one-hot, floats':({'train.csv':csv(pd.concat([frame(X), hot(Y).astype(float)], axis=1))}, E),
     'packed, a test set':({'train.csv':csv(packed(X).assign(label=Y)), 'test.csv':csv(packed(XT))}, T),
-    'packed, no label':({'train.csv':csv(packed(X))}, no('say which with --label')),
+    'packed, no label':({'train.csv':csv(packed(X))}, no('images and no labels')),
     'packed, brackets':({'train.csv':csv(pd.DataFrame(dict(label=Y, image=[str(o.tolist()) for o in X])))}, E),
     'packed, commas, semicolons':({'train.csv':'label;pixels\n'+''.join(
         f'{y};{",".join(map(str, x))}\n' for x,y in zip(X, Y))}, E),
@@ -624,7 +626,7 @@ def test_the_working_directory(tmp_path, monkeypatch):
     here = tmp_path/'here'
     here.mkdir()
     monkeypatch.chdir(here)
-    for name in ('train.parquet','test.csv','train.txt'):
+    for name in ('train.xlsx','test.csv','train.txt'):
         put(here, {name:TRAIN})
         assert find_data() is None
     put(here, {'mnist_train.csv':TRAIN})
@@ -864,8 +866,9 @@ def test_labels_that_no_run_could_hold(name, tmp_path):
     l,says = BROKEN[name]
     f = lab(X8, np.array([*'abcdefghi', l], dtype=object)[Y])
     i = Y.tolist().index(9)
-    hot_ = pd.concat([frame(X8), hot(Y, [*'abcdefghi', l])], axis=1)
-    for o in f,(f,f),hot_,replace(as_data(lab(X8, Y)), train=f):
+    # pandas 3 has no column with half a pair in its name
+    hot_ = [] if 'half' in name else [pd.concat([frame(X8), hot(Y, [*'abcdefghi', l])], axis=1)]
+    for o in f,(f,f),*hot_,replace(as_data(lab(X8, Y)), train=f):
         with pytest.raises(DataError, match=says) as e: as_data(o)
         assert f'row {i}, column label: found' in str(e.value) and len(str(e.value))<300 and str(e.value).isprintable()
     if 'long' in name:
@@ -1236,7 +1239,7 @@ def test_in_python_an_error_names_the_argument(tmp_path):
         assert e.value.option=='label'
 
 def test_an_error_without_a_training_set_has_a_class_of_its_own(tmp_path):
-    with pytest.raises(NoTrainingSet, match='no training CSV'): read_csvs(put(tmp_path, {'test.csv':TEST}))
+    with pytest.raises(NoTrainingSet, match='no training set'): read_csvs(put(tmp_path, {'test.csv':TEST}))
     with pytest.raises(DataError) as e: read_csvs(put(tmp_path/'two', {'mine.csv':TRAIN, 'yours.csv':TRAIN}))
     assert not isinstance(e.value, NoTrainingSet)
 

@@ -151,7 +151,7 @@ def test_places(tmp_path):
     test = text(csv(label=False))
     gz = lambda s: gzip.compress(s.encode())
     extra = {'README.md':'hello', 'notes/data.csv':'1,2', '__MACOSX/._train.csv':b'\0\5', '.train.csv':'',
-             'a/train.parquet':b'PAR1', '../../train.csv.bak':'x'}
+             'a/train.xlsx':b'PK', '../../train.csv.bak':'x'}
     (tmp_path/'g').mkdir()
     for k,v in dict(train=t, test=test).items(): (tmp_path/f'g/{k}.csv.gz').write_bytes(gz(v))
     put(tmp_path/'deep/train.csv', train=t)   # folders named as files, as older mounts have them
@@ -391,26 +391,13 @@ def test_bad_sample_submission(tmp_path, b, says):
 
 # ---- folders and zips
 
-def test_arrays_are_told_how_to_become_a_table(tmp_path, monkeypatch):
-    "The advice is followed to its end"
-    x,y = np.random.default_rng(0).integers(0, 256, (6,28,28)),np.arange(6)%2
-    np.savez(put(tmp_path)/'mnist.npz', x=x, y=y)
-    told = []
-    for data in (tmp_path, x, (x, y)):
-        with pytest.raises(DataError, match='arrays x and y') as e: as_data(data)
-        told.append(str(e.value).rpartition(': ')[2])
-    monkeypatch.chdir(tmp_path)
-    for code in told:
-        d = as_data(tmp_path if (df := eval(code, dict(pd=pd, x=x, y=y))) is None else df)
-        assert (d.train.iloc[:,1:].to_numpy()==x.reshape(6, 784)).all() and d.train.label.tolist()==y.tolist()
-
 def test_no_such_thing(tmp_path, monkeypatch):
     refused(tmp_path/'no', 'no such file or folder')
-    refused(tmp_path, 'no training CSV', 'nothing')
+    refused(tmp_path, 'no training set', 'nothing')
     (tmp_path/'train.csv').mkdir()
-    refused(tmp_path, 'no training CSV')
+    refused(tmp_path, 'no training set')
     put(tmp_path/'sub', data='1,2', test=text(T))
-    refused(tmp_path/'sub', 'no training CSV', 'found data.csv, test.csv')
+    refused(tmp_path/'sub', 'no training set', 'found data.csv, test.csv')
     assert len(read_csvs(put(tmp_path/'f', train=text(TRAIN))/'train.csv').train)==6
     (tmp_path/'e.zip').touch()
     refused(tmp_path/'e.zip', 'an empty file')
@@ -423,7 +410,7 @@ def test_no_such_thing(tmp_path, monkeypatch):
     (tmp_path/'loop').symlink_to(tmp_path/'loop')
     refused(tmp_path/'loop', str(tmp_path/'loop'))
     os.mkfifo(put(tmp_path/'fifo')/'train.csv')   # would wait for ever
-    refused(tmp_path/'fifo', 'no training CSV')
+    refused(tmp_path/'fifo', 'no training set')
 
 def test_several(tmp_path):
     put(tmp_path/'d', **{'train':text(TRAIN), 'my_train':text(TRAIN)})

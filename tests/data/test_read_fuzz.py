@@ -303,7 +303,7 @@ def test_zip_with_a_file_of_no_name(name, tmp_path):
     i = o.getvalue().rindex(name)
     (tmp_path/'a.zip').write_bytes(o.getvalue()[:i]+b'\0'+o.getvalue()[i+1:])
     d,why = reads(tmp_path/'a.zip')
-    assert (d and len(d.train)==8) if name==b'b.csv' else 'no training CSV' in why
+    assert (d and len(d.train)==8) if name==b'b.csv' else 'no training set' in why
 
 @many
 def test_damaged_gzip(n, tmp_path):

@@ -21,7 +21,7 @@ def test_table_and_files(folder, tmp_path):
     back = pd.read_csv(tmp_path/'o'/'compare.csv', index_col=0)
     assert np.allclose(back['mean'], runs.groupby('system', sort=False).accuracy.mean())
     assert (tmp_path/'o'/'compare.png').read_bytes()[1:4]==b'PNG'
-    assert '108 rows to train on, 12 to test on' in lines[0] and len(lines)==5 and '[2/2] mlp-100' in lines[-1]
+    assert '108 rows to train on, 12 to test on' in lines[0] and len(lines)==5 and '[4/4] mlp-100' in lines[-1]
 
 def test_no_system_sees_the_fold(folder, monkeypatch):
     "The rows that a recipe gets and those that are predicted are all the rows, each once"

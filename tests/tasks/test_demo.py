@@ -1,5 +1,5 @@
 "The page to draw on: what it answers to drawings and to nonsense, how it is served, and how it is used in a browser"
-import base64, io, json, os, shutil, socket, signal, sys, time, urllib.error, urllib.request
+import base64, io, json, math, os, shutil, socket, signal, sys, time, urllib.error, urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 import numpy as np, pytest
@@ -96,11 +96,12 @@ def page(net):
     yield page
     page.close(verbose=False)
 
-def post(page, fn, data, raw=None, **changes):
+def post(page, fn, data, raw=None, slash='', **changes):
     part = next(o['id'] for o in page.config['components'] if o['props'].get('elem_id')=='demo')
     body = (json.dumps({**dict(data=data, fn_name=fn, component_id=part, session_hash='test'), **changes}).encode()
             if raw is None else raw)
-    req = urllib.request.Request(page.url+'gradio_api/component_server', body, {'Content-Type':'application/json'})
+    req = urllib.request.Request(f'{page.url}gradio_api/component_server{slash}', body,
+                                 {'Content-Type':'application/json'})
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     return json.load(opener.open(req, timeout=30))
 
@@ -108,6 +109,10 @@ def test_served_on_this_machine_and_asks_nothing_of_others(page):
     assert page.url.startswith('http://127.0.0.1:') and not page.analytics_enabled and not page.share
     text = urllib.request.urlopen(page.url, timeout=30).read().decode()
     assert 'fonts.googleapis' not in text and '<script src="http' not in text
+
+def test_the_address_that_gradios_client_uses(page):
+    "Gradio 6.31 asks with a slash at the end, earlier releases without"
+    assert post(page, 'read', 'x', slash='/')==post(page, 'read', 'x')=={'note':'that is no drawing of this page'}
 
 def test_a_hundred_clicks(page):
     "from four hands at once, all answered alike; malformed ones between them"
@@ -216,8 +221,13 @@ def test_space_runs_without_digitfast_installed(net, tmp_path):
 def test_space_of_an_ensemble(net, tmp_path):
     pytest.importorskip('gradio')
     for i in '01': shutil.copytree(net/'model', tmp_path/'run'/'members'/i/'model')
+    (tmp_path/'run'/'metrics.json').write_text(json.dumps(dict(
+        format=1, recipe='ensemble', arch='small', data=dict(name='d', path='/home/ada/d'), members=2,
+        members_weights=[.75,.25], temperature=.4)))
     path = export_space(tmp_path/'run', tmp_path/'space')
-    assert len(load_net(path/'model', 'cpu').model.models)==2
+    learn = load_net(path/'model', 'cpu')
+    assert len(learn.model.models)==2 and learn.temperature==.4 and learn.model.logs==[math.log(.75),math.log(.25)]
+    assert 'ada' not in (path/'model'/'metrics.json').read_text()
 
 def test_space_of_no_run(tmp_path):
     pytest.importorskip('gradio')
@@ -241,6 +251,14 @@ def test_command_serves_until_ctrl_c(net):
 
 BOX = "(q => { const r = document.querySelector(q).getBoundingClientRect(); return [r.x, r.y, r.width, r.height] })"
 
+def pictures():
+    "Pictures of a seven: wide, white on black, and larger than the page sends"
+    seven = draw(strokes(7), 280, pen=18/280)
+    wide = Image.new('RGB', (560,280), 'white')
+    wide.paste(seven, (140,0))
+    black = Image.eval(seven.convert('L'), lambda v: 255-v)
+    return {'wide.jpg':wide, 'black.png':black, 'large.png':seven.resize((1400,1400))}
+
 @pytest.mark.slow
 @pytest.mark.parametrize('phone', [False, True])
 def test_in_a_browser(phone, page, tmp_path):
@@ -252,7 +270,7 @@ def test_in_a_browser(phone, page, tmp_path):
     b = Browser(390, 844, 2, True) if phone else Browser(1000, 700)
     try:
         b.goto(page.url)
-        b.wait("document.querySelector('.said')?.innerText.startsWith('Draw a digit')", 60)
+        b.wait("document.querySelector('.said')?.innerText.startsWith('Draw one digit')", 60)
         assert b.js("document.documentElement.scrollWidth<=innerWidth")
         right = 0
         for d in range(10):
@@ -263,12 +281,26 @@ def test_in_a_browser(phone, page, tmp_path):
             right += b.js("document.querySelector('.said').innerText")==str(d)
             assert b.js("document.querySelectorAll('.bar').length")==10
             b.js("document.querySelector('.clear').click()")
-            b.wait("document.querySelector('.said').innerText.startsWith('Draw a digit')")
+            b.wait("document.querySelector('.said').innerText.startsWith('Draw one digit')")
         assert right>=8                                          # after one epoch on the sample
+        for name,im in pictures().items():
+            im.save(tmp_path/name)
+            b.upload('.upload input', tmp_path/name)
+            b.wait("document.querySelector('.said b')?.innerText==='7'")
+            shape = "[document.querySelector('.pad').width, document.querySelector('.pad').height]"
+            assert np.divide(*b.js(shape))==im.width/im.height
+            assert b.js("document.documentElement.scrollWidth<=innerWidth")
+            b.js("document.querySelector('.clear').click()")
+            b.wait("document.querySelector('.said').innerText.startsWith('Draw one digit')")
+        (tmp_path/'seven.txt').write_text('seven')
+        b.upload('.upload input', tmp_path/'seven.txt')
+        b.wait("document.querySelector('.said').innerText.includes('no picture that the browser can open')")
+        b.js("document.querySelector('.clear').click()")
+        b.wait("document.querySelector('.said').innerText.startsWith('Draw one digit')")
         x,y,w,h = b.js(BOX+"('.pad')")
         for i in range(300): b.drag([(x+w*(i*7%90+5)/100, y+h*(i*13%90+5)/100)], touch=phone)
         b.js("document.querySelector('.clear').click()")
-        b.wait("document.querySelector('.said').innerText.startsWith('Draw a digit')")
+        b.wait("document.querySelector('.said').innerText.startsWith('Draw one digit')")
         assert not [u for u in b.urls() if not u.startswith((page.url, 'data:', 'blob:'))]
         assert not [e for e in b.events if e['method']=='Runtime.exceptionThrown']
     finally: b.close()

@@ -1,6 +1,6 @@
 """Ensembles: who sees which rows, members apart and together, what a kill or a lost worker costs, joining, and
 predicting with one."""
-import asyncio, hashlib, json, os, shutil, signal, socket, tempfile, threading, time
+import hashlib, json, os, shutil, signal, threading, time
 import numpy as np, pandas as pd, pytest, torch
 from fastai.callback.core import Callback
 from digitfast.core import DataError, DigitError, RunError
@@ -15,7 +15,7 @@ from digitfast.tasks.train import train
 from digitfast.runs.run import read_metrics
 from digitfast.learn.predict import predict_rows
 from digitfast.cli import main
-from conftest import TINY, child, csvs, digits, ended, every
+from conftest import TINY, csvs, digits, ended, every
 
 N = 3
 def quiet(*a): pass
@@ -249,48 +249,12 @@ def main_ok(args):
 
 # ---- Dask
 
-def free_port():
-    with socket.socket() as s:
-        s.bind(('127.0.0.1', 0))
-        return s.getsockname()[1]
-
-@pytest.fixture
-def cluster(tmp_path):
-    """(address, function that starts a worker and gives its process and temporary folder) of a Dask cluster on
-    loopback; it is gone after the test. Its processes are forked from this one, which has imported what takes long"""
-    distributed = pytest.importorskip('distributed', reason="needs digitfast[distributed]")
-    port,pids,here = free_port(),[],dict(host='127.0.0.1', dashboard=False)
-    async def serve(make):
-        async with make() as server: await server.finished()
-    def start(name, make):
-        (tmp_path/name).mkdir()
-        def f():
-            tempfile.tempdir = str(tmp_path/name)
-            os.chdir(tmp_path/name)
-            asyncio.run(serve(make))
-        pids.append(child(f, tmp_path/f'{name}.log'))
-        return pids[-1],tmp_path/name
-    start('scheduler', lambda: distributed.Scheduler(port=port, **here))
-    for _ in range(600):
-        with socket.socket() as o:
-            if not o.connect_ex(('127.0.0.1', port)): break
-        time.sleep(.1)
-    def worker(name):
-        return start(name, lambda: distributed.Worker(f'127.0.0.1:{port}', nthreads=1, local_directory=tempfile.tempdir,
-                                                      **here))
-    yield f'127.0.0.1:{port}', worker
-    for p in pids:
-        try: os.kill(p, signal.SIGKILL)
-        except ProcessLookupError: continue
-        os.waitpid(p, 0)
-
 def test_a_worker_that_dies_has_its_member_done_again(cluster, tiny, tmp_path, monkeypatch):
-    import distributed
-    def wait(*args, timeout, old=distributed.wait, **kw): return old(*args, timeout=.05, **kw)
-    monkeypatch.setattr(distributed, 'wait', wait) # look at the workers often, because members are short here
-    addr,start = cluster
-    (a,_),(b,tmp) = start('a'),start('b')
-    with distributed.Client(addr, set_as_default=False) as client: client.wait_for_workers(2, timeout=60)
+    from digitfast.tasks import spread
+    monkeypatch.setattr(spread._Driver, 'poll', .05) # look at the workers often, because members are short here
+    addr = cluster.address
+    (a,_),(b,tmp) = cluster.worker('a'),cluster.worker('b')
+    cluster.wait(2)
     def kill():
         "Once it is in the midst of its member, and the log names both workers"
         while len({o.split()[-1] for o in lines if 'goes to' in o})<2: time.sleep(.01)
@@ -304,33 +268,3 @@ def test_a_worker_that_dies_has_its_member_done_again(cluster, tiny, tmp_path, m
     assert ends==['SIGKILL'] and any("is gone: member" in o for o in lines), "\n".join(lines)
     assert sub(p)==sub(train(tiny, out=tmp_path/'here', say=quiet, members=N, **opts))
     assert read_metrics(p)['members']==N and len([o for o in lines if 'rows that it did not see' in o])==N
-
-def test_tls_without_certificates_is_named(tiny, tmp_path):
-    pytest.importorskip('distributed', reason="needs digitfast[distributed]")
-    with pytest.raises(DigitError, match=r'tls://127.0.0.1:9: tls:// needs certificates.*Use tcp://127.0.0.1:9'):
-        run(tiny, tmp_path/'run', scheduler='tls://127.0.0.1:9')
-    assert not (tmp_path/'run').exists()
-
-def test_no_scheduler_is_said(tiny, tmp_path, monkeypatch):
-    distributed = pytest.importorskip('distributed', reason="needs digitfast[distributed]")
-    def client(*args, timeout, old=distributed.Client, **kw): return old(*args, timeout='1s', **kw)
-    monkeypatch.setattr(distributed, 'Client', client)
-    with pytest.raises(RunError, match='no Dask scheduler answers'):
-        run(tiny, tmp_path/'run', scheduler=f'127.0.0.1:{free_port()}')
-
-def test_each_gpu_gets_its_members(monkeypatch, tmp_path):
-    pytest.importorskip('distributed', reason="needs digitfast[distributed]")
-    from digitfast.tasks import spread
-    monkeypatch.setattr(spread, 'count_gpus', lambda device='auto': 2)
-    def which_gpu(k, seen): # a worker gets it by value, and need not import this file
-        "The GPU of this job, once the other has one too"
-        import os, time
-        gpu = os.environ.get('CUDA_VISIBLE_DEVICES')
-        (seen/str(gpu)).touch()
-        for _ in range(600):
-            if len(list(seen.iterdir()))>1: break
-            time.sleep(.1)
-        return gpu
-    res = {}
-    spread.spread(which_gpu, range(4), tmp_path, res.__setitem__)
-    assert sorted(res)==[0,1,2,3] and set(res.values())=={'0','1'}

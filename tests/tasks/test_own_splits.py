@@ -1,0 +1,107 @@
+"Training with rows of one's own to hold out, and with groups: the run keeps them, and runs of other groups don't mix."
+import numpy as np, pytest
+from digitfast.core import DigitError, RunError
+from digitfast.report.measure import versus
+from digitfast.tasks import finish
+from digitfast.tasks.compare import compare
+from digitfast.tasks.ensemble import ensemble
+from digitfast.tasks.train import train
+from conftest import TINY, csvs, digits
+from test_resume import interrupt, outcome
+from test_run import quiet, run
+
+@pytest.fixture(autouse=True)
+def no_page(monkeypatch): monkeypatch.setattr(finish, 'write_page', lambda out: (out/'report.html').write_text(''))
+
+WRITERS = np.random.default_rng(0).integers(0, 12, 60)
+def written(g=WRITERS):
+    df = digits()
+    df.insert(1, 'writer', [f'w{o}' for o in g])
+    return df
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory): return csvs(tmp_path_factory.mktemp('written')/'a', train=written())
+
+def test_groups_from_beginning_to_end(folder, tmp_path):
+    lines = []
+    r = train(folder, groups='writer', out=tmp_path/'r', say=lines.append, **TINY)
+    held,m = r.predictions(same=True).rows,r.metrics
+    assert not set(WRITERS[held])&set(np.delete(WRITERS, held)) and 3<=len(held)<=24
+    assert m['groups']['column']=='writer' and m['groups']['n']==12 and m['options']==dict(groups='writer')
+    assert any(o.startswith('groups: 12 in column writer, none on both sides; held out: ') for o in lines)
+    again = train(config=r, out=tmp_path/'again', say=quiet)
+    assert outcome(again)==outcome(r)
+    assert r.data().sha256==m['data']['sha256']
+
+FOLDS = [dict(folds=2, valid_pct=None), pytest.param(dict(members=2), marks=pytest.mark.slow)]
+@pytest.mark.parametrize('folds', FOLDS)
+def test_members_hold_out_whole_groups_and_resume(folds, folder, tmp_path):
+    whole = run(folder, tmp_path/'whole', groups='writer', **folds)
+    for o in whole.members():
+        held = o.predictions(same=True).rows
+        assert not set(WRITERS[held])&set(np.delete(WRITERS, held))
+    interrupt(folder, tmp_path/'r', groups='writer', **folds)
+    assert outcome(train(out=tmp_path/'r', resume=True, say=quiet))==outcome(whole)
+
+def test_other_groups_do_not_resume(folder, tmp_path):
+    interrupt(written(), tmp_path/'r', groups='writer')
+    for data,groups in (written(), WRITERS),(written(np.roll(WRITERS, 1)), 'writer'):
+        with pytest.raises(RunError, match="was started with groups '12 in column writer, .*not '12"):
+            train(data, groups=groups, out=tmp_path/'r', resume=True, say=quiet)
+    interrupt(digits(), tmp_path/'array', groups=WRITERS)
+    with pytest.raises(RunError, match=r'with groups \(an array of groups\).*data=?.*groups=groups'):
+        train(digits(), out=tmp_path/'array', resume=True, say=quiet)
+    r = train(digits(), out=tmp_path/'array', resume=True, groups=WRITERS, say=quiet)
+    with pytest.raises(RunError, match='an array of groups, which a run doesn'):
+        train(config=r, data=digits(), out=tmp_path/'x', say=quiet)
+
+ROWS = list(range(0, 60, 5))
+def test_positions_are_held_out_from_every_network(tmp_path):
+    r = run(digits(), tmp_path/'r', valid=np.array(ROWS), valid_pct=None)
+    assert r.predictions(same=True).rows.tolist()==ROWS==r.metrics['valid']['rows']
+    again = train(config=r, data=digits(), out=tmp_path/'again', say=quiet)
+    assert outcome(again)==outcome(r)
+    both = run(digits(), tmp_path/'both', valid=ROWS, valid_pct=None, members=2, epochs=1)
+    assert both.predictions(same=True).rows.tolist()==ROWS and len(both.oof())==60
+
+@pytest.mark.slow
+def test_a_rule_beside_config_replaces_its_positions(tmp_path):
+    r = run(digits(), tmp_path/'r', valid=ROWS, valid_pct=None, epochs=1)
+    again = train(config=r, data=digits(), out=tmp_path/'again', say=quiet, split='last', valid_pct=.1)
+    assert again.predictions(same=True).rows.tolist()==list(range(54, 60)) and not again.metrics.get('valid')
+
+WRONG = dict(twice=(dict(valid=[1,1]), 'found a row twice'), beyond=(dict(valid=[60]), "'60' is no row"),
+    negative=(dict(valid=[-1]), "'-1' is no row"), mask=(dict(valid=[True]), "'True' is no row"),
+    rule=(dict(valid='last'), "found 'last', expected positions.*split=RULE"),
+    split=(dict(valid=ROWS, split='last'), 'valid and split both'),
+    folds=(dict(valid=ROWS, folds=2), 'valid and folds both'),
+    last=(dict(groups=WRITERS, split='last'), "'last' beside groups"),
+    column=(dict(groups='wrter'), "did you mean 'writer'"),
+    folds_of_groups=(dict(groups='writer', folds=13), '12 groups to train on.*13 folds.*folds=12'),
+    cut=(dict(groups='writer', valid=ROWS), "groups have rows on both sides of the split, such as 'w"),
+    array=(dict(groups=WRITERS[:9]), 'found 9 groups, expected one for each of 60 rows'),
+    none=(dict(valid=range(60)), 'training side of the split is empty'))
+@pytest.mark.parametrize('name', WRONG)
+def test_rows_that_cannot_be_held_out(name, tmp_path):
+    kw,why = WRONG[name]
+    with pytest.raises(DigitError, match=why) as e:
+        train(written(), out=tmp_path/'r', say=quiet, **{**TINY, 'valid_pct':None, **kw})
+    assert '\n' not in str(e.value) and not (tmp_path/'r').exists()
+
+def test_runs_of_other_groups_are_not_joined_and_versus_says_so(folder, tmp_path):
+    a,b = (run(folder, tmp_path/str(i), groups='writer', epochs=1, seed=i) for i in range(2))
+    held = a.predictions(same=True).rows.tolist()
+    c = run(folder, tmp_path/'c', valid=held, valid_pct=None, epochs=1, seed=2)
+    assert ensemble([a, b], out=tmp_path/'e', say=quiet).metrics['groups']==a.metrics['groups']
+    with pytest.raises(RunError, match='not split by the groups of'): ensemble([a, c], out=tmp_path/'f', say=quiet)
+    assert 'split by different groups' in versus(a, c).text and 'different' not in versus(a, b).text
+
+def test_compare_measures_on_groups_that_no_system_sees(folder, monkeypatch):
+    sides = []
+    def measure(f, jobs, shared, keep, *args, **kw):
+        sides.append(shared[1:3])
+        keep(jobs[0], dict(system='quick', seed=0, accuracy=1., seconds=1., parameters=1, reported='', epochs=1))
+    monkeypatch.setattr('digitfast.tasks.compare.spread', measure)
+    compare(folder, ['quick'], seeds=1, groups='writer', say=quiet)
+    trn,test = (WRITERS[o.index] for o in sides[0])
+    assert len(test) and not set(trn)&set(test)
