@@ -155,8 +155,8 @@ def captures(t):
         ours = o[o['mode']=='graph'].iloc[0]
         others = [f"{m.mode} {1000*m.step:.2f} ms a step and {m.to_99:.2f} s ({m.to_99/ours.to_99:.1f} times)"
                   for m in o[o['mode']!='graph'].itertuples()]
-        return (f"`{name}` to 99 % of held-out rows, compiling and capturing included: the graph {1000*ours.step:.2f} ms "
-                f"a step and {ours.to_99:.2f} s; {', '.join(others)}")
+        return (f"`{name}` to 99 % of held-out rows, compiling and capturing included: the graph "
+                f"{1000*ours.step:.2f} ms a step and {ours.to_99:.2f} s; {', '.join(others)}")
     return [sentence(k, o) for k,o in t.groupby('system', sort=False)]
 
 def planning():

@@ -47,7 +47,7 @@ Precision = Annotated[Optional[str], Option(**one_of('auto','fp32','bf16','fp16'
 NoGraph = Annotated[bool, Option('--no-graph', rich_help_panel='Hardware',
     help='On a GPU, run the training steps one by one and not as one graph.')]
 Scheduler = Annotated[Optional[str], Option(metavar='HOST:PORT', rich_help_panel='Hardware',
-    help='Dask scheduler whose workers train the members. Default: train them here, one after another.')]
+    help='Dask scheduler whose workers train the networks. Default: train them here, one after another.')]
 Members = Annotated[Optional[int], Option(min=1, metavar='N', help='Networks to train and average: an ensemble.',
     **_training)]
 Member = Annotated[Optional[int], Option(min=0, metavar='K',
@@ -62,6 +62,9 @@ Split = Annotated[Optional[str], Option(**one_of('stratified','random','last'), 
     **_training)]
 Folds = Annotated[Optional[int], Option(min=2, metavar='K',
     help='Train K networks, each without its fold; the accuracy is out of fold, over all rows.', **_training)]
+Groups = Annotated[Optional[str], Option(metavar='COLUMN', rich_help_panel='Data',
+    help='Column of the training set with a group for each row, such as its writer. No group is both trained on and '
+         'held out.')]
 Drop = Annotated[Optional[Path], Option(metavar='FILE', rich_help_panel='Data',
     help='CSV of row numbers to exclude from training, as written by digitfast labels; held-out rows are kept.')]
 
@@ -85,7 +88,8 @@ def _check_train(data, test, config, drop, out, resume):
 
 @command(_check_train, example='digitfast train sample --recipe quick --epochs 3 --out runs/first')
 def train(
-    data:TrainData=None, test:TestFile=None, label:LabelColumn=None, transpose:Transpose=None, drop:Drop=None,
+    data:TrainData=None, test:TestFile=None, label:LabelColumn=None, transpose:Transpose=None,
+    groups:Groups=None, drop:Drop=None,
     recipe:RecipeName=None, config:Config=None, arch:Arch=None, epochs:Epochs=None, lr:LR=None, bs:BS=None,
     split:Split=None, valid_pct:ValidPct=None, folds:Folds=None, members:Members=None, member:Member=None,
     sets:Set=None, seed:Seed=None,
@@ -109,7 +113,7 @@ def train(
     try:
         run = task.train(data, recipe, out, seed=seed, precision=precision, device=device, resume=resume, member=member,
                          scheduler=scheduler, say=say, tick=bar, test=test, label=label, transpose=transpose,
-                         config=config, drop=drop, graph=False if no_graph else None, **fields)
+                         config=config, drop=drop, groups=groups, graph=False if no_graph else None, **fields)
     finally: bar.stop()
     if flags['json'] or flags['quiet']: print_result(run.metrics, str(run))
 
@@ -261,17 +265,18 @@ def _check_compare(data, out):
 @command(_check_compare, example='digitfast compare sample --system linear --system quick --seeds 3')
 def compare(
     data:Annotated[str, Argument(metavar='DATA', help=data_help)]='sample',
-    label:LabelColumn=None, transpose:Transpose=None,
+    label:LabelColumn=None, transpose:Transpose=None, groups:Groups=None,
     system:Annotated[Optional[list[str]], Option(metavar='NAME', help='Recipe to compare; repeat it for more. '
         'Default: all that train one network.')]=None,
     seeds:Annotated[int, Option(min=1, help='Trainings of each recipe, with seeds 0, 1, …')]=3,
     epochs:Annotated[Optional[int], Option(min=1, help="Epochs. Default: the recipes' own.")]=None,
-    device:DeviceName='auto',
+    device:DeviceName='auto', scheduler:Scheduler=None,
     out:Annotated[Path, Option(metavar='DIR', help='Folder for the tables and the plot.')]=Path('compare'),
 ):
     "Train several recipes over several seeds and compare them."
     from digitfast.tasks.compare import compare as _compare
-    table = _compare(data, system, seeds, epochs, device, out, say, label, bool(transpose))
+    table = _compare(data, system, seeds, epochs, device, out, say, label, bool(transpose), scheduler,
+                     groups)
     print_result(table.reset_index().to_dict('records'), '', *table.round(4).to_string().splitlines(), '',
            f"saved in {out}: compare.csv, runs.csv and compare.png")
 
@@ -287,48 +292,72 @@ def _versus_many(runs):
             "A / B: points and log-loss of B less those of A")
     print_result(df.to_dict('records'), head, *map(_versus_line, df.itertuples()))
 
-def _check_versus(runs):
+def _check_versus(runs, png):
     if len(runs)<2: raise BadParameter('name two runs at least')
+    if png and len(runs)>2: raise BadParameter(f'--png draws two runs, but {len(runs)} are named: name two')
     for o in runs: check_run_exists(o)
+    check_output(png, *runs, option='--png')
 
-@command(_check_versus, example='digitfast versus runs/first runs/second')
+@command(_check_versus, example='digitfast versus runs/first runs/second --png differ.png')
 def versus(
     runs:Annotated[list[Path], Argument(metavar='RUN RUN …', help='Two or more finished runs on the same data.')],
+    png:Annotated[Optional[Path], Option(metavar='FILE.png', help='Draw the digits on which two runs differ.')]=None,
 ):
     "Test whether one run is really better than another (McNemar)."
     from digitfast.report.measure import versus as _versus
     if len(runs)>2: return _versus_many(runs)
     v = _versus(*runs)
+    if png:
+        from digitfast.report.plots import save_versus
+        save_versus(v, png)
     a,b,half = v.losses
     print_result(dict(a=str(runs[0]), b=str(runs[1]), rows=len(v.a), a_only=v.a_only, b_only=v.b_only, p=v.p,
                       least=v.least, log_loss_a=a, log_loss_b=b, log_loss_half=half, text=v.text, more=v.more),
-                 v.text, v.more)
+                 v.text, v.more, *([f'pictures: {png}'] if png else []))
 
 # %% ../nbs/04_cli.ipynb #c0025
 def _run_line(o):
-    if o.note: return f"{'':<36}{o.run}: {o.note}"
     score = f"{100*o.accuracy:>7.2f} %  {100*o.low:>6.2f} to {100*o.high:>6.2f}"
-    return f"{score}  {o.log_loss:>8.4f}  {o.rows:>7,}  {o.recipe:<12}  {o.run}"
+    epochs,seconds = (f'{v:,.{d}f}' if v==v and v is not None else '-' for v,d in ((o.epochs,0), (o.seconds,1)))
+    return (f"{score}  {o.log_loss:>8.4f}  {o.rows:>7,}  {epochs:>6}  {seconds:>8}  {o.date or '':<10}  "
+            f"{o.recipe:<12}  {o.run}")
 
-@command(example='digitfast runs runs --csv')
+def _run_lines(df):
+    "Return the lines of the table of `list_runs`: a table for each data set, then the runs without a result"
+    head = (f"{'accuracy':>9}  {'95 %':>16}  {'log-loss':>8}  {'rows':>7}  {'epochs':>6}  {'seconds':>8}  "
+            f"{'date':<10}  {'recipe':<12}  run")
+    finished = df[df.note==''].fillna(dict(data='?', sha256=''))
+    for i,((data,sha256),rows) in enumerate(finished.groupby(['data','sha256'], sort=False)):
+        yield from [''] if i else []
+        yield from (f"data: {data}{f' (sha256 {sha256[:8]})' if sha256 else ''}", head)
+        yield from map(_run_line, rows.itertuples())
+    for o in df[df.note!=''].itertuples(): yield f'{o.run}: {o.note}'
+
+def _check_runs(path, html): check_output(html, *imports, option='--html')
+
+@command(_check_runs, example='digitfast runs runs --html runs.html')
 def runs(
     path:Annotated[Path, Argument(metavar='DIR', help='Folder with runs, at any depth.')]=Path('runs'),
     csv:Annotated[bool, Option('--csv', help='Print the table as CSV.')]=False,
+    html:Annotated[Optional[Path], Option(metavar='FILE.html',
+        help='Write a page with learning curves, intervals and what differs between the runs.')]=None,
 ):
-    "List all runs below DIR with their accuracy, the best first."
+    "List all runs below DIR with their accuracy, the best of each data set first."
     from digitfast.report.measure import list_runs
+    if html:
+        from digitfast.report.overview import write_overview
+        return print_result(dict(html=write_overview(path, html)), f'page: {html}')
     df = list_runs(path)
     df['rows'] = df.rows.astype('Int64')
     if csv: return print_result(df.to_dict('records'), *df.to_csv(index=False, lineterminator='\n').splitlines())
-    head = f"{'accuracy':>9}  {'95 %':>16}  {'log-loss':>8}  {'rows':>7}  {'recipe':<12}  run"
-    lines = [head, *map(_run_line, df.itertuples())]
+    lines = [*_run_lines(df)]
     if not len(df): lines = [f'no runs below {path}: digitfast train makes one']
     print_result(df.astype(object).where(df.notna(), None).to_dict('records'), *lines)
 
 # %% ../nbs/04_cli.ipynb #c0028
 def _label_line(o):
-    says = f"{scrub(o.predicted):>8}  {100*o.p_predicted:>7.2f} %"
-    return f"{o.row:>8,}  {scrub(o.label):>8}  {o.p_label:>10.5f}  {says}"
+    predicted = f"{scrub(o.predicted):>9}  {100*o.p_predicted:>10.2f} %"
+    return f"{o.row:>8,}  {scrub(o.label):>8}  {o.p_label:>10.5f}  {predicted}"
 
 def _check_labels(run, out, png):
     from digitfast.data.files import run_inputs
@@ -351,7 +380,7 @@ def labels(
     df,n = doubtful_labels(run, times),len(run.oof() or run.predictions())
     if out: write_file(out, df.to_csv(index=False, lineterminator='\n'))
     k = save_doubtful(run, df, png) if png else 0
-    head = f"{'row':>8}  {'label':>8}  {'its p':>10}  {'net says':>8}  {'its p':>9}"
+    head = f"{'row':>8}  {'label':>8}  {'p(label)':>10}  {'predicted':>9}  {'p(predicted)':>12}"
     lines = [f'{len(df):,} of {n:,} training rows, which are counted from 0'] if len(df) else [f'none of {n:,} rows']
     print_result(df.to_dict('records'), *([head] if len(df) else []), *map(_label_line, df.itertuples()), *lines,
            *([f'rows: {out}'] if out else []), *([f'pictures: {png} ({k:,} of {len(df):,} were kept)'] if png else []))

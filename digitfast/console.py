@@ -232,13 +232,14 @@ def check_unused(
     for k,v in values.items():
         if v not in (None,False): raise typer.BadParameter(f"--{k} is for {what}: leave it out here")
 
-data_help = "A folder or zip with the CSVs, or 'sample' for the small sample in the package."
+data_help = ("A folder or zip with CSV, Parquet, Feather or .npz files, one such file, or 'sample' for the small "
+             "sample in the package.")
 RunArg = Annotated[Path, Argument(metavar='RUN', help='Directory of a finished run.')]
 DeviceName = Annotated[str, Option(**one_of('auto','cpu','cuda','mps'), rich_help_panel='Hardware',
     help='Device; auto is a GPU that works, else the CPU.')]
 Competition = Annotated[str, Option(help="The competition's name in its address.")]
 TestFile = Annotated[Optional[str], Option(metavar='FILE', rich_help_panel='Data',
-    help='The test CSV, if it is not the one in DATA.')]
+    help='The file of the test set, if it is not the one in DATA.')]
 LabelColumn = Annotated[Optional[str], Option(metavar='NAME', rich_help_panel='Data',
     help='The column with the labels, if its name is ambiguous.')]
 Transpose = Annotated[Optional[bool], Option('--transpose/--no-transpose', rich_help_panel='Data', show_default=False,

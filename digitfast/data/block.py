@@ -159,6 +159,7 @@ class DigitDataLoaders(DataLoaders):
         valid_pct=0.2, # Share of the rows to hold out
         seed=42, # Seed of the split
         valid='stratified', # 'stratified', 'random', 'last', or the positions of the validation rows
+        groups=None, # Group of each row, such as its writer, or the column that has it: no group is on both sides
         classes=None, # Classes, in order; those of the labels if None
         batch_tfms=None, # Transforms of training batches, such as `aug_transforms`
         bs=64, # Batch size, made smaller where there are fewer training rows
@@ -170,9 +171,11 @@ class DigitDataLoaders(DataLoaders):
         **kwargs # For `DataBlock.dataloaders`
     ):
         "Build them from a frame. Raises `DataError` if the frame holds no images or can't be split."
-        df,value_range = read_frame(df)
+        extra = dict(groups=groups) if isinstance(groups, str) else {}
+        raw,(df,value_range) = df,read_frame(df, extra=extra)
+        if extra: groups = raw[groups].to_numpy()
         if classes is None: classes = sorted(df.label.unique().tolist())
-        trn,val = digit_splitter(valid, valid_pct, seed)(df)
+        trn,val = digit_splitter(valid, valid_pct, seed, groups=groups)(df)
         if len(trn)<bs:
             warnings.warn(f"batches are of {len(trn)} images, not {bs}: there are only {len(trn)} training rows")
         n,df = len(trn),df.iloc[np.concatenate([trn,val]).astype(int)]

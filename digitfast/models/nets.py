@@ -255,13 +255,15 @@ class Ensemble(nn.Module):
     def __init__(self,
         models, # Nets that give (n, n_out) scores
         stats, # (mean, std) by which each takes its pixels normalised; the ensemble takes them by the first
+        weights=None, # Weight of each in the mean, above 0; they sum to 1. Equal weights if None
     ):
         super().__init__()
         self.models,(m,s) = nn.ModuleList(models),stats[0]
         self.scales = [(s/b, (m-a)/b) for a,b in stats]
+        self.logs = [math.log(o) for o in weights or [1/len(self.models)]*len(self.models)]
     def forward(self, x):
-        return torch.stack([f(x*a+b).log_softmax(-1)
-                            for f,(a,b) in zip(self.models, self.scales)]).logsumexp(0) - math.log(len(self.models))
+        return torch.stack([f(x*a+b).log_softmax(-1)+log
+                            for f,(a,b),log in zip(self.models, self.scales, self.logs)]).logsumexp(0)
 
 # %% ../../nbs/models/01_nets.ipynb #sh4pes01
 def _conv_shape(layer, x):

@@ -15,8 +15,8 @@ from ..models.nets import Ensemble, archs, create_model, run_shapes
 from ..learn.learner import digit_learner
 from ..learn.loss import learner_activation, loss_name, losses
 from ..learn.predict import predict_rows
-from .fields import check_model
-from .files import damaged_file
+from .fields import check_metrics, check_model
+from .files import damaged_file, path_exists, read_json
 import hashlib, io, json, logging, os, tempfile, warnings
 import numpy as np, pandas as pd, torch
 from contextlib import contextmanager, redirect_stdout
@@ -37,15 +37,26 @@ def _pixel_stats(dls):
                          "pixels become its input: use export_pickle")
     return dls.stats
 
+def _scale_probs(probs, temperature):
+    "Return `probs` as `calibrate` gives them, for a network that ends in it"
+    q = (probs.clamp_min(torch.finfo(torch.float32).tiny).log()/temperature).softmax(-1)
+    label,best = probs.argmax(-1, keepdim=True),q.amax(-1, keepdim=True)
+    is_first = q.argmax(-1, keepdim=True)==label
+    return q.scatter(-1, label, torch.where(is_first, best, best*(1+2**-22))) # rounding may make two classes equal
+
 class PixelsToProbs(torch.nn.Module):
     "A module from uint8 images (n, 1, side, side) to the probabilities (n, classes) that `learn` predicts"
     def __init__(self,
-        learn # A Learner on `DigitDataLoaders`
+        learn, # A Learner on `DigitDataLoaders`
+        temperature=1., # Calibrate the probabilities with this temperature, as `calibrate` does
     ):
         super().__init__()
+        self.temperature = temperature
         self.mean,self.std = _pixel_stats(DigitDataLoaders.of(learn))
         self.model,self.act = deepcopy(learn.model).cpu().eval(),learner_activation(learn)
-    def forward(self, x): return self.act(self.model((x.float()/255-self.mean)/self.std))
+    def forward(self, x):
+        probs = self.act(self.model((x.float()/255-self.mean)/self.std))
+        return probs if self.temperature==1 else _scale_probs(probs, self.temperature)
 
 # %% ../../nbs/runs/03_weights.ipynb #07731151
 def _noise_images(dls):
@@ -229,14 +240,22 @@ def _empty_dls(path, info, device, bs):
 def load_net(
     path, # Folder with `model.json` and `model.safetensors`, or a run directory that holds one
     device='auto', # As for `digit_device`
-)->Learner: # Ready for `predict` and `get_preds`; its `dls` are empty
+)->Learner: # Ready for `predict` and `get_preds`; its `dls` are empty; `temperature` is the run's, 1 without one
     """Load a model saved by `save_net`, executing nothing from it; an ensemble as one network. Raises `RunError` if it
     is damaged, unknown or newer."""
     path = Path(path)
     if path.suffix.lower() in ('.pkl','.pth','.pt'):
         raise RunError(f"{path} is a pickle, and loading one runs whatever code it holds: digitfast loads run "
                        "directories. If you trust it, use fastai's load_learner yourself")
-    if os.path.isdir(path/'members'): return _load_members(path, device)
+    f = path/'metrics.json'
+    metrics = check_metrics(read_json(f), f) if path_exists(f) else {}
+    is_joined = os.path.isdir(path/'members')
+    learn = _load_members(path, device, metrics.get('members_weights')) if is_joined else _load_one(path, device)
+    learn.temperature = metrics.get('temperature') or 1.
+    return learn
+
+def _load_one(path, device):
+    "Return the network in the folder `path`, or in its folder `model`, as a Learner"
     if not os.path.exists(path/'model.json') and os.path.isdir(path/'model'): path = path/'model'
     info,f = _read_model_info(path),path/'model.safetensors'
     bs = _check_shapes(f, info)
@@ -263,11 +282,13 @@ def _check_runs(learn, f):
     if what: raise RunError(f"{f}: the net can't predict an image of {side}x{side} pixels: {what}. {_retrain_or_copy}")
 
 # %% ../../nbs/runs/03_weights.ipynb #2420e9a8
-def _load_members(path, device):
+def _load_members(path, device, weights=None):
     "Return the members of the ensemble in the run directory `path` as one Learner"
     folders = [o for o in islice((path/'members').iterdir(), 1001) if o.is_dir()] # a recipe has 1,000 members at most
     if len(folders)>1000: raise RunError(f"{path}: over 1,000 members, expected 1,000 at most. {_expected_folder}")
-    learns = [load_net(o, device) for o in sorted(folders, key=lambda o: (len(o.name), o.name))]
+    learns = [_load_one(o, device) for o in sorted(folders, key=lambda o: (len(o.name), o.name))]
+    if weights and len(weights)!=len(learns):
+        raise damaged_file(path/'metrics.json', f'it has {len(weights)} members_weights for {len(learns)} members')
     if not learns: raise RunError(f"no model at {path}: its members folder is empty. Expected a run directory")
     def about(o):
         dls = o.dls
@@ -277,8 +298,10 @@ def _load_members(path, device):
     if any(about(o)!=about(learns[0]) or about(o)[-1]!='cross_entropy' for o in learns):
         raise RunError(f"{path}: its members have other classes, images or losses than one another: "
                        "take a whole copy of the run")
-    learn = learns[0]
-    learn.model = Ensemble([o.model for o in learns], [o.dls.stats for o in learns]).eval()
+    used = [o for o,w in zip(learns, weights) if w>0] if weights else learns
+    learn = used[0]
+    weights = weights and [w for w in weights if w>0]
+    learn.model = Ensemble([o.model for o in used], [o.dls.stats for o in used], weights).eval()
     learn.model.config = dict(arch='ensemble', arch_kwargs={}, loss='cross_entropy')
     learn.dls.valid.bs = min(o.dls.valid.bs for o in learns)
     return learn
@@ -311,23 +334,25 @@ def export_onnx(
     learn, # A Learner, or from `load_net`
     path, # File to write
 )->Path: # `path`
-    """Write `PixelsToProbs` of `learn` as ONNX with a free batch size, input `image`, output `probability`. Raises
-    `DigitError` without the extra `onnx`, or if `learn` does more; `RunError` if the file predicts something else."""
+    """Write `PixelsToProbs` of `learn` as ONNX with a free batch size, input `image`, output `probability`, which is
+    calibrated if `learn` is that of a run with a temperature. Raises `DigitError` without the extra `onnx`, or if
+    `learn` does more; `RunError` if the file predicts something else."""
     check_output(path)
     try: import onnx, onnxruntime as ort, onnxscript
     except ImportError as e:
         raise DigitError(f"ONNX needs packages that are not installed ({e.name}): pip install 'digitfast[onnx]'"
                          ) from None
-    net,dls = PixelsToProbs(learn),DigitDataLoaders.of(learn)
-    _check_alone(learn, net)
+    dls,temperature = DigitDataLoaders.of(learn),vars(learn).get('temperature', 1.)
+    _check_alone(learn, PixelsToProbs(learn))
+    net = PixelsToProbs(learn, temperature)
     x,vocab = _noise_images(dls),dls.classes
     proto = _to_onnx(net, x, onnxscript.__version__)
     onnx.helper.set_model_props(proto, dict(classes=json.dumps(vocab), digitfast=__version__,
-                                            reading=json.dumps(dls.reading.to_json())))
+                                            temperature=str(temperature), reading=json.dumps(dls.reading.to_json())))
     data = proto.SerializeToString()
     got = ort.InferenceSession(data, providers=['CPUExecutionProvider']).run(None, dict(image=x.numpy()))[0]
     with torch.no_grad(): off = np.abs(got-net(x).numpy()).max()
-    if not off<1e-4:
+    if not off<1e-4/min(temperature, 1):
         raise RunError(f"the ONNX model says something else than the net (by {off:.2g}): {path} is not written")
     return write_file(path, data)
 

@@ -6,7 +6,7 @@
 __all__ = []
 
 # %% ../../nbs/tasks/00_inputs.ipynb #c0002
-import os
+import hashlib, os
 import numpy as np, pandas as pd
 from pathlib import Path
 from fastcore.all import noop
@@ -16,6 +16,8 @@ from ..data.frames import DigitData
 from ..data.read import as_data
 from ..data.ahead import read_begun
 from ..data.mnist import read_mnist
+from ..data.split import group_codes
+from ..schema import unknown_name
 from ..data.drift import looks, unlike
 from ..kaggle.submission import other_labels
 
@@ -54,15 +56,16 @@ def _log_data(d, say):
     if why := other_labels(d): say(f"warning: {why} check and submit will need {spell('allow_other_labels', True)}")
 
 def load_data(
-    data, # A path, a frame, `(train, test)` frames or a `DigitData`; None to look for one
+    data, # A path or an object, as for `as_data`; None to look for a path
     say=noop, # Called with each line of the log
     **options # For `read_csvs`
 )->tuple: # (`DigitData`, number of rows that MNIST's own split trains on or None)
     "Read `data`, and log what was found. Raises `DataError` if they can't be read."
-    in_memory = isinstance(data, (DigitData, pd.DataFrame, tuple, list))
+    in_memory = data is not None and not isinstance(data, (str,os.PathLike))
     path = None if in_memory else locate_data(data, say=say)
     for o in path,options.get('test'):
         if isinstance(o, (str,Path)): check_utf8(os.path.realpath(o)) # because a run keeps it as JSON
+    if isinstance(data, DigitData): options = {k:v for k,v in options.items() if k not in ('groups','weights')}
     if options and (isinstance(data, DigitData) or _is_mnist(path)):
         raise DigitError(f"{next(iter(options))} says how CSVs are read, and "
                          f"{'these data were read already' if in_memory else f'{path} holds MNIST'}: leave it out")
@@ -84,14 +87,44 @@ def _row_column(path):
     if len(df.columns)==1 and df.columns[0].isdecimal(): return [df.columns[0], *df.iloc[:,0].tolist()]
     raise DataError(f"{path}: no column 'row', found {join_some(df.columns)}; expected the numbers of rows there")
 
-def read_drop(
-    drop, # A CSV with a column `row`, or numbers of rows, counted from 0
+def read_row_numbers(
+    given, # A CSV with a column `row`, or numbers of rows, counted from 0
     n, # Number of rows in the training set
+    option='drop', # What the caller calls `given`
 )->np.ndarray: # Sorted
-    "Return the numbers of rows in `drop`. Raises `DataError` if one is no row of the training set."
-    try: name,rows = (str(drop),_row_column(drop)) if isinstance(drop, (str,Path)) else ('drop',list(drop))
-    except TypeError: raise DataError(f"drop is {quote(drop)}: expected a CSV or numbers of rows") from None
+    "Return the numbers of rows in `given`. Raises `DataError` if one is no row of the training set."
+    try: name,rows = (str(given),_row_column(given)) if isinstance(given, (str,Path)) else (option,list(given))
+    except TypeError: raise DataError(f"{option} is {quote(given)}: expected a CSV or numbers of rows") from None
     for o in rows:
         if not (str(o).isascii() and str(o).isdecimal() and len(str(o))<19 and int(o)<n):
             raise DataError(f"{name}: {quote(o)} is no row of the training set, expected 0 to {n-1:,}")
     return np.unique(np.array([int(o) for o in rows], int))
+
+# %% ../../nbs/tasks/00_inputs.ipynb #c0010
+def row_values(
+    values, # Name of a further column of the training set, or a value for each of its rows
+    data, # `DigitData`
+    option, # What the caller calls `values`
+):
+    "Return a value for each training row. Raises `DataError` if the column is not there."
+    if not isinstance(values, str): return values
+    if data.extra is not None and values in data.extra: return data.extra[values]
+    found = 'no columns beside the label and the pixels' if data.extra is None else \
+        str(unknown_name('column', values, data.extra.columns))
+    raise DataError(f"{data.name}: {spell(option, values)} needs a column, found {found}", option=option)
+
+def column_name(
+    values, # Name of a column, or an array
+)->str|None:
+    "Return the name of a column; None for an array"
+    return values if isinstance(values, str) else None
+
+def read_groups(
+    groups, # Name of a column of `data`, or the group of each training row
+    data, # `DigitData`
+)->tuple: # (number of each row's group, what a run keeps of the groups)
+    "Return the group of each training row. Raises `DataError` if there are none that can be split."
+    column = column_name(groups)
+    name = 'groups' if column is None else spell('groups', column)
+    codes = group_codes(row_values(groups, data, 'groups'), len(data.train), name)
+    return codes, dict(column=column, n=int(codes.max())+1, sha256=hashlib.sha256(codes.tobytes()).hexdigest())
