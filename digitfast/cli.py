@@ -104,7 +104,8 @@ def train(
     check_known('recipe', recipe, recipes)
     check_known('architecture', arch, archs)
     if config is None and not resume:
-        begin_reading(data or find_data('digit-recognizer'), test=test, label=label, transpose=transpose)
+        begin_reading(data or find_data('digit-recognizer'), test=test, label=label, transpose=transpose,
+                      groups=groups)
     with loading(): from digitfast.tasks import train as task
     fields = _fields(sets, arch=arch, epochs=epochs, lr=lr, bs=bs, split=split, valid_pct=valid_pct, members=members,
                      folds=folds, precision=precision)
