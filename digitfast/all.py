@@ -38,5 +38,6 @@ from digitfast.tasks.ensemble import ensemble
 from digitfast.tasks.predict import predict_csv
 from digitfast.tasks.compare import compare
 from digitfast.tasks.save import save_run
+from digitfast.tasks.tune import Search, tune
 from digitfast.kaggle.submit import submit_to_kaggle
 from digitfast.kaggle.publish import publish_kernel

@@ -31,7 +31,8 @@ TrainData = Annotated[Optional[str], Argument(metavar='DATA', help=data_help+" D
     "./digit-recognizer, then ./digit-recognizer.zip, then a download if there are credentials, else the sample.")]
 RecipeName = Annotated[Optional[str], Option(metavar='NAME', **_training,
     help='How to train. Default: quick. digitfast models lists them.')]
-Arch = Annotated[Optional[str], Option(metavar='NAME', help='Architecture; digitfast models lists them.', **_training)]
+Arch = Annotated[Optional[str], Option(metavar='NAME', **_training,
+    help='Architecture: a name that digitfast models lists, torchvision:NAME or timm:NAME.')]
 Epochs = Annotated[Optional[int], Option(min=1, metavar='N', help='Passes over the training rows.', **_training)]
 LR = Annotated[Optional[str], Option(parser=_lr, metavar='X|auto',
     help='Learning rate; auto takes it from lr_find.', **_training)]
@@ -100,6 +101,7 @@ def train(
     from digitfast.data.ahead import begin_reading
     from digitfast.data.files import find_data
     from digitfast.tasks.list_models import known_names
+    from digitfast.models.packages import check_package_arch, is_package_arch, package_names
     recipes,archs = known_names()
     check_known('recipe', recipe, recipes)
     check_known('architecture', arch, archs)
@@ -107,6 +109,56 @@ def train(
         begin_reading(data or find_data('digit-recognizer'), test=test, label=label, transpose=transpose,
                       groups=groups)
     with loading(): from digitfast.tasks import train as task
+    fields = _fields(sets, arch=arch, epochs=epochs, lr=lr, bs=bs, split=split, valid_pct=valid_pct, members=members,
+                     folds=folds, precision=precision)
+    bar = Bar()
+    precision = fields.pop('precision', None)
+    try:
+        run = task.train(data, recipe, out, seed=seed, precision=precision, device=device, resume=resume, member=member,
+                         scheduler=scheduler, say=say, tick=bar, test=test, label=label, transpose=transpose,
+                         config=config, drop=drop, groups=groups, graph=False if no_graph else None, **fields)
+    finally: bar.stop()
+    if flags['json'] or flags['quiet']: print_result(run.metrics, str(run))
+
+# %% ../nbs/04_cli.ipynb #c000d
+def _fields(sets, **fields):
+    "Return the fields of the recipe to change, from their own options and from `--set`"
+    from digitfast.learn.recipe import parse_fields
+    fields = {k:v for k,v in fields.items() if v is not None}
+    more = parse_fields(sets or [])
+    for k in fields.keys()&more.keys():
+        raise BadParameter(f"--set {k} and --{k.replace('_', '-')} say the same thing: give one of them")
+    return {**fields, **more}
+
+def _check_train(data, test, config, drop, out, resume):
+    from digitfast.data.files import data_files
+    if resume and out is None: raise BadParameter('--resume needs --out DIR, the directory of the unfinished run')
+    check_run_dir(out, resume)
+    if config is not None: check_run_exists(config)
+    if drop is not None and not os.path.exists(drop): raise DataError(f"{drop}: no such file; expected numbers of rows")
+    check_output(out, *data_files(data, test if data else None), *imports, option='--out')
+
+@command(_check_train, example='digitfast train sample --recipe quick --epochs 3 --out runs/first')
+def train(
+    data:TrainData=None, test:TestFile=None, label:LabelColumn=None, transpose:Transpose=None,
+    groups:Groups=None, drop:Drop=None,
+    recipe:RecipeName=None, config:Config=None, arch:Arch=None, epochs:Epochs=None, lr:LR=None, bs:BS=None,
+    split:Split=None, valid_pct:ValidPct=None, folds:Folds=None, members:Members=None, member:Member=None,
+    sets:Set=None, seed:Seed=None,
+    precision:Precision=None, device:TrainDevice=None, no_graph:NoGraph=False, scheduler:Scheduler=None,
+    out:OutDir=None, resume:Resume=False,
+):
+    "Train on DATA; write a model, an honest accuracy and a submission."
+    from digitfast.data.ahead import begin_reading
+    from digitfast.data.files import find_data
+    from digitfast.tasks.list_models import known_names
+    from digitfast.models.packages import check_package_arch, is_package_arch, package_names
+    recipes,archs = known_names()
+    check_known('recipe', recipe, recipes)
+    if is_package_arch(arch): check_package_arch(arch)
+    else: check_known('architecture', arch, [*archs, *package_names])
+    say_loading()
+    from digitfast.tasks import train as task
     fields = _fields(sets, arch=arch, epochs=epochs, lr=lr, bs=bs, split=split, valid_pct=valid_pct, members=members,
                      folds=folds, precision=precision)
     bar = Bar()
@@ -257,6 +309,52 @@ def publish(
     pub = publish_kernel(notebook, user, out if dry_run else None, wait, say, title=title, competition=competition,
                          gpu=gpu, internet=internet, public=public, docker_image_pinning_type=docker_image_pinning_type)
     print_result(pub._asdict(), f"{pub.status}: {out if dry_run else pub.url}")
+
+# %% ../nbs/04_cli.ipynb #tune02
+SearchSpace = Annotated[Optional[list[str]], Option('--set', metavar='FIELD=VALUES', **_training,
+    help='A field that varies and its values: lr=1e-3..1e-1 is a range, arch=small,stride3 lists choices, '
+    'affine.rotate=0..20 varies an argument. Repeat it for more.')]
+TrialWorkers = Annotated[Optional[str], Option(metavar='HOST:PORT', rich_help_panel='Hardware',
+    help='Dask scheduler whose workers run the trials. Default: run them here, one after another.')]
+SearchDir = Annotated[Optional[Path], Option(metavar='DIR', rich_help_panel='Run',
+    help='Directory of the search. Default: a new one with the date, under runs/.')]
+ResumeSearch = Annotated[bool, Option('--resume', rich_help_panel='Run',
+    help='Resume the unfinished search in --out, with the options that it was started with.')]
+
+def _check_tune(data, test, sets, time, out, resume):
+    from digitfast.data.files import data_files
+    from digitfast.tasks.space import check_search_dir, parse_duration, parse_space
+    if resume and out is None: raise BadParameter('--resume needs --out DIR, the directory of the unfinished search')
+    if sets or not resume: parse_space(sets)
+    parse_duration(time)
+    if out: check_search_dir(out, resume)
+    check_output(out, *data_files(data, test if data else None), *imports, option='--out')
+
+@command(_check_tune, example='digitfast tune sample --set lr=1e-3..1e-1 --set arch=small,stride3 --trials 16')
+def tune(
+    data:TrainData=None, test:TestFile=None, label:LabelColumn=None, transpose:Transpose=None, groups:Groups=None,
+    sets:SearchSpace=None,
+    trials:Annotated[Optional[int], Option(min=1, metavar='N', **_training,
+        help='Number of trials. Default: 50, or as many as --time allows.')]=None,
+    time:Annotated[Optional[str], Option(metavar='DURATION', **_training,
+        help='Begin no trial after this time, such as 20m or 1h30m. The winner is trained after it.')]=None,
+    recipe:RecipeName=None, arch:Arch=None, epochs:Epochs=None, lr:LR=None, bs:BS=None, seed:Seed=None,
+    precision:Precision=None, device:TrainDevice=None, scheduler:TrialWorkers=None,
+    out:SearchDir=None, resume:ResumeSearch=False,
+):
+    "Search for a better recipe; measure the winner on rows that no trial saw."
+    from digitfast.tasks.list_models import known_names
+    recipes,archs = known_names()
+    check_known('recipe', recipe, recipes)
+    check_known('architecture', arch, archs)
+    say_loading()
+    from digitfast.tasks.tune import tune as search
+    bar = Bar()
+    try:
+        res = search(data, sets or None, trials, time, scheduler, out, recipe, seed, precision, device, resume,
+                     say, bar, test, label, transpose, groups, arch=arch, epochs=epochs, lr=lr, bs=bs)
+    finally: bar.stop()
+    if flags['json'] or flags['quiet']: print_result(res.to_json(), str(res.best))
 
 # %% ../nbs/04_cli.ipynb #c0020
 def _check_compare(data, out):
@@ -481,7 +579,9 @@ def models():
     from digitfast.tasks.list_models import list_models
     data = list_models(count=bool(imports))
     print_result(data, f"{'architecture':<16}{'parameters':>12}{'MACs':>14}  from",
-                 *(_arch_line(k, o) for k,o in data['archs'].items()), '',
+                 *(_arch_line(k, o) for k,o in data['archs'].items()),
+                 f"{'torchvision:NAME':<40}  a network of torchvision, such as torchvision:shufflenet_v2_x0_5",
+                 f"{'timm:NAME':<40}  a network of timm, such as timm:resnet10t: pip install 'digitfast[timm]'", '',
                  f"{'recipe':<20}{'architecture':<16}{'length':>20}{'bs':>6}{'lr':>8}  what",
                  *(_recipe_line(k, o) for k,o in data['recipes'].items()))
 

@@ -6,7 +6,7 @@
 __all__ = []
 
 # %% ../nbs/02_schema.ipynb #5c000002
-import math
+import ast, math
 import numpy as np
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -119,3 +119,12 @@ def unknown_name(
     near = get_close_matches(str(name), map(str, known), 1)
     hint = f"did you mean '{near[0]}'? " if near else ''
     return FieldError(f"unknown {what} {quote(name)}: {hint}Use one of {', '.join(map(str, known))}")
+
+# %% ../nbs/02_schema.ipynb #5c000012
+def parse_value(
+    text, # Text of a value
+): # A Python literal, or `text` itself if it is none
+    "Return the value that a text means: a number, True, False, None, a dict or another literal, else the text"
+    word = dict(true='True', false='False', none='None').get(text.lower(), text)
+    try: return ast.literal_eval(word)
+    except (ValueError, SyntaxError, MemoryError, RecursionError): return text

@@ -45,7 +45,7 @@ def test_no_public_name_is_one_of_fastais(module):
 NEEDED = """
     MixUp aug_transforms ClassificationInterpretation vision_learner resnet18 one_hot read_csvs as_data
     find_data DigitData DigitBlock DigitDataLoaders digit_learner Recipe recipes archs arch create_model by_hand
-    save_net load_net export_onnx train save_run ensemble compare versus Run predict_csv predict_test
+    save_net load_net export_onnx train tune save_run ensemble compare versus Run predict_csv predict_test
     save_submission check_submission read_picture write_report submit_to_kaggle publish_kernel DigitError""".split()
 
 @pytest.mark.parametrize('name', NEEDED)
@@ -67,7 +67,7 @@ CODE = """import sys, time
 import fastai.vision.all
 fastais = time.process_time()
 import digitfast.all
-slow = 'kaggle kagglesdk onnx onnxruntime gradio distributed dask'.split()
+slow = 'optuna kaggle kagglesdk onnx onnxruntime gradio distributed dask'.split()
 print(fastais, time.process_time()-fastais, *[o for o in slow if o in sys.modules])"""
 
 def test_it_costs_little_more_than_fastai():

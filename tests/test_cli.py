@@ -53,8 +53,8 @@ SLOW_IMPORTS = 'torch','fastai','sklearn','matplotlib','sympy','torch._dynamo'
 @pytest.mark.parametrize('words,allowed', [('runs .',''), ('runs . --html p.html','matplotlib'),
     ('versus a b',''), ('check s.csv t',''), ('models',''),
     ('info','torch'), ('report nowhere',''), ('train t --out a',''), ('train nowhere',''),
-    ('train t --recipe nope',''), ('train t --arch nope',''), ('predict nowhere t',''),
-    ('predict a t','torch fastai sklearn matplotlib')])
+    ('train t --recipe nope',''), ('train t --arch nope',''), ('train t --arch timm:hf-hub:a/b',''),
+    ('predict nowhere t',''), ('predict a t','torch fastai sklearn matplotlib')])
 def test_which_slow_packages_a_subcommand_imports(words, allowed, tmp_path, tiny_run, tiny):
     "A table, and an error in the arguments, cost no import of torch or fastai"
     import shutil

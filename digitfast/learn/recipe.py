@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['recipes', 'Recipe', 'find_lr', 'HandRecipe', 'get_recipe', 'parse_fields']
 
-# %% ../../nbs/learn/07_recipe.ipynb #9ec55edb
-import ast, inspect, math, tempfile
+# %% ../../nbs/learn/07_recipe.ipynb #31220269
+import inspect, math, tempfile
 import numpy as np, torch
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -17,10 +17,11 @@ from fastai.learner import Learner
 from ..core import DigitError, quote, spell
 from ..device import best_precision
 from ..models.scratch import by_hand
-from ..models.nets import archs, builder_args, fn_name
+from ..models.nets import archs, builder_args, find_arch, fn_name
+from ..models.packages import is_package_arch
 from ..data.block import DigitDataLoaders, class_error
 from ..data.split import Split, check_rare_classes, group_codes, held_out, unseen
-from ..schema import FieldError, check_field, unknown_name
+from ..schema import FieldError, check_field, parse_value, unknown_name
 from .fields import affine_kinds, idle_rate_kind, rate_kind, recipe_kinds
 from .callbacks import BF16, EMA, RandAffine, ValidEvery, opts
 from .loss import find_activation, loss_name, losses, n_classes
@@ -38,13 +39,14 @@ def _check_fn(k, o, known):
                          f"function or class that builds one")
     if callable(o): return
     if not isinstance(o, str): raise DigitError(f"{k} is {quote(o)}: expected a name or a function")
+    if k=='arch' and o not in known and is_package_arch(o): return find_arch(o) # or an error
     if o not in known: raise unknown_name(dict(arch='architecture', opt='optimiser').get(k, k), o, known)
 
 def _check_kwargs(arch, kwargs):
     "Raise `DigitError` unless the architecture `arch` takes `kwargs`"
     if not isinstance(kwargs, dict):
         raise DigitError(f"arch_kwargs is {quote(kwargs)}: expected a dict of the architecture's arguments")
-    build = archs.get(arch, arch) if isinstance(arch, str) else arch
+    build = find_arch(arch) if isinstance(arch, str) else arch
     try: sig = inspect.signature(build)
     except (TypeError, ValueError): return # something built in, of which nothing is known
     args,own = builder_args(build, 10, 28, **kwargs)
@@ -441,7 +443,5 @@ def parse_fields(
         if not eq: raise DigitError(f"{quote(word)} sets nothing: expected FIELD=VALUE, such as smooth=0.1")
         if k not in Recipe.__dataclass_fields__: raise unknown_name('field of a recipe', k, Recipe.__dataclass_fields__)
         if k in res: raise DigitError(f"{k} is set twice: give it once")
-        word = dict(true='True', false='False', none='None').get(v.lower(), v)
-        try: res[k] = ast.literal_eval(word)
-        except (ValueError, SyntaxError, MemoryError, RecursionError): res[k] = v
+        res[k] = parse_value(v)
     return res

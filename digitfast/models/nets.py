@@ -7,13 +7,16 @@ __all__ = ['archs', 'arch', 'builder_args', 'fn_name', 'create_model', 'conv', '
 
 # %% ../../nbs/models/01_nets.ipynb #d66bc208
 import inspect, math, torch
+from contextlib import contextmanager
 from functools import partial
 from itertools import count
 from weakref import WeakKeyDictionary
 from torch import nn
+from torch.overrides import TorchFunctionMode
 from pathlib import Path
 from ..core import DigitError
 from .scratch import by_hand, n_params
+from .packages import is_package_arch, package_arch, package_config, package_names
 
 # %% ../../nbs/models/01_nets.ipynb #ffc914ba
 archs = {}
@@ -28,6 +31,21 @@ def arch(
         archs[name] = f
         return f
     return _reg
+
+# %% ../../nbs/models/01_nets.ipynb #0b01a002
+def is_known_arch(
+    name # Text
+)->bool:
+    "Return whether `name` is a registered architecture, or has the prefix of a package"
+    return name in archs or is_package_arch(name)
+
+def find_arch(
+    name # Name in `archs`, or a network of a package, such as 'timm:resnet10t'
+): # Function (n_out, side, **kwargs) that builds the network
+    "Return the function that builds the architecture `name`. Raises `DigitError` for an unknown name."
+    if name in archs: return archs[name]
+    if is_package_arch(name): return package_arch(name)
+    raise DigitError(f"unknown architecture '{name}': use one of {', '.join([*archs, *package_names])}")
 
 # %% ../../nbs/models/01_nets.ipynb #2a5e7a73
 _n_out_names = ('n_out','num_classes','n_classes','num_class','n_class','n_outputs','num_outputs','out_features',
@@ -99,10 +117,8 @@ def create_model(
     if isinstance(arch, nn.Module):
         raise DigitError("expected the name of an architecture or a function, "
                          f"found a {type(arch).__name__} that is already built: two Learners would share its weights")
-    if not callable(arch) and arch not in archs:
-        raise DigitError(f"unknown architecture '{arch}': use one of {', '.join(archs)}")
+    build = arch if callable(arch) else find_arch(arch)
     now = next(_calls)
-    build = arch if callable(arch) else archs[arch]
     args,own = builder_args(build, n_out, side, **kwargs)
     model = build(*args, **own)
     called = fn_name(arch)
@@ -115,7 +131,9 @@ def create_model(
         raise DigitError(f"architecture '{called}' gave a net that it had given before: two Learners would share its "
                          f"weights; build it within the function")
     _made.update(dict.fromkeys(weighty, now))
-    model.config = dict(arch=called, arch_kwargs=kwargs, n_out=n_out, side=side)
+    config = dict(arch=called, arch_kwargs=kwargs)
+    if called not in archs and is_package_arch(called): config = package_config(called, kwargs, model)
+    model.config = dict(config, n_out=n_out, side=side)
     return model
 
 # %% ../../nbs/models/01_nets.ipynb #ba6fc68b
@@ -264,6 +282,18 @@ class Ensemble(nn.Module):
     def forward(self, x):
         return torch.stack([f(x*a+b).log_softmax(-1)+log
                             for f,(a,b),log in zip(self.models, self.scales, self.logs)]).logsumexp(0)
+
+# %% ../../nbs/models/01_nets.ipynb #0b01a003
+class _NumbersOnCPU(TorchFunctionMode):
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        kwargs = dict(kwargs or {})
+        if func in (torch.arange, torch.linspace, torch.tensor): kwargs.setdefault('device', 'cpu')
+        return func(*args, **kwargs)
+
+@contextmanager
+def on_meta():
+    "Build networks on torch's meta device, which allocates nothing"
+    with torch.device('meta'), _NumbersOnCPU(): yield
 
 # %% ../../nbs/models/01_nets.ipynb #sh4pes01
 def _conv_shape(layer, x):

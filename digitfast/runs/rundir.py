@@ -31,7 +31,7 @@ class RunDir:
         check_utf8(self.path)
         self._lock()
         try:
-            self._check()
+            self.check_files()
             since = time.strftime('%Y-%m-%d %H:%M:%S')
             owner = f'process {os.getpid()} on {socket.gethostname()}, since {since}\n{uuid4().hex}'
             write_file(self.path/'.owner', owner)
@@ -94,7 +94,8 @@ def __exit__(self:RunDir, kind=None, error=None, *args):
 
 # %% ../../nbs/runs/04_rundir.ipynb #147cf43e
 @patch
-def _check(self:RunDir):
+def check_files(self:RunDir):
+    "Raise `RunError` if the directory holds other files than those of a run that may write there"
     p = self.path
     elsewhere = _new_directory()
     begun = is_begun(p)
@@ -150,7 +151,8 @@ def _what_is_kept(out):
 # %% ../../nbs/runs/04_rundir.ipynb #21b21353
 @contextmanager
 def resumable(
-    out # The run's directory
+    out, # Directory of the run
+    what_is_kept=_what_is_kept, # Called with `out` after an interruption; returns what to do
 ):
     "Add how to resume to Ctrl-C and SIGTERM, and raise `RunError` for an error of the disk"
     def stop(*_): raise Terminated
@@ -158,8 +160,8 @@ def resumable(
     term = main and signal.getsignal(signal.SIGTERM)==signal.SIG_DFL
     if term: signal.signal(signal.SIGTERM, stop)
     try: yield
-    except KeyboardInterrupt as e: raise type(e)(getattr(e, 'lost', None) or _what_is_kept(out)) from None
+    except KeyboardInterrupt as e: raise type(e)(getattr(e, 'lost', None) or what_is_kept(out)) from None
     except OSError as e:
-        raise RunError(f"{e.filename or out}: {e.strerror or e}. Put it right; {_what_is_kept(out)}") from None
+        raise RunError(f"{e.filename or out}: {e.strerror or e}. Put it right; {what_is_kept(out)}") from None
     finally:
         if term: signal.signal(signal.SIGTERM, signal.SIG_DFL)

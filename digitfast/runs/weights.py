@@ -26,6 +26,33 @@ from itertools import islice
 from pathlib import Path
 from safetensors import safe_open, SafetensorError
 from safetensors.torch import save as st_bytes, load as st_load
+from fastai.data.transforms import get_c
+from fastai.learner import Learner
+from .. import __version__
+
+# %% ../../nbs/runs/03_weights.ipynb #0efc673b
+from ..core import DataError, DigitError, RunError, check_output, read_plain, write_file, quote
+from ..device import digit_device, predict_bs, versions
+from ..data.ranges import to_bytes
+from ..data.reading import Reading
+from ..data.block import DigitDataLoaders
+from ..models.nets import Ensemble, archs, create_model, find_arch, is_known_arch, on_meta
+from ..models.packages import is_package_arch, most_weights, vision_archs
+from ..learn.learner import digit_learner
+from ..learn.loss import learner_activation, loss_name, losses
+from ..learn.predict import predict_rows
+from .fields import check_metrics, check_model
+from .files import damaged_file, path_exists, read_json
+import hashlib, io, json, logging, os, tempfile, warnings
+import numpy as np, pandas as pd, torch
+from contextlib import contextmanager, redirect_stdout
+from copy import deepcopy
+from fastcore.all import first
+from itertools import islice
+from pathlib import Path
+from safetensors import safe_open, SafetensorError
+from safetensors.torch import save as st_bytes, load as st_load
+from fastai.data.transforms import get_c
 from fastai.learner import Learner
 from .. import __version__
 
@@ -83,6 +110,30 @@ def model_checksum(info):
     info = {k:v for k,v in info.items() if k!='check'}
     return hashlib.sha256(json.dumps(info, sort_keys=True).encode()).hexdigest()
 
+# %% ../../nbs/runs/03_weights.ipynb #0b03a002
+@torch.no_grad()
+def _is_same_net(net, other, side):
+    "Return whether `other`, with the weights of `net`, gives the same outputs for noise"
+    net,x = deepcopy(net).cpu().eval(),torch.randn(2, 1, side, side, generator=torch.Generator().manual_seed(0))
+    try:
+        other.cpu().eval().load_state_dict(net.state_dict())
+        a,b = net(x),other(x)
+    except Exception: return False # other names or shapes of weights, or other images
+    return a.shape==b.shape and torch.allclose(a, b, atol=1e-4)
+
+def find_config(
+    learn # A Learner on `DigitDataLoaders`
+)->dict: # {'arch': name, 'arch_kwargs': arguments}; {} if there is none
+    "Return the `config` of the network of `learn`, or else one that builds the same network"
+    net,dls = learn.model,DigitDataLoaders.of(learn)
+    if config := getattr(net, 'config', None): return config
+    for name,kwargs in vision_archs(net, getattr(learn, 'arch', None), dls.side):
+        with torch.random.fork_rng(devices=[]):
+            try: other = create_model(name, get_c(dls), dls.side, **kwargs)
+            except DigitError: continue
+        if _is_same_net(net, other, dls.side): return other.config
+    return {}
+
 # %% ../../nbs/runs/03_weights.ipynb #139d1599
 def save_net(
     learn, # A Learner from `digit_learner` or a recipe
@@ -91,13 +142,14 @@ def save_net(
 )->Path:
     """Write `model.safetensors` and `model.json` into the folder `path`. Raises `DigitError` if they could not
     describe the network."""
-    dls,cfg,path = DigitDataLoaders.of(learn),getattr(learn.model, 'config', {}),Path(path)
+    dls,cfg,path = DigitDataLoaders.of(learn),find_config(learn),Path(path)
     if not cfg:
-        raise DigitError(f"this {type(learn.model).__name__} is not from digit_learner, so it could not be loaded "
-                         f"again: give digit_learner what builds it, with @arch above, or use export_pickle")
+        raise DigitError(f"this {type(learn.model).__name__} is not from digit_learner, and no name and arguments "
+                         "are known that build it, so it could not be loaded again: give digit_learner what builds it, "
+                         "with @arch above, or use export_pickle")
     for o in ('model.safetensors','model.json') if strict else (): check_output(path/o)
     if strict: _check_alone(learn, PixelsToProbs(learn))
-    if strict and cfg['arch'] not in archs:
+    if strict and not is_known_arch(cfg['arch']):
         raise DigitError(f"architecture '{cfg['arch']}' isn't registered, so it could not be loaded again: "
                          f"put @arch('{cfg['arch'].replace(' (own)', '-2')}', …) above it")
     weights = st_bytes({k:v.detach().cpu().contiguous() for k,v in learn.model.state_dict().items()})
@@ -133,6 +185,14 @@ def _read_model_json(f):
                        "reads format 1: upgrade digitfast")
     return info
 
+# %% ../../nbs/runs/03_weights.ipynb #0b03a003
+def _check_package_net(info, f):
+    "Raise `RunError` if the package of a network is not installed, or lacks it; `info` is from the file `f`"
+    try: find_arch(info['arch'])
+    except DigitError as e: raise RunError(f"{f}: {e}", file=f) from None
+    if 'pretrained' in info['arch_kwargs']:
+        raise damaged_file(f, 'arch_kwargs has pretrained, but a saved model has its own weights', _retrain_or_copy)
+
 # %% ../../nbs/runs/03_weights.ipynb #bd47dd3c
 def _read_model_info(path):
     "Return the checked content of `model.json` in the folder `path`"
@@ -142,6 +202,9 @@ def _read_model_info(path):
         raise damaged_file(f, 'its content is not what was written', _retrain_or_copy)
     for k,word,known in (('arch','architecture',archs), ('loss','loss',losses)):
         if info[k] in known: continue
+        if k=='arch' and is_package_arch(info[k]):
+            _check_package_net(info, f)
+            continue
         raise RunError(f"{f} names the {word} {quote(info[k], 40)}, which digitfast doesn't know: "
                        f"it has {', '.join(known)}")
     return info
@@ -171,7 +234,6 @@ def _file_shapes(f):
         raise RunError(f"{f} is damaged or no safetensors file ({str(e)[:80]}). {_retrain_or_copy}") from None
 
 # %% ../../nbs/runs/03_weights.ipynb #9c41d7be
-_most_weights = 2**28 # numbers in all weights of a net
 _most_layer = 2**24   # numbers that a layer gives for an image
 _most_image = 2**28   # numbers that all layers give for an image
 _most_macs = 2**35    # multiplications for an image
@@ -194,7 +256,7 @@ def check_cost(net, side):
         check(total, _most_image, 'numbers in all layers for one image')
         check(macs, _most_macs, 'multiplications for one image')
     n = sum(v.numel() for v in net.state_dict().values())
-    check(4*n, 4*_most_weights, 'bytes of weights')
+    check(4*n, 4*most_weights, 'bytes of weights')
     for o in net.modules():
         if not list(o.children()): o.register_forward_hook(count)
     try: run_shapes(net, side)
@@ -209,7 +271,7 @@ def _check_shapes(f, info):
     arch,side = info['arch'],info['side']
     name = f"{f.parent/'model.json'}: '{arch}' with arch_kwargs {quote(info['arch_kwargs'], 60)[1:-1]}"
     try:
-        with torch.device('meta'): net = create_model(arch, len(info['classes']), side, **info['arch_kwargs'])
+        with on_meta(): net = create_model(arch, len(info['classes']), side, **info['arch_kwargs'])
         want,bs = _model_shapes(net),check_cost(net, side)
     except _TooMuch as e:
         raise RunError(f"{name} on images of {side}x{side} needs {e}. Don't load models that you don't trust") from None

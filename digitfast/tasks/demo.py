@@ -234,7 +234,7 @@ def export_space(
     "Write what a Hugging Face Space needs. Raises `RunError` where `path` holds something."
     check_output(path, run)
     gr,run,path = _gradio(),Path(run),Path(path)
-    load_net(run, 'cpu') # whole, and known
+    net = load_net(run, 'cpu').model # complete, and known
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise RunError(f"{path} is there already and not an empty folder: choose another place")
     Run(run).copy_model(path if (run/'model').is_dir() else path/'model')
@@ -245,7 +245,9 @@ def export_space(
     write_file(path/'app.py', _app.format(about=describe_model(run)))
     python = '.'.join(map(str, sys.version_info[:2]))
     write_file(path/'README.md', _page('space.md').format(gradio=gr.__version__, python=python))
-    pins = [f'{o}=={version(o).split("+")[0]}' for o in ('fastai','torch','safetensors')]
+    needs_timm = any('timm:' in getattr(o, 'config', {}).get('arch', '') for o in net.modules())
+    packages = ['fastai','torch','safetensors',*['timm']*needs_timm]
+    pins = [f'{o}=={version(o).split("+")[0]}' for o in packages]
     write_file(path/'requirements.txt',
                '\n'.join(['--extra-index-url https://download.pytorch.org/whl/cpu', *pins, '']))
     return path

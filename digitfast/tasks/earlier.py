@@ -45,8 +45,13 @@ def _recipe_class(name, arch):
     if name in recipes: return type(recipes[name])
     return HandRecipe if arch in recipes and isinstance(recipes[arch], HandRecipe) else Recipe
 
-def _remake_recipe(settings, name, kind, where):
-    "Return a recipe from its `settings`. Raises `RunError` if its class `kind` is not registered; `where` begins it."
+def remake_recipe(
+    settings, # Fields of the recipe, as JSON holds them
+    name, # Name of the recipe
+    kind, # Name of its class; None if that is not known
+    where, # Beginning of the error
+)->Recipe:
+    "Return a recipe from its `settings`. Raises `RunError` if its class is not registered."
     settings = {k:tuple(v) if k=='vary' and isinstance(v, list) else v for k,v in settings.items()}
     if settings.get('opt')=='by_hand': settings['opt'] = 'sgd' # version 0.1
     known = _recipe_class(name, settings.get('arch'))
@@ -76,7 +81,7 @@ def read_config(
     m,(settings,_) = run.metrics,run.need('settings', 'data.name')
     if why := why_not_retrainable(run): raise RunError(f"{run} {why}")
     run.check_imports()
-    recipe = _remake_recipe(settings, m['recipe'], m.get('kind'), f"{run} was trained by")
+    recipe = remake_recipe(settings, m['recipe'], m.get('kind'), f"{run} was trained by")
     settings = {k:m.get(k) for k in ('seed','precision','member','device','threads')}
     return Earlier(recipe=recipe, name=m['recipe'], data=m['data'].get('path'), sha256=m['data'].get('sha256'),
                    options=m.get('options') or {}, **_row_numbers(m), **settings)
@@ -112,5 +117,5 @@ def read_unfinished(
     settings = {k:getattr(info, k) for k in ('name','seed','precision','device','member','graph')}
     res = Earlier(data=info.path, options=data_options(info.options), **_row_numbers(vars(info)), **settings)
     if isinstance(recipe, Recipe) or recipe not in (None, info.name): return res # compared when the data are read
-    res.recipe = _remake_recipe(_fill_functions(info, changes, out), info.name, info.kind, f"{out} was started with")
+    res.recipe = remake_recipe(_fill_functions(info, changes, out), info.name, info.kind, f"{out} was started with")
     return res

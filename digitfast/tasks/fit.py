@@ -21,6 +21,7 @@ from fastai.callback.training import GradientClip
 from fastai.learner import Learner
 from ..core import RunError, echo, join_some, quote, spell, spell_import
 from ..models.nets import archs, fn_name, n_params
+from ..models.packages import is_package_arch
 from ..data.frames import DigitData
 from ..data.split import check_whole_groups
 from ..learn.callbacks import is_fitting
@@ -119,7 +120,8 @@ def log_net(
     _log_drop(plan, dls, say)
     _log_groups(plan, dls, say)
     if isinstance(learn.model, torch.nn.Sequential) and isinstance(learn.model[0], torch.nn.Upsample):
-        say(f"note: images of {dls.side}x{dls.side} pixels are enlarged to 28x28 in the net")
+        size = learn.model[0].size
+        say(f"note: images of {dls.side}x{dls.side} pixels are resized to {size}x{size} in the net")
     if hasattr(learn.model, 'pretrained'):
         say("note: it starts from ImageNet's weights" if learn.model.pretrained else
             "note: ImageNet's weights are not on this machine, so it starts from scratch")
@@ -266,7 +268,7 @@ def save_network(
     if not known and config['arch'] in archs: config['arch'] += ' (own)'
     save_net(learn, out/'model', strict=False)
     for what,k,registry in ('net','arch',archs), ('loss','loss',losses):
-        if config.get(k, 'cross_entropy') in registry: continue
+        if config.get(k, 'cross_entropy') in registry or k=='arch' and is_package_arch(config[k]): continue
         why = f"the {what} {quote(config[k])} has no registered name"
         say(f"note: {why}, so predict, demo and export will refuse this run; a net is registered by @arch, in a file "
             f"that is imported by {spell_import()}")

@@ -91,10 +91,10 @@ def check_controls(
         nets = [(o, o.learner(learn.dls.device)) for o in run.members()]
     known = [_control_rows(o, list(l.dls.row2im.cols), d, path, math.ceil(n/len(nets))) for o,l in nets]
     if any(o is None for o in known):
-        return say("note: these are other CSVs than the run's, so no canary can fly; compare the training rows' format "
+        return say("note: these are other data than the run's, so no canary can fly; compare the training rows' format "
                    "yourself")
     if not _is_own_data(run, d):
-        say("note: these are other CSVs than the run's; compare the training rows' format yourself")
+        say("note: these are other data than the run's; compare the training rows' format yourself")
     for (_,l),(df,probs) in zip(nets, known): check_canary(predict_rows(l, df, tta=tta), probs)
     say(f"canary: {sum(len(df) for df,_ in known)} validation rows get the predictions that they had")
 

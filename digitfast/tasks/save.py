@@ -18,6 +18,7 @@ from ..learn.history import epoch_choosers, fit_precision, fit_record
 from ..models.nets import fn_name, n_params
 from ..learn.predict import check_canary, predict_rows
 from ..runs.run import Run
+from ..runs.weights import find_config
 from ..learn.loss import learner_activation, loss_name, n_classes
 from ..learn.recipe import Recipe
 from ..learn.plugins import imported
@@ -197,10 +198,10 @@ def _reading_learner(learn, reading):
     dls.reading = reading
     return Learner(dls, learn.model, loss_func=learn.loss_func)
 
-def _save_net(learn, out, data, preds, tta, act, say):
+def _save_net(learn, config, out, data, preds, tta, act, say):
     "Save the network in the run `out`, and check that it predicts the same when loaded; return why it can't be loaded"
     own,net = _reading_learner(learn, data.reading),learn.model
-    config,lines = getattr(net, 'config', None),[]
+    before,lines = getattr(net, 'config', None),[]
     if own.dls.stats is None:
         why = "its batch transforms are not those of a DigitBlock"
         say(f"note: {why}, so no model is saved: predict, demo and export will refuse this run")
@@ -208,13 +209,13 @@ def _save_net(learn, out, data, preds, tta, act, say):
     net.config = dict(config or dict(arch=fn_name(type(net)), arch_kwargs={}))
     net.config['loss'] = loss_name(learn.loss_func, len(own.dls.vocab), act)
     try:
-        why = save_network(own, out, config is not None, lines.append)
+        why = save_network(own, out, bool(config), lines.append)
         if why is None and not _loads_alike(out, data, preds, tta): why = save_network(own, out, False, lines.append)
         for o in lines[-1:]: say(o)
         return why
     finally:
-        if config is None: del net.config
-        else: net.config = config
+        if before is None: del net.config
+        else: net.config = before
 
 # %% ../../nbs/tasks/09_save.ipynb #79513f37
 def _loads_alike(out, data, preds, tta):
@@ -280,8 +281,9 @@ def _measure_and_write(learn, out, data, info, trn, val, vocab, act, t0, say):
     if isinstance(learn, DigitLearner) and (mask := learn.seen_images.among(learn.dls.train)).any(): trn = trn[mask]
     preds = collect_preds(data, val, probs, vocab, seen, out, test)
     near = check_preds(preds, data, seen, say)
-    no_model = _save_net(learn, out, data, preds, tta, act, say)
-    arch = getattr(learn.model, 'config', {}).get('arch') or fn_name(type(learn.model))
+    config = find_config(learn)
+    no_model = _save_net(learn, config, out, data, preds, tta, act, say)
+    arch = config.get('arch') or fn_name(type(learn.model))
     m = dict(near_valid=near, recipe=info.name, arch=arch, params=n_params(learn.model),
              seed=None, learner=True, device=str(learn.dls.device),
              precision=getattr(rec, 'precision', None) or fit_precision(learn),

@@ -3,7 +3,7 @@ import io, pickle, time, zipfile
 from types import SimpleNamespace as NS
 
 import numpy as np, pandas as pd, pytest, torch
-from conftest import digits
+from conftest import TINY, digits
 from hypothesis import HealthCheck, given, settings, strategies as st
 from PIL import Image
 
@@ -11,6 +11,9 @@ from digitfast.core import DataError
 from digitfast.data.files import find_data
 from digitfast.data.frames import check_frame
 from digitfast.data.read import as_data, read_csvs, read_rows
+from digitfast.runs.run import Run
+from digitfast.tasks.predict import predict_csv
+from digitfast.tasks.train import train
 
 pa = pytest.importorskip('pyarrow')
 import pyarrow.feather, pyarrow.ipc, pyarrow.parquet  # noqa: E402
@@ -320,3 +323,31 @@ def test_damaged_files(kind, cut, flips, keep, tmp_path):
     (tmp_path/kind).write_bytes(b)
     try: read_csvs(tmp_path/kind)
     except DataError as e: assert str(e).isprintable() and kind in str(e)
+
+# ---- train and predict
+
+def test_train_and_predict(tiny_run, tmp_path):
+    "Arrays train the model that the same CSVs train, and each form of the test rows gets the labels that they got"
+    run = train((X, Y), out=tmp_path/'run', say=lambda o: None, **TINY)
+    a,b = Run(run).predictions(),Run(tiny_run[0]).predictions()
+    assert (a.rows==b.rows).all() and np.abs(a.probs-b.probs).max()<1e-6
+    want = pd.read_csv(tiny_run[0]/'submission.csv').Label.tolist()
+    np.savez(tmp_path/'rows.npz', x=XT)
+    np.savez(tmp_path/'both.npz', x_train=X, y_train=Y, x_test=XT)
+    TEST.iloc[:,1:].to_feather(tmp_path/'rows.feather')
+    hf(XT).to_parquet(tmp_path/'rows.parquet')
+    for o in (XT, torch.tensor(XT), ((X, Y), XT), hf(XT), vision(XT, YT), *tmp_path.glob('*.*')):
+        lines = []
+        f = predict_csv(tiny_run[0], o, tmp_path/'out.csv', device='cpu', say=lines.append)
+        assert pd.read_csv(f).Label.tolist()==want and any('canary' in o for o in lines), o
+        f.unlink()
+    refused(XT/255, 'multiply the numbers by 255', read=lambda o: predict_csv(tiny_run[0], o, tmp_path/'out.csv'))
+    assert not (tmp_path/'out.csv').exists()
+
+def test_groups(tmp_path):
+    "A column with the writer is no pixel and no label, in each form that has columns"
+    df = hf(X, Y).assign(writer=np.arange(60)//6)
+    df.to_parquet(tmp_path/'train.parquet')
+    for d in (read_csvs(tmp_path/'train.parquet', groups='writer'), as_data(df, groups='writer')):
+        assert d.extra.writer.astype(int).tolist()==df.writer.tolist() and not any('left out' in o for o in d.notes)
+    refused(tmp_path, 'author', read=read_csvs, groups='author')

@@ -584,7 +584,7 @@ def test_predict_other_data_flies_the_canary_from_the_pictures_that_the_run_kept
     lines = []
     csvs(tmp_path/'o', n=90, test=digits(30, seed=5).drop(columns='label'))
     f = predict_csv(tiny_run[0], tmp_path/'o', tmp_path/'s.csv', device='cpu', say=lines.append)
-    assert (len(pd.read_csv(f))==30 and any('other CSVs' in o for o in lines)
+    assert (len(pd.read_csv(f))==30 and any('other data' in o for o in lines)
             and any(o.startswith('canary: 12 ') for o in lines))
     labels = digits(30, seed=5).label
     want = predict_rows(load_net(tiny_run[0], device='cpu'), digits(30, seed=5)).argmax(1)
