@@ -104,61 +104,12 @@ def train(
     from digitfast.models.packages import check_package_arch, is_package_arch, package_names
     recipes,archs = known_names()
     check_known('recipe', recipe, recipes)
-    check_known('architecture', arch, archs)
+    if is_package_arch(arch): check_package_arch(arch)
+    else: check_known('architecture', arch, [*archs, *package_names])
     if config is None and not resume:
         begin_reading(data or find_data('digit-recognizer'), test=test, label=label, transpose=transpose,
                       groups=groups)
     with loading(): from digitfast.tasks import train as task
-    fields = _fields(sets, arch=arch, epochs=epochs, lr=lr, bs=bs, split=split, valid_pct=valid_pct, members=members,
-                     folds=folds, precision=precision)
-    bar = Bar()
-    precision = fields.pop('precision', None)
-    try:
-        run = task.train(data, recipe, out, seed=seed, precision=precision, device=device, resume=resume, member=member,
-                         scheduler=scheduler, say=say, tick=bar, test=test, label=label, transpose=transpose,
-                         config=config, drop=drop, groups=groups, graph=False if no_graph else None, **fields)
-    finally: bar.stop()
-    if flags['json'] or flags['quiet']: print_result(run.metrics, str(run))
-
-# %% ../nbs/04_cli.ipynb #c000d
-def _fields(sets, **fields):
-    "Return the fields of the recipe to change, from their own options and from `--set`"
-    from digitfast.learn.recipe import parse_fields
-    fields = {k:v for k,v in fields.items() if v is not None}
-    more = parse_fields(sets or [])
-    for k in fields.keys()&more.keys():
-        raise BadParameter(f"--set {k} and --{k.replace('_', '-')} say the same thing: give one of them")
-    return {**fields, **more}
-
-def _check_train(data, test, config, drop, out, resume):
-    from digitfast.data.files import data_files
-    if resume and out is None: raise BadParameter('--resume needs --out DIR, the directory of the unfinished run')
-    check_run_dir(out, resume)
-    if config is not None: check_run_exists(config)
-    if drop is not None and not os.path.exists(drop): raise DataError(f"{drop}: no such file; expected numbers of rows")
-    check_output(out, *data_files(data, test if data else None), *imports, option='--out')
-
-@command(_check_train, example='digitfast train sample --recipe quick --epochs 3 --out runs/first')
-def train(
-    data:TrainData=None, test:TestFile=None, label:LabelColumn=None, transpose:Transpose=None,
-    groups:Groups=None, drop:Drop=None,
-    recipe:RecipeName=None, config:Config=None, arch:Arch=None, epochs:Epochs=None, lr:LR=None, bs:BS=None,
-    split:Split=None, valid_pct:ValidPct=None, folds:Folds=None, members:Members=None, member:Member=None,
-    sets:Set=None, seed:Seed=None,
-    precision:Precision=None, device:TrainDevice=None, no_graph:NoGraph=False, scheduler:Scheduler=None,
-    out:OutDir=None, resume:Resume=False,
-):
-    "Train on DATA; write a model, an honest accuracy and a submission."
-    from digitfast.data.ahead import begin_reading
-    from digitfast.data.files import find_data
-    from digitfast.tasks.list_models import known_names
-    from digitfast.models.packages import check_package_arch, is_package_arch, package_names
-    recipes,archs = known_names()
-    check_known('recipe', recipe, recipes)
-    if is_package_arch(arch): check_package_arch(arch)
-    else: check_known('architecture', arch, [*archs, *package_names])
-    say_loading()
-    from digitfast.tasks import train as task
     fields = _fields(sets, arch=arch, epochs=epochs, lr=lr, bs=bs, split=split, valid_pct=valid_pct, members=members,
                      folds=folds, precision=precision)
     bar = Bar()
@@ -347,8 +298,7 @@ def tune(
     recipes,archs = known_names()
     check_known('recipe', recipe, recipes)
     check_known('architecture', arch, archs)
-    say_loading()
-    from digitfast.tasks.tune import tune as search
+    with loading(): from digitfast.tasks.tune import tune as search
     bar = Bar()
     try:
         res = search(data, sets or None, trials, time, scheduler, out, recipe, seed, precision, device, resume,

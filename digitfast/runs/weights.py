@@ -11,32 +11,7 @@ from ..device import digit_device, predict_bs, versions
 from ..data.ranges import to_bytes
 from ..data.reading import Reading
 from ..data.block import DigitDataLoaders
-from ..models.nets import Ensemble, archs, create_model, run_shapes
-from ..learn.learner import digit_learner
-from ..learn.loss import learner_activation, loss_name, losses
-from ..learn.predict import predict_rows
-from .fields import check_metrics, check_model
-from .files import damaged_file, path_exists, read_json
-import hashlib, io, json, logging, os, tempfile, warnings
-import numpy as np, pandas as pd, torch
-from contextlib import contextmanager, redirect_stdout
-from copy import deepcopy
-from fastcore.all import first
-from itertools import islice
-from pathlib import Path
-from safetensors import safe_open, SafetensorError
-from safetensors.torch import save as st_bytes, load as st_load
-from fastai.data.transforms import get_c
-from fastai.learner import Learner
-from .. import __version__
-
-# %% ../../nbs/runs/03_weights.ipynb #0efc673b
-from ..core import DataError, DigitError, RunError, check_output, read_plain, write_file, quote
-from ..device import digit_device, predict_bs, versions
-from ..data.ranges import to_bytes
-from ..data.reading import Reading
-from ..data.block import DigitDataLoaders
-from ..models.nets import Ensemble, archs, create_model, find_arch, is_known_arch, on_meta
+from ..models.nets import Ensemble, archs, create_model, find_arch, is_known_arch, on_meta, run_shapes
 from ..models.packages import is_package_arch, most_weights, vision_archs
 from ..learn.learner import digit_learner
 from ..learn.loss import learner_activation, loss_name, losses

@@ -24,7 +24,8 @@ def test_the_data_are_those_of_read_csvs(begin, tmp_path):
     assert begin(str(tmp_path/'d'), transpose=True, test=None)
     got,want = ahead.read_begun(str(tmp_path/'d'), transpose=True),read_csvs(tmp_path/'d', transpose=True)
     assert got.train.equals(want.train) and got.test.equals(want.test) and got.sample.equals(want.sample)
-    for k in 'sha256','notes','said','options','source','files','frames_sum','reading': assert getattr(got, k)==getattr(want, k)
+    for k in 'sha256 notes said options source files frames_sum reading'.split():
+        assert getattr(got, k)==getattr(want, k), k
 
 def test_a_task_takes_them_once(begin, tmp_path, monkeypatch):
     from digitfast.tasks import inputs
