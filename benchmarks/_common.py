@@ -1,4 +1,4 @@
-"What the benchmarks share: the machine, the data, a table, a CSV and a picture"
+"Functions that the benchmarks share: the machine, the data, a table, a CSV and a picture"
 import argparse, importlib.metadata, os, platform, sys, time
 from pathlib import Path
 import numpy as np, pandas as pd
@@ -6,16 +6,16 @@ import numpy as np, pandas as pd
 results = Path(__file__).parent/'results'
 
 def parser(doc, data=True):
-    "A parser with what every benchmark takes: DATA, --threads and --out"
+    "Return a parser with the arguments of every benchmark: DATA, --threads and --out"
     p = argparse.ArgumentParser(description=doc, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     if data: p.add_argument('data', metavar='DATA', help="folder or zip with the competition's CSVs, or 'sample'")
     p.add_argument('--threads', type=int, default=os.cpu_count(), help="torch's threads")
-    p.add_argument('--out', type=Path, default=results, metavar='DIR', help='where the CSV and the picture go')
+    p.add_argument('--out', type=Path, default=results, metavar='DIR', help='folder for the CSV and the picture')
     return p
 
 def parse(p):
     args = p.parse_args()
-    os.environ['OMP_NUM_THREADS'] = str(args.threads) # before torch is imported, and for a benchmark's processes
+    os.environ['OMP_NUM_THREADS'] = str(args.threads) # set before torch is imported, and for child processes
     if 'torch' in sys.modules: sys.modules['torch'].set_num_threads(args.threads)
     return args
 
@@ -25,12 +25,12 @@ def cpu_name():
     return names[0] if names else platform.processor() or platform.machine()
 
 def others(name, args, col, new):
-    "Rows of NAME.csv that are to stay with --add: those whose `col` is none of `new`"
+    "Return the rows of NAME.csv that --add keeps: those whose `col` is not in `new`"
     f = args.out/f'{name}.csv'
     if args.add and f.exists(): return pd.read_csv(f).query(f'{col} not in @new')
 
 def save(name, rows, args, show=True, keep=None):
-    "Print `rows` as a table if `show`, and save them, after the rows `keep`, as NAME.csv with when, where and how"
+    "Print `rows` if `show`; save them after the rows `keep` as NAME.csv, with date, machine, versions and command"
     df,v = pd.DataFrame(rows),importlib.metadata.version
     if show: print(df.to_string(index=False, float_format=lambda v: f'{v:.4g}'))
     words = [Path(o).name if os.sep in o else f'"{o}"' if ' ' in o else o for o in sys.argv[1:]]
@@ -44,7 +44,7 @@ def save(name, rows, args, show=True, keep=None):
     return df
 
 def bars(name, labels, values, xlabel, args, log=True, fmt='{:.3g}'):
-    "A picture of horizontal bars, NAME.png"
+    "Draw horizontal bars and save them as NAME.png"
     from matplotlib.figure import Figure
     fig = Figure(figsize=(6.5, 0.3*len(labels)+0.9), layout='constrained')
     ax = fig.subplots()
@@ -57,19 +57,19 @@ def bars(name, labels, values, xlabel, args, log=True, fmt='{:.3g}'):
     fig.savefig(args.out/f'{name}.png', dpi=80)
 
 def fold(df, seed=0):
-    "Positions of nine tenths of the rows to train on, and of a stratified tenth to measure on"
+    "Return the positions of nine tenths of the rows for training and of a stratified tenth for validation"
     from digitfast.data.split import digit_splitter
     return digit_splitter('stratified', 0.1, seed)(df)
 
 def tensors(df):
-    "Pixels (n, 1, side, side) uint8 and labels of a frame, as plain tensors"
+    "Return the uint8 pixels (n, 1, side, side) and the labels of a frame as tensors"
     import torch
     x = torch.from_numpy(df.drop(columns='label').to_numpy(np.uint8, copy=True))
     side = round(x.shape[1]**0.5)
     return x.view(-1, 1, side, side).contiguous(), torch.tensor(df.label.to_numpy())
 
 def alternate(fs, n, clock=time.perf_counter):
-    "Seconds of each function of the dict `fs`, called in turn `n` times after a first time that is not counted"
+    "Return the seconds of each function in the dict `fs`, called in turn `n` times after a first, uncounted call"
     res = {k:[] for k in fs}
     for i in range(n+1):
         for k,f in fs.items():

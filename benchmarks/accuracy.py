@@ -1,10 +1,10 @@
-"""What each ingredient is worth: `python benchmarks/accuracy.py DATA [--system NAME …]`
+"""Measure the effect of each ingredient: `python benchmarks/accuracy.py DATA [--system NAME …]`
 
-Each system is trained over several seeds on nine tenths of train.csv and measured once on the tenth, which nothing was
-chosen on. The ladder adds one ingredient at a time and ends at the recipe `single`; what was tried and left out stands
-beside it; the rival is the published net of the ensemble with the best documented honest score, and 45 epochs are its
-author's; 29 are what `single` had before; `quick` is at its own length. A run that is in accuracy-runs.csv already is
-not trained again, so that the command can be stopped and go on, and two can share the work."""
+Each system is trained with several seeds on nine tenths of train.csv and measured once on the other tenth, on which
+nothing was chosen. The list adds one ingredient at a time and ends at the recipe `single`. Ingredients that were tried
+but not used are marked. The rival is the published net of the ensemble with the best documented score, and its author
+trained for 45 epochs. `single` had 29 epochs before. `quick` has its own length. Runs in accuracy-runs.csv are not
+repeated, so you can stop and resume the command, and two processes can share the work."""
 from _common import cpu_name, fold, parse, parser, results
 import json, time, warnings
 import numpy as np, pandas as pd, torch, torch.nn.functional as F
@@ -33,14 +33,14 @@ def rival(n_out=10, side=28, ps=0.4):
 
 @dataclass(frozen=True)
 class RivalRecipe(Recipe):
-    "Adam at 1e-3 times 0.95 an epoch for 45 epochs, as its author trained it; in fewer epochs the rate falls as far"
+    "Train with Adam at 1e-3 times 0.95 per epoch for 45 epochs, as its author did; fewer epochs end at the same rate"
     def fit(self, learn, cbs=None):
         falls = ParamScheduler(dict(lr=SchedExp(1e-3, 1e-3*0.95**45)))
         learn.fit(self.n_epoch(len(learn.dls.train_ds)), cbs=[falls, *L(cbs)])
         return learn
 
 class Elastic(RandAffine):
-    "`RandAffine`, and a smooth field of displacements of `alpha` pixels"
+    "`RandAffine` and a smooth field of displacements of `alpha` pixels"
     def __init__(self, alpha, **kwargs): super().__init__(**kwargs); self.alpha = alpha
     def encodes(self, x:TensorImage):
         x = super().encodes(x)
@@ -58,7 +58,7 @@ class ElasticRecipe(Recipe):
         return DigitDataLoaders.from_df(df, batch_tfms=[Elastic(self.alpha, **self.affine)], **kwargs)
 
 def systems(epochs):
-    "{name: recipe}, in the order of the ladder, and the recipes at their own length"
+    "Return {name: recipe}: one more ingredient each, then recipes with their own length"
     a = Recipe(arch='fastbook', lr=5e-3, epochs=epochs, precision='bf16', valid_pct=0.05)
     b = replace(a, arch='small', arch_kwargs=dict(chs=(32,48,64,96,128), ks=(5,3,3,3,3), strides=(2,1,1,2,1)))
     c = replace(b, smooth=0.05)
@@ -70,7 +70,7 @@ def systems(epochs):
                         precision='bf16')
     return {'stride-2 net': a, 'valid convolutions': b, '+ label smoothing': c, '+ affine': d, '+ dropout': e,
             '+ residual blocks': f, 'residual blocks, 29 epochs': replace(f, epochs=29),
-            'left out: average of weights': replace(e, ema=0.998), 'left out: elastic': ElasticRecipe(**vars(e)),
+            'not used: average of weights': replace(e, ema=0.998), 'not used: elastic': ElasticRecipe(**vars(e)),
             'rival': rival, 'rival, 45 epochs': replace(rival, epochs=45), 'quick': recipes['quick']}
 
 def score(p, y):
@@ -80,10 +80,10 @@ def score(p, y):
 def main():
     p = parser(__doc__)
     p.add_argument('--seeds', type=int, default=5)
-    p.add_argument('--epochs', type=int, default=8, help='the budget, a reduced one')
+    p.add_argument('--epochs', type=int, default=8, help='epochs of each training')
     p.add_argument('--system', action='append', help='only this system; repeat it for more')
-    p.add_argument('--ensemble', metavar='RUN', help='train nothing, but keep in ensemble.json what this finished '
-                   'run of the recipe ensemble on DATA says of itself')
+    p.add_argument('--ensemble', metavar='RUN', help='train nothing; copy the metrics of this finished run of the '
+                   'recipe ensemble on DATA to ensemble.json')
     args = parse(p)
     if args.ensemble:
         m = read_metrics(args.ensemble)

@@ -1,28 +1,28 @@
-"""Where the seconds of the command go, from `import` to exit, and its peak memory.
+"""Measure the time of each part of the command, from `import` to exit, and its peak memory.
 
     python benchmarks/command.py digit-recognizer.zip"""
 from _common import bars, parse, parser, save
 import json, os, subprocess, sys, tempfile, time
 from pathlib import Path
 
-# this process's own: an exec keeps its parent's in rusage
+# from /proc, because rusage keeps the peak of the parent after an exec
 peak = ("import atexit; atexit.register(lambda: "
         "print(next(l for l in open('/proc/self/status') if 'VmHWM' in l).split()[1])); ")
 
 def run(code, *words, cwd=None):
-    "(seconds, peak MB) of a Python process. It must end well."
+    "Return (seconds, peak MB) of a Python process, which must succeed"
     t = time.perf_counter()
-    told = peak if os.path.exists('/proc/self/status') else ''
-    p = subprocess.run([sys.executable, '-c', told+code, *words], cwd=cwd, capture_output=True, text=True)
+    report_peak = peak if os.path.exists('/proc/self/status') else ''
+    p = subprocess.run([sys.executable, '-c', report_peak+code, *words], cwd=cwd, capture_output=True, text=True)
     s = time.perf_counter()-t
     if p.returncode: raise SystemExit(f"{code} {' '.join(words)}: {p.stderr}")
-    return s, int(p.stdout.split()[-1])/2**10 if told else float('nan')
+    return s, int(p.stdout.split()[-1])/2**10 if report_peak else float('nan')
 
 if __name__=='__main__':
     p = parser(__doc__)
-    p.add_argument('--times', type=int, default=3, help='processes of each; the fastest counts')
+    p.add_argument('--times', type=int, default=3, help='processes per part; the fastest counts')
     p.add_argument('--quick-only', action='store_true',
-                   help='leave out the prediction with single, whose net is trained for an epoch')
+                   help='skip the prediction with single, which trains its net for an epoch')
     args = parse(p)
     data = args.data if args.data=='sample' else str(Path(args.data).resolve())
     def best(*words, **kw): return min(run(*words, **kw) for _ in range(args.times))
@@ -30,7 +30,7 @@ if __name__=='__main__':
     def row(what, seconds, mb, **kw):
         rows.append(dict(what=what, seconds=seconds, peak_mb=mb, **kw))
         print(f'{what}: {seconds:.2f} s, {mb:.0f} MB', flush=True)
-    run('import digitfast.tasks.train') # the files are in the cache now
+    run('import digitfast.tasks.train') # now the files are in the cache
     imported,mb = best('import digitfast.tasks.train')
     row('import of all that train needs', imported, mb)
     for k in ('torch','fastai.learner'): row(f'import {k}', *best(f'import {k}'))

@@ -1,6 +1,6 @@
 """Run the commands on docs/errors.md and write what they print below them: `python benchmarks/errors.py`.
 
-Each runs in a new folder, with the small files that the page is about."""
+All run in one new folder with small files for the page."""
 import contextlib, io, os, re, tempfile
 from pathlib import Path
 import numpy as np, pandas as pd
@@ -19,7 +19,7 @@ def _data(folder, train):
     _digits(20, label=False).to_csv(f'{folder}/test.csv', index=False)
 
 def make_files():
-    "Write the files that the page is about into the current folder"
+    "Write the example files of the page into the current folder"
     wrong = _digits(60).astype(object)
     wrong.iloc[3,10] = 'x'
     for name,train in dict(digits=_digits(60), text=wrong, unlabelled=_digits(60, label=False)).items():
@@ -34,7 +34,7 @@ def make_files():
     sub.to_csv('index.csv')
 
 def run(words):
-    "Return the message of `digitfast WORDS`, which has to fail"
+    "Return the error message of `digitfast WORDS`"
     from digitfast.cli import main
     err = io.StringIO()
     with contextlib.redirect_stderr(err), contextlib.redirect_stdout(io.StringIO()):
@@ -45,7 +45,7 @@ def run(words):
     return ''.join(l+'\n' for l in err.getvalue().splitlines() if l.lower().startswith('error: '))
 
 def render(text):
-    "Return the page with the messages of today"
+    "Return the page with current messages"
     return _block.sub(lambda m: m[1]+run(m[2])+m[3], text)
 
 if __name__=='__main__':

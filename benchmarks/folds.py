@@ -1,10 +1,10 @@
 """Recipes on the same folds, paired over the rows: `python benchmarks/folds.py DATA [--group NAME] [--arm NAME …]`
 
-A group of arms answers a question: which net for `quick`, which for `single`. Each arm is a recipe, trained once on
-the other rows of each of `--folds` stratified folds, with a seed for each fold, and measured on the fold, so that
-every row of train.csv is predicted by a net that has not seen it. What a recipe would hold out is trained on. Of two
-arms the rows count that only one of them has wrong. Probabilities are kept in `--keep`, where a training that is there
-is not done again: the command can be stopped and go on, and two can share the work."""
+A group of arms answers a question, such as: which net is best for `quick`? Each arm is a recipe. It is trained once for
+each of `--folds` stratified folds, on all other rows, with its own seed, and measured on the fold. So every row of
+train.csv is predicted by a net that was not trained on it. The recipe's own held-out share is trained on. Two arms
+are compared by the rows that only one of them misclassifies. Probabilities are stored in `--keep`, and a stored
+training is not repeated, so you can stop and resume the command, and two processes can share the work."""
 import time, warnings
 import numpy as np, pandas as pd
 from dataclasses import dataclass, replace
@@ -16,12 +16,12 @@ from _common import parse, parser, save
 class Arm:
     recipe:object
     seed:int=0              # Added to the number of the fold
-    prepare:object=None     # A function of the frame, before it is trained on and measured
-    setup:object=None       # A function of the Learner, before it is trained
-    teachers:tuple=()       # Arms whose mean prediction of a row is half of its label: each net's of its own fold
+    prepare:object=None     # A function applied to the frame before training and measuring
+    setup:object=None       # A function of the Learner, applied before training
+    teachers:tuple=()       # Arms whose mean prediction is half of each label, each net for its own fold
 
 def upright(df):
-    "The images, each sheared until its rows and columns are uncorrelated: a way of the committees of 2012"
+    "Return the images, each sheared until rows and columns are uncorrelated, as in the committees of 2012"
     from scipy.ndimage import affine_transform
     x,(i,j) = df.drop(columns='label').to_numpy(np.float32),np.mgrid[:28,:28].reshape(2, -1)
     res = np.empty((len(x),784), np.uint8)
@@ -50,7 +50,7 @@ def whiten_stem(learn):
     conv.weight.requires_grad_(False)
 
 def soft_loss(p, y):
-    "Cross-entropy with a class or with probabilities for a target"
+    "Cross-entropy with a class or with probabilities as target"
     from torch import Tensor
     from torch.nn.functional import cross_entropy
     return cross_entropy(p.as_subclass(Tensor), y.as_subclass(Tensor))
@@ -68,7 +68,7 @@ def taught(recipe, learn, rows, teacher):
 
 @dataclass(frozen=True)
 class Group:
-    arms:dict               # {name: Arm}; the first is what the others are compared with
+    arms:dict               # {name: Arm}; the others are compared with the first
     means:dict              # {name: names of arms} whose probabilities are averaged
 
 def of_quick():
@@ -80,7 +80,7 @@ def of_quick():
     return Group(arms, {f'mean of quick and {k}':('quick',k) for k in ('quick, other seeds','quick, slant removed')})
 
 def of_single():
-    "The two kinds of net that `ensemble` has, the second also on upright images, their means, and what those teach"
+    "Return the two kinds of net of `ensemble`, the second also on upright images, their means, and a distilled net"
     from digitfast.learn.recipe import recipes
     single = replace(recipes['single'], epochs=8, valid_every=99)
     small = replace(single, **recipes['ensemble'].vary[1], epochs=12)
@@ -105,7 +105,7 @@ def of_cheaper():
 groups = dict(quick=of_quick, single=of_single, cheaper=of_cheaper)
 
 def trained(arm, df, val, seed, teacher=None):
-    "(probabilities of the rows `val` without and with shifts, seconds of processor time of training, device)"
+    "Return (probabilities of the rows `val` without and with shifts, processor seconds of training, device)"
     from digitfast.learn.learner import seed_all
     from digitfast.learn.predict import predict_rows
     dls = arm.recipe.dls(df, valid=val.tolist())
@@ -130,7 +130,7 @@ def run(name, arm, df, folds, args):
     todo = [k for k in range(len(folds)) if (not args.fold or k in args.fold) and not kept(args.keep, name, k).exists()]
     if todo and arm.prepare: df = arm.prepare(df)
     if todo and (lost := [o for o in arm.teachers if not done(o, folds, args)]):
-        return print(f'{name}: its teachers come first, all folds of {lost}', flush=True)
+        return print(f'{name}: train all folds of {lost} first', flush=True)
     teacher = np.mean([joined(o, df, folds, args) for o in arm.teachers], 0) if todo and arm.teachers else None
     for k in todo:
         f = kept(args.keep, name, k)
@@ -142,7 +142,7 @@ def run(name, arm, df, folds, args):
         print(f'{name}, fold {k}: {wrong} of {len(folds[k])} wrong, {t:.0f} s', flush=True)
 
 def joined(name, df, folds, args, what='q'):
-    "Probabilities of all rows, each by the net that has not seen it"
+    "Return the probabilities of all rows, each from the net that was not trained on it"
     res = np.zeros((len(df), df.label.nunique()), np.float32)
     for k,val in enumerate(folds): res[val] = np.load(kept(args.keep, name, k))[what]
     return res
@@ -150,7 +150,7 @@ def joined(name, df, folds, args, what='q'):
 def done(name, folds, args): return all(kept(args.keep, name, k).exists() for k in range(len(folds)))
 
 def row(name, p, q, first, y, folds):
-    "A row of the table: probabilities `p` without shifts and `q` with them, beside the rows that the `first` has wrong"
+    "Return a row of the table for probabilities `p` without and `q` with shifts; `first` has the first arm's mistakes"
     plain,bad = p.argmax(1)!=y,q.argmax(1)!=y
     worse,better = int((bad&~first).sum()),int((first&~bad).sum())
     def sd(o): return np.std([o[f].mean() for f in folds], ddof=1)
@@ -160,7 +160,7 @@ def row(name, p, q, first, y, folds):
                 trainings=len(folds))
 
 def table(group, df, folds, args):
-    "A row for each arm that is finished, and for each mean of such"
+    "Return a row for each finished arm, and for each mean of finished arms"
     y,rows,first = df.label.to_numpy(),[],None
     for name in filter(lambda o: done(o, folds, args), group.arms):
         p,q = (joined(name, df, folds, args, o) for o in 'pq')
@@ -179,11 +179,11 @@ def main():
     from sklearn.model_selection import StratifiedKFold
     from digitfast.data.read import read_csvs
     p = parser(__doc__)
-    p.add_argument('--group', choices=groups, default='quick', help='arms that are compared')
-    p.add_argument('--arm', action='append', help='one of the group\'s, as the table names them; all if left out')
+    p.add_argument('--group', choices=groups, default='quick', help='arms to compare')
+    p.add_argument('--arm', action='append', help='an arm of the group; all by default')
     p.add_argument('--folds', type=int, default=6)
-    p.add_argument('--fold', type=int, action='append', help='only this one, without a table; repeat it for more')
-    p.add_argument('--keep', default='folds', metavar='DIR', help='where probabilities are kept')
+    p.add_argument('--fold', type=int, action='append', help='only this fold, without a table; repeat it for more')
+    p.add_argument('--keep', default='folds', metavar='DIR', help='folder for probabilities')
     args = parse(p)
     warnings.simplefilter('ignore')
     df = read_csvs(args.data).train

@@ -1,4 +1,4 @@
-"""How the code reads, in numbers: its folders and imports, widths of lines, branches of functions, prose around code.
+"""Measure the form of the code: folders and imports, widths of lines, branches of functions, prose around code.
 
     python benchmarks/form.py [FOLDER]      the repository, or another checkout of it"""
 import ast, json, re, sys
@@ -7,16 +7,16 @@ from pathlib import Path
 import numpy as np, pandas as pd
 
 def files(root):
-    "The Python files of each part; what is generated for nbdev's index is nobody's to read"
+    "Return the Python files of each part, without nbdev's generated index"
     return {k:[f for f in sorted((root/d).rglob('*.py')) if f.name!='_modidx.py']
             for k,d in (('package','digitfast'), ('tests','tests'), ('benchmarks','benchmarks'))}
 
 def raised(tree, text):
-    "Characters within `raise` statements"
+    "Return the number of characters within `raise` statements"
     return sum(len(ast.get_source_segment(text, o)) for o in ast.walk(tree) if isinstance(o, ast.Raise))
 
 def widths(fs):
-    "A part's lines: how many, how wide, and how much of them is within `raise`"
+    "Return the number and the widths of the lines of a part, and their share within `raise`"
     texts = [f.read_text('utf-8') for f in fs]
     w = np.array([len(l) for t in texts for l in t.splitlines() if l.strip()])
     within = sum(raised(ast.parse(t), t) for t in texts)
@@ -25,7 +25,7 @@ def widths(fs):
             'within raise':f'{within/sum(map(len, texts)):.1%}'}
 
 def branches(f):
-    "Ways through a function, as McCabe counts: one, and one a condition, loop, handler, `and`, `or`, comprehension"
+    "Return McCabe's complexity: 1, plus 1 for each condition, loop, handler, `and`, `or` and comprehension"
     one = ast.If, ast.For, ast.While, ast.ExceptHandler, ast.IfExp, ast.match_case
     def n(o):
         if isinstance(o, ast.BoolOp): return len(o.values)-1
@@ -34,13 +34,13 @@ def branches(f):
     return 1+sum(map(n, ast.walk(f)))
 
 def functions(tree):
-    "Functions and methods of a module, without those within them"
+    "Yield the functions and methods of a module, but no nested ones"
     for o in ast.iter_child_nodes(tree):
         if isinstance(o, (ast.FunctionDef, ast.AsyncFunctionDef)): yield o
         elif isinstance(o, (ast.ClassDef, ast.If, ast.Try, ast.With)): yield from functions(o)
 
 def most_branches(fs, n=10):
-    "The `n` functions with most branches"
+    "Return the `n` functions with most branches"
     found = [(branches(o), f'{f.stem}.{o.name}') for f in fs for o in functions(ast.parse(f.read_text('utf-8')))]
     return sorted(found, key=lambda o: (-o[0], o[1]))[:n]
 
@@ -92,7 +92,7 @@ def is_compatibility(f):
     return (ast.get_docstring(ast.parse(f.read_text('utf-8'))) or '').startswith('Deprecated:')
 
 def structure(root):
-    "Return what a newcomer meets: folders, modules, levels, names that cross modules, docstrings that are questions"
+    "Return the number of folders, modules, levels, names that cross modules, and docstrings that are questions"
     pkg = root/'digitfast'
     written = [f for f in sorted(pkg.rglob('*.py')) if f.name not in ('_modidx.py','__main__.py')]
     fs = [f for f in written if not is_compatibility(f)]
@@ -114,7 +114,7 @@ def structure(root):
             'docstrings that are questions':f'{len(asked)} of {len(docs)}'}
 
 def prose(root):
-    "Exported lines, the cells that hold them, those of the cells without prose before them, and the notebooks' words"
+    "Return the number of exported lines and cells, of cells without prose before them, and of words"
     lines,cells,bare,words = 0,0,0,0
     for f in sorted((root/'nbs').rglob('*.ipynb')):
         kinds = [(c['cell_type'], ''.join(c['source'])) for c in json.loads(f.read_text('utf-8'))['cells']]
@@ -126,10 +126,10 @@ def prose(root):
             imports = all(l.startswith(('from ','import ',' ',')')) for l in body)
             lines,cells,bare = lines+len(body),cells+1,bare+(before!='markdown' and not imports)
     return {'exported lines':lines, 'exported cells':cells, 'without prose before':bare,
-            'words an exported line':round(words/lines, 2)}
+            'words per exported line':round(words/lines, 2)}
 
 def report(root):
-    "Print it all for the checkout in `root`"
+    "Print all measures for the checkout in `root`"
     fs = files(root)
     print(pd.DataFrame({k:widths(v) for k,v in fs.items()}).T.to_string())
     print(*(f'{k}: {v}' for k,v in {**structure(root), **prose(root)}.items()), sep='\n')

@@ -1,10 +1,10 @@
-"""What a GPU is worth: the tests that need one, and seconds of training, under fastai's Learner and by hand.
+"""Measure a GPU: the tests that need one, and seconds of training in fastai's Learner and in a bare loop.
 
     python benchmarks/gpu.py digit-recognizer.zip
 
-Each with the step as one graph and without. Parts that are not begun within `--limit` seconds are left out, and say so.
-On the clock are steps and, where a step is one graph, its capture; validation is not, unless a row says so.
-`--device cpu` tries the script itself, without graphs; nothing is saved then."""
+Each is measured with and without a graph. A part that has not started within `--limit` seconds is skipped with a
+message. The times include steps and the capture of a graph, but no validation, unless a row says so. `--device cpu`
+tests the script without graphs, and saves nothing."""
 from _common import fold, others, parse, parser, save, tensors
 import json, subprocess, sys, tempfile, time, traceback, warnings
 from contextlib import nullcontext
@@ -15,13 +15,13 @@ import numpy as np
 REPO = Path(__file__).resolve().parent.parent
 
 def clock(device):
-    "Seconds, once all that was asked of the device is done"
+    "Return the time after all work on the device is finished"
     import torch
     if device.type=='cuda': torch.cuda.synchronize()
     return time.perf_counter()
 
 def epochs_of(learn, fit):
-    "Train `learn` by `fit(callback)`: (seconds, steps, accuracy) at the end of each epoch, validation not on the clock"
+    "Train `learn` with `fit(callback)`; return (seconds without validation, steps, accuracy) of each epoch"
     from fastai.callback.core import Callback
     class Mark(Callback):
         graph_safe,order = True,90
@@ -71,7 +71,7 @@ def graphed_callable(net, forward, x):
     return res
 
 def trained(recipe, df, val, device, graph, seed=0, cbs=()):
-    "A seeded training of `recipe`: (its Learner, what `epochs_of` says)"
+    "Train `recipe` with a seed; return (its Learner, the result of `epochs_of`)"
     from digitfast.learn.learner import seed_all
     dls = recipe.dls(df, device=device, **({} if val is None else dict(valid=val)))
     seed_all(seed, dls)
@@ -80,7 +80,7 @@ def trained(recipe, df, val, device, graph, seed=0, cbs=()):
     return learn, epochs_of(learn, lambda mark: recipe.fit(learn, cbs=mark))
 
 class Bare:
-    "The net, batches, augmentation, loss and optimiser of a recipe, by hand: `step` trains on the rows `self.rows`"
+    "The net, batches, augmentation, loss and optimiser of a recipe in a bare loop; `step` trains on `self.rows`"
     def __init__(self, recipe, df, val, device):
         import torch
         from fastai.torch_core import TensorImage
@@ -113,7 +113,7 @@ class Bare:
         return (loss.detach(),)
 
     def seconds(self, graph):
-        "Seconds of a step, over many"
+        "Return the mean seconds of a step"
         import torch
         n = 200 if self.device.type=='cuda' else 5
         from digitfast.learn.graph import captures
@@ -127,7 +127,7 @@ class Bare:
         return (clock(self.device)-t)/n
 
 def mnist_fast(df, trn, val, device, epochs=1):
-    "tuomaso/train_mnist_fast, notebook 8, rewritten from its description: (seconds, accuracy)"
+    "Train as tuomaso/train_mnist_fast, notebook 8, is described; return (seconds, accuracy)"
     import torch, torch.nn.functional as F
     from torch import nn
     (x,y),(xv,yv) = ([o.to(device) for o in tensors(df.iloc[i])] for i in (trn,val))
@@ -149,7 +149,7 @@ def mnist_fast(df, trn, val, device, epochs=1):
     return t, (ps.argmax(1)==yv).float().mean().item()
 
 def stock(df, trn, val, device):
-    "fastbook's chapter 13, an epoch of it: (seconds with its validation, accuracy)"
+    "Train an epoch of fastbook's chapter 13; return (seconds with its validation, accuracy)"
     import torch.nn.functional as F
     from torch import nn
     from fastai.vision.all import Learner, accuracy
@@ -166,7 +166,7 @@ def stock(df, trn, val, device):
     return clock(device)-t, float(learn.recorder.log[3])
 
 def cuda_tests():
-    "(seconds, passed, failed) of the tests that need a GPU"
+    "Return (seconds, passed, failed) of the tests that need a GPU"
     t = time.perf_counter()
     with tempfile.TemporaryDirectory() as d:
         args = '-o', 'addopts=', '-q', '-m', 'cuda', f'--junitxml={d}/o.xml', 'tests'
@@ -177,7 +177,7 @@ def cuda_tests():
     return time.perf_counter()-t, sum(o.find('skipped') is None for o in cases)-bad, bad
 
 def command(data, device):
-    "Seconds of `digitfast train DATA`, from the start of the process to its end, and those of its training"
+    "Return the seconds of the process `digitfast train DATA`, and of its training"
     with tempfile.TemporaryDirectory() as d:
         t = time.perf_counter()
         words = 'train', data, '--device', device, '--out', f'{d}/run', '--quiet'
@@ -185,7 +185,7 @@ def command(data, device):
         return time.perf_counter()-t, json.loads(Path(d, 'run', 'metrics.json').read_text())['seconds']['train']
 
 class Bench:
-    "The parts, in the order of what is most wanted; each adds rows"
+    "The parts, the most important first; each adds rows"
     def __init__(self, args, df, device):
         self.args,self.df,self.device,self.rows,self.t0 = args,df,device,[],time.perf_counter()
         self.trn,self.val = fold(df)
@@ -247,7 +247,7 @@ class Bench:
     def members(self):
         from digitfast.learn.recipe import recipes
         for k in range(self.args.members):
-            if self.late(): return print(f'members {k} and on: left out', flush=True)
+            if self.late(): return print(f'members from {k}: skipped', flush=True)
             r = recipes['ensemble'].member(k)
             learn,rows = trained(r, self.df, r.unseen(self.df, k), self.device, True, k)
             self.row('member', system=f'member {k}, {r.arch}', seconds=rows[-1][0], accuracy=rows[-1][2],
@@ -261,7 +261,7 @@ class Bench:
         self.row('rival', system='stock fastai, fastbook, 1 epoch', seconds=s, accuracy=a)
 
     def commands(self):
-        for i in range(2): # what the first one reads from the disk, the others find in memory
+        for i in range(2): # the first run fills the disk cache
             for device in dict.fromkeys(('cpu', str(self.device))):
                 s,train = command(self.args.data, device)
                 self.row('command', system=f'digitfast train, {device}', seed=i, seconds=s, less_training=s-train)
@@ -276,13 +276,13 @@ if __name__=='__main__':
     parts = 'steps','captures','quick','single','tests','members','commands','rivals'
     p = parser(__doc__)
     p.add_argument('--device', default='cuda')
-    p.add_argument('--only', action='append', choices=parts, help='a part; all if left out')
+    p.add_argument('--only', action='append', choices=parts, help='a part; all by default')
     p.add_argument('--seeds', type=int, default=3, help='trainings of quick and of the rivals')
     p.add_argument('--members', type=int, default=10, help='members of ensemble to train')
-    p.add_argument('--rows', type=int, help='rows of the training CSV; all if left out')
-    p.add_argument('--recipe', action='append', help='of the part captures; quick and single if left out')
-    p.add_argument('--add', action='store_true', help='keep the rows of parts that this run has none of')
-    p.add_argument('--limit', type=float, default=200, help='seconds after which no part is begun')
+    p.add_argument('--rows', type=int, help='rows of the training CSV; all by default')
+    p.add_argument('--recipe', action='append', help='of the part captures; quick and single by default')
+    p.add_argument('--add', action='store_true', help='keep the results of other parts')
+    p.add_argument('--limit', type=float, default=200, help='seconds after which no part starts')
     args = parse(p)
     warnings.simplefilter('ignore')
     import torch
@@ -290,12 +290,12 @@ if __name__=='__main__':
     from digitfast.data.read import read_csvs
     device = digit_device(args.device)
     df = read_csvs(args.data).train.iloc[:args.rows].reset_index(drop=True)
-    torch.optim.Adam([torch.ones(1)]) # the first optimiser imports much, which is not on the clock
+    torch.optim.Adam([torch.ones(1)]) # the first optimiser imports much, so do it before the timing
     bench = Bench(args, df, device)
     for k in args.only or parts:
-        if bench.late(): print(f'{k}: left out', flush=True); continue
+        if bench.late(): print(f'{k}: skipped', flush=True); continue
         try: getattr(bench, k)()
-        except Exception as e: # the other parts are still wanted
+        except Exception as e: # continue with the other parts
             traceback.print_exc()
             bench.row(k, error=f'{type(e).__name__}: {e}'[:200])
     if device.type=='cuda':

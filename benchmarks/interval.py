@@ -1,16 +1,16 @@
-"""How often the printed interval holds the score of the test rows: `python benchmarks/interval.py DATA [--keep DIR]`
+"""Count how often the printed interval contains the test score: `python benchmarks/interval.py DATA [--keep DIR]`
 
-`folds.py` leaves in `--keep` what nets say of rows that they were not trained on, all of train.csv. A simulated split
-draws from these a stratified validation set and, from the rest, a test set of 28,000 rows or, where fewer are left, all
-of them. The interval is computed from the one, as `train` prints it, and the score from the other. The splits share
-their rows, so that the share of them that holds is surer of the formula than of other data."""
+`folds.py` stores held-out predictions for all rows of train.csv in `--keep`. A simulated split draws a stratified
+validation set from them, and a test set of up to 28,000 other rows. The interval is computed from the validation set,
+as `train` prints it, and the score from the test set. All splits share their rows, so the result confirms the formula
+rather than its use on other data."""
 from argparse import Namespace
 import numpy as np, pandas as pd
 from _common import parse, parser, save
 from folds import done, joined
 
 def held(hits, y, n, draws, rng, n_test=28_000):
-    "For each of `draws` splits with `n` validation rows: (is the test score in the interval?, its width)"
+    "For each of `draws` splits with `n` validation rows, return (whether the interval contains the score, its width)"
     from digitfast.report.measure import score_interval
     from digitfast.data.split import stratified_order
     res = []
@@ -25,7 +25,7 @@ def main():
     from sklearn.model_selection import StratifiedKFold
     from digitfast.data.read import read_csvs
     p = parser(__doc__)
-    p.add_argument('--keep', default='folds', metavar='DIR', help='where folds.py keeps probabilities')
+    p.add_argument('--keep', default='folds', metavar='DIR', help='folder with the probabilities of folds.py')
     p.add_argument('--folds', type=int, default=6, help='as for folds.py')
     p.add_argument('--draws', type=int, default=200, help='simulated splits')
     args,rows = parse(p),[]

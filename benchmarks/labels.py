@@ -1,15 +1,16 @@
-"""Is it worth leaving out the rows whose label looks wrong? `python benchmarks/labels.py DATA`
+"""Measure the effect of excluding rows whose label looks wrong: `python benchmarks/labels.py DATA`
 
-One round, fixed before looking: a tenth of train.csv is kept aside as it is; on the rest `quick` is trained in five
-folds, `doubtful_labels` says which rows look wrong to the net that did not see them, and `quick` is trained with and
-without these rows by each of `--seeds` seeds. Both are measured on the tenth, whose labels nobody cleaned."""
+The procedure was fixed in advance. A tenth of train.csv is held out unchanged. `quick` is trained on the rest in five
+folds, `doubtful_labels` finds rows whose label looks wrong to the net not trained on them, and `quick` is trained with
+and without these rows, with each of `--seeds` seeds. Both are measured on the held-out tenth, whose labels were not
+cleaned."""
 import tempfile, warnings
 import numpy as np
 from pathlib import Path
 from _common import fold, parse, parser, save
 
 def wrong(recipe, df, drop, seed, test):
-    "Which rows of `test` a net has wrong that was trained on `df` without the rows `drop`"
+    "Return which rows of `test` a net misclassifies after training on `df` without the rows `drop`"
     from digitfast.learn.learner import seed_all
     from digitfast.learn.predict import predict_rows
     dls = recipe.dls(df, drop=drop)
@@ -36,8 +37,8 @@ def main():
         a,b = (wrong(recipes['quick'], rest, o, seed, test) for o in ([], drop))
         rows.append(dict(seed=seed, dropped=len(drop), rows=len(rest), test=len(test), wrong_with=int(a.sum()),
                          wrong_without=int(b.sum()), only_with=int((a&~b).sum()), only_without=int((b&~a).sum())))
-        save('labels', rows, args) # it may be stopped
-    print(f"{np.mean([r['wrong_with'] for r in rows]):.1f} wrong with all rows, "
+        save('labels', rows, args) # saved now, because the command can be stopped
+    print(f"{np.mean([r['wrong_with'] for r in rows]):.1f} mistakes with all rows, "
           f"{np.mean([r['wrong_without'] for r in rows]):.1f} without the {len(drop)} doubtful ones")
 
 if __name__=='__main__': main()

@@ -1,7 +1,7 @@
-"""What is left: the rows of train.csv that the nets of every arm of `folds.py` in `--keep` have wrong, though none saw
-them: `python benchmarks/left.py DATA [--keep DIR]`. Writes left.csv, a row each, and the picture of the tutorial. What
-one look at that picture took each for, `label`, `read` or `either`, stands in the column `look`, written by hand; it
-stays where the CSV is written anew."""
+"""Find the held-out rows that every arm of `folds.py` misclassifies: `python benchmarks/left.py DATA [--keep DIR]`
+
+It writes left.csv, with a line for each row, and the picture of the tutorial. The column `look` contains the judgement
+of a person who looked at the picture: `label`, `read` or `either`. It is kept when the CSV is written again."""
 import numpy as np, pandas as pd
 from pathlib import Path
 from _common import parse, parser, save
@@ -10,7 +10,7 @@ from folds import done, groups, joined
 picture = Path(__file__).parent.parent/'nbs'/'tutorials'/'left.png'
 
 def draw(df, rows):
-    "The images of `rows`, each with its label, what the nets read, and its number"
+    "Draw the images of `rows`, each with its label, its prediction and its row number"
     from matplotlib.figure import Figure
     from PIL import Image
     wide = 13
@@ -20,13 +20,13 @@ def draw(df, rows):
         ax.imshow(df.drop(columns='label').iloc[r['row']].to_numpy().reshape(28, 28), cmap='Greys')
         ax.set_title(f"label {r['label']},\npredicted {r['read']}", fontsize=7)
     fig.savefig(picture, dpi=100)
-    Image.open(picture).convert('L').quantize(16).save(picture, optimize=True) # as small as greys can be
+    Image.open(picture).convert('L').quantize(16).save(picture, optimize=True) # 16 greys give a small file
 
 def main():
     from sklearn.model_selection import StratifiedKFold
     from digitfast.data.read import read_csvs
     p = parser(__doc__)
-    p.add_argument('--keep', default='folds', metavar='DIR', help='where folds.py keeps probabilities')
+    p.add_argument('--keep', default='folds', metavar='DIR', help='folder with the probabilities of folds.py')
     p.add_argument('--folds', type=int, default=6, help='as for folds.py')
     args = parse(p)
     df = read_csvs(args.data).train
@@ -38,7 +38,7 @@ def main():
     rows = [dict(row=int(i), label=int(y[i]), read=int(probs[:,i].mean(0).argmax()),
                  probability=float(probs[:,i,y[i]].mean())) for i in at]
     rows.sort(key=lambda o: o['probability'])
-    print(f"{len(rows)} of {len(y):,} rows are wrong in all of: {'; '.join(names)}")
+    print(f"{len(rows)} of {len(y):,} rows are misclassified by all of: {'; '.join(names)}")
     draw(df, rows)
     look,f = {},args.out/'left.csv'
     if f.exists(): look = pd.read_csv(f).set_index('row').look.dropna().to_dict()

@@ -1,4 +1,4 @@
-"""One epoch of normalised, shuffled batches: digitfast against a stock fastai DataBlock, torch's DataLoader and bare
+"""Time an epoch of normalised, shuffled batches: digitfast, a stock fastai DataBlock, torch's DataLoader and bare
 indexing.
 
     python benchmarks/loading.py digit-recognizer.zip"""
@@ -7,7 +7,7 @@ import numpy as np, time
 from itertools import islice
 
 class Digits:
-    "Images as torchvision's MNIST keeps and gives them: an array of all, a PIL image for one, transformed"
+    "Images as in torchvision's MNIST: stored as an array, returned as a transformed PIL image"
     def __init__(self, x, y, tfm): self.x,self.y,self.tfm = x,y,tfm
     def __len__(self): return len(self.x)
     def __getitem__(self, i):
@@ -15,7 +15,7 @@ class Digits:
         return self.tfm(Image.fromarray(self.x[i])), self.y[i]
 
 def stock_fastai(df, get_x, bs, **kwargs):
-    "A DataBlock as fastbook's chapter 13 has it, images from `get_x` of a row"
+    "Return the DataBlock of fastbook's chapter 13, with images from `get_x` of a row"
     from fastai.vision.all import CategoryBlock, DataBlock, ImageBlock, Normalize, PILImageBW, ColReader, RandomSplitter
     cols = list(df.columns[1:])
     blocks = ImageBlock(cls=PILImageBW),CategoryBlock(vocab=sorted(df.label.unique()), sort=False)
@@ -25,7 +25,7 @@ def stock_fastai(df, get_x, bs, **kwargs):
     return block.dataloaders(df, bs=bs, device='cpu', **kwargs)
 
 def torch_loader(x, y, bs, workers=0):
-    "As in PyTorch's MNIST example"
+    "Return the DataLoader of PyTorch's MNIST example"
     from torch.utils.data import DataLoader
     from torchvision import transforms as T
     tfm = T.Compose([T.ToTensor(), T.Normalize((0.1307,), (0.3081,))])
@@ -36,7 +36,7 @@ def digitfast(df, bs):
     return DigitDataLoaders.from_df(df, valid=[0], bs=bs, device='cpu').train
 
 def item_by_item(df, bs):
-    "digitfast where a type transform of one's own makes it build its batches as fastai does"
+    "Return digitfast's loader with an additional type transform, so that it builds batches item by item"
     from digitfast.data.block import DigitBlock
     from fastai.vision.all import CategoryBlock, ColReader, DataBlock
     images = DigitBlock(list(df.columns[1:]))
@@ -46,8 +46,8 @@ def item_by_item(df, bs):
     return block.dataloaders(df, bs=bs, device='cpu').train
 
 def a_rank(dl):
-    "The share of one of two processes under fastai's `distrib_ctx`; the other's is as large, so none needs to run"
-    from fastai.distributed import DistributedDL # wants accelerate
+    "Return the share of one of two processes in fastai's `distrib_ctx`; the other share has the same size"
+    from fastai.distributed import DistributedDL # requires accelerate
     class Rank(DistributedDL):
         def _broadcast(self, t, rank): return t
     return Rank(dl, rank=0, world_size=2)
@@ -64,12 +64,12 @@ def run_through(dl):
     for b in dl: pass
 
 def fast(df, bs, n, clock=time.perf_counter):
-    "Seconds of an epoch of digitfast and of bare indexing, in turn, `n` of each"
+    "Return the seconds of `n` epochs of digitfast and of bare indexing, in turn"
     dl,bare = digitfast(df, bs),Bare(*tensors(df), bs)
     return alternate(dict(digitfast=lambda: run_through(dl), bare=lambda: run_through(bare)), n, clock)
 
 def share(df, bs, n, clock=time.perf_counter):
-    "Seconds of an epoch and of a rank's half of one, in turn; nothing where accelerate is not installed"
+    "Return the seconds of an epoch and of a rank's half, in turn; nothing if accelerate is not installed"
     dl = digitfast(df, bs)
     try: rank = a_rank(dl)
     except (ImportError, NameError): return {}
@@ -78,8 +78,8 @@ def share(df, bs, n, clock=time.perf_counter):
 if __name__=='__main__':
     p = parser(__doc__)
     p.add_argument('--bs', type=int, default=128, help='batch size')
-    p.add_argument('--rows', type=int, help='rows of the training CSV; all if left out')
-    p.add_argument('--limit', type=float, default=300, help='seconds after which a rival is cut off')
+    p.add_argument('--rows', type=int, help='rows of the training CSV; all by default')
+    p.add_argument('--limit', type=float, default=300, help='seconds after which another system is stopped')
     args = parse(p)
     from digitfast.data.read import read_csvs
     df = read_csvs(args.data).train.iloc[:args.rows].reset_index(drop=True)
@@ -88,12 +88,12 @@ if __name__=='__main__':
     if half := {k:min(v) for k,v in share(df, args.bs, 7).items()}:
         res["digitfast, a rank's share of two"] = half['rank'],True
         print(f"a rank's share of two: {2*half['rank']/half['epoch']:.2f} times half an epoch", flush=True)
-    else: print("no row for a rank's share: fastai.distributed wants accelerate", flush=True)
+    else: print("no row for a rank's share: fastai.distributed requires accelerate", flush=True)
     cols = list(df.columns[1:])
     def row_image(r): return r[cols].to_numpy(np.uint8).reshape(x.shape[-2:])
     def array_image(r, a=x[:,0].numpy()): return a[r.name]
     from fastai.vision.all import PILImageBW
-    slow = {"digitfast, a type transform of one's own": lambda: item_by_item(df, args.bs),
+    slow = {'digitfast, an additional type transform': lambda: item_by_item(df, args.bs),
             'torch DataLoader, PIL per item': lambda: torch_loader(x, y, args.bs),
             'torch DataLoader, 2 workers': lambda: torch_loader(x, y, args.bs, 2),
             'fastai DataBlock, from an array': lambda: stock_fastai(df, array_image, args.bs).train,

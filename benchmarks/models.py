@@ -1,6 +1,6 @@
 """Write the table that `digitfast models` prints, digitfast/pages/models.json: `python benchmarks/models.py`
 
-Run it after a change of an architecture or a recipe. A test compares the file with the counts."""
+Run it after you change an architecture or a recipe. A test compares the file with the counts."""
 import json
 from pathlib import Path
 from digitfast.tasks.list_models import count_models

@@ -1,12 +1,12 @@
-"""Which deliberate faults do the tests not see? Small changes of the source, each tried against its tests.
+"""Count the deliberate faults that the tests find: small changes of the source, each tested with its tests.
 
     python benchmarks/mutants.py --n 200 --seed 0
 
 A mutant is one change of one module: a comparison, an operator, a number, a condition or a returned value. It is drawn
-with a fixed seed and written into a copy of the package. There those quick tests run that reach its line, the ones
-that do least first, then the rest of its module's; it is killed where one fails. What none has found in `--seconds`
-counts as not found, so the share is a lower bound. What stands in mutants.csv is not tried again: the command can be
-stopped and go on. A change of the source draws others; remove the file then."""
+with a fixed seed and written into a copy of the package. First the quick tests that reach its line run, the shortest
+first, and then the other tests of its module. The mutant is killed if one fails. After `--seconds` it counts as not
+found, so the result is a lower bound. Mutants in mutants.csv are not tried again, so you can stop and resume the
+command. If the source has changed, remove the file, because other mutants are drawn."""
 from _common import results
 import argparse, ast, csv, multiprocessing, os, random, shutil, signal, sys, tempfile, time
 from collections import Counter
@@ -26,7 +26,7 @@ SWAPS = {ast.Lt:ast.LtE, ast.LtE:ast.Lt, ast.Gt:ast.GtE, ast.GtE:ast.Gt, ast.Eq:
          ast.Div:ast.Mult, ast.FloorDiv:ast.Mult, ast.And:ast.Or, ast.Or:ast.And}
 
 def changes(node):
-    "What can be changed in `node`: pairs of a name and a function that does it"
+    "Yield the possible changes of `node`, as pairs of a name and a function"
     if isinstance(node, ast.Compare) and type(node.ops[0]) in SWAPS:
         yield 'comparison', lambda: node.ops.__setitem__(0, SWAPS[type(node.ops[0])]())
     if isinstance(node, (ast.BinOp,ast.BoolOp)) and type(node.op) in SWAPS:
@@ -41,18 +41,18 @@ def changes(node):
         yield 'return', lambda: setattr(node, 'value', ast.Constant(None))
 
 def source(module, root=REPO):
-    "The file of `module`, such as 'data.read', in the repository or a copy of it"
+    "Return the file of `module`, such as 'data.read', in the repository or a copy of it"
     return root/'digitfast'/f"{module.replace('.', '/')}.py"
 
 def test_file(root, name):
-    "The one file of tests called `name`, in whichever folder"
+    "Return the file of tests called `name`, from any folder"
     [f] = (root/'tests').rglob(f'{name}.py')
     return str(f.relative_to(root))
 
 def sites(tree): return [(node,k) for node in ast.walk(tree) for k,_ in enumerate(changes(node))]
 
 def mutant(src, i):
-    "The source with its change number `i`, what that is, and its line"
+    "Return the source with change number `i`, the change in words, and its line"
     tree = ast.parse(src)
     node,k = sites(tree)[i]
     what,do = list(changes(node))[k]
@@ -62,29 +62,29 @@ def mutant(src, i):
     return ast.unparse(ast.fix_missing_locations(tree)), what, node.lineno
 
 def drawn(n, seed, modules):
-    "`n` mutants (module, number) with a fixed seed, from `modules` together"
+    "Draw `n` mutants (module, number) of `modules` with a fixed seed"
     every = [(m,i) for m in modules for i in range(len(sites(ast.parse(source(m).read_text()))))]
     return random.Random(seed).sample(every, min(n, len(every)))
 
 def copy(root):
-    "What tests need of the repository"
+    "Copy the parts of the repository that tests need"
     for o in 'digitfast','tests','nbs': shutil.copytree(REPO/o, root/o, ignore=shutil.ignore_patterns('__pycache__'))
     for o in 'pyproject.toml','setup.py','settings.ini','README.md','LICENSE': shutil.copy(REPO/o, root/o)
 
 def warm_up():
-    "Import here what every mutant's tests would import"
+    "Import the modules that every mutant's tests import"
     os.environ |= dict(OMP_NUM_THREADS='1', MPLBACKEND='agg', CUDA_VISIBLE_DEVICES='')
     import fastai.vision.all, hypothesis, pytest, sklearn.model_selection # noqa: F401
 
 class Only:
-    "A plugin of pytest's: these tests, in this order, or all but these"
+    "A plugin of pytest that selects these tests, in this order, or all others"
     def __init__(self, names, but=False): self.order,self.but = {o:i for i,o in enumerate(names)},but
     def pytest_collection_modifyitems(self, items):
         items[:] = sorted((o for o in items if (o.nodeid in self.order)!=self.but),
                           key=lambda o: self.order.get(o.nodeid, 0))
 
 def in_child(root, files, words=(), names=None, but=False):
-    "What a process of `outcome` does: pytest in the copy `root`, silent; its exit status is pytest's"
+    "Run pytest silently in the copy `root`, and exit with its status"
     import pytest
     os.setsid()
     sys.dont_write_bytecode = names is not None or '-x' in words
@@ -96,7 +96,7 @@ def in_child(root, files, words=(), names=None, but=False):
     os._exit(pytest.main(words, plugins=[] if names is None else [Only(names, but)]))
 
 def outcome(secs, *args, **kw):
-    "pytest's exit status in a process forked from this one, which has imported what takes long; None after `secs`"
+    "Return the exit status of pytest in a forked process, which has the slow imports; None after `secs`"
     p = FORK.Process(target=in_child, args=args, kwargs=kw)
     p.start()
     p.join(secs)
@@ -106,7 +106,7 @@ def outcome(secs, *args, **kw):
     return None if p.exitcode<0 else p.exitcode
 
 def reached(root, modules):
-    "{module: {line: tests that run it}} of the unchanged package, the tests that run least of it first"
+    "Return {module: {line: tests that run it}} of the unchanged package, the tests that run fewest lines first"
     from coverage import CoverageData
     files = sorted({o for m in modules for o in TESTS[m].split()})
     words = ['--cov=digitfast','--cov-context=test','--cov-report=']
@@ -119,23 +119,24 @@ def reached(root, modules):
     return {m:{l:sorted(tests, key=cost.get) for l,tests in o.items()} for m,o in lines.items()}
 
 def tests_of(contexts):
-    "Tests, of which coverage has a context each for set-up, run and tear-down"
+    "Return the tests of coverage's contexts, which distinguish set-up, run and tear-down"
     return {o.split('|')[0] for o in contexts if o}
 
 def survives(root, module, src, tests, secs):
-    "Do the tests pass with the source `src` in the copy `root`: those named, then all of the module's?"
+    "Return whether the tests pass with the source `src` in the copy `root`: first `tests`, then all of the module"
     path,own = source(module, root),TESTS[module].split()
     path.write_text(src)
     try:
         for files,but in ((sorted({Path(o.split('::')[0]).stem for o in tests}),False), (own,True)):
-            if files and outcome(secs, root, files, ['-x'], tests, but) not in (0, 5, None): return False # 5: no test
+            if files and outcome(secs, root, files, ['-x'], tests, but) not in (0, 5, None):
+                return False # 5: no test was run
         return True
     finally: shutil.copy(source(module), path)
 
 COLS = 'module', 'number', 'line', 'change', 'killed', 'date'
 
 def kept(path):
-    "The rows of an earlier run; a file of none is begun"
+    "Return the rows of an earlier run; create the file if it is missing"
     if not path.exists(): append(path, COLS)
     with open(path, newline='') as f: return [dict(o, number=int(o['number'])) for o in csv.DictReader(f)]
 
@@ -144,7 +145,7 @@ def append(path, row):
     with open(path, 'a', newline='') as f: csv.writer(f).writerow(row)
 
 def share(root, todo, lines, secs, out):
-    "Try the mutants `todo` in a copy of the repository of their own"
+    "Try the mutants `todo` in a separate copy of the repository"
     for module,i in todo:
         src,what,line = mutant(source(module).read_text(), i)
         alive,what = survives(root, module, src, lines[module].get(line, []), secs),' '.join(what[:160].split())
@@ -156,8 +157,9 @@ def main():
     p.add_argument('--n', type=int, default=200, help='mutants to draw')
     p.add_argument('--seed', type=int, default=0)
     p.add_argument('--modules', nargs='*', default=list(TESTS), choices=list(TESTS))
-    p.add_argument('--seconds', type=int, default=60, help='of tests; what is not found by then counts as not found')
-    p.add_argument('--jobs', type=int, default=os.cpu_count(), help='mutants that are tried at once')
+    p.add_argument('--seconds', type=int, default=60, help='time for the tests of a mutant, which then counts as not '
+                                                           'found')
+    p.add_argument('--jobs', type=int, default=os.cpu_count(), help='mutants to try in parallel')
     p.add_argument('--out', type=Path, default=results/'mutants.csv', metavar='FILE.csv')
     a = p.parse_args()
     done = {(o['module'],o['number']) for o in kept(a.out)}

@@ -1,5 +1,5 @@
-"""The price of the toolkit: a bare PyTorch loop against the same net, batches, augmentation, optimiser, schedule and
-validation under `Learner`.
+"""Measure the overhead of the toolkit: a bare PyTorch loop, and `Learner` with the same net, batches, augmentation,
+optimiser, schedule and validation.
 
     python benchmarks/overhead.py digit-recognizer.zip"""
 from _common import alternate, bars, parse, parser, save
@@ -8,12 +8,12 @@ from contextlib import nullcontext
 from dataclasses import replace
 
 def learner_epoch(recipe, dls, cbs=None):
-    "Train by `recipe` as `digitfast train` does"
+    "Train with `recipe` as `digitfast train` does"
     learn = recipe.learner(dls)
     with learn.no_bar(), learn.no_logging(): recipe.fit(learn, cbs=cbs)
 
 def bare_epoch(recipe, dls):
-    "The same by hand, for recipes of AdamW under 1cycle"
+    "Train in a bare loop, for recipes with AdamW and 1cycle"
     import torch, torch.nn.functional as F
     from fastai.torch_core import TensorImage
     from digitfast.data.block import NormalizePixels
@@ -55,16 +55,16 @@ def bare_epoch(recipe, dls):
             F.cross_entropy(ps, yv).item(), (ps.argmax(1)==yv).float().mean().item()
 
 def measure(recipe, df, n, clock=time.perf_counter):
-    "Seconds of an epoch by hand and under `Learner`, in turn, `n` of each"
+    "Return the seconds of `n` epochs in a bare loop and in `Learner`, in turn"
     recipe = replace(recipe, epochs=1)
     dls = recipe.dls(df, device='cpu')
     return alternate(dict(bare=lambda: bare_epoch(recipe, dls), learner=lambda: learner_epoch(recipe, dls)), n, clock)
 
 if __name__=='__main__':
     p = parser(__doc__)
-    p.add_argument('--recipe', action='append', help='a recipe; quick and single if left out')
-    p.add_argument('--rows', type=int, help='rows of the training CSV; all for quick and 8,400 for others if left out')
-    p.add_argument('--times', type=int, default=5, help='epochs of each, in turn')
+    p.add_argument('--recipe', action='append', help='a recipe; default: quick and single')
+    p.add_argument('--rows', type=int, help='rows of the training CSV; default: all for quick, 8,400 for others')
+    p.add_argument('--times', type=int, default=5, help='epochs of each')
     args = parse(p)
     warnings.simplefilter('ignore')
     from digitfast.learn.recipe import recipes
@@ -77,5 +77,5 @@ if __name__=='__main__':
         rows.append(dict(recipe=k, bare=bare, learner=ours, ratio=ours/bare, rows=len(df.iloc[:n]), bs=recipes[k].bs,
                          times=args.times))
     t = save('overhead', rows, args)
-    label = 'seconds under Learner / seconds of a bare loop'
+    label = 'seconds in Learner / seconds in a bare loop'
     bars('overhead', t.recipe.tolist(), t.ratio.tolist(), label, args, log=False, fmt='{:.2f}')

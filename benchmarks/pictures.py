@@ -1,8 +1,8 @@
-"""How many drawn pictures of known digits a run reads, and how many it misreads without a doubt.
+"""Count the drawn pictures of known digits that a run reads correctly, and those it misreads without a doubt.
 
-    python benchmarks/pictures.py DATA RUN      RUN is trained with --split last, so that the rows drawn are held out
+    python benchmarks/pictures.py DATA RUN      train RUN with --split last, so that the drawn rows are held out
 
-Writes pictures.csv, a row a kind of picture, and docs/pictures.png with those that were misread."""
+It writes pictures.csv, with a row for each kind of picture, and docs/pictures.png with the misread pictures."""
 import io, time
 import numpy as np
 from pathlib import Path
@@ -14,7 +14,7 @@ PENS = [((255,255,255),(0,0,0)), ((250,248,240),(30,40,130)), ((235,228,210),(60
         ((255,255,255),(190,40,40)), ((255,240,150),(20,90,40)), ((40,60,50),(235,235,230)), ((0,0,0),(255,255,255))]
 
 class Sheet:
-    "Digits in lines on one sheet of ink, from 0 to 1, and the boxes that they are in"
+    "Digits in lines on one sheet of ink, from 0 to 1, and their boxes"
     def __init__(self, rows, rng, gap=0, margin=None, low=60, high=180, per_line=99, thicker=0):
         self.rng,self.side,self.thicker = rng,int(rng.integers(low, high)),thicker
         inks = [self._enlarge(r) for r in rows]
@@ -33,7 +33,7 @@ class Sheet:
         self.paper,self.pen = PENS[rng.integers(len(PENS))]
 
     def _enlarge(self, row):
-        "Enlarge a row of pixels, with strokes that are `thicker` by that share of the digit's side"
+        "Enlarge a row of pixels, with strokes thicker by the share `thicker` of the digit's side"
         n = round(1.4*self.side)
         ink = np.asarray(Image.fromarray(row).resize((n,n), Image.Resampling.BICUBIC), np.float32)/255
         k = 2*round(abs(self.thicker)*self.side/2)+1
@@ -42,19 +42,19 @@ class Sheet:
         return ink[ys.min():ys.max()+1, xs.min():xs.max()+1]
 
     def layer(self, f):
-        "Return what `f` draws with a pen of 255, on a sheet twice as large, as ink"
+        "Return the drawing of `f` as ink, drawn with a pen of 255 on a sheet twice as large"
         h,w = self.ink.shape
         im = Image.new('L', (2*w, 2*h))
         f(ImageDraw.Draw(im), w, h)
         return np.asarray(im.resize((w,h), Image.Resampling.BOX), np.float32)/255
 
     def add(self, f):
-        "Add what `f` draws to the ink"
+        "Add the drawing of `f` to the ink"
         self.ink = np.maximum(self.ink, self.layer(f))
         return self
 
     def painted(self, ground=None):
-        "Return the sheet in the colours of its pen and its paper, or of `ground`"
+        "Return the sheet in the colours of its pen and its paper (or `ground`)"
         ground = np.array(self.paper, np.float32) if ground is None else ground
         return ground*(1-self.ink[...,None])+np.array(self.pen, np.float32)*self.ink[...,None]
 
@@ -73,14 +73,14 @@ def light(s):
     t = s.rng.uniform(0, 6.3)
     return photo(s.painted()*(.4+.6/(1+np.exp(-s.rng.uniform(2, 40)*(x*np.cos(t)+y*np.sin(t)))))[...,None], s.rng)
 def coarse(s):
-    "Scanned with few pixels, and enlarged"
+    "Draw a scan with few pixels, enlarged"
     im = Image.fromarray(s.painted().astype(np.uint8))
     n = s.rng.uniform(9, 14)/s.side
     small = im.resize([max(4, round(n*v)) for v in im.size], Image.Resampling.BOX)
     return small.resize(im.size, Image.Resampling.BICUBIC)
 def blurred(s): return photo(s.painted(), s.rng).filter(ImageFilter.GaussianBlur(s.side*s.rng.uniform(.01, .04)))
 def lined(s, gap, squares=False, colour=(170,190,225)):
-    "Paint the sheet on paper with a line each `gap` pixels, or with squares"
+    "Draw the sheet on paper with a line every `gap` pixels, or with squares"
     start,tilt = s.rng.integers(20),s.rng.uniform(-10, 10)
     def draw(d, w, h):
         for v in range(-60, 2*max(w, h), gap):
@@ -105,7 +105,7 @@ def desk(s):
     return on_desk(s, s.painted(), 6, s.side//4)
 def ruled_on_desk(s): return on_desk(s, lined(s, s.rng.integers(24, 60)), 2, 20)
 def colours(s):
-    "Any pen on any paper that differs enough from it"
+    "Draw any pen on any paper with enough contrast"
     while True:
         s.paper,s.pen = (tuple(s.rng.integers(0, 256, 3).tolist()) for _ in range(2))
         if np.abs(np.subtract(s.paper, s.pen)).sum()>200: return s.painted()
@@ -114,7 +114,7 @@ def pencil(s):
     s.pen = tuple(int(v*s.rng.uniform(.6, .75)) for v in s.paper)
     return photo(s.painted(), s.rng)
 def board(s):
-    "Chalk on a board that was wiped"
+    "Draw chalk on a wiped board"
     wiped = ndi.gaussian_filter(s.rng.normal(0, 1, s.ink.shape), s.side/5)
     s.pen = (235,235,225)
     ground = np.array((45,70,60))*(1+.15*wiped/wiped.std())[...,None]
@@ -145,7 +145,7 @@ def underline(s, gap=.15):
     return s.add(lambda d,w,h: d.line((2*x0, 2*y, 2*x1, 2*y+4), fill=255, width=8)).painted()
 def touching_line(s): return underline(s, 0)
 def boxes(s, m=10):
-    "A box around each digit, `m` pixels from the outermost"
+    "Draw a box around each digit, `m` pixels from the outermost"
     cuts = [s.boxes[0][0]-m,*[(a[2]+b[0])//2 for a,b in zip(s.boxes, s.boxes[1:])],s.boxes[-1][2]+m]
     y0,y1 = min(b[1] for b in s.boxes)-m,max(b[3] for b in s.boxes)+m
     def draw(d, w, h):
@@ -153,7 +153,7 @@ def boxes(s, m=10):
     return s.add(draw).painted()
 def postcode(s): return boxes(s, 4)
 def comb(s):
-    "A base line with a tick between two digits, as on a form"
+    "Draw a base line with ticks between the digits, as on a form"
     cuts = [s.boxes[0][0]-10,*[(a[2]+b[0])//2 for a,b in zip(s.boxes, s.boxes[1:])],s.boxes[-1][2]+10]
     y = max(b[3] for b in s.boxes)+s.side//10
     def draw(d, w, h):
@@ -161,7 +161,7 @@ def comb(s):
         for x in cuts: d.line((2*x, 2*y, 2*x, 2*y-s.side//2), fill=255, width=6)
     return s.add(draw).painted()
 def date(s):
-    "Six digits with a point after the second and the fourth"
+    "Draw six digits with a point after the second and the fourth"
     r = max(2, s.side//24)
     at = [(s.boxes[k][2]+(s.boxes[k+1][0]-s.boxes[k][2])/2, max(b[3] for b in s.boxes)) for k in (1,3)]
     return s.add(lambda d,w,h: [d.ellipse((2*(x-r), 2*(y-2*r), 2*(x+r), 2*y), fill=255) for x,y in at]).painted()
@@ -177,7 +177,7 @@ def specks(s):
     s.add(lambda d,w,h: [d.ellipse((x-r, y-r, x+r, y+r), fill=255) for x,y,r in at])
     return photo(s.painted(), s.rng, noise=8)
 
-# kind: (drawing, how many digits at least and at most, more for `Sheet`)
+# kind: (function, number of digits or its range, arguments of `Sheet`)
 KINDS = {
     'plain':(plain,1,{}), 'no margin':(crop,1,{}), 'wide margin':(plain,1,dict(margin=300)),
     'few pixels':(plain,1,dict(low=14, high=24)), 'slope or shadow':(light,1,{}), 'coarse scan':(coarse,1,{}),
@@ -205,7 +205,7 @@ def pictures(x, y, n, seed=0):
             yield kind,im,''.join(str(y[j]) for j in at)
 
 def score(learn, x, y, n):
-    "Rows for the table, and (kind, picture, digits, read) of what was misread"
+    "Return the rows of the table, and (kind, picture, digits, read) of each misread picture"
     from digitfast.core import DataError
     from digitfast.data.picture import read_pictures
     from digitfast.tasks.pictures import network_judge
@@ -224,7 +224,7 @@ def score(learn, x, y, n):
     return list(rows.values()),wrong
 
 def draw_failures(wrong, path, cell=130, per=7):
-    "Draw the misread pictures on one sheet: kind, digits and what was read, with ? if in doubt"
+    "Draw the misread pictures on one sheet: kind, digits and prediction, with ? if doubtful"
     res = Image.new('RGB', (per*cell, max(1, -(-len(wrong)//per))*(cell+30)), 'white')
     d = ImageDraw.Draw(res)
     for i,(kind,im,digits,read) in enumerate(wrong):
@@ -238,7 +238,7 @@ def draw_failures(wrong, path, cell=130, per=7):
 
 if __name__=='__main__':
     p = parser(__doc__)
-    p.add_argument('run', metavar='RUN', help='a run that was trained on DATA with --split last')
+    p.add_argument('run', metavar='RUN', help='a run trained on DATA with --split last')
     p.add_argument('--n', type=int, default=20, help='pictures of each kind')
     args = parse(p)
     from digitfast.runs.weights import load_net

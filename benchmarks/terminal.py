@@ -1,11 +1,11 @@
-"The README's picture: `python benchmarks/terminal.py DATA` writes terminal.svg, `digitfast train DATA` as it ran"
+"Draw the README's picture: `python benchmarks/terminal.py DATA` writes the output of `digitfast train` as terminal.svg"
 import io, re, subprocess, sys, tempfile
 from pathlib import Path
 
 picture = Path(__file__).parent.parent/'nbs'/'images'/'terminal.svg'
 
 def terminal(data, path):
-    "Train in the folder `path`, and draw what was said"
+    "Train in the folder `path`, and draw the output"
     from rich.console import Console
     res = subprocess.run([sys.executable, '-m', 'digitfast', 'train', data, '--out', 'runs/first'], cwd=path,
                          capture_output=True, text=True)
@@ -13,7 +13,7 @@ def terminal(data, path):
     con = Console(record=True, width=112, file=io.StringIO())
     con.print(f'[bold]$ digitfast train {Path(data).name} --out runs/first[/]')
     con.print(res.stdout.rstrip(), markup=False, highlight=False)
-    # fonts from a network are not asked for
+    # do not load fonts from the network
     svg = re.sub(r'@font-face \{.*?\}\s*', '', con.export_svg(title='digitfast', unique_id='run'), flags=re.S)
     picture.write_text(svg)
 

@@ -1,11 +1,11 @@
-"""Seconds of training until held-out rows are predicted this well, for digitfast's recipes and for what others use.
+"""Measure the training time until an accuracy on held-out rows is reached, for digitfast's recipes and others.
 
     python benchmarks/time_to_accuracy.py digit-recognizer.zip
 
-Every system trains on the same nine tenths of the rows in its own published style, and is measured on the same tenth:
-when it has trained for a quarter of a second, then each time its seconds have grown by a twentieth, and at its end. On
-the clock are batches and steps; reading the CSVs, imports, set-up and measuring, a system's own validation too, are
-not. A rival is cut off after `--limit` seconds, and a slow system trained once."""
+Every system trains on the same nine tenths of the rows, as published, and is measured on the other tenth: after a
+quarter of a second, then each time that the training time has grown by a twentieth, and at the end. The time includes
+batches and steps, but not reading the CSVs, imports, set-up, measuring or validation. Other systems are stopped after
+`--limit` seconds, and slow systems are trained once."""
 from _common import fold, others, parse, parser, save, tensors
 from loading import Digits, stock_fastai, torch_loader
 import time, warnings
@@ -14,11 +14,12 @@ import numpy as np
 targets = [.97, .98, .99, .993, .995, .996]
 
 class Clock:
-    "Seconds of training, and the accuracy on held-out rows along the way"
+    "A clock of the training time, and the accuracies on held-out rows"
     def __init__(self, yv, limit): self.yv,self.limit,self.marks,self.due,self.spent,self.cut = yv,limit,[],.25,0.,False
     def start(self): self.t = time.perf_counter()
     def batch(self, predict):
-        "After each batch: measure with `predict()`, the class of each held-out row, if it is due. True once time is up"
+        """Call after each batch. Measure with `predict()`, the class of each held-out row, if due; return whether time
+        is up"""
         if self.spent+time.perf_counter()-self.t>=self.due: self.measure(predict)
         return self.cut
     def measure(self, predict):
@@ -30,7 +31,7 @@ class Clock:
     def until(self, acc): return next((s for s,a in self.marks if a>=acc), None)
 
 def classes_of(model, xs):
-    "Classes of batches `xs`"
+    "Return the predicted classes of the batches `xs`"
     import torch
     was = model.training
     model.eval()
@@ -41,7 +42,7 @@ def classes_of(model, xs):
 def normal(x, bs=1000): return [o.float().div_(255).sub_(0.1307).div_(0.3081) for o in x.split(bs)]
 
 def torch_loop(model, opt, sched, batches, epochs, loss, clock, xv, each='batch'):
-    "The loop that everyone writes"
+    "Train in a standard loop"
     def predict(): return classes_of(model, xv)
     model.train()
     clock.start()
@@ -56,7 +57,7 @@ def torch_loop(model, opt, sched, batches, epochs, loss, clock, xv, each='batch'
     clock.measure(predict)
 
 def mark(clock, predict):
-    "A callback that keeps the clock of a Learner"
+    "A callback that runs the clock of a Learner"
     from fastai.callback.core import Callback, CancelFitException
     class Mark(Callback):
         order = 90
@@ -67,7 +68,7 @@ def mark(clock, predict):
     return Mark()
 
 def digitfast(recipe):
-    "A recipe by its name, or one that is given"
+    "Train a recipe, or the recipe of a name"
     def _run(df, trn, val, clock):
         import torch
         from digitfast.learn.recipe import get_recipe
@@ -86,7 +87,7 @@ def digitfast(recipe):
     return _run
 
 def members(recipe):
-    "A recipe of several nets: each trained without its fold, their mean measured at the end, seconds added up"
+    "Train a recipe of several nets, each without its fold; measure their mean at the end, and add up the seconds"
     def _run(df, trn, val, clock):
         import torch
         from digitfast.learn.recipe import get_recipe
@@ -107,7 +108,7 @@ def members(recipe):
     return _run
 
 def rival(epochs):
-    "The net of the 0.99757 ensemble as its author trained it, the rate falling as far in fewer epochs"
+    "Train the net of the 0.99757 ensemble as its author did; fewer epochs end at the same rate"
     def _run(*args):
         from accuracy import systems
         from dataclasses import replace
@@ -173,7 +174,7 @@ def train_mnist_fast(epochs):
         head = nn.Linear(800, 256), nn.ReLU(), nn.Linear(256, 10), nn.LogSoftmax(1)
         model = nn.Sequential(*convs, nn.Flatten(), *head)
         opt = torch.optim.Adam(model.parameters(), lr=1e-2, betas=(.7,.9))
-        x = torch.cat(normal(x)) # it was stored so
+        x = torch.cat(normal(x)) # stored in this order
         bs = 256
         n = epochs*((len(x)-1)//bs+1)
         sched = torch.optim.lr_scheduler.OneCycleLR(opt, 1e-2, total_steps=n, cycle_momentum=False)
@@ -193,21 +194,21 @@ def main():
     from digitfast.learn.recipe import recipes
     ours = {'digitfast quick':digitfast('quick'), 'digitfast single':digitfast('single'),
             'digitfast ensemble':members('ensemble'),
-            'digitfast single, 26 epochs':digitfast(replace(recipes['single'], epochs=26))} # as it was before
+            'digitfast single, 26 epochs':digitfast(replace(recipes['single'], epochs=26))} # the earlier recipe
     systems = ours|rivals
     p = parser(__doc__)
-    p.add_argument('--system', action='append', help=f'one of: {"; ".join(systems)}; all if left out')
+    p.add_argument('--system', action='append', help=f'one of: {"; ".join(systems)}; all by default')
     p.add_argument('--seeds', type=int, default=3, help='trainings of each system, the slow ones once')
-    p.add_argument('--limit', type=float, default=300, help='seconds of training after which a rival is cut off')
-    p.add_argument('--add', action='store_true', help='keep what time_to_accuracy.csv says of other systems')
-    p.add_argument('--rows', type=int, help='rows of the training CSV; all if left out')
+    p.add_argument('--limit', type=float, default=300, help='seconds of training after which another system is stopped')
+    p.add_argument('--add', action='store_true', help='keep the results of other systems')
+    p.add_argument('--rows', type=int, help='rows of the training CSV; all by default')
     args = parse(p)
     warnings.simplefilter('ignore')
     df,rows = read_csvs(args.data).train.iloc[:args.rows],[]
     trn,val = fold(df)
     keep = others('time_to_accuracy', args, 'system', args.system or systems)
     yv = torch.tensor(df.label.to_numpy()[val])
-    torch.optim.Adam([torch.ones(1)]) # the first optimiser imports much, which is not on the clock
+    torch.optim.Adam([torch.ones(1)]) # the first optimiser imports much, so do it before the timing
     for k in args.system or systems:
         for seed in range(args.seeds):
             torch.manual_seed(seed)
@@ -219,7 +220,7 @@ def main():
                              if 'digitfast' in k else 'fp32', **{f'{t:.1%}':clock.until(t) for t in targets}))
             words = (f'{a}={b:.4g}' if isinstance(b, float) else f'{a}={b}' for a,b in rows[-1].items())
             print('  '.join(words), flush=True)
-            save('time_to_accuracy', rows, args, show=False, keep=keep) # a long benchmark, which may be stopped
+            save('time_to_accuracy', rows, args, show=False, keep=keep) # saved now, because the command can be stopped
             if last[0]>60: break
     t = save('time_to_accuracy', rows, args, keep=keep)
     picture(t, args)
@@ -227,7 +228,7 @@ def main():
 def colour(system): return '#c0504d' if 'digitfast' in system else None
 
 def picture(t, args):
-    "Seconds to each target that a system reached in each of its trainings, on average"
+    "Return the mean seconds to each target that a system reached in all its trainings"
     from matplotlib.figure import Figure
     t = t.sort_values('system', key=lambda o: ~o.str.startswith('digitfast'), kind='stable')
     fig = Figure(figsize=(6.5,3.2), layout='constrained')
@@ -242,16 +243,16 @@ def picture(t, args):
     frontier(t, args)
 
 def frontier(t, args):
-    "Accuracy against seconds of training, a point a training; where a rival was cut off, what it had reached"
+    "Plot the errors against the training time, one point for each training; stopped systems at their last accuracy"
     from matplotlib.figure import Figure
     fig = Figure(figsize=(6.5,3.6), layout='constrained')
     ax = fig.subplots()
     for (k,g),mark in zip(t.groupby('system', sort=False), 'o^sDvP<*>XphdH8'):
         ours = 'digitfast' in k
         ax.scatter(g.seconds, 100*(1-g.accuracy), marker=mark, s=36 if ours else 22,
-                   label=k+', cut off'*(not g.finished.astype(bool).all()),
+                   label=k+', stopped'*(not g.finished.astype(bool).all()),
                    color='#c0504d' if ours else '#5b7a99', facecolor=None if ours else 'none')
-    ax.set(xscale='log', yscale='log', xlabel='seconds of training', ylabel='held-out rows that are wrong, %')
+    ax.set(xscale='log', yscale='log', xlabel='seconds of training', ylabel='misclassified held-out rows, %')
     ax.yaxis.set_major_formatter('{x:g}')
     ax.yaxis.set_minor_formatter('{x:g}')
     ax.tick_params(axis='y', which='both', labelsize=7)

@@ -1,7 +1,7 @@
-"""All that a notebook needs: `fastai.vision.all`, and beside it what digitfast adds.
+"""All names for a notebook: those of `fastai.vision.all` and those of digitfast.
 
-None of its own names is one of fastai's, so the order of imports does not matter. Architectures are reached
-through `archs`, systems by hand and their pieces through `by_hand`."""
+No name of digitfast is a name of fastai, so the order of imports does not matter. `archs` contains the architectures,
+and `by_hand` the from-scratch systems and their parts."""
 from fastai.vision.all import *
 
 from digitfast.core import DataError, DigitError, KaggleError, RunError
@@ -41,3 +41,5 @@ from digitfast.tasks.save import save_run
 from digitfast.tasks.tune import Search, tune
 from digitfast.kaggle.submit import submit_to_kaggle
 from digitfast.kaggle.publish import publish_kernel
+from digitfast.tasks.share import share_run
+from digitfast.tasks.spread import spread

@@ -22,8 +22,8 @@ def _lr(s):
     "Parse a learning rate, or 'auto'"
     if s is None or s=='auto': return s
     try: lr = float(s)
-    except ValueError: raise BadParameter(f"'{s}' is neither a number nor auto") from None
-    if not 0<lr<=100: raise BadParameter(f"{s} is not a learning rate between 0 and 100")
+    except ValueError: raise BadParameter(f"'{s}' is not a number, expected one from 0 to 100, or auto") from None
+    if not 0<lr<=100: raise BadParameter(f"{s} is not a learning rate, expected a number above 0, up to 100")
     return lr
 
 _training = dict(rich_help_panel='Training', show_default=False)
@@ -35,18 +35,18 @@ Arch = Annotated[Optional[str], Option(metavar='NAME', **_training,
     help='Architecture: a name that digitfast models lists, torchvision:NAME or timm:NAME.')]
 Epochs = Annotated[Optional[int], Option(min=1, metavar='N', help='Passes over the training rows.', **_training)]
 LR = Annotated[Optional[str], Option(parser=_lr, metavar='X|auto',
-    help='Learning rate; auto takes it from lr_find.', **_training)]
+    help='Learning rate; auto finds it with lr_find.', **_training)]
 BS = Annotated[Optional[int], Option(min=1, metavar='N', help='Batch size.', **_training)]
 ValidPct = Annotated[Optional[float], Option(min=0, max=1, metavar='P', help='Share of the rows to hold out, 0 to 1.',
     **_training)]
 Seed = Annotated[Optional[int], Option(min=0, max=2**32-1, metavar='N', help='Seed of weights, order and augmentation. '
-    'Default: 42. The split has a seed of its own.', **_training)]
+    'Default: 42. The split has its own seed.', **_training)]
 TrainDevice = Annotated[Optional[str], Option(**one_of('auto','cpu','cuda','mps'), rich_help_panel='Hardware',
     help='Device; auto is a GPU that works, else the CPU.')]
 Precision = Annotated[Optional[str], Option(**one_of('auto','fp32','bf16','fp16'), rich_help_panel='Hardware',
     help="Arithmetic of the network; auto is the recipe's if the processor is fast at it.")]
 NoGraph = Annotated[bool, Option('--no-graph', rich_help_panel='Hardware',
-    help='On a GPU, run the training steps one by one and not as one graph.')]
+    help='On a GPU, run each training step without a CUDA graph.')]
 Scheduler = Annotated[Optional[str], Option(metavar='HOST:PORT', rich_help_panel='Hardware',
     help='Dask scheduler whose workers train the networks. Default: train them here, one after another.')]
 Members = Annotated[Optional[int], Option(min=1, metavar='N', help='Networks to train and average: an ensemble.',
@@ -54,11 +54,11 @@ Members = Annotated[Optional[int], Option(min=1, metavar='N', help='Networks to 
 Member = Annotated[Optional[int], Option(min=0, metavar='K',
     help='Train only this member, 0 to N-1; digitfast ensemble joins them.', **_training)]
 Resume = Annotated[bool, Option('--resume', rich_help_panel='Run',
-    help='Resume the unfinished run in --out, with the options that it was started with.')]
+    help='Resume the unfinished run in --out, with its original options.')]
 Set = Annotated[Optional[list[str]], Option('--set', metavar='FIELD=VALUE',
     help="Any field of the recipe, such as smooth=0.1 or affine={'shift':2}; repeat it for more.", **_training)]
 Config = Annotated[Optional[Path], Option(metavar='RUN', **_training,
-    help='Train again as that finished run was trained.')]
+    help='Train again with the settings of that finished run.')]
 Split = Annotated[Optional[str], Option(**one_of('stratified','random','last'), help='Which rows to hold out.',
     **_training)]
 Folds = Annotated[Optional[int], Option(min=2, metavar='K',
@@ -76,7 +76,7 @@ def _fields(sets, **fields):
     fields = {k:v for k,v in fields.items() if v is not None}
     more = parse_fields(sets or [])
     for k in fields.keys()&more.keys():
-        raise BadParameter(f"--set {k} and --{k.replace('_', '-')} say the same thing: give one of them")
+        raise BadParameter(f"--set {k} and --{k.replace('_', '-')} set the same field. Use only one of them.")
     return {**fields, **more}
 
 def _check_train(data, test, config, drop, out, resume):
@@ -84,7 +84,8 @@ def _check_train(data, test, config, drop, out, resume):
     if resume and out is None: raise BadParameter('--resume needs --out DIR, the directory of the unfinished run')
     check_run_dir(out, resume)
     if config is not None: check_run_exists(config)
-    if drop is not None and not os.path.exists(drop): raise DataError(f"{drop}: no such file; expected numbers of rows")
+    if drop is not None and not os.path.exists(drop):
+        raise DataError(f"{drop}: no such file, expected a CSV of row numbers. Check the name after --drop.")
     check_output(out, *data_files(data, test if data else None), *imports, option='--out')
 
 @command(_check_train, example='digitfast train sample --recipe quick --epochs 3 --out runs/first')
@@ -132,7 +133,7 @@ def _picture_line(o):
 def _predict_pictures(run, places, show, device, out, probs):
     from digitfast.tasks.pictures import check_drawings, picture_files, pictures_csv, predict_pictures
     from digitfast.data.files import run_inputs
-    if probs and not (out or flags['json']): raise BadParameter('--probs needs --out FILE.csv, or --json')
+    if probs and not (out or flags['json']): raise BadParameter('--probs needs --out FILE.csv or --json')
     files,notes = picture_files(places)
     check_outputs([*run_inputs(run), *files], out=out)
     if show: check_drawings(files, out)
@@ -157,18 +158,19 @@ def _check_predict(run, data, out, test):
 def predict(
     run:RunArg,
     data:Annotated[Optional[list[str]], Argument(metavar='[DATA | PICTURE …]',
-        help=data_help+" Or a table of rows, or pictures, or folders of pictures. Default: the run's own data.")]=None,
+        help=data_help+" Or a table of rows, pictures, or folders of pictures. Default: the data of the run.")]=None,
     out:Annotated[Optional[Path], Option(metavar='FILE',
-        help='Submission to write (default: submission.csv), or a table of the digits on pictures.')]=None,
-    tta:Annotated[bool, Option('--tta', help='Average over nine shifted copies of each image; nine times as slow. '
-        'The recipes single and ensemble do this for their own submission.')]=False,
+        help='Submission to write (default: submission.csv), or a table of the digits in pictures.')]=None,
+    tta:Annotated[bool, Option('--tta', help='Average over nine shifted copies of each image, which takes nine times '
+                                             'as long. '
+        'The recipes single and ensemble do this for their submissions.')]=False,
     show:Annotated[bool, Option('--show',
         help='Save the digits as NAME-seen.png and the picture with boxes as NAME-boxes.png.')]=False,
     probs:Annotated[bool, Option('--probs', help='Add a column of probabilities for each class.')]=False,
     test:TestFile=None, label:LabelColumn=None, transpose:Transpose=None,
     device:DeviceName='auto',
 ):
-    "Predict DATA's test set with RUN's model, or read pictures of digits."
+    "Predict DATA's test set with RUN's model, or read digits in pictures."
     with loading():
         from digitfast.tasks.pictures import are_pictures
         from digitfast.tasks.predict import predict_csv
@@ -186,13 +188,13 @@ SubmissionArg = Annotated[Path, Argument(metavar='SUBMISSION', help='A submissio
 CheckData = Annotated[Optional[str], Argument(metavar='DATA', help="The competition's folder or zip, whose ids and "
     "classes the file must have. Default: the data found on disk, else only the form is checked.")]
 AllowOtherLabels = Annotated[bool, Option('--allow-other-labels',
-    help="Accept labels that are not those of DATA's sample submission.")]
+    help="Accept labels that DATA's sample submission does not have.")]
 
 def _to_check(data, test, label, competition='digit-recognizer'):
-    "Return the data that a submission is for, None if there are none"
+    "Return the data to check a submission against, or None"
     from digitfast.data.files import find_data
     from digitfast.data.read import read_csvs
-    if data is None: check_unused('DATA, which is to be named', test=test, label=label)
+    if data is None: check_unused('DATA, so name DATA', test=test, label=label)
     data = data or find_data(competition)
     if data is None: return
     d = read_csvs(data, test, label)
@@ -204,26 +206,26 @@ def check(submission:SubmissionArg, data:CheckData=None, test:TestFile=None, lab
           allow_other_labels:AllowOtherLabels=False):
     "Check that Kaggle will accept a submission file."
     from digitfast.kaggle.submission import check_submission, other_labels
-    check_submission(submission) # the form, before the data are read
+    check_submission(submission) # checks the form before the data are read
     data = _to_check(data, test, label)
     info = check_submission(submission, data, allow_other_labels)
-    accepted = 'ids and labels fit {}: Kaggle will accept it'
+    accepted = 'ids and labels match {}: Kaggle will accept the file'
     if data and other_labels(data):
-        accepted = 'ids fit {}, and labels are classes of its training set, but not those of its sample submission'
+        accepted = 'ids match {}, and labels are classes of its training set, but not those of its sample submission'
     print_result(info, f"{submission}: {info['rows']:,} rows, columns {' and '.join(info['columns'])}",
            "labels: "+', '.join(f'{k} {v:,}' for k,v in info['labels'].items()),
            *(f"warning: {o}" for o in info['warnings']),
            accepted.format(info['against']) if data else
-           "the form is right; without DATA its ids could not be compared with a test set's")
+           "the form is right. Without DATA, the ids could not be compared with a test set")
 
 # %% ../nbs/04_cli.ipynb #c001a
 @command(example='digitfast submit submission.csv --message "first try"')
 def submit(
     submission:SubmissionArg, data:CheckData=None, test:TestFile=None, label:LabelColumn=None,
-    message:Annotated[str, Option('--message', '-m', help='A note to remember it by.')]=...,
+    message:Annotated[str, Option('--message', '-m', help='Your description of the submission.')]=...,
     competition:Competition='digit-recognizer',
     wait:Annotated[int, Option(min=0, metavar='SECONDS', help='How long to wait for the score.')]=600,
-    force:Annotated[bool, Option('--force', help='Submit although check warns.')]=False,
+    force:Annotated[bool, Option('--force', help='Submit despite warnings of check.')]=False,
     allow_other_labels:AllowOtherLabels=False,
 ):
     "Check a submission, send it to Kaggle and print its score."
@@ -242,24 +244,46 @@ def _check_publish(notebook, dry_run, out):
 
 @command(_check_publish, example='digitfast publish tutorial.ipynb --user ada --dry-run')
 def publish(
-    notebook:Annotated[Path, Argument(metavar='NOTEBOOK', help='An .ipynb: a tutorial or your own.')],
+    notebook:Annotated[Path, Argument(metavar='NOTEBOOK', help='An .ipynb file, such as a tutorial.')],
     user:Annotated[str, Option(help='Your name on Kaggle.')]=...,
     title:Annotated[Optional[str], Option(help="Title of the kernel. Default: the notebook's first heading.")]=None,
     competition:Competition='digit-recognizer',
     gpu:Annotated[bool, Option('--gpu', help='Run it on a GPU.')]=False,
-    internet:Annotated[bool, Option('--internet', help='Let it reach the internet.')]=False,
+    internet:Annotated[bool, Option('--internet', help='Allow internet access.')]=False,
     public:Annotated[bool, Option('--public', help='Show it to everyone.')]=False,
     docker_image_pinning_type:Annotated[Optional[str], Option(**one_of('original','latest'),
-        help="Kaggle's image: the one of the first run, or always the latest. Default: Kaggle decides.")]=None,
-    dry_run:Annotated[bool, Option('--dry-run', help='Send nothing; write the files into --out instead.')]=False,
+        help="Docker image: the one of the first run, or always the latest. Default: Kaggle decides.")]=None,
+    dry_run:Annotated[bool, Option('--dry-run', help='Send nothing; write the files to --out instead.')]=False,
     out:Annotated[Path, Option(metavar='DIR', help='Folder for --dry-run.')]=Path('kernel'),
-    wait:Annotated[bool, Option('--wait', help='Wait until the kernel has run, and fetch its log if it failed.')]=False,
+    wait:Annotated[bool, Option('--wait', help='Wait until the kernel has run; download its log if it failed.')]=False,
 ):
     "Publish a notebook as a Kaggle kernel, private by default."
     from digitfast.kaggle.publish import publish_kernel
     pub = publish_kernel(notebook, user, out if dry_run else None, wait, say, title=title, competition=competition,
                          gpu=gpu, internet=internet, public=public, docker_image_pinning_type=docker_image_pinning_type)
     print_result(pub._asdict(), f"{pub.status}: {out if dry_run else pub.url}")
+
+# %% ../nbs/04_cli.ipynb #share02
+def _check_share(run, to):
+    from digitfast.tasks.share import check_target
+    check_target(to)
+    check_run_exists(run)
+
+@command(_check_share, example='digitfast share runs/first --to hf:ada/digits --dry-run')
+def share(
+    run:RunArg,
+    to:Annotated[str, Option(metavar='hf:USER/NAME', help='Repository of Hugging Face, new or your own.')]=...,
+    public:Annotated[bool, Option('--public', help='Show it to everyone. Default: only to you.')]=False,
+    with_pictures:Annotated[bool, Option('--with-pictures',
+        help="Include the competition's pictures: some images, and the report.")]=False,
+    dry_run:Annotated[bool, Option('--dry-run', help='List the files and send nothing.')]=False,
+):
+    "Upload RUN to Hugging Face with a model card, private by default (needs pip install 'digitfast\\[hub]')."
+    from digitfast.tasks.share import share_run
+    shared = share_run(run, to, public, with_pictures, dry_run, say)
+    sizes = {k:len(b) for k,b in shared.files.items()}
+    if flags['json'] or flags['quiet']:
+        print_result(dict(url=shared.url, revision=shared.revision, files=sizes), shared.url or '')
 
 # %% ../nbs/04_cli.ipynb #tune02
 SearchSpace = Annotated[Optional[list[str]], Option('--set', metavar='FIELD=VALUES', **_training,
@@ -316,9 +340,9 @@ def compare(
     data:Annotated[str, Argument(metavar='DATA', help=data_help)]='sample',
     label:LabelColumn=None, transpose:Transpose=None, groups:Groups=None,
     system:Annotated[Optional[list[str]], Option(metavar='NAME', help='Recipe to compare; repeat it for more. '
-        'Default: all that train one network.')]=None,
+        'Default: all recipes that train one network.')]=None,
     seeds:Annotated[int, Option(min=1, help='Trainings of each recipe, with seeds 0, 1, …')]=3,
-    epochs:Annotated[Optional[int], Option(min=1, help="Epochs. Default: the recipes' own.")]=None,
+    epochs:Annotated[Optional[int], Option(min=1, help="Epochs. Default: as in each recipe.")]=None,
     device:DeviceName='auto', scheduler:Scheduler=None,
     out:Annotated[Path, Option(metavar='DIR', help='Folder for the tables and the plot.')]=Path('compare'),
 ):
@@ -338,11 +362,11 @@ def _versus_many(runs):
     from digitfast.report.measure import versus_table
     df = versus_table(*runs)
     head = (f"{'p (Holm)':>8}  {'points':>7}  {'least':>6}  {'log-loss':>8}  {'rows':>7}  "
-            "A / B: points and log-loss of B less those of A")
+            "A / B: points and log-loss of B minus those of A")
     print_result(df.to_dict('records'), head, *map(_versus_line, df.itertuples()))
 
 def _check_versus(runs, png):
-    if len(runs)<2: raise BadParameter('name two runs at least')
+    if len(runs)<2: raise BadParameter('expected two or more runs')
     if png and len(runs)>2: raise BadParameter(f'--png draws two runs, but {len(runs)} are named: name two')
     for o in runs: check_run_exists(o)
     check_output(png, *runs, option='--png')
@@ -352,7 +376,7 @@ def versus(
     runs:Annotated[list[Path], Argument(metavar='RUN RUN …', help='Two or more finished runs on the same data.')],
     png:Annotated[Optional[Path], Option(metavar='FILE.png', help='Draw the digits on which two runs differ.')]=None,
 ):
-    "Test whether one run is really better than another (McNemar)."
+    "Test whether one run is significantly better than another (McNemar)."
     from digitfast.report.measure import versus as _versus
     if len(runs)>2: return _versus_many(runs)
     v = _versus(*runs)
@@ -417,10 +441,10 @@ def _check_labels(run, out, png):
 def labels(
     run:RunArg,
     out:Annotated[Optional[Path], Option(metavar='FILE.csv', help='Write the rows as CSV, for train --drop.')]=None,
-    png:Annotated[Optional[Path], Option(metavar='FILE.png', help='Draw the rows whose pictures the run kept.')]=None,
-    times:Annotated[float, Option(min=1, help='How many times as likely as the label another class must be.')]=50,
+    png:Annotated[Optional[Path], Option(metavar='FILE.png', help='Draw the rows whose images the run stored.')]=None,
+    times:Annotated[float, Option(min=1, help='How many times more likely than the label another class must be.')]=50,
 ):
-    "List rows whose label looks wrong to networks that did not see them."
+    "List rows whose label looks wrong to networks not trained on them."
     from digitfast.core import write_file
     from digitfast.report.measure import doubtful_labels
     if png: from digitfast.report.plots import save_doubtful
@@ -430,9 +454,10 @@ def labels(
     if out: write_file(out, df.to_csv(index=False, lineterminator='\n'))
     k = save_doubtful(run, df, png) if png else 0
     head = f"{'row':>8}  {'label':>8}  {'p(label)':>10}  {'predicted':>9}  {'p(predicted)':>12}"
-    lines = [f'{len(df):,} of {n:,} training rows, which are counted from 0'] if len(df) else [f'none of {n:,} rows']
+    lines = [f'{len(df):,} of {n:,} training rows; row numbers start at 0'] if len(df) else [f'none of {n:,} rows']
     print_result(df.to_dict('records'), *([head] if len(df) else []), *map(_label_line, df.itertuples()), *lines,
-           *([f'rows: {out}'] if out else []), *([f'pictures: {png} ({k:,} of {len(df):,} were kept)'] if png else []))
+           *([f'rows: {out}'] if out else []), *([f'pictures: {png} ({k:,} of {len(df):,} are stored in the '
+                                                  'run)'] if png else []))
 
 # %% ../nbs/04_cli.ipynb #c002b
 def _check_ensemble(runs, out):
@@ -443,7 +468,7 @@ def _check_ensemble(runs, out):
 @command(_check_ensemble, example='digitfast ensemble runs/a runs/b --out runs/both')
 def ensemble(
     runs:Annotated[list[Path], Argument(metavar='RUN RUN …',
-        help='Directories of finished runs on the same data, such as members trained apart.')],
+        help='Directories of finished runs on the same data, such as separately trained members.')],
     out:OutDir=None,
 ):
     "Average finished runs into one ensemble and measure it."
@@ -454,7 +479,7 @@ def ensemble(
 # %% ../nbs/04_cli.ipynb #c002e
 @command(check_run_exists, example='digitfast report runs/first')
 def report(run:RunArg):
-    "Write RUN/report.html: how good the run is and where it fails."
+    "Write RUN/report.html: the accuracy of the run and its errors."
     from digitfast.report.page import write_report
     path = write_report(run)
     print_result(dict(report=path), str(path))
@@ -471,18 +496,18 @@ def demo(
         help='Address to bind to; 0.0.0.0 accepts other machines.')]='127.0.0.1',
     port:Annotated[Optional[int], Option(min=1, max=65535, help='Port. Default: the first free one from 7860.')]=None,
     space:Annotated[Optional[Path], Option('--export', metavar='DIR',
-        help='Serve nothing; write the folder of a Hugging Face Space.')]=None,
+        help='Write the folder of a Hugging Face Space instead of serving.')]=None,
 ):
-    "Open a page to draw digits on (needs pip install 'digitfast\\[demo]')."
+    "Serve a page to draw digits on (needs pip install 'digitfast\\[demo]')."
     from digitfast.tasks import demo as d
-    def serving(url): print_result(dict(url=url), url if flags['quiet'] else f"demo: {url} (Ctrl-C ends it)")
+    def serving(url): print_result(dict(url=url), url if flags['quiet'] else f"demo: {url} (Ctrl-C stops it)")
     if space: print_result(dict(space=d.export_space(run, space)), str(space))
     else: d.demo(run, host, port, serving)
 
 # %% ../nbs/04_cli.ipynb #c0034
 def _check_export(run, onnx, pickle):
     from digitfast.data.files import run_inputs
-    if not (onnx or pickle): raise BadParameter("say what to write: --onnx FILE or --pickle FILE")
+    if not (onnx or pickle): raise BadParameter("found no output, expected --onnx FILE or --pickle FILE")
     check_run_exists(run)
     check_outputs(run_inputs(run), onnx=onnx, pickle=pickle)
 
@@ -490,9 +515,9 @@ def _check_export(run, onnx, pickle):
 def export(
     run:RunArg,
     onnx:Annotated[Optional[Path], Option(metavar='FILE', help="ONNX file (needs pip install 'digitfast\\[onnx]'): "
-        "takes uint8 pixels (n, 1, side, side), returns probabilities. The shifts of --tta are left out.")]=None,
+        "takes uint8 pixels (n, 1, side, side), returns probabilities. It does not include the shifts of --tta.")]=None,
     pickle:Annotated[Optional[Path], Option(metavar='FILE', help="fastai's learn.export, for load_learner. A pickle is "
-        "code that runs when it is loaded: for your own use.")]=None,
+        "code that runs when it is loaded, so only for your own use.")]=None,
 ):
     "Write RUN's model as ONNX or as fastai's pickle."
     from digitfast.runs.weights import load_net, export_onnx, export_pickle
@@ -501,15 +526,15 @@ def export(
     if pickle: files['pickle'] = export_pickle(learn, pickle)
     print_result(files, *map(str, files.values()))
     if pickle and not flags['quiet']:
-        print_lines(f"note: {pickle} is a pickle, and loading it runs the code in it: share the ONNX file "
-                    "or RUN/model instead", file=sys.stderr)
+        print_lines(f"note: {pickle} is a pickle, and loading it runs the code in it. To share the model, use the "
+                    "ONNX file or RUN/model", file=sys.stderr)
 
 # %% ../nbs/04_cli.ipynb #course02
 @command(example='digitfast course')
 def course(
     folder:Annotated[Path, Argument(metavar='DIR', help='The new folder.')]=Path('digitfast-course'),
 ):
-    "Copy the tutorials into a new folder, and say how to open them."
+    "Copy the tutorials into a new folder and print how to open them."
     from digitfast.tasks.copy_course import copy_course, how_to_open
     path = copy_course(folder)
     print_result(dict(course=path, open=how_to_open(path)), *([str(path)] if flags['quiet'] else
@@ -538,7 +563,7 @@ def models():
 # %% ../nbs/04_cli.ipynb #c003a
 @command(example='digitfast info')
 def info():
-    "Print versions, the device, and which data and credentials are found."
+    "Print versions, the device, and the data and credentials found."
     import torch
     from digitfast.device import best_precision, digit_device, versions
     from digitfast.data.files import find_data
@@ -549,5 +574,5 @@ def info():
                 data=find_data(), credentials=creds and creds._asdict())
     print_result(data, 'versions: '+', '.join(f'{k} {v}' for k,v in data['versions'].items()),
            f"device: {data['device']}, {data['threads']} threads",
-           f"reduced precision, for recipes that want it: {data['precision']}",
+           f"precision of recipes that prefer bf16: {data['precision']}",
            f"data: {data['data'] or 'none on disk'}", f"Kaggle credentials: {creds or 'none'}")

@@ -130,7 +130,7 @@ def ended(pid):
 def forked(f, log=None): return ended(child(f, log))
 
 def _become(words, env):
-    "What a process `digitfast words` does, from its start to its end"
+    "Run `digitfast words` in this process, from start to end"
     from digitfast.cli import main
     os.closerange(3, 4096)
     os.environ.update(env)
@@ -151,7 +151,7 @@ def _become(words, env):
 
 def command(*words, env={}, **kw):
     """Start `digitfast words` in a process that is forked from this one, which has imported what takes long, and give
-    its `Popen`. What a new Python does until then, and its warnings, are not seen"""
+    its `Popen`. The start of a new Python, and its warnings, are not included"""
     kw = {**dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True), **kw}
     return subprocess.Popen(['digitfast'], preexec_fn=lambda: _become([*map(str, words)], env), **kw)
 
@@ -180,7 +180,7 @@ def trained():
 
 @pytest.fixture(scope='session')
 def sample_run(tmp_path_factory):
-    "(run directory, lines said) of one epoch on the sample; not to be changed"
+    "(run directory, lines logged) of one epoch on the sample; not to be changed"
     from digitfast.tasks.train import train
     lines = []
     return train('sample', epochs=1, out=tmp_path_factory.mktemp('sample')/'run', say=lines.append), lines
@@ -194,7 +194,7 @@ TINY = dict(arch='stride2', epochs=2, bs=16, valid_pct=.2)   # options of `train
 
 @pytest.fixture(scope='session')
 def tiny_run(tiny, tmp_path_factory):
-    "(run directory, lines said) of two epochs on `tiny`; not to be changed"
+    "(run directory, lines logged) of two epochs on `tiny`; not to be changed"
     from digitfast.tasks.train import train
     lines = []
     return train(tiny, out=tmp_path_factory.mktemp('tinyrun')/'run', say=lines.append, **TINY), lines

@@ -1,7 +1,7 @@
 """A CUDA graph's stand-in on a CPU: `capture(step)` records the ATen operations of one step and replays those.
 
 As a graph does, it knows tensors by their memory, not by their Python objects, and writes each result where it was at
-the capture. What the step decided in Python stays as it was then; a number that is read back ends the capture."""
+the capture. Decisions in Python stay as they were then; a number that is read back ends the capture."""
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map

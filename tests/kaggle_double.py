@@ -41,7 +41,7 @@ class Double:
         # of a kernel; polls that a dataset is busy for
         self.run,self.log,self.message,self.busy = ['QUEUED','RUNNING','COMPLETE'],'',None,1
         self.answers = {}                       # method: function of its answer, whose result is sent in its place
-        self.push = {}                                                 # what SaveKernel's answer says besides
+        self.push = {}                                                 # further fields of SaveKernel's answer
 
     # -- the server
     def __enter__(self):
@@ -67,7 +67,7 @@ class Double:
 
     @property
     def env(self):
-        "What brings the client here, and nowhere else"
+        "Environment variables that send the client here, and nowhere else"
         return dict(KAGGLE_API_ENVIRONMENT='LOCALHOST', http_proxy=f'http://127.0.0.1:{self.port}',
             https_proxy='http://127.0.0.1:9')
 
@@ -97,12 +97,12 @@ class Double:
             if fault in ('reset','hang','garbage'): return self.misbehave(h, fault, **kw)
             if isinstance(fault, int):
                 head = {'Retry-After':str(kw['retry_after'])} if 'retry_after' in kw else {}
-                said = kw.get('message', 'Too many requests' if fault==429 else 'An internal server error occurred'
+                logged = kw.get('message', 'Too many requests' if fault==429 else 'An internal server error occurred'
                     if fault>=500 else 'Permission denied')
-                if kw.get('echo'): said += ': '+h.headers.get('Authorization','')
+                if kw.get('echo'): logged += ': '+h.headers.get('Authorization','')
                 if store: return self.send(h, fault, b'<Error><Code>Refused</Code></Error>',
                     {'Content-Type':'application/xml', **head})
-                raise Refuse(fault, said, **head)
+                raise Refuse(fault, logged, **head)
             if store: return self.store(h, url, body, call, fault, **kw)
             return self.rpc(h, url, name, body)
         except Refuse as e: self.send(h, e.code, json.dumps(dict(code=e.code, message=e.message)).encode(),

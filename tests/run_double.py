@@ -6,11 +6,11 @@ def fake(n=200, c=3, seed=0, wrong=20, n_pics=None, side=5):
     "Arrays of `predictions.npz` for `n` rows, `wrong` of them wrong"
     rng = np.random.default_rng(seed)
     y = rng.integers(0, c, n)
-    said = y.copy()
+    logged = y.copy()
     bad = rng.permutation(n)[:wrong]
-    said[bad] = (y[bad]+1)%c
+    logged[bad] = (y[bad]+1)%c
     p = rng.uniform(.05, .3, (n,c))
-    p[np.arange(n),said] = rng.uniform(1, 9, n)
+    p[np.arange(n),logged] = rng.uniform(1, 9, n)
     p = (p/p.sum(1, keepdims=True)).astype(np.float32)
     rows = rng.permutation(10*n)[:n]
     return dict(valid_rows=rows, valid_labels=y, valid_probs=p, valid_same=np.zeros(n, bool), classes=np.arange(c),

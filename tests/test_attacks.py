@@ -1,4 +1,4 @@
-"""What an unfriendly tester tried on nets, losses, recipes, settings and files: one line each, nothing left"""
+"""Attacks on nets, losses, recipes, settings and files: one line each, nothing left"""
 import json, os, shutil
 from pathlib import Path
 import numpy as np, pytest, torch
@@ -41,10 +41,10 @@ def test_a_net_of_ones_own_that_is_none_is_one_line(name, tiny, tmp_path):
     net,says = NETS[name]
     refused(lambda: train(tiny, out=tmp_path/'r', say=quiet, **{**TINY, 'arch':net}), says, left=tmp_path/'r')
 
-def test_a_net_that_comes_twice_is_refused(tiny, tmp_path):
+def test_a_net_that_comes_twice_raises_an_error(tiny, tmp_path):
     "A factory builds a fresh model at each call: two members would share their weights"
     refused(lambda: train(tiny, out=tmp_path/'r', say=quiet, members=2, **{**TINY, 'arch':lambda n,s: ONE}),
-            'given before')
+            'same net twice')
 
 @pytest.mark.parametrize('reg,thing,kw,says', [
     (losses, 5, dict(loss='mine'), "the loss 'mine' can't be built"),
@@ -65,7 +65,7 @@ def test_models_are_listed_with_one_that_takes_no_28(capsys):
 @pytest.mark.skipif(not hasattr(os, 'mkfifo'), reason='no FIFOs here')
 def test_an_import_is_a_plain_file(tmp_path, capsys):
     os.mkfifo(tmp_path/'m.py')
-    assert run_cli('info', '--import', tmp_path/'m.py')==1 and 'no regular file' in capsys.readouterr().err
+    assert run_cli('info', '--import', tmp_path/'m.py')==1 and 'not a regular file' in capsys.readouterr().err
     (tmp_path/'n.py').write_bytes(b'\0')
     assert run_cli('info', '--import', tmp_path/'n.py')==1 and 'None' not in capsys.readouterr().err
 
@@ -178,13 +178,13 @@ def test_config_says_that_the_data_have_changed(tiny, tiny_run, tmp_path):
     d,r = (Path(shutil.copytree(o, tmp_path/o.name)) for o in (tiny,Path(tiny_run[0])))
     m = json.loads((r/'metrics.json').read_text())
     (r/'metrics.json').write_text(json.dumps({**m, 'data':{**m['data'], 'path':str(d)}}))
-    said = []
+    logged = []
     for k in 'same','other':
         lines = []
         if k=='other': digits(60, seed=3).to_csv(d/'train.csv', index=False)
         train(config=r, out=tmp_path/k, say=lines.append)
-        said.append(any('changed since' in o for o in lines))
-    assert said==[False,True]
+        logged.append(any('changed since' in o for o in lines))
+    assert logged==[False,True]
 
 def test_a_run_is_joined_once(tiny_run, tmp_path):
     a = tiny_run[0]

@@ -53,8 +53,9 @@ SLOW_IMPORTS = 'torch','fastai','sklearn','matplotlib','sympy','torch._dynamo'
 @pytest.mark.parametrize('words,allowed', [('runs .',''), ('runs . --html p.html','matplotlib'),
     ('versus a b',''), ('check s.csv t',''), ('models',''),
     ('info','torch'), ('report nowhere',''), ('train t --out a',''), ('train nowhere',''),
-    ('train t --recipe nope',''), ('train t --arch nope',''), ('train t --arch timm:hf-hub:a/b',''),
-    ('predict nowhere t',''), ('predict a t','torch fastai sklearn matplotlib')])
+    ('train t --recipe nope',''), ('train t --arch nope',''),
+    ('train t --arch timm:hf-hub:a/b',''), ('predict nowhere t',''), ('share a --to hf:ada/x --dry-run',''),
+    ('tune t --set lr=1',''), ('tune t --set lr=1..2 --recipe nope',''), ('predict a t','torch fastai sklearn matplotlib')])
 def test_which_slow_packages_a_subcommand_imports(words, allowed, tmp_path, tiny_run, tiny):
     "A table, and an error in the arguments, cost no import of torch or fastai"
     import shutil
@@ -77,7 +78,7 @@ def test_the_table_of_models_is_up_to_date():
     from digitfast.tasks.list_models import count_models, stored_models
     assert json.loads(json.dumps(count_models()))==stored_models()
 
-REFUSED = [ # words, what is said, code
+WRONG = [ # words, message, code
     ('train d --out R', 'R holds a finished run: choose a new directory with --out DIR', 1),
     ('train d --out U', 'U holds an unfinished run', 1),
     ('train d --out d', 'd is not empty and holds no run', 1),
@@ -101,17 +102,25 @@ REFUSED = [ # words, what is said, code
     ('ensemble R R --out R', 'R holds a finished run', 1),
     ('ensemble R nowhere', 'nowhere is no finished run', 1),
     ('compare nowhere', 'nowhere: no such file or folder', 1),
+    ('tune nowhere --set lr=1..2', 'nowhere: no such file or folder', 1),
+    ('tune d', 'a search needs a field to vary: specify one, such as --set lr=0.001..0.1', 1),
+    ('tune d --set lr=.1', 'lr=0.1: found a single value', 1),
+    ('tune d --set lr=1..2 --time 20', "--time is '20', expected a duration such as 20m", 1),
+    ('tune d --set lr=1..2 --out R', 'R is not empty and holds no search', 1),
+    ('tune d --resume', '--resume needs --out', 2),
     ('export nowhere --onnx x', 'nowhere is no finished run', 1),
-    ('export R', 'say what to write', 2),
+    ('export R', '--onnx FILE or --pickle FILE', 2),
     ('export R --onnx R/metrics.json', 'a file of the run', 1),
     ('report nowhere', 'nowhere is no finished run', 1),
     ('labels nowhere', 'nowhere is no finished run', 1),
     ('labels R --out d/train.csv', 'is an input', 1),
     ('demo nowhere', 'nowhere is no finished run', 1),
+    ('share nowhere --to hf:ada/x', 'nowhere is no finished run', 1),
+    ('share R --to ada/x', 'ada/x', 1),
     ('demo R --export R/members', 'a file of the run', 1),
     ('versus R nowhere', 'nowhere is no finished run', 1)]
 
-def test_what_is_refused_is_refused_before_torch_is_imported(tmp_path):
+def test_errors_are_raised_before_torch_is_imported(tmp_path):
     "One process asks for all of it"
     csvs(tmp_path/'d')
     for o in 'R/metrics.json','R/predictions.npz','U/checkpoint/state.json','empty/notes.md':
@@ -122,7 +131,7 @@ def test_what_is_refused_is_refused_before_torch_is_imported(tmp_path):
     code = f'''
 import sys
 from digitfast.cli import main
-for words,says,code in {REFUSED!r}:
+for words,says,code in {WRONG!r}:
     print('>', words, file=sys.stderr, flush=True)
     try: main(words.split())
     except SystemExit as e: assert e.code==code, (words, e.code)
@@ -133,10 +142,10 @@ for words,says,code in {REFUSED!r}:
     r = subprocess.run([sys.executable, '-c', code], cwd=tmp_path, capture_output=True, text=True, timeout=300,
                        env={**os.environ, 'PYTHONPATH':PATHS, 'COLUMNS':'200'})
     assert r.returncode==0, r.stderr
-    told = dict(o.split('\n', 1) for o in r.stderr.split('> ')[1:])
-    for words,says,code in REFUSED:
-        assert says in told[words], (words, told[words])
-        if code==1: assert told[words].count('\n')==1 and told[words].startswith('error: ')
+    errors = dict(o.split('\n', 1) for o in r.stderr.split('> ')[1:])
+    for words,says,code in WRONG:
+        assert says in errors[words], (words, errors[words])
+        if code==1: assert errors[words].count('\n')==1 and errors[words].startswith('error: ')
     assert sorted(tmp_path.rglob('*'))==was
 
 def test_help_lists_subcommands_and_defaults(cli):
@@ -272,7 +281,7 @@ def test_predict(cli, here, tiny, tiny_run):
 def test_check(cli, here, tiny, tiny_run):
     s = tiny_run[0]/'submission.csv'
     code,out,_ = cli('check', s, tiny)
-    assert code==0 and '20 rows' in out and 'Kaggle will accept it' in out
+    assert code==0 and '20 rows' in out and 'Kaggle will accept' in out
     code,out,_ = cli('check', s)
     assert code==0 and 'the form is right' in out and 'could not be compared' in out
     assert json.loads(cli('check', s, tiny, '--json')[1])['rows']==20
@@ -286,7 +295,7 @@ def test_check(cli, here, tiny, tiny_run):
 def test_check_warns_of_what_is_no_prediction(cli, here, tiny):
     (here/'s.csv').write_text('ImageId,Label\n'+''.join(f'{i},1\n' for i in range(1,21)))
     code,out,_ = cli('check','s.csv',tiny)
-    assert code==0 and 'warning: every label is 1' in out and 'Kaggle will accept it' in out
+    assert code==0 and 'warning: every label is 1' in out and 'Kaggle will accept' in out
     assert 'every label is 1' in json.loads(cli('check','s.csv','--json')[1])['warnings'][0]
 
 def test_check_of_other_labels_needs_an_option(cli, here, tiny, tiny_run):
@@ -295,7 +304,7 @@ def test_check_of_other_labels_needs_an_option(cli, here, tiny, tiny_run):
     code,out,err = cli('check', s, 'd')
     assert code==1 and "label 9 is none of the training set's classes 0, 1, 2" in err and '--allow-other-labels' in err
     code,out,err = cli('check', s, 'd', '--allow-other-labels')
-    assert code==0 and 'not those of its sample submission' in out and 'Kaggle will accept it' not in out
+    assert code==0 and 'not those of its sample submission' in out and 'Kaggle will accept' not in out
 
 def test_check_never_takes_the_sample(cli, here):
     (here/'s.csv').write_text('ImageId,Label\n1,1\n2,2\n')
@@ -424,7 +433,7 @@ def test_a_closed_pipe_does_not_end_a_training(tmp_path, tiny):
     assert p.wait(120)==0 and err=='' and (tmp_path/'r'/'submission.csv').exists()
 
 @pytest.mark.skipif(not os.path.exists('/dev/full'), reason='needs /dev/full')
-def test_a_full_disk_is_said(tmp_path):
+def test_a_full_disk_is_logged(tmp_path):
     with open('/dev/full','w') as full: r = subprocess.run([*CALL,'--version'], stdout=full, stderr=subprocess.PIPE,
         text=True, env={**os.environ, 'PYTHONPATH':PATHS})
     assert r.returncode==1 and r.stderr.startswith("error: can't print") and r.stderr.count('\n')==1
@@ -439,8 +448,8 @@ def test_no_escape_reaches_the_terminal(flag, cli, here):
     for words in ['check',f'{ESC}.csv'],['check','.',f'{ESC}.csv'],['train',ESC],[ESC],['train','sample',ESC],['check',
         '--'+ESC]:
         code,out,err = cli(*words, *([flag] if flag else []))
-        said = out+err
-        assert said.replace('\n','').isprintable(), repr(said)
+        logged = out+err
+        assert logged.replace('\n','').isprintable(), repr(logged)
         if flag and out: json.loads(out)
 
 def test_a_terminal_without_the_letters(tmp_path):
@@ -490,7 +499,7 @@ def test_train_predict_check_and_submit_read_alike(apart, cli):
     for words in ([], ['kinds.csv','--test','rows.csv'], ['kinds.csv',*read]):
         code,out,err = cli('predict','r',*words,'--out','s.csv')
         assert code==0 and Path('s.csv').read_bytes()==own and 'canary' in out, err
-    assert 'ids and labels fit' in cli('check','s.csv','kinds.csv',*read)[1]
+    assert 'ids and labels match' in cli('check','s.csv','kinds.csv',*read)[1]
     code,_,err = cli('submit','s.csv','kinds.csv',*read,'-m','x')
     assert code==1 and 'no Kaggle credentials' in err
     assert cli('predict','r','new.csv','--out','n.csv')[1].count('score ')==1 # by the column that was the label
@@ -509,7 +518,7 @@ def test_train_predict_check_and_submit_read_alike(apart, cli):
     ('submit s.csv --label kind -m x',2,'DATA'), ('check s.csv kinds.csv',1,'--label NAME'),
     ('check s.csv kinds.csv --label nope',1,'nope'), ('check s.csv kinds.csv --label kind --test no.csv',1,'no.csv'),
     ('compare kinds.csv',1,'--label NAME'), ('predict r kinds.csv --label nope',1,'nope')])
-def test_options_that_have_no_meaning_or_no_answer_are_refused(words, code, says, apart, cli, tiny_run):
+def test_options_that_have_no_meaning_or_no_answer_raise_an_error(words, code, says, apart, cli, tiny_run):
     Path('r').symlink_to(tiny_run[0])
     Path('s.csv').write_text('ImageId,Label\n'+''.join(f'{i},{i%3}\n' for i in range(1, 21)))
     res = cli(*words.split())

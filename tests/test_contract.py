@@ -1,7 +1,7 @@
 """fastai's contract: a batch of a `DigitDL` is, value and type, what fastai's own `TfmdDL` collates from the same
 block.
 
-Refused, and counted here: a `Normalize` beside statistics of one's own (the pixels would be normalised twice). No
+Errors, counted here: a `Normalize` and own statistics together (two normalisations). No
 other kind is."""
 import random
 from collections import Counter

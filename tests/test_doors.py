@@ -1,6 +1,5 @@
-"""What is easily taken for another thing: data for a frame, a frame for DataLoaders, probabilities for labels, more of
-one than of the other. It is told in one sentence what was expected; what used to be counted up to the shorter is
-refused."""
+"""Values that are easily confused: data for a frame, a frame for DataLoaders, probabilities for labels, more of
+one than of the other. One sentence says what was expected. Lists of different lengths raise an error."""
 import numpy as np, pandas as pd, pytest, torch
 from torch import nn
 from fastai.vision.all import (Brightness, Callback, CategoryBlock, ColReader, DataBlock, Learner, MixUp,
@@ -33,8 +32,8 @@ DOORS = {f'{name} for a frame':(lambda l, o=o: DigitDataLoaders.from_df(o), 'rea
     f'{name} for DataLoaders':(lambda l, o=o: digit_learner(o), 'DataLoaders') for name,o in FRAMES.items()}|{
     'other pixels':(lambda l: predict_test(l, DATA.test.iloc[:,1:]), 'the test rows have no pixel0'),
     'rows for a Learner':(lambda l: predict_rows(DATA.test, l), 'expected a Learner, found a DataFrame'),
-    'a net for a Learner':(lambda l: save_net(l.model, 'x'), 'expected a Learner, found a'),
-    'a net for a Learner, ONNX':(lambda l: export_onnx(l.model, 'x'), 'expected a Learner, found a'),
+    'a net for a Learner':(lambda l: save_net(l.model, 'x'), 'expected a Learner'),
+    'a net for a Learner, ONNX':(lambda l: export_onnx(l.model, 'x'), 'expected a Learner'),
     'probabilities for labels':(lambda l: submission(np.eye(3)[[0]*20], DATA), 'argmax(1)'),
     'a path for data':(lambda l: submission([0]*20, 'sample'), 'read_csvs'),
     'labels for a submission':(lambda l: save_submission([0]*20, data=DATA), 'as submission gives it'),
@@ -55,7 +54,7 @@ DOORS = {f'{name} for a frame':(lambda l, o=o: DigitDataLoaders.from_df(o), 'rea
         for f in (Preds, worst_mistakes, suspicious_labels, plot_calibration)}
 
 @pytest.mark.parametrize('name', DOORS)
-def test_what_is_taken_for_another_thing_is_told(name, learn):
+def test_what_is_taken_for_another_thing_is_reported(name, learn):
     f,says = DOORS[name]
     with pytest.raises(DigitError) as e: f(learn)
     assert says in str(e.value)
@@ -69,7 +68,7 @@ def test_tensors_and_arrays_are_as_good():
 
 @pytest.fixture(scope='module')
 def block():
-    "A Learner on a `DataBlock` of one's own, whose classes are NumPy's numbers"
+    "A Learner on the user's own `DataBlock`, whose classes are NumPy's numbers"
     db = DataBlock((DigitBlock(), CategoryBlock()), get_y=ColReader('label'), splitter=RandomSplitter(.3, seed=3))
     learn = digit_learner(db.dataloaders(DATA.train, bs=16, device='cpu'), 'stride2')
     with learn.no_bar(), learn.no_logging(): learn.fit(2, .02)

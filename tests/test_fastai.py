@@ -1,5 +1,6 @@
-"""What fastai can do, a row each: fits, callbacks, optimisers, losses, metrics, predictions, interpretation and loading
-on a digits Learner. A release of fastai that breaks one is seen here, and so is a callback that has no row.
+"""Features of fastai, one row each: fits, callbacks, optimisers, losses, metrics, predictions, interpretation, loading
+
+If a release of fastai breaks one, a test fails, and also if a callback has no row.
 
 The rows are on small images that any net learns; digitfast's own callbacks are tested in test_learner.py."""
 import contextlib, io, re
@@ -24,7 +25,7 @@ from conftest import digits, learner, loaders
 # ---- helpers
 
 class Steps(Callback):
-    "What happened: steps of the optimiser, and the labels that were trained on"
+    "Steps of the optimiser, and the labels that were trained on"
     def before_fit(self): self.n,self.seen = 0,[]
     def before_batch(self):
         if self.training and len(self.yb): self.seen.append(self.yb[0])
@@ -48,7 +49,7 @@ def moved(learn):
     return sum((p-learn.was[k]).detach().pow(2).sum().item() for k,p in learn.model.named_parameters())**.5
 
 def block(second, get_y, df, **kw):
-    "DataLoaders of images and `second`, by hand"
+    "DataLoaders of images and `second`, without the factory"
     cols = [c for c in df.columns if c.startswith('pixel')]
     kw = {**dict(splitter=RandomSplitter(seed=1)), **kw}
     return DataBlock((DigitBlock(cols), second), get_y=get_y, **kw)
@@ -92,13 +93,13 @@ FITS = dict(
     augmented=lambda: fit(dls=loaders(batch_tfms=aug_transforms(do_flip=False, max_lighting=.1))),
     values=lambda: explained(fit(arch='mlp-30-value', loss_func=ValueLoss(3))).confusion_matrix().sum()==12,
     summary=lambda: 'Total params' in learner().summary(),
-    training_loop=lambda: said(lambda: learner().show_training_loop(), 'after_pred'))
+    training_loop=lambda: logged(lambda: learner().show_training_loop(), 'after_pred'))
 
 def first(learn): return next(iter(learn.model.parameters()))
 def quiet_fit(learn):
     with quiet(learn): learn.fit(1, .01)
     return len(learn.recorder.values)==1
-def said(f, what):
+def logged(f, what):
     with contextlib.redirect_stdout(io.StringIO()) as out: f()
     return what in out.getvalue()
 def found_lr():
@@ -120,8 +121,8 @@ CALLBACKS = dict(
     mixup=lambda: fit(cbs=MixUp()),
     cutmix=lambda: fit(cbs=CutMix()),
     csv=lambda: fit(cbs=CSVLogger()) and list(pd.read_csv('history.csv').epoch)==[0,1],
-    graph=lambda: said(lambda: learner(cbs=ShowGraphCallback(), bar=True).fit(2, .01), 'train_loss'),
-    progress=lambda: said(lambda: learner(bar=True).fit(2, .01), 'train_loss'),
+    graph=lambda: logged(lambda: learner(cbs=ShowGraphCallback(), bar=True).fit(2, .01), 'train_loss'),
+    progress=lambda: logged(lambda: learner(bar=True).fit(2, .01), 'train_loss'),
     channels_last=lambda: fit(cbs=ChannelsLast()),
     fp16=lambda: fit(lambda l: l.to_fp16().fit(2, .01)),
     bf16=lambda: fit(lambda l: l.to_bf16().fit(2, .01)),
@@ -140,7 +141,7 @@ def hooked(l):
 def preds(l, **kw):
     with quiet(l): return l.get_preds(**kw)[0]
 def events():
-    "The names of what TensorBoard was told"
+    "The names that TensorBoard received"
     pytest.importorskip('tensorboard', reason='tensorboard is not installed')
     from fastai.callback.tensorboard import TensorBoardCallback
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -206,7 +207,7 @@ PREDICTIONS = dict(
     confusion=lambda l: explained(l).confusion_matrix().trace()>54,
     confusion_plot=lambda l: explained(l).plot_confusion_matrix(normalize=True) or pictures()==1,
     confused=lambda l: isinstance(explained(l).most_confused(), list),
-    report=lambda l: said(explained(l).print_classification_report, 'macro avg'),
+    report=lambda l: logged(explained(l).print_classification_report, 'macro avg'),
     top_losses=lambda l: worst(l) and (explained(l).plot_top_losses(4) or pictures()==4),
     show_some=lambda l: explained(l).show_results([0,5]) or pictures()==2,
     plot_loss=lambda l: l.recorder.plot_loss() is not False and len(plt.gca().lines)==2,
@@ -274,7 +275,7 @@ def copied():
     return counts(loaders(more, valid=range(8), drop_last=False).train)==[17,17,5*(trn.label==2).sum()]
 
 def weighted():
-    "A class that is given all the weight, by fastai's WeightedDL"
+    "A class with all the weight, in fastai's WeightedDL"
     ds = datasets()
     w = (ds.train.items.label==2).to_numpy().astype(float)
     dls = ds.weighted_dataloaders(w, bs=16, device='cpu', after_batch=[V.IntToFloatTensor])

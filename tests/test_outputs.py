@@ -64,7 +64,7 @@ def test_one_file_by_many_names(in_tmp):
     os.link(f, 'hard.csv')
     for o in 'd/train.csv','./d/../d/train.csv','e/train.csv','link.csv','hard.csv','d/TRAIN.CSV',in_tmp/'d/train.csv':
         assert same_file(o, f) and same_file(f, o)
-        with pytest.raises(RunError, match='found a file that is an input'): check_output(o, None, f)
+        with pytest.raises(RunError, match='found an input file'): check_output(o, None, f)
     for o in 'd/train2.csv','train.csv','e/d/train.csv': assert not same_file(o, f); check_output(o, f)
     with pytest.raises(RunError, match='train.csv is a file, expected a folder'): check_output('d/train.csv/x.csv')
     with pytest.raises(RunError, match='null|NUL'): check_output('a\0b', f)

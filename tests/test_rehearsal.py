@@ -91,7 +91,7 @@ def test_small_kernel(kaggle, tmp_path):
 def cases(marks): return [pytest.param(p, marks=marks(p), id=p.stem) for p in TUTORIALS]
 
 def what_it_left(work, data, notebook):
-    "What a tutorial submits passes the check, against the table beside it if there is one"
+    "The submission of a tutorial passes the check, against the table beside it if there is one"
     for p in work.rglob('*submission*.csv'): check_submission(p, p.parent if (p.parent/'train.csv').exists() else data)
     cells = json.loads(notebook.read_text())['cells']
     code = ''.join(''.join(c['source']) for c in cells if c['cell_type']=='code')
@@ -107,6 +107,6 @@ def test_tutorial(kaggle, notebook):
 @pytest.mark.skipif(not BIG.exists(), reason=f'{BIG} is not here')
 @pytest.mark.parametrize('notebook', cases(lambda p: []))
 def test_tutorial_on_the_whole_data(kaggle, notebook):
-    "What a tutorial says of its figures holds on the competition's data too: the hidden cells run with the others"
+    "A tutorial's numbers hold on the competition's data, too: the hidden cells run with the others"
     work,data,_ = kaggle(with_hidden_cells(notebook), BIG)
     what_it_left(work, data, notebook)

@@ -1,4 +1,4 @@
-"What makes the tutorials a course: each says what one will be able to do, asks, proposes, and works in its own folder"
+"Rules for the tutorials of the course: goals, questions, experiments, and a folder of their own"
 import json, re, subprocess
 from pathlib import Path
 
@@ -31,7 +31,7 @@ def test_each_is_listed_in_the_readme_in_order():
     assert re.findall(r'nbs/tutorials/(\d\w+)\.ipynb', text)==[p.stem for p in TUTORIALS]
 
 @each
-def test_it_says_what_one_will_be_able_to_do(nb):
+def test_it_says_what_the_reader_will_be_able_to_do(nb):
     first = source(cells(nb)[:1])
     assert first.startswith('# ') and '\n> ' in first
     for o in ('**What you will be able to do**', 'You need', '[glossary](glossary.md)'): assert o in first, o
@@ -65,13 +65,13 @@ def test_its_sections_are_numbered_without_a_gap(nb):
     assert n and n==list(range(1, len(n)+1))
 
 @each
-def test_prose_stands_above_each_figure(nb):
-    bare,said = [],True
+def test_prose_is_above_each_figure(nb):
+    bare,logged = [],True
     for c in cells(nb):
-        if c['cell_type']=='markdown': said = True
+        if c['cell_type']=='markdown': logged = True
         elif any('image/png' in o.get('data', {}) for o in c['outputs']):
-            if not said: bare.append(c['id'])
-            said = False
+            if not logged: bare.append(c['id'])
+            logged = False
     assert not bare
 
 @each
@@ -153,7 +153,7 @@ def code_of(nb, *titles):
     return res
 
 def test_thirty_lines_from_a_net_of_ones_own_to_a_submission(tmp_path, capsys):
-    "What the tutorial's middle shows is run as it stands there, on other digits; it needs no private name"
+    "The code in the middle of the tutorial runs unchanged on other digits, without private names"
     nb = FOLDER/'09_your_own.ipynb'
     own = [o for o in code_of(nb, 'An architecture', 'An *augmentation*') if o.startswith(('class', '@arch'))]
     middle = code_of(nb, 'A complete entry in thirty lines')

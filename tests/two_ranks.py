@@ -42,7 +42,7 @@ def counted(f):
     return len(n)
 
 def train(rank, port, out):
-    "What one rank does and sees, as JSON in the folder `out`"
+    "Run one rank, and write its observations as JSON to the folder `out`"
     os.environ.update(RANK=str(rank), LOCAL_RANK='0', WORLD_SIZE='2', MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port))
     DistributedDL._broadcast = over_gloo # fastai's own moves them to a GPU first, as NCCL wants it
     dist.init_process_group('gloo')
@@ -64,7 +64,7 @@ def train(rank, port, out):
     dist.destroy_process_group()
 
 def both(out):
-    "What the two ranks saw"
+    "Return the observations of the two ranks"
     with socket.socket() as s:
         s.bind(('127.0.0.1', 0))
         port = s.getsockname()[1]

@@ -12,6 +12,7 @@ import numpy as np, pandas as pd
 
 from ..core import DataError, quote
 from .columns import is_square, least_side, rectangle_hint
+from .labels import check_texts
 
 # %% ../../nbs/data/06a_arrays.ipynb #a60006
 most_numbers = 2**31 # of all images of a table together
@@ -89,6 +90,7 @@ def label_vector(
     if not a.ndim or len(a)!=n:
         raise DataError(f'{name}: {len(a) if a.ndim else 1:,} labels for {n:,} images, expected one an image. '
                         'Take both from one place')
+    if a.dtype.kind in 'UO': check_texts([o if isinstance(o, str) else '' for o in a.ravel().tolist()], name)
     if a.ndim==1: return a,[]
     if a.ndim==2 and a.dtype.kind in 'buif' and np.isin(a, (0,1)).all() and (a.sum(1)==1).all():
         return a.argmax(1),[f'labels: {a.shape[1]} columns with one 1 in each row']

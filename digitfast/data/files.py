@@ -30,9 +30,9 @@ def _base_name(name): return re.split(r'[/\\]', name)[-1]
 def _is_zip(name): return name.lower().endswith('.zip')
 
 def file_role(
-    name # Of a file, with its folders
-)->str|None: # 'train', 'test' or 'sample'; 'other' for other tables, None if it is no table
-    "Return the role of a file, by the words in its name"
+    name # Name of a file, with its folders
+)->str|None: # 'train', 'test' or 'sample'; 'other' for other tables, None if it is not a table
+    "Return the role of a file by the words in its name"
     *folders,f = re.split(r'[/\\]', name)
     if f.startswith('.') or '__MACOSX' in folders or not (m := _endings.search(f)): return
     ending = re.sub(r'\.(csv|tsv|tab|txt|data|dat|gz|zip|parquet|pq|feather|arrow|npz|npy)', ' ', m[0], flags=re.I)
@@ -49,7 +49,7 @@ _part_forms = (r'(?:.*[^a-z])?part[-_ ]?(?:[rm][-_])?(?P<n>[0-9]+)(?P<rest>.*)',
                r'.*?(?P<n>[0-9]+)-of-[0-9]+(?P<rest>.*)')
 
 def _split_part(name):
-    "Return (name with `*` for all parts of a table, number of this part) of a file; None if it is no part"
+    "Return (name with `*` for all parts of a table, number of this part) of a file; None if it is not a part"
     folder,_,base = name.rpartition('/')
     for form in _part_forms:
         if m := re.fullmatch(form, base, re.I):
@@ -64,8 +64,8 @@ def _join_parts(files):
         if file_role(k) and (p := _split_part(k)): groups.setdefault(p[0], []).append((p[1], k))
     for name,ks in groups.items():
         if (n := re.search('-of-0*([0-9]+)', name)) and int(n[1])!=len(ks):
-            raise DataError(f'{name}: {len(ks)} of {n[1]} parts, expected all of them. '
-                            f'Get the missing ones, or give one file by name', file=name)
+            raise DataError(f'{name}: found {len(ks)} of {n[1]} parts, expected all of them. '
+                            f'Get the missing parts, or name one file', file=name)
     groups = {name:sorted(ks) for name,ks in groups.items() if len(ks)>1}
     inside = {k for ks in groups.values() for _,k in ks}
     return {k:t for k,t in files.items() if k not in inside} | {
@@ -87,13 +87,13 @@ def _open_all(places):
 
 def _list_folder(p):
     "Return the files below the folder `p`, as {name there: `Table`}"
-    os.listdir(p) # raises if it can't be read
+    os.listdir(p) # raises if the folder can't be read
     res = {}
     for k in range(1, 5):
         files = list(islice(p.glob('/'.join('*'*k)), _files_max+1))
         res |= _open_all({str(o.relative_to(p)):(o,) for o in files[:_files_max] if o.is_file()})
         if len(files)>_files_max and any(_split_part(o) for o in res if file_role(o)):
-            raise DataError(f'{p}: over {_files_max:,} files, expected fewer. Write the table in fewer parts')
+            raise DataError(f'{p}: found over {_files_max:,} files, expected fewer. Write the table in fewer parts')
         if any(file_role(o)=='train' for o in res): break
     return res
 
@@ -102,27 +102,28 @@ def _list_zip(z, name):
     names = [o for o in z.namelist() if o and o[-1]!='/']
     paths = Counter(re.sub(r'(^|/)(\./|/)+', r'\1', o.replace('\\', '/')) for o in names if file_role(o))
     if twice := [o for o,n in paths.items() if n>1]:
-        raise DataError(f'{name}: {paths[twice[0]]} entries are named {join_some(twice[:1])}, expected one. '
-                        f'They may hold different rows: write the zip again with one of them', file=str(name))
+        raise DataError(f'{name}: found {paths[twice[0]]} entries named {join_some(twice[:1])}, expected one. Their '
+                        f'rows may differ, so write the zip again with one of them', file=str(name))
     return names
 
 def list_files(
     p # A folder, a zip or another file
 )->dict: # {name there: `Table`}
-    "Return the files at `p`. Raises `DataError` if there is nothing."
+    "Return the files at `p`. Raises `DataError` if there are none."
     expected = 'expected a folder with train.csv, a zip of it, or a CSV, Parquet, Feather or .npz file'
     with convert_file_errors(p):
         if p.is_dir(): return _list_folder(p)
         if not p.is_file():
-            raise DataError(f'{p}: {"neither file nor folder" if p.exists() else "no such file or folder"}; {expected}')
+            raise DataError(f'{p}: {"neither file nor folder" if p.exists() else "no such file or folder"}, '
+                            f'{expected}. Check the path')
         with open(p, 'rb') as f: start = f.read(2)
-        if not start: raise DataError(f'{p}: an empty file; {expected}', file=str(p))
+        if not start: raise DataError(f'{p}: found an empty file, {expected}. Get it again', file=str(p))
         if start!=b'PK': return {p.name:open_named_file(p)}
         with zipfile.ZipFile(p) as z: names = _list_zip(z, p)
         return npz_tables(p) if is_npz(names) else _open_all({o:(p,o) for o in names})
 
 def _list_inner_zips(files):
-    "Return the files in the zips among `files`, 16 of them at most"
+    "Return the files in up to 16 zips among `files`"
     res = {}
     for name,t in [o for o in files.items() if _is_zip(o[0]) and file_role(o[0])][:16]:
         with t.open() as (f,_), convert_file_errors(t), zipfile.ZipFile(f) as z: inner = _list_zip(z, t)[:10_000]
@@ -132,9 +133,9 @@ def _list_inner_zips(files):
 # %% ../../nbs/data/07_files.ipynb #c000d
 def is_wide(
     t, # A `Table`
-    n=64 # Columns that it needs
-)->bool: # If it can't be read: True for a table that is known by its name
-    "Return whether a table has `n` columns, or images in one"
+    n=64 # Required columns
+)->bool: # If it can't be read: True if its name shows that it is a table
+    "Return whether a table has `n` columns, or images in one column"
     try: return t.look().packed is not None or len(t.look().cols)>=n
     except DataError: return n<64
 
@@ -148,7 +149,7 @@ def read_first_line(
     return b.partition(b'\n')[0].decode(errors='replace'),b.count(b'\n')
 
 def _image_tables(tables):
-    "Return those of `tables` that hold images by their first lines, or can't be read; none if none surely does"
+    "Return those of `tables` that contain images or can't be read; none unless one surely contains images"
     def is_broken(t):
         try: return not t.look()
         except DataError: return len(re.split('[,;\t|]', read_first_line(t, 1)[0] or ',,,'))>3
@@ -156,7 +157,7 @@ def _image_tables(tables):
     return {k:t for k,t in tables.items() if is_wide(t) or is_broken(t)} if sure else {}
 
 def _choose_table(found, role, path, files):
-    "Return (name, table) of the one table for a role. Raises `DataError` if several tables of images fit."
+    "Return (name, table) of the only table for a role. Raises `DataError` if several tables of images match."
     if len(found)>1: # the name of a file counts more than that of its folder
         found = {k:t for k,t in found.items() if file_role(_base_name(k))==role} or found
     if 1<len(found)<=64 and role!='sample':
@@ -165,7 +166,7 @@ def _choose_table(found, role, path, files):
         found = {k:t for k,t in found.items() if 'sample' in _base_name(k).lower()} or found
     if len(found)>1:
         names,tip = join_some(sorted(found)),_choice_hint(found, files, role)
-        raise DataError(f'{path}: {names} could each be the {role} CSV; expected one: {tip}',
+        raise DataError(f'{path}: {names} could each be the {role} CSV, expected one. {tip[0].upper()+tip[1:]}',
                         option=None if role=='train' else 'test')
     return next(iter(found.items()), (None, None))
 
@@ -182,7 +183,7 @@ def _group_by_likelihood(files):
 
 def tables_by_role(
     files, # {name: `Table`}
-    path # Where they are, for errors
+    path # Their location, for errors
 )->tuple: # ({role: (name, table)}, {name: other table})
     "Return the table for each role, and the other tables"
     res,seen,left = {},{},{}
@@ -198,15 +199,15 @@ def tables_by_role(
 
 # %% ../../nbs/data/07_files.ipynb #c000f
 def _choice_hint(found, files, role):
-    "Return what to do if several files fit one role"
-    if role!='train': return f'remove or rename the others, or say which with {spell("test", "FILE")}'
+    "Return how to choose if several files match a role"
+    if role!='train': return f'remove or rename the others, or choose one with {spell("test", "FILE")}'
     first = min(found, key=lambda o: ('*' in o, o))
-    if '*' in first: return 'move each table to a folder of its own, and give that folder'
+    if '*' in first: return 'move each table to its own folder, and use that folder'
     def as_test(name): return re.sub('train(ing)?', 'test', name, flags=re.I).lower()
     test = next((o for o in files if file_role(o)=='test' and o.lower()==as_test(first) and is_wide(files[o])), None)
     are_parts = len({re.sub('[0-9]+', '', o) for o in found})==1
     option = f' {spell("test", Path(test))}' if test else ''
-    return (f'give the file by name, as in DATA/{first}{option}, or remove the others'
+    return (f'name the file, as in DATA/{first}{option}, or remove the others'
             +', or join them if they are parts of one table'*are_parts)
 
 # %% ../../nbs/data/07_files.ipynb #c0011
@@ -214,7 +215,7 @@ class NoTrainingSet(DataError): "No file is the training set"
 
 @dataclass
 class FoundFiles:
-    "The files to read, and what was inferred about them"
+    "The files to read, and the inferences about them"
     train: Table|None = None
     test: Table|None = None
     sample: Table|None = None
@@ -241,16 +242,16 @@ def open_named_file(
 
 def find_files(
     path, # A folder, a zip, or a table
-    test=None # The test set, if it is another than the one in `path`: a file, or a name there
+    test=None # Another test set: a file, or a name in `path`
 )->FoundFiles:
-    "Find the training set, the test set and the sample submission. Raises `DataError` if that is not clear."
+    "Find the training set, the test set and the sample submission. Raises `DataError` if they are ambiguous."
     p = Path(path).expanduser()
     if t := open_named_file(p): res = FoundFiles(t, notes=tuple(_notes_on_neighbours(p)))
     else: res = _search(p, test)
     return res if test is None else replace(res, test=_find_test(test, p))
 
 def _search(p, test):
-    "Return what is in the folder or zip `p`; `test` may name one of several test sets"
+    "Return the `FoundFiles` of the folder or zip `p`; `test` can name one of several test sets"
     files = list_files(p)
     asked = {k:t for k,t in files.items() if test is None or file_role(k)!='test' or test in (k, _base_name(k))}
     roles,other = tables_by_role(asked, p)
@@ -264,59 +265,61 @@ def _search(p, test):
 
 # %% ../../nbs/data/07_files.ipynb #c0013
 def _notes_on_neighbours(p):
-    "Return a note if a test set lies beside the one file that was specified, or other parts of its table"
+    "Return a note if a test set, or other parts of the table, are beside the specified file"
     if not p.parent.is_dir(): return []
     beside = [o for o in sorted(os.listdir(p.parent)) if o!=p.name and file_role(o)]
     if (part := _split_part(p.name)) and (n := sum((_split_part(o) or ' ')[0]==part[0] for o in beside)):
-        return [f'{p.name} is one of {n+1:,} parts of a table: to read all of them, give the folder {p.parent}.']
+        return [f'{p.name} is one of {n+1:,} parts of a table. To read all of them, use the folder {p.parent}.']
     if file_role(p.name)!='train': return []
     tests = [o for o in beside if file_role(o)=='test' and ('.csv' in o or o.lower().endswith(binary_endings))
              and _has_like_columns(*(open_tables(f.name, f).popitem()[1] for f in (p.parent/o, p)))]
     option = spell('test', 'FILE')
-    return [f'{o} lies beside it and is not read: give the folder, or {option}, to predict it.' for o in tests[:1]]
+    return [f'{o} in the same folder is not read. To predict it, use the folder, or {option}.' for o in tests[:1]]
 
 def _has_like_columns(a, b):
-    "Return whether two tables have about as many columns, as a training and a test set do; True if it isn't known"
+    "Return whether two tables have about as many columns, like a training and a test set; True if unknown"
     try: return abs(len(a.look().cols)-len(b.look().cols))<=2
     except DataError: return True
 
 def _wide_tables(tables, path, most=256):
-    "Return those of `tables` that hold images. Raises `DataError` if there are too many to look into."
+    "Return those of `tables` that contain images. Raises `DataError` if there are too many to check."
     if len(tables)>most:
-        raise DataError(f'{path}: {len(tables):,} tables, such as {join_some(sorted(tables))}; give the file by name')
+        raise DataError(f'{path}: {len(tables):,} tables, such as {join_some(sorted(tables))}, expected fewer. Name '
+                        'the file')
     return {k:t for k,t in tables.items() if is_wide(t)}
 
-frame_advice = f'arrays x and y become one by: {frame_code}'
+frame_advice = f'To turn arrays x and y into one: {frame_code}'
 
 def _train_on_only_table(res, p, files):
     "Return `res`, with the only table of images as training set. Raises `NoTrainingSet` if there is none."
     wide = _wide_tables({k:t for k,t in res.other.items() if file_role(k)=='other'}, p)
     if len(wide)>1:
-        raise DataError(f'{p}: {join_some(sorted(wide))} could each be the training set; '
-                        f'{_choice_hint(wide, files, "train")}')
+        tip = _choice_hint(wide, files, 'train')
+        raise DataError(f'{p}: {join_some(sorted(wide))} could each be the training set, expected one. '
+                        f'{tip[0].upper()+tip[1:]}')
     if not wide:
         for t in res.other.values():
             if isinstance(t, FrameTable): t.look() # raises if that is why it is none
         is_other = files and not any('.csv' in o.lower() for o in files)
-        tip = f"; {frame_advice}.to_csv('train.csv', index=False)" if is_other else ''
-        raise NoTrainingSet(f'{p}: no training set; expected train.csv (or .parquet, .feather, .npz), or another '
-                            f'name with train in it, '
-                            f'found {join_some(sorted(files)) or "nothing"}{tip}')
+        tip = f". {frame_advice}.to_csv('train.csv', index=False)" if is_other else ''
+        raise NoTrainingSet(f'{p}: no training set, found {join_some(sorted(files)) or "nothing"}, expected train.csv '
+                            f'(or .parquet, .feather, .npz), or another name with train. Check the path{tip}')
     (name,t), = wide.items()
     inferred = [f'training set: {name}, the only table of pictures']
     if rest := set(res.other)-{name}: inferred.append(f'not read: {join_some(sorted(rest))}')
     return replace(res, train=t, inferred=tuple(inferred))
 
 def _find_test(test, p):
-    "Return the test set that was specified: a file, or one within `p`"
+    "Return the specified test set: a file, or a name in `p`"
     f = Path(test).expanduser()
     if not f.exists() and p.is_dir() and (p/test).is_dir(): f = p/test
     if t := open_named_file(f) or (open_named_file(p/test) if not f.is_absolute() else None): return t
     if not f.exists():
-        raise DataError(f'{test}: no such file, nor is it in {p}; expected the test CSV', option='test')
+        raise DataError(f'{test}: no such file, neither here nor in {p}, expected the test CSV. Check the '
+                        'name', option='test')
     roles,other = tables_by_role(list_files(f), f)
     found = [*(o for o in (roles.get('test'), roles.get('train')) if o), *_wide_tables(other, f).items()]
-    if not found: raise DataError(f'{test}: no CSV in it; expected the test CSV', option='test')
+    if not found: raise DataError(f'{test}: found no CSV in it, expected the test CSV', option='test')
     return found[0][1]
 
 # %% ../../nbs/data/07_files.ipynb #c0016
@@ -325,9 +328,9 @@ def sample_path()->Path: # A zip in Kaggle's layout
     return resources.files('digitfast')/'sample'/'digit-recognizer.zip'
 
 def data_options(
-    o # A mapping, perhaps a stranger's
-)->dict: # For `read_csvs`
-    "Return those options of `read_csvs` in `o` that are of the right kind"
+    o # A mapping, perhaps from a stranger
+)->dict: # Arguments for `read_csvs`
+    "Return the options of `read_csvs` in `o` that have the right type"
     kinds = dict(test=str, label=str, transpose=bool, groups=str)
     return {k:o[k] for k,t in kinds.items() if isinstance(o, dict) and isinstance(o.get(k), t)}
 
@@ -335,27 +338,27 @@ def data_options(
 def absolute_path(
     test # Path of a test set, as for `read_csvs`
 )->str:
-    "Return the path of a test set such that it can be read from another folder"
+    "Return the absolute path of a test set, so that it can be read from another folder"
     p = Path(test).expanduser()
     return str(p.resolve()) if p.exists() or open_named_file(p) else str(test)
 
 def check_path(
-    o, # What was passed as data
-    expected='a path' # For the error
+    o, # The argument for data
+    expected='a path' # Expected value, for the error
 ):
     "Return `o`. Raises `DataError` unless it could be a path."
     if isinstance(o, (str,os.PathLike)): return o
-    raise DataError(f'data is a {type(o).__name__}, expected {expected}')
+    raise DataError(f'data: found a {type(o).__name__}, expected {expected}', option='data')
 
 # %% ../../nbs/data/07_files.ipynb #c001a
-table_names = '.csv','.tsv','.txt','.gz','.zip','.dat','.data',*binary_endings # how the names of tables end
+table_names = '.csv','.tsv','.txt','.gz','.zip','.dat','.data',*binary_endings # endings of the names of tables
 
 def data_files(
-    path, # Data, as for `read_csvs` or `read_rows`; None is none
+    path, # Data, as for `read_csvs` or `read_rows`, or None
     test=None, # Another test set, as for `read_csvs`
-    rows=False # May there be no training set?
+    rows=False # Whether the training set can be missing
 )->tuple: # Paths of files
-    "Return the files that hold the data at `path`. Raises `DataError` if there are none."
+    "Return the files of the data at `path`. Raises `DataError` if there are none."
     if path is None: return ()
     p = sample_path() if path=='sample' else Path(check_path(path)).expanduser()
     if (p/'MNIST').is_dir(): return tuple(o for o in (p/'MNIST').rglob('*') if o.is_file())
@@ -370,7 +373,7 @@ def data_files(
 def run_inputs(
     run # Directory of a run
 )->tuple: # Paths
-    "Return `run` and the files of the data that it was trained on, as far as they are found"
+    "Return `run` and those files of its training data that are found"
     try: m = json.loads(read_plain(Path(run)/'metrics.json', 2**22))
     except (OSError, ValueError, RecursionError): return (run,)
     data,options = (m.get(k) if isinstance(m, dict) and isinstance(m.get(k), dict) else {} for k in ('data','options'))
@@ -379,7 +382,7 @@ def run_inputs(
 
 # %% ../../nbs/data/07_files.ipynb #c001c
 def _is_complete(p, names=None):
-    "Return whether a training and a test CSV are in the folder `p`, with something in them"
+    "Return whether the folder `p` contains a training and a test CSV that are not empty"
     try:
         files = list_files(p) if names is None else _open_all({o:(p/o,) for o in names(p) if (p/o).is_file()})
         roles = {r:[t for k,t in files.items() if file_role(k)==r] for r in ('train','test')}
@@ -387,14 +390,14 @@ def _is_complete(p, names=None):
     except (OSError, DataError): return False
 
 def _has_training_csv(p):
-    "Return whether a training CSV is in the folder `p` itself"
+    "Return whether the folder `p` itself contains a training CSV"
     endings = r'\.(csv|tsv)\b|\.(parquet|pq|feather|npz)$'
     def is_it(o): return file_role(o)=='train' and re.search(endings, o, re.I) and (p/o).is_file()
     try: return any(is_it(o) and (p/o).stat().st_size for o in os.listdir(p))
     except OSError: return False
 
 def _find_mount(competition):
-    "Return where Kaggle has mounted the data: one of two places, or the one complete folder below"
+    "Return the folder where Kaggle mounted the data: one of two folders, or the only complete folder below"
     root = Path(os.environ.get('DIGITFAST_KAGGLE_INPUT') or '/kaggle/input')
     for p in (root/'competitions'/competition, root/competition):
         if _is_complete(p): return p
@@ -405,10 +408,10 @@ def _find_mount(competition):
 
 # %% ../../nbs/data/07_files.ipynb #c001d
 def find_data(
-    competition='digit-recognizer', # Its name in Kaggle's addresses
-    path='.' # The folder to look in if there is no mount
+    competition='digit-recognizer', # Name of the competition in Kaggle's addresses
+    path='.' # Folder to search if there is no mount
 )->Path|None: # Argument for `read_csvs`; None if nothing is found
-    "Find data: Kaggle's mount (`DIGITFAST_KAGGLE_INPUT`), what has the competition's name in `path`, or `path`"
+    "Find data: Kaggle's mount (`DIGITFAST_KAGGLE_INPUT`), a folder or zip with the competition's name, or `path`"
     if p := _find_mount(competition): return p
     local = Path(path)/competition
     if local.is_dir() and _is_complete(local): return local

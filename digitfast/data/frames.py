@@ -16,22 +16,22 @@ import numpy as np, pandas as pd
 from ..core import DataError, check_kind, join_some, quote, spell
 from .arrays import cell_text, object_numbers, unpack_pictures
 from .columns import Layout, check_size, class_names, find_label_side, id_names, layout_by_name
-from .labels import as_numbers, bare_labels, labels_to_score, parse_labels
+from .labels import as_numbers, bare_labels, check_texts, labels_to_score, parse_labels
 from .ranges import RangeReader, describe_stretch, stretch
 from .reading import Reading, infer_ink, infer_reading, orientation_notes
 
 # %% ../../nbs/data/08_frames.ipynb #c0006
 @dataclass(frozen=True, eq=False)
 class DigitData:
-    "The frames that were read; `pixels` names the pixel columns, `side` is an image's height, `classes` are sorted"
+    "Data that were read; `pixels` are the pixel columns, `side` is an image's height, `classes` are sorted"
     train: pd.DataFrame|None # `label`, then uint8 pixels in numeric order; None from `read_rows`
     test: pd.DataFrame|None # The same pixels
     sample: pd.DataFrame|None # The sample submission: an id and a label column
     test_ids: pd.Series|None # The id column of the test set, if it has one
-    name: str # Of the folder or zip
-    sha256: str # Of the CSVs' bytes: training set, test set and sample submission one after another
+    name: str # Name of the folder or zip
+    sha256: str # Hash of the CSVs' bytes: training set, test set and sample submission
     notes: tuple=() # Sentences for the user
-    test_labels: pd.Series|None=None # Of the test set, if its file has them: to score with, never to choose by
+    test_labels: pd.Series|None=None # Labels of the test set, if its file has them; only for the score
     extra: pd.DataFrame|None=None # Further columns of the training set; those of a CSV are text
     test_extra: pd.DataFrame|None=None # And of the test CSV
     said: tuple=() # What was inferred, a line each
@@ -39,7 +39,7 @@ class DigitData:
     options: dict|None=None # Of `read_csvs`, those that read the same again
     source: str|None=None # Path that was read, or 'sample'; None for frames in memory
     files: tuple=() # Paths of the files that were read
-    frames_sum: str|None=None # Of the frames as they were read; None if that is not known
+    frames_sum: str|None=None # Checksum of the frames after reading; None if unknown
     @property
     def pixels(self): return list(self.test.columns if self.train is None else self.train.columns[1:])
     @property
@@ -53,7 +53,7 @@ class DigitData:
 
 # %% ../../nbs/data/08_frames.ipynb #c0008
 def frames_sum(
-    *frames # Frames of uint8 pixels with or without labels; None if there is none
+    *frames # Frames of uint8 pixels with or without labels, or None
 )->str:
     "Return one sha256 of the column names, labels and pixels of `frames`"
     h = hashlib.sha256()
@@ -68,40 +68,41 @@ def frames_sum(
 def _frame_bytes(df): return pd.util.hash_pandas_object(df, index=False).to_numpy().tobytes()
 
 def _hash_frames(*frames):
-    "Return the `sha256` of data that are `frames` in memory"
+    "Return the `sha256` of data from `frames` in memory"
     return hashlib.sha256(b''.join(_frame_bytes(f) for f in frames if f is not None)).hexdigest()
 
 def forget_source_if_changed(
     d # A `DigitData`
 )->DigitData:
-    "Return `d`; if its frames were changed after reading, as data that come from these frames"
+    "Return `d`; if its frames were changed after reading, without its source"
     if d.frames_sum is None or d.frames_sum==(now := frames_sum(d.train, d.test)): return d
-    note = f'the frames of {d.name} were changed after reading, so a run can not find them at {d.source} again.'
+    note = f'the frames of {d.name} were changed after reading, so a run cannot read them from {d.source} again.'
     images = (d.test if d.train is None else d.train)[d.pixels].to_numpy(np.uint8)
     return replace(d, sha256=_hash_frames(d.train, d.test), frames_sum=now, source=None, files=(), options=None,
                    reading=replace(d.reading, polarity=infer_ink(images)), notes=(*d.notes, *[note]*bool(d.source)))
 
 # %% ../../nbs/data/08_frames.ipynb #c000a
 def make_frame(
-    x, # uint8 images, a row each
+    x, # uint8 images, one per row
     pixels, # Names of the pixel columns
     label=None # Labels
 )->pd.DataFrame:
-    "Return a frame whose pixels are the array `x` itself"
+    "Return a frame that shares memory with the array `x`"
     df = pd.DataFrame(x, columns=pixels, copy=False)
     if label is not None: df.insert(0, 'label', label)
     return df
 
 def _frame_layout(df, name, labels, label, extra=None):
-    "Return what each column of a frame is"
-    if not len(df): raise DataError(f'{name}: no rows; expected one an image')
+    "Return the kind of each column of a frame"
+    if not len(df): raise DataError(f'{name}: found no rows, expected one per image')
     cols = list(df.columns)
     if o := layout_by_name(cols, name, df.iloc[:50].to_numpy(), label, labels, extra): return o
     side = find_label_side(*([cell_text(o) for o in df.iloc[:,i].tolist()] for i in (0,-1)))
     if side is None:
-        raise DataError(f"{name}: no 'label' column; say which with {spell('label', 'NAME')}", option='label')
+        raise DataError(f"{name}: no 'label' column, expected one. Specify it with "
+                        f"{spell('label', 'NAME')}", option='label')
     position = side%len(cols)
-    line = f'label: column {quote(cols[position])}: its numbers are those of classes'
+    line = f'label: column {quote(cols[position])}, because its numbers look like classes'
     return Layout([i for i in range(len(cols)) if i!=position], [position], [], [line])
 
 # %% ../../nbs/data/08_frames.ipynb #c000c
@@ -122,28 +123,29 @@ def _frame_pixels(df, columns, name, value_range=None, source='training set'):
 def _columns_left_out(df, layout):
     "Return the log line about columns of no use; '' if there are none"
     left = [df.columns[i] for i in layout.others if i not in layout.extra]
-    return f'columns left out: {join_some(left)}' if left else ''
+    return f'omitted columns: {join_some(left)}' if left else ''
 
 def _frame_labels(df, columns, name):
-    "Return the labels in the column of a frame, or in the columns, one a class"
+    "Return the labels in a column of a frame, or in columns with one per class"
     if len(columns)>1: return np.array(class_names(df.columns[columns]))[df.iloc[:,columns].to_numpy(float).argmax(1)]
     ls = df.iloc[:,columns[0]].tolist()
     if (i := next((i for i,l in enumerate(ls) if np.ndim(l)), None)) is not None:
-        raise DataError(f'{name}, row {i}, column label: found {quote(ls[i])}, expected a number or a text')
+        raise DataError(f'{name}, row {i}, column label: found {quote(ls[i])}, expected a number or a text. Fix it or '
+                        'remove the row')
     return ls
 
 # %% ../../nbs/data/08_frames.ipynb #c000e
 def read_frame(
-    df, # One image a row: pixel columns and, unless `labels=False`, a label
-    name='the frame', # What to call it in an error
-    labels=True, # Must it have labels? If not, a `label` column is left out
-    label=None, # The column with the labels, if its name leaves that open
+    df, # One image per row: pixel columns and, unless `labels=False`, a label
+    name='the frame', # Its name in an error
+    labels=True, # Whether labels are required; if not, a `label` column is omitted
+    label=None, # The column with the labels, if its name is ambiguous
     value_range=None, # Numbers for black and white; inferred if None
     source='training frame', # What has that range, for errors
     extra=None # {option: name of a column that is neither pixel nor label}
 )->tuple: # The frame as `check_frame` returns it; its range
     "Read a frame as `read_csvs` reads a file. Raises `DataError` with the row, counted from 0, and the column"
-    check_kind(df, pd.DataFrame, 'a DataFrame with an image a row, such as read_csvs(path).train', DataError)
+    check_kind(df, pd.DataFrame, 'a DataFrame with one image per row, such as read_csvs(path).train', DataError)
     df,unpacked = unpack_pictures(df, name)
     o = _frame_layout(df, name, labels, label, extra)
     x,value_range = _frame_pixels(df, o.pixels, name, value_range, source)
@@ -158,34 +160,35 @@ def read_frame(
 
 # %% ../../nbs/data/08_frames.ipynb #c000f
 def check_frame(
-    df, # One image a row: pixel columns and, unless `labels=False`, a label
-    name='the frame', # What to call it in an error
-    labels=True, # Must it have labels? If not, a `label` column is left out
-    label=None # The column with the labels, if its name leaves that open
+    df, # One image per row: pixel columns and, unless `labels=False`, a label
+    name='the frame', # Its name in an error
+    labels=True, # Whether labels are required; if not, a `label` column is omitted
+    label=None # The column with the labels, if its name is ambiguous
 )->pd.DataFrame: # `label` first (int64 or text), then uint8 pixels in numeric order; rows numbered from 0; a copy
-    "Return a frame as `read_csvs` returns a file. Raises `DataError` with the row, counted from 0, and the column"
+    "Return a frame like `read_csvs` returns a file. Raises `DataError` with the column and the row, counted from 0."
     return read_frame(df, name, labels, label)[0]
 
 # %% ../../nbs/data/08_frames.ipynb #c0012
 def transpose_images(
     x # uint8 images, a row each
 ):
-    "Turn each of the images about its diagonal, in place"
+    "Transpose each of the images in place"
     s = isqrt(x.shape[1])
     for i in range(0, len(x), 4096): x[i:i+4096] = x[i:i+4096].reshape(-1, s, s).swapaxes(1, 2).reshape(-1, s*s).copy()
 
 def _transpose_frame(df, pixels):
-    "Return a copy of the frame, with each image turned about its diagonal"
+    "Return a copy of the frame with each image transposed"
     x = df[pixels].to_numpy(copy=True)
     transpose_images(x)
     return make_frame(x, pixels, df['label'] if 'label' in df else None)
 
 def _read_test_frame(df, pixels, label_columns, value_range, train_labels):
-    "Return a frame to predict: its pixels, its labels if they can be scored, its ids, and notes"
+    "Return the pixels of a frame to predict, its labels if predictions can be scored, its ids, and notes"
     name = 'the test frame'
     df,_ = unpack_pictures(df, name)
     if missing := [c for c in pixels if c not in df]:
-        raise DataError(f'{name}: without {join_some(missing)}, expected the pixel columns of the training frame')
+        raise DataError(f'{name}: without {join_some(missing)}, expected the pixel columns of the training frame. Add '
+                        'them')
     found = [c for c in label_columns if c in df]
     labels,notes = None,[]
     if len(found)==1:
@@ -197,11 +200,11 @@ def data_from_frames(
     df, # The training frame
     test=None, # A frame to predict
     label=None, # The column with the labels, if its name leaves that open
-    transpose=False, # Turn each image about its diagonal?
+    transpose=False, # Whether to transpose each image
     groups=None, # Column with the group of each row: neither a pixel nor the label
-    name='the frame' # What to call the training frame
+    name='the frame' # Name of the training frame
 )->DigitData:
-    "Return `DigitData` of a frame with labels and, optionally, one to predict"
+    "Return `DigitData` from a frame with labels and, optionally, a frame to predict"
     df,unpacked = unpack_pictures(df, name)
     extra = dict(groups=groups) if groups else None
     o = _frame_layout(df, name, True, label, extra)
@@ -243,11 +246,15 @@ def rows_from_frame(
     if transpose is None: transpose = reading is not None and reading.transpose
     if transpose: transpose_images(x)
     test = make_frame(x, [df.columns[i] for i in o.pixels])
-    ls = as_numbers(bare_labels([cell_text(l) for l in _frame_labels(df, o.label, name)])[0]) if o.label else None
+    ls = None
+    if o.label:
+        ls,_ = bare_labels([cell_text(l) for l in _frame_labels(df, o.label, name)])
+        check_texts(ls, name)
+        ls = as_numbers(ls)
     column = str(df.columns[o.label[0]]) if len(o.label)==1 else None
     return DigitData(
         train=None, test=test, sample=None, name=name, sha256=_hash_frames(test), test_labels=ls,
         test_ids=next((df[c].reset_index(drop=True) for c in df if str(c).lower() in id_names), None),
-        notes=(f'{name}: columns left out: {join_some(df.columns[i] for i in o.others)}.',) if o.others else (),
+        notes=(f'{name}: omitted columns: {join_some(df.columns[i] for i in o.others)}.',) if o.others else (),
         said=(*inferred, *o.inferred), reading=infer_reading(x, value_range, transpose, column),
         frames_sum=frames_sum(None, test))

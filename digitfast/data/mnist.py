@@ -18,51 +18,53 @@ from .table import convert_file_errors
 
 # %% ../../nbs/data/09_mnist.ipynb #c0006
 def _find_idx(folder, part, kind):
-    "Return one of MNIST's four files in `folder`, unpacked or gzipped"
+    "Return one of MNIST's four files in `folder`, gzipped or not"
     for f in (f'{part}-{kind}-ubyte', f'{part}-{kind.replace("-",".")}-ubyte'):
         for o in (folder/f, folder/f'{f}.gz'):
             if o.is_file(): return o
-    raise DataError(f"{folder/part}-{kind}-ubyte is missing: use download=True, or put MNIST's four IDX files there",
+    raise DataError(f"{folder/part}-{kind}-ubyte is missing, expected MNIST's four IDX files. Use download=True, or "
+                    "copy them there",
                     option='download')
 
 def read_idx(
     path, # A file, gzipped or not
     dims # Dimensions of the array: 3 for images, 1 for labels
 )->tuple: # (uint8 array, the file's bytes)
-    "Read an IDX file of bytes. Raises `DataError` if it is none, or cut short."
+    "Read an IDX file of bytes. Raises `DataError` if it is incomplete or another file."
     f, most = Path(path), 2**32
     with convert_file_errors(f), (gzip.open if f.suffix=='.gz' else open)(f, 'rb') as o:
         b = o.read(4+4*dims)
         header = np.frombuffer(b[:len(b)//4*4], '>u4')
         if not len(header) or header[0]!=2048+dims:
             found = header[0] if len(header) else 'missing'
-            raise DataError(f"{f}: magic number {found}, expected {2048+dims}: it is no IDX file of MNIST's "
-                            f"{'images' if dims>1 else 'labels'}", file=str(f))
+            raise DataError(f"{f}: found the magic number {found}, expected {2048+dims} of an IDX file with "
+                            f"{'images' if dims>1 else 'labels'}. Get it again", file=str(f))
         n = int(np.prod(header[1:].astype(object))) if len(header)==1+dims else 0
         rest = o.read(min(n, most)+1) if n<=most else b''
     if len(header)!=1+dims or len(rest)!=n:
-        raise DataError(f"{f}: {len(b)+len(rest):,} bytes, expected {len(b)+n:,} as its header says: it is cut "
-                        f"short or damaged, get it again", file=str(f))
+        raise DataError(f"{f}: {len(b)+len(rest):,} bytes, expected {len(b)+n:,} as in its header. It is cut "
+                        f"short or damaged, so get it again", file=str(f))
     return np.frombuffer(rest, np.uint8).reshape(tuple(map(int, header[1:]))), b+rest
 
 # %% ../../nbs/data/09_mnist.ipynb #c0009
 def _download_mnist(root):
-    "Download MNIST's files by torchvision, which checks their sums"
+    "Download MNIST's files with torchvision, which checks their checksums"
     from torchvision.datasets import MNIST
     m = MNIST.__new__(MNIST) # without its `__init__`, which would unpickle files in `processed`
     m.root = str(root)
     try: m.download()
     except (OSError, RuntimeError) as e:
-        raise DataError(f"MNIST could not be downloaded into {root}: {str(e).splitlines()[0]}") from None
+        raise DataError(f"MNIST could not be downloaded to {root}: {str(e).splitlines()[0]}") from None
 
 def _check_arrays(raw, x, y):
-    "Raise `DataError` unless the images `x` have labels `y` and one square size, training and test set alike"
+    "Raise `DataError` unless the images `x` have labels `y` and all have the same square size"
     for part,a,b in zip(('train','t10k'), x, y):
         if len(a)!=len(b):
             raise DataError(f"{raw}: {part} has {len(a):,} images and {len(b):,} labels, "
-                            "expected as many of one as of the other")
+                            "expected one label per image. Get the files again")
     if x[0].shape[1:]!=x[1].shape[1:] or x[0].shape[1]!=x[0].shape[2]:
-        raise DataError(f"{raw}: images of {x[0].shape[1:]} and {x[1].shape[1:]} pixels, expected squares of one size")
+        raise DataError(f"{raw}: images of {x[0].shape[1:]} and {x[1].shape[1:]} pixels, expected squares of one size. "
+                        "Get the files again")
 
 def mnist_notes(
     labels # Of a training set
@@ -77,18 +79,18 @@ def _make_data(x, y, sha, source, files):
     "Return training and then test images as one `DigitData`"
     pixels = np.concatenate(x).reshape(sum(map(len, x)), -1)
     df = make_frame(pixels, [f'pixel{i}' for i in range(pixels.shape[1])], np.concatenate(y).astype('int64'))
-    note = ("MNIST's images contain the competition's test set, so no submission is written: "
-            "its score would not be honest")
+    note = ("MNIST's images contain the competition's test set, so no submission is written, because its score would "
+            "not be honest")
     return DigitData(train=df, test=None, sample=None, test_ids=None, name='MNIST', sha256=sha, notes=(note,),
                      reading=infer_reading(pixels, (0,255), False, 'label', df.label), source=source, files=files,
                      frames_sum=frames_sum(df, None))
 
 # %% ../../nbs/data/09_mnist.ipynb #c000a
 def read_mnist(
-    root, # Folder that holds, or is to hold, torchvision's `MNIST/raw`, or the files themselves
-    download=False, # Get the files if they are not there?
+    root, # Folder of torchvision's `MNIST/raw`, or of the files themselves
+    download=False, # Whether to download missing files
 )->tuple: # (`DigitData` of the training and then the test images, number of training images)
-    "Read MNIST's own files. Raises `DataError` with the name of a file that is missing, cut short or none of MNIST's."
+    "Read MNIST's own files. Raises `DataError` with the name of a missing, incomplete or wrong file."
     raw = Path(root)/'MNIST'/'raw'
     if download: _download_mnist(root)
     if not raw.is_dir() and any(Path(root).glob('train-images*')): raw = Path(root)

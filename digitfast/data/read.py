@@ -35,20 +35,20 @@ from .table import Table, convert_file_errors, separator_names, split_numbers
 
 # %% ../../nbs/data/10_read.ipynb #c0007
 def _known_label(t, reading):
-    "Return the column of labels that `reading` names, if the table `t` has it"
+    "Return the label column of `reading` if the table `t` has it"
     if reading is None or reading.label is None: return None
     label,has_names = str(reading.label),t.look().header=='names'
     return label if (label in t.look().cols if has_names else label.isdecimal()) else None
 
 def _find_layout(t, label=None, need=True, extra=None)->Layout:
-    "Return what each column of the `Table` `t` is"
+    "Return the layout of the `Table` `t`"
     look = t.look()
     marked = label is None and look.label is not None
     if marked: label = look.cols[look.label]
     if look.packed is not None: return _packed_layout(t, look, label, need, extra)
     if extra and look.header!='names':
         option,column = next(iter(extra.items()))
-        raise DataError(f"{t}: its columns have no names, expected one that is named {quote(column)}. Add a header to "
+        raise DataError(f"{t}: its columns have no names, expected one named {quote(column)}. Add a header to "
                         f"use {spell(option, column)}", option=option)
     o = layout_by_name(look.cols, t.heading, look.rows, label, need, extra) if look.header=='names' else None
     if marked: o.inferred = [f'label: column {quote(label)}, which the header marks as class']
@@ -56,10 +56,10 @@ def _find_layout(t, label=None, need=True, extra=None)->Layout:
 
 # %% ../../nbs/data/10_read.ipynb #c0009
 def _packed_layout(t, look, label, need, extra=None):
-    "Return the layout of a table that has each image in one field"
+    "Return the layout of a table with each image in one field"
     cols,n = look.cols,len(split_numbers(look.rows[0][look.packed]))
     if not is_square(n):
-        what = colour_hint(n) or f'{n:,} numbers make no square picture: {rectangle_hint(n)}'
+        what = colour_hint(n) or f'found {n:,} numbers, expected a square. Fix the numbers, or {rectangle_hint(n)}'
         raise DataError(f'{t}, column {cols[look.packed]}: {what}', file=str(t))
     others = [i for i in range(len(cols)) if i!=look.packed]
     extra = find_extra(cols, extra, t)
@@ -73,17 +73,17 @@ def _packed_layout(t, look, label, need, extra=None):
                            'Put both in one file', option='label')
     if need:
         candidates = join_some([cols[i] for i in found] or cols)
-        raise DataError(f'{t}: the label could be {candidates}; say which with {spell("label", "NAME")}',
+        raise DataError(f'{t}: the label could be {candidates}, expected one. Choose with {spell("label", "NAME")}',
                         option='label')
     return Layout(list(range(n)), [], others, inferred)
 
 # %% ../../nbs/data/10_read.ipynb #c000c
 @dataclass
 class _TableRows:
-    "The rows of one table, and what was found out about them"
+    "The rows of one table, and facts about them"
     table: Table
     layout: Layout
-    x: np.ndarray # uint8 images, a row each
+    x: np.ndarray # uint8 images, one per row
     texts: dict # Position of a column: its texts
     value_range: tuple # Numbers for black and white
     labels: pd.Series|None = None
@@ -98,12 +98,12 @@ class _TableRows:
         return [f'pixel{i}' for i in range(self.x.shape[1])] if by_place else [self.cols[i] for i in self.layout.pixels]
     @property
     def label_column(self):
-        "Return the name of the one label column, or its place from 1 if columns have no names; None if it isn't one"
+        "Return the name of the label column, or its number from 1 if there are no names; None unless there is one"
         if len(self.layout.label)!=1: return None
         position, = self.layout.label
         return self.cols[position] if self.table.look().header=='names' else position+1
     def extra(self):
-        "Return the other columns as a frame of texts"
+        "Return the other columns as a frame of text"
         others = self.layout.others
         return pd.DataFrame({self.cols[i]:self.texts[i] for i in others}) if others else None
     def frame(self):
@@ -115,7 +115,7 @@ def _read_columns(t, *args):
     return t.read(*args) if isinstance(t, FrameTable) else read_table(t, *args)
 
 def _read_rows(t, layout, h, value_range=None, source='training set')->_TableRows:
-    "Read the table `t` of the `layout`"
+    "Read the table `t` with the `layout`"
     positions = [*layout.label, *layout.others]
     x,texts,value_range = _read_columns(t, layout.pixels, positions, h, value_range, source)
     return _TableRows(t, layout, x, dict(zip(positions, texts)), value_range)
@@ -128,30 +128,30 @@ def _label_texts(rows):
     hot = np.array([[bool(re.fullmatch(r'1(\.0*)?|true', o, re.I)) for o in rows.texts[i]] for i in positions])
     if (bad := np.flatnonzero(hot.sum(0)!=1)).size:
         raise DataError(f'{rows.table}, {rows.table.row_place(bad[0])}: '
-                        f'{hot[:,bad[0]].sum()} of the {len(positions)} label columns are 1, expected one')
+                        f'{hot[:,bad[0]].sum()} of the {len(positions)} label columns are 1, expected one. Fix the row')
     by_position = rows.layout.by_position
     names = list(map(str, range(len(positions)))) if by_position else class_names([rows.cols[i] for i in positions])
     return np.array(names)[hot.argmax(0)].tolist()
 
 # %% ../../nbs/data/10_read.ipynb #c0010
 def _log_layout(rows):
-    "Add log lines on what was inferred of `rows`, and notes"
+    "Add log lines about inferences of `rows`, and notes"
     t,look,layout = rows.table,rows.table.look(),rows.layout
     lines = ((look.header=='mangled',
-              'header: numbers that pandas has made names of; columns are taken in their order'),
+              'header: numbers that pandas turned into names; columns keep their order'),
              (look.header=='none' and look.packed is None, f'header: none, {len(look.cols):,} columns'),
-             (look.sep!=b',', f'fields: with {separator_names[look.sep]} between'),
+             (look.sep!=b',', f'fields: separated by {separator_names[look.sep]}'),
              (rows.value_range!=(0,255), describe_stretch(rows.value_range)))
     left = [rows.cols[i] or 'without a name' for i in layout.others if i not in layout.extra]
-    notes = ((left, f'{t}: column{"s"*(len(left)>1)} {join_some(left)} left out.'),
+    notes = ((left, f'{t}: column{"s"*(len(left)>1)} {join_some(left)} omitted.'),
              (look.packed is None and layout.pixels!=sorted(layout.pixels),
-              f'{t}: pixel columns put in order by name.'))
+              f'{t}: pixel columns sorted by name.'))
     rows.inferred += [*layout.inferred, *getattr(t, 'inferred', []), *(s for yes,s in lines if yes)]
     rows.notes += [s for yes,s in notes if yes]
 
 # %% ../../nbs/data/10_read.ipynb #c0012
 def _turned_table_hint(t):
-    "Return the error for the table `t` if its rows are pixels, because each image is a column; '' otherwise"
+    "Return the error for the table `t` if each image is a column, else ''"
     if isinstance(t, FrameTable): return ''
     look = t.look()
     try: first = t.column(0)[0]
@@ -168,7 +168,7 @@ def _turned_table_hint(t):
     options += ', header=None'*(look.header=='none')+', index_col=0'*has_names
     out = ', header=False' if look.header=='none' and not has_names else ''
     return (f"{t}: {n:,} rows and {width:,} columns, so each column seems to hold an image of {side}x{side}; "
-            f"expected one image a row. Turn the table, and give turned.csv: "
+            f"expected one image per row. Transpose the table, and use turned.csv: "
             f"pd.read_csv('{t.path.name}'{options}).T.to_csv('turned.csv', index=False{out})")
 
 def _train_layout(t, label, extra=None):
@@ -192,34 +192,36 @@ def _read_train(t, h, label=None, reading=None, extra=None)->_TableRows:
     rows.inferred += bare
     ls = rows.labels = parse_labels(texts, t, t.row_place)
     if label is None and layout.inferred and len(ls)>19 and ls.nunique()==len(ls):
-        raise DataError(f'{t}: {layout.inferred[0]}, but each row has another; say which column is the label with '
-                        f'{spell("label", "NAME")}', option='label')
+        raise DataError(f'{t}: {layout.inferred[0]}, but each row has a different value, expected classes. Specify the '
+                        f'label with {spell("label", "NAME")}', option='label')
     if not bare and ls.dtype.kind=='i' and str(ls[0])!=texts[0]: rows.inferred.append(f'labels: {texts[0]} is {ls[0]}')
     if two := find_two_spellings(ls.unique()):
-        rows.notes.append(f'{t}: the labels {two[0]} and {two[1]} are two classes, as they are written.')
+        rows.notes.append(f'{t}: the labels {two[0]} and {two[1]} are two different classes, because their spelling '
+                          'differs.')
     return rows
 
 # %% ../../nbs/data/10_read.ipynb #c0016
 def _describe_columns(cols):
     are_numbers = cols and all(re.fullmatch('[0-9.]+', c) for c in cols)
-    return join_some(cols)+(' (is the header missing?)' if are_numbers else '')
+    return join_some(cols)+(' (the header may be missing)' if are_numbers else '')
 
 def same_name_stem(cols, pixels):
-    "Return those of `cols` that share their words with the names `pixels`, and differ in numbers only"
+    "Return the columns of `cols` that differ from the names `pixels` only in numbers"
     stems = {split_name(c)[0] for c in pixels}
     return [c for c in cols if (split := split_name(c)) and split[0] in stems]
 
 def _check_pixels(t, pixels, rest, key):
-    "Raise `DataError` unless the test set `t` has the columns `pixels`, and no more of their kind in `rest`"
+    "Raise `DataError` unless the test set `t` has the columns `pixels`, and no others of that kind in `rest`"
     cols = set(t.look().cols)
     missing = [c for c in pixels if c not in cols]
     odd = [c for c in (rest if missing else same_name_stem(rest, pixels)) if c!=key and c.lower() not in id_names]
     if diff := ' and '.join(f'{k} {_describe_columns(v)}' for k,v in (('without',missing), ('with',odd)) if v):
-        raise DataError(f'{t.heading}: {diff}, expected the pixel columns of the training set; name them alike',
+        raise DataError(f'{t.heading}: {diff}, expected the pixel columns of the training set. Give them the same '
+                        'names',
                         file=str(t), line=1)
 
 def _match_names(t, train, key):
-    "Return the layout of the test set `t` by the names of the training set; `key` names an id column"
+    "Return the layout of the test set `t` by the names of the training set; `key` is the name of an id column"
     cols,pixels = t.look().cols,train.pixel_names
     label_columns = [train.cols[i] for i in train.layout.label]
     known = {*pixels, *label_columns}
@@ -227,12 +229,12 @@ def _match_names(t, train, key):
     _check_pixels(t, pixels, [cols[i] for i in rest], key)
     found = [c for c in label_columns if c in cols]
     label = label_columns[0] if len(label_columns)==len(found)==1 else None
-    layout_by_name(cols, t.heading, label=label, need=False) # raises if a name is there twice
+    layout_by_name(cols, t.heading, label=label, need=False) # raises if a name occurs twice
     position = {c:i for i,c in enumerate(cols)}
     return Layout([position[c] for c in pixels], [position[c] for c in found], rest)
 
 def _test_layout(t, train, key, label):
-    "Return the layout of the test set `t`, like that of the training set"
+    "Return the layout of the test set `t`, equal to that of the training set"
     a,b = t.look(),train.table.look()
     by_position = train.layout.by_position
     if a.header==b.header=='names' and a.packed is None and b.packed is None and not by_position:
@@ -246,22 +248,22 @@ def _test_layout(t, train, key, label):
 
 # %% ../../nbs/data/10_read.ipynb #c0018
 def _find_ids(rows, key):
-    "Return the position of the id column, as a list of one or none"
+    "Return a list with the position of the id column, or an empty list"
     others = rows.layout.others
     ids = [i for i in others if rows.cols[i]==key] or [i for i in others if rows.cols[i].lower() in id_names]
     if len(ids)>1:
         found = join_some(rows.cols[i] for i in ids)
-        raise DataError(f'{rows.table.heading}: with {found}, expected one column of ids; '
-                        f'remove or rename the others', file=str(rows.table), line=1)
+        raise DataError(f'{rows.table.heading}: with {found}, expected one column of ids. '
+                        f'Remove or rename the others', file=str(rows.table), line=1)
     return ids
 
 def _as_column(texts, name, table, is_id):
-    "Return texts as a column, as whole numbers if that loses nothing. Raises `DataError` if ids are blank or repeated."
+    "Return texts as a column of numbers, if that loses nothing, or text. Raises `DataError` for blank or repeated ids."
     n = pd.Series(texts).value_counts()
     if is_id and (i := next((i for i,o in enumerate(texts) if not o or n[o]>1), None)) is not None:
-        found = f'{quote(texts[i])} is there {n[texts[i]]:,} times' if texts[i] else 'blank'
+        found = f'{quote(texts[i])} occurs {n[texts[i]]:,} times' if texts[i] else 'blank'
         place = table.row_place(i) if isinstance(table, Table) else f'line {i+2}'
-        raise DataError(f'{table}, {place}, column {name}: {found}, expected each row to have its own; fix it',
+        raise DataError(f'{table}, {place}, column {name}: {found}, expected a different id for each row. Fix it',
                         file=str(table))
     exact = all(label_kind(o)=='whole' for o in n.index)
     return pd.Series([int(o) for o in texts] if exact else texts, name=name)
@@ -283,12 +285,12 @@ def _read_test(t, h, train, key=None, label=None)->_TableRows:
 
 # %% ../../nbs/data/10_read.ipynb #c001d
 def _id_column(found):
-    "Return what the sample submission calls the ids, or None"
+    "Return the name of the id column of the sample submission, or None"
     try: return found.sample.look().cols[0] if found.sample else None
     except DataError: return
 
 def _tables_like_sample(found, n):
-    "Return tables of two columns and `n` rows: sample submissions under other names"
+    "Return tables of two columns and `n` rows: sample submissions with other names"
     res = {}
     for k,t in list((found.other or {}).items())[:8]:
         try:
@@ -302,7 +304,7 @@ def _read_sample_table(t, h):
     "Return the frame of a sample submission"
     cols = t.look().cols
     if len(cols)!=2 or cols[0]==cols[1]:
-        raise DataError(f'{t.heading}: found {join_some(cols)}, expected two columns, an id and a label; get it again',
+        raise DataError(f'{t.heading}: found {join_some(cols)}, expected two columns, an id and a label. Get it again',
                         file=str(t), line=1)
     _,texts,_ = _read_columns(t, [], [0,1], h)
     return pd.DataFrame({c:_as_column(o, c, t, c==cols[0]) for c,o in zip(cols, texts)})
@@ -317,13 +319,13 @@ def _read_sample(found, h, n):
     res = _read_sample_table(t, h)
     if n is None or len(res)==n: return res, inferred, []
     if re.search('sample', t.name, re.I):
-        raise DataError(f'{t}: {len(res):,} rows, expected {n:,} as in the test set; get both again', file=str(t))
-    return None, [], [f'{t}: {len(res):,} rows, not {n:,} as in the test set, '
-                      f'so it is not taken for a sample submission.']
+        raise DataError(f'{t}: found {len(res):,} rows, expected {n:,} as in the test set. Get both again', file=str(t))
+    return None, [], [f'{t} has {len(res):,} rows, not {n:,} as in the test set, so it is not used as sample '
+                      'submission.']
 
 # %% ../../nbs/data/10_read.ipynb #c001f
 def _options(test, label, transpose, extra):
-    "Return those options of `read_csvs` that were specified, in a form that reads the same again"
+    "Return the specified options of `read_csvs`, so that the same data can be read again"
     options = dict(test=test and absolute_path(test), label=label and str(label), transpose=bool(transpose), **extra)
     return {k:v for k,v in options.items() if v}
 
@@ -332,11 +334,11 @@ def _log_parts(*tables):
     return [f'{t.name}: {len(t.parts):,} files, read as one table' for t in tables if t and len(t.parts)>1]
 
 def _emnist_note():
-    return ('EMNIST keeps its images turned about their diagonal; '
-            f'to have them upright, and to read pictures of your own, add {spell("transpose", True)}.')
+    return ('EMNIST stores its images transposed. To make them upright, and to read your own pictures, add '
+            f'{spell("transpose", True)}.')
 
 def _find_label_table(found):
-    "Return the error if the labels of the training set are in a table of their own; '' if none is there"
+    "Return the error if the labels of the training set are in a separate table, else ''"
     t,others = found.train,found.other
     if isinstance(t, FrameTable): return ''
     folder = t.path.parent
@@ -350,21 +352,20 @@ def _find_label_table(found):
         tables = (t.name, look.sep.decode(), look.header!='none'),(name, sep, lines==n+1)
         reads = [f"pd.read_csv('{file}'"+('' if s==',' else f', sep={s!r}')+('' if header else ', header=None')+')'
                  for file,s,header in tables]
-        return (f"{t}: no 'label' column, expected one. The labels seem to be in {name}: put both into one table, and "
-                f"give joined.csv: "
-                f"{reads[0]}.assign(label={reads[1]}.iloc[:,-1]).to_csv('joined.csv', index=False)")
+        return (f"{t}: no 'label' column, expected one. The labels seem to be in {name}. Join both tables, and use "
+                f"joined.csv: {reads[0]}.assign(label={reads[1]}.iloc[:,-1]).to_csv('joined.csv', index=False)")
     return ''
 
 # %% ../../nbs/data/10_read.ipynb #c0021
 def read_csvs(
     path, # A folder with CSV, Parquet, Feather or .npz files, a zip of them, one such file, or the word 'sample'
-    test=None, # The file of the test set, if it is another than the one in `path`
-    label=None, # Name of the column with the labels, or its place, counted from 1, if columns have no names
-    transpose=False, # Turn each image about its diagonal, as EMNIST's need it?
-    reading=None, # A run's `Reading`, whose range and label column these data share; inferred if None
+    test=None, # The file of the test set, if it is not the one in `path`
+    label=None, # Name of the column with the labels, or its number from 1 if columns have no names
+    transpose=False, # Whether to transpose each image, as EMNIST requires
+    reading=None, # A run's `Reading` with the range and the label column; inferred if None
     groups=None # Column with the group of each row, such as its writer: neither a pixel nor the label
 )->DigitData: # Frames of uint8 pixels, checked
-    "Read the training set and, if there, the test set and the sample submission. `DataError` says what is wrong."
+    "Read the training set and, if they exist, the test set and the sample submission. Raises `DataError` for faults."
     path = check_path(path, 'a path. Pass arrays, frames and data sets to as_data')
     if test is not None: check_path(test, 'the path of the test set')
     h = hashlib.sha256()
@@ -381,7 +382,7 @@ def read_csvs(
 
     seen = infer_reading(train.x, train.value_range, transpose, train.label_column, train.labels)
     notes = [*f.notes, *train.notes]
-    notes += tst.notes if tst else [f'{p}: no test CSV, so there is nothing to predict.']
+    notes += tst.notes if tst else [f'{p}: found no test CSV, so nothing will be predicted.']
     notes += mnist_notes(train.labels)
     notes += orientation_notes(seen) or [_emnist_note()]*('emnist' in str(f.train).lower() and not transpose)
     tables = f.train,f.test,f.sample
@@ -399,10 +400,10 @@ def read_csvs(
 def read_rows(
     path, # A folder with a test CSV, a zip, or one table
     label=None, # Name of the column with the labels, if there is one
-    transpose=None, # Turn each image about its diagonal? As in `reading` if None
-    reading=None # The `Reading` of the run that predicts them: one row is not enough to infer a range
-)->DigitData: # Without a training set; `test_labels` are text or numbers as they are written
-    "Read rows to predict, with or without labels. Raises `DataError` if they are none, or contradict `reading`"
+    transpose=None, # Whether to transpose each image; default: as in `reading`
+    reading=None # The `Reading` of the run that predicts them, because one row is not enough to infer a range
+)->DigitData: # Without a training set; `test_labels` keep their spelling
+    "Read rows to predict, with or without labels. Raises `DataError` for faults, or if they contradict `reading`."
     p,h = Path(check_path(path)).expanduser(),hashlib.sha256()
     t = open_named_file(p)
     if not t:
@@ -441,12 +442,12 @@ def as_rows(
 # %% ../../nbs/data/10_read.ipynb #c0035
 def as_data(
     o, # A path, a frame, arrays (x, y), a data set of torchvision or Hugging Face, or a pair (training, test) of them
-    test=None, # As for `read_csvs`; a frame or another object beside one
+    test=None, # As for `read_csvs`; a frame or another object if `o` is one
     label=None, # Name of the column with the labels
-    transpose=False, # Turn each image about its diagonal?
+    transpose=False, # Whether to transpose each image
     groups=None # As for `read_csvs`
 )->DigitData:
-    "Return `DigitData` of anything that holds images"
+    "Return `DigitData` from a path, frames or `DigitData`"
     if isinstance(o, DigitData):
         if o.train is not None: check_texts(o.train['label'].tolist(), o.name)
         return forget_source_if_changed(o)

@@ -13,40 +13,42 @@ from pathlib import Path
 
 from fastcore.basics import patch
 
-from ..core import DataError, quote
+from ..core import DataError, count_noun, quote
 
 # %% ../../nbs/data/02_table.ipynb #c0006
-_chunk_bytes = 2**19 # read at once
+_chunk_bytes = 2**19 # bytes per piece
 _max_line_bytes = 2**22
-_ratio_window = 2**26 # unpacked bytes over which the ratio is taken
-max_ratio = 200 # unpacked bytes for each packed one
+_ratio_window = 2**26 # unpacked bytes over which the ratio is measured
+max_ratio = 200 # unpacked bytes per packed byte
 
 @contextmanager
 def convert_file_errors(
-    name # Of the file, for errors
+    name # Name of the file, for errors
 ):
-    "Raise `DataError` for what goes wrong in files and zips"
+    "Turn the exceptions of files and zips into `DataError`, within a `with` block"
     try: yield
     except (zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, lzma.LZMAError, EOFError, ValueError) as e:
-        raise DataError(f'{name}: truncated or corrupt ({e}); get it again', file=str(name)) from None
+        raise DataError(f'{name}: truncated or corrupt ({e}), expected a complete file. Get it '
+                        'again', file=str(name)) from None
     except (OSError, RuntimeError, NotImplementedError) as e:
         why = getattr(e, 'strerror', 0) or e
-        raise DataError(f'{name}: cannot be read ({why}); get it again, or in a form that can be',
+        raise DataError(f'{name}: cannot be read ({why}), expected a readable file. Get it again, or in another format',
                         file=str(name)) from None
 
 def _open_member(z, name):
     "Open the file `name` in the zip `z`"
     i = z.getinfo(name)
     if name.lower().endswith('.zip') and i.file_size>max(_ratio_window, max_ratio*i.compress_size):
-        raise DataError(f'{name}: unpacks to over {max_ratio} times its size (a zip bomb?)', file=name)
+        raise DataError(f'{name}: unpacks to over {max_ratio} times its size, expected less. It may be a zip '
+                        'bomb', file=name)
     return z.open(i)
 
 # %% ../../nbs/data/02_table.ipynb #c0008
 class Table:
-    "A table of text: the file `path`, or what `members` name in it, a file in a zip, or a file in a zip in a zip"
+    "A table of text: the file `path`, or the file `members` in it, in a zip or in a zip within a zip"
     def __init__(self, path, *members):
         self.path,self.members,self.parts = Path(path),members,[self]
-        self.joined = False # are quoted fields read as one line each, though they have several?
+        self.joined = False # whether quoted fields with several lines are read as one line
         self.name = members[-1] if members else self.path.name
     def __str__(self): return ' in '.join([*reversed(self.members), self.path.name]) if self.members else str(self.path)
     @property
@@ -54,22 +56,22 @@ class Table:
 
     @contextmanager
     def open(self):
-        "Open the file, un-gzipped, and the file on disk under it, whose position shows how much of it was used"
+        "Open the file without gzip, and the underlying file on disk, whose position shows the progress"
         with convert_file_errors(self), ExitStack() as stack:
             f = raw = stack.enter_context(open(self.path, 'rb'))
             for o in self.members: f = stack.enter_context(_open_member(stack.enter_context(zipfile.ZipFile(f)), o))
             yield gzip.GzipFile(fileobj=f) if self.name.lower().endswith('.gz') else f, raw
 
     def no_rows_error(self):
-        "Return the error of a table that has nothing but a header"
-        return DataError(f'{self}: a header and no rows; expected one image a line', file=str(self))
+        "Return the error for a table that has only a header"
+        return DataError(f'{self}: found only a header, expected one image per line. Get it again', file=str(self))
 
 # %% ../../nbs/data/02_table.ipynb #c000a
 @patch
 def lines(self:Table,
     h=None # Hash that is updated with every byte
 ):
-    "Yield complete lines, as (number of the first, bytes)"
+    "Yield complete lines, as (number of the first line, bytes)"
     buf, line = b'', 1
     for b in _unpack_pieces(self):
         if h: h.update(b)
@@ -84,8 +86,8 @@ def lines(self:Table,
             yield line, o
             line, buf = line+o.count(b'\n'), buf[cut:]
         if b and len(buf)>_max_line_bytes:
-            raise DataError(f'{self}, line {line}: over {_max_line_bytes:,} bytes long; expected one image a line: '
-                            f'get it as such a table', file=str(self), line=line)
+            raise DataError(f'{self}, line {line}: over {_max_line_bytes:,} bytes long, expected one image per '
+                            f'line. Get it as such a table', file=str(self), line=line)
 
 def _unpack_pieces(t):
     "Yield pieces of the unpacked file `t`, and an empty one at its end. Raises `DataError` if they are too many."
@@ -96,8 +98,8 @@ def _unpack_pieces(t):
             unpacked += len(b)
             if unpacked>_ratio_window:
                 if unpacked>max_ratio*max(raw.tell()-start, 1):
-                    raise DataError(f'{t}: unpacks to over {max_ratio} times its size (a zip bomb?); '
-                                    f'if it is honest, unpack it and give the folder', file=str(t))
+                    raise DataError(f'{t}: unpacks to over {max_ratio} times its size, expected less. It may be a zip '
+                                    f'bomb. If you trust it, unpack it and use the folder', file=str(t))
                 unpacked, start = 0, raw.tell()
             yield b
 
@@ -105,7 +107,7 @@ def _unpack_pieces(t):
 separator_names = {b',':'commas', b';':'semicolons', b'\t':'tabs', b'|':'bars', b' ':'blanks'}
 
 def has_odd_bytes(b):
-    "Return whether the lines `b` need Python's `csv`"
+    "Return whether the lines `b` require Python's `csv`"
     return b'"' in b or b'\r' in b or b'\0' in b
 
 def join_blanks(b):
@@ -118,8 +120,8 @@ def cut_columns(
     ncol, # Fields in a line
     columns, # Positions of columns
     sep # Separator
-)->list: # Of texts, for each column
-    "Return some columns of plain lines, as text"
+)->list: # A list of texts for each column
+    "Return some columns of plain lines as text"
     def cut(l, c): return l.split(sep, c+1)[c] if c<ncol//2 else l.rsplit(sep, ncol-c)[c-ncol]
     lines = b.split(b'\n')[:-1]
     return [[cut(l, c).decode().strip() for l in lines] for c in columns]
@@ -127,13 +129,15 @@ def cut_columns(
 # %% ../../nbs/data/02_table.ipynb #c000f
 def split_fields(
     l, # Bytes of a line
-    place, # Of the line, for errors
+    place, # Place of the line, for errors
     sep=b',' # Separator
 )->list:
     "Return the fields of a line. Raises `DataError` if it can't be split."
-    if b'\0' in l: raise DataError(f'{place}: a NUL byte, expected text; the file is binary or damaged: get it again')
+    if b'\0' in l:
+        raise DataError(f'{place}: found a NUL byte, expected text. The file is binary or damaged, so get it again')
     if b'\r' in l:
-        raise DataError(f'{place}: a carriage return within the line; save the file with Unix or Windows line ends')
+        raise DataError(f'{place}: found a carriage return within the line, expected none. Save the file with Unix or '
+                        'Windows line ends')
     try:
         if sep==b' ' and b'"' not in l: return l.decode().split()
         if sep==b' ': l = l.strip()
@@ -141,17 +145,17 @@ def split_fields(
                                skipinitialspace=sep==b' '), [])
     except UnicodeDecodeError as e:
         found = f'byte 0x{l[e.start]:02x} at {e.start+1:,}'
-        raise DataError(f'{place}: {found} is not UTF-8; save the file as UTF-8') from None
+        raise DataError(f'{place}: {found} is not UTF-8, expected UTF-8. Save the file as UTF-8') from None
     except csv.Error as e:
         found = 'a quoted field that does not end' if 'end of data' in str(e) else e
-        expected = f'fields with {separator_names[sep]} between'
-        raise DataError(f'{place}: {found}, expected {expected}; fix or remove the line') from None
+        expected = f'fields separated by {separator_names[sep]}'
+        raise DataError(f'{place}: {found}, expected {expected}. Fix or remove the line') from None
 
 def split_rows(
     b, # Bytes of lines
-    line, # Number of the first one
-    ncol, # Fields that each line should have
-    name, # Of the table, for errors
+    line, # Number of the first line
+    ncol, # Expected fields per line
+    name, # Name of the table, for errors
     sep # Separator
 ):
     "Yield (place, fields) of each line. Raises `DataError` at a line with more or fewer fields."
@@ -159,13 +163,13 @@ def split_rows(
         place = f'{name}, line {i}'
         row = split_fields(l, place, sep)
         if len(row)!=ncol:
-            found = f'{len(row):,} fields' if l.strip() else 'blank'
-            raise DataError(f'{place}: {found}, expected {ncol:,} as in the first line; fix it, or get it again',
+            found = count_noun(len(row), 'field') if l.strip() else 'blank'
+            raise DataError(f'{place}: {found}, expected {ncol:,} as in the first line. Fix it, or get it again',
                             file=str(name), line=i)
         yield place, row
 
 def _split_if_readable(l, place, sep):
-    "Return the fields of a line; none if it can't be split, because that error is raised when the line is read"
+    "Return the fields of a line, or an empty list if it can't be split; that error is raised when the line is read"
     try: return split_fields(l, place, sep)
     except DataError: return []
 
@@ -179,14 +183,14 @@ def _find_separator(head):
     best = max(n, key=n.get)
     return best if n[best] else b' ' if re.search(rb'[^ ] +[^ ]', s) else b','
 
-_around = re.compile(r'^ *(tensor|array) *\(|(, *d?type=[\w. ]+)? *\) *$|[\[\],;]') # what is printed around numbers
+_around = re.compile(r'^ *(tensor|array) *\(|(, *d?type=[\w. ]+)? *\) *$|[\[\],;]') # text around printed numbers
 
 def split_array(s):
     "Return the words of a printed array, without its brackets and commas"
     return _around.sub(' ', s).split()
 
 def split_numbers(s):
-    "Return the numbers in the field `s`, as text; none unless it holds many"
+    "Return the numbers in the field `s` as text, or an empty list unless there are many"
     if len(s)<31: return []
     ts = split_array(s)
     return ts if len(ts)>15 and all(number_form.fullmatch(o) for o in ts) else []
@@ -197,7 +201,7 @@ def _count_columns(names):
     return len(ks)==len(names)>1 and ks[0] in (0,1) and ks==list(range(ks[0], ks[0]+len(ks)))
 
 def _is_mangled(names):
-    "Return whether `names` are a row of numbers that pandas has made names of, `0`, `0.1`, `0.2`"
+    "Return whether `names` are a row of numbers that pandas has turned into names, `0`, `0.1`, `0.2`"
     seen = {}
     for o in names:
         v,_,k = o.partition('.')
@@ -207,7 +211,7 @@ def _is_mangled(names):
 
 # %% ../../nbs/data/02_table.ipynb #c0014
 def _header_kind(fields):
-    "Return what the first line is: 'names', 'mangled' or 'none'"
+    "Return the kind of the first line: 'names', 'mangled' or 'none'"
     numbers = [o for o in fields if number_form.fullmatch(o)]
     if any(map(split_numbers, fields)): return 'none'
     if not fields or len(numbers)<.8*len(fields): return 'names'
@@ -241,51 +245,52 @@ def _other_format(b):
 # %% ../../nbs/data/02_table.ipynb #c001a
 @dataclass
 class Look:
-    "The facts that the first lines of a table show"
+    "Facts from the first lines of a table"
     sep: bytes # Separator
-    header: str # 'names'; 'mangled' if pandas made names of a row; 'none'
+    header: str # 'names'; 'mangled' if pandas turned a row into names; 'none'
     cols: list # Names of the columns
     rows: list # Fields of the first rows
-    packed: int|None = None # Position of the column that holds complete images
+    packed: int|None = None # Position of a column that contains complete images
     label: int|None = None # Position of the column that the header marks as class
     more_lines: int = 0 # Lines of the header beyond the first
 
 # %% ../../nbs/data/02_table.ipynb #c001c
 def _first_lines(t, n=50):
-    "Return the first lines of `t`. Raises `DataError` with what the file is if it is no table."
+    "Return the first lines of `t`. Raises `DataError` with the file's format if it is not a table."
     with t.open() as (f,_): what = _other_format(f.read(4096))
     if what:
         ending = {'Parquet':'.parquet', 'Arrow':'.feather'}.get(what)
-        tip = (f'let its name end in {ending}' if ending else 'save or download it as one' if 'NumPy' not in what else
-               "write images and labels to one file: np.savez('train.npz', x=x, y=y)")
-        raise DataError(f'{t}: this is {what}; expected a CSV in UTF-8, Parquet, Feather or .npz: {tip}', file=str(t))
+        tip = (f'Let its name end in {ending}' if ending else 'Save or download it as one' if 'NumPy' not in what else
+               "Write images and labels to one file: np.savez('train.npz', x=x, y=y)")
+        raise DataError(f'{t}: found {what}, expected a CSV in UTF-8, Parquet, Feather or .npz. {tip}', file=str(t))
     b = b''
     for _,o in t.lines():
         b += o
         if b.count(b'\n')>n or len(b)>2**20: break
-    if not b.strip(): raise DataError(f'{t}: empty; expected a header and one image a line', file=str(t))
+    if not b.strip():
+        raise DataError(f'{t}: the file is empty, expected a header and one image per line. Get it again', file=str(t))
     return b.removeprefix(b'\xef\xbb\xbf').split(b'\n')[:-1]
 
 def _split_header(head, place, sep):
-    "Return the fields of the first line, and what kind of header they are"
+    "Return the fields of the first line, and the kind of header"
     cols = [o.strip() for o in split_fields(head, place, sep)]
     if odd := [o for o in cols if not o.isprintable()]:
-        raise DataError(f'{place}: {quote(odd[0])} is no column name, expected names with {separator_names[sep]} '
-                        f'between; save it with commas, or get it again', line=1)
+        raise DataError(f'{place}: {quote(odd[0])} is not a column name, expected names separated by '
+                        f'{separator_names[sep]}. Save it with commas, or get it again', line=1)
     return cols, _header_kind(cols)
 
 def _is_printed(lines):
-    "Return whether `lines` begin with an array that was printed over several lines, in quotes"
+    "Return whether `lines` begin with a quoted array that was printed in several lines"
     return any(l.count(b'"')%2 and b'[' in l for l in lines[:2])
 
 frame_code = 'pd.DataFrame(x.reshape(len(x), -1)).assign(label=y)'
 
 def _check_complete(t, cols, rows):
-    "Raise `DataError` if a field of the first rows was printed with `...` in place of most numbers"
+    "Raise `DataError` if `...` replaces most numbers in a field of the first rows"
     for i,c in ((i,c) for i,r in enumerate(rows[:3]) for c,_ in zip(range(len(cols)), r)):
         if re.match(r'[a-z( ]*\[[^A-Za-z]*\.\.\.', rows[i][c]):
-            raise DataError(f"{t}, line {i+2}, column {cols[c]}: an array printed with '...', expected all of its "
-                            f"numbers. Most are not in the file: write it again from the arrays x and y: "
+            raise DataError(f"{t}, line {i+2}, column {cols[c]}: found an array printed with '...', expected all of "
+                            f"its numbers. The file lacks most of them. Write it again from the arrays x and y: "
                             f"{frame_code}.to_csv('train.csv', index=False)", file=str(t), line=i+2)
 
 # %% ../../nbs/data/02_table.ipynb #c001e
@@ -296,17 +301,17 @@ def _is_orange(cols, rows):
     return kinds>.8*len(cols) and all(re.fullmatch('|class|c|meta|m|ignore|i|.*=.*', o.strip()) for o in rows[1])
 
 def _find_class(flags):
-    "Return the position of the one column that the `flags` mark as class, or None"
+    "Return the position of the only column that the `flags` mark as class, or None"
     found = [i for i,o in enumerate(flags) if o.strip() in ('class','c')]
     return found[0] if len(found)==1 else None
 
 def _has_row_names(rows, n):
-    "Return whether each row has one field more than the `n` of the header, and the first one differs in each row"
+    "Return whether each row has one field more than the header's `n`, and all first fields differ"
     named = [o for o in rows if len(o)==n+1 and o[0].strip() and o[-1].strip()]
     return len(rows)==len(named)==len({o[0] for o in rows})>2
 
 def _read_flags(look):
-    "Return `look` with Orange's marks taken from its header, if there are some"
+    "Return `look` without Orange's marks in its header, if there are some"
     cols,rows = look.cols,look.rows
     if _is_orange(cols, rows): return Look(look.sep, look.header, cols, rows[2:], None, _find_class(rows[1]), 2)
     prefixes = [re.fullmatch('([mci]?)[CDSTcdst]?#(.*)', o) for o in cols]
@@ -316,7 +321,7 @@ def _read_flags(look):
     return Look(look.sep, look.header, names, rows, look.packed, _find_class(flags))
 
 def _look_at(t):
-    "Return what the first lines of the table `t` show"
+    "Return the facts from the first lines of the table `t`"
     head,*lines = _first_lines(t)
     if not t.joined and _is_printed([head, *lines]):
         t.joined = True
@@ -328,7 +333,7 @@ def _look_at(t):
     if header=='none': rows = [cols, *rows]
     packed = next((i for i,o in enumerate(rows[0]) if split_numbers(o)), None) if rows else None
     if header=='names' and (len(cols)<2 if packed is None else len(cols)<=packed):
-        raise DataError(f'{place}: found {quote(*cols or [""])}, expected names with commas between; add them, '
+        raise DataError(f'{place}: found {quote(*cols or [""])}, expected names separated by commas. Add names, '
                         f'or save it with commas', file=str(t), line=1)
     if header!='names': cols = [f'column {i+1}' for i in range(len(cols))]
     elif _has_row_names(rows, len(cols)): cols = ['', *cols]
@@ -338,7 +343,7 @@ def _look_at(t):
 
 @patch
 def look(self:Table)->Look:
-    "Return what the first lines show. Raises `DataError` with what the file is if it is no table."
+    "Return facts from the first lines. Raises `DataError` with the file's format if it is not a table."
     if not hasattr(self, '_look'): self._look = _look_at(self)
     return self._look
 
@@ -363,8 +368,8 @@ def _cut_plain(b, ncol, columns, sep):
 
 @patch
 def column(self:Table,
-    *positions # Of columns, from 0; negative ones count from the end
-)->list: # Of lists of texts
+    *positions # Positions of columns, from 0; negative ones count from the end
+)->list: # A list of texts for each column
     "Return columns as text. Each call reads the complete file."
     look,res = self.look(),[[] for _ in positions]
     n,sep = len(look.cols),look.sep
@@ -382,13 +387,13 @@ def _check_same_columns(part, first):
     bare = b.header=='none' and a.header!='mangled' # without a header
     if a.sep==b.sep and len(a.cols)==len(b.cols) and (bare or a.header==b.header and a.cols==b.cols): return
     odd = [o for o in b.cols if o not in a.cols] or b.cols
-    found = f'{len(b.cols):,} columns with {separator_names[b.sep]} between, such as {quote(odd[0])}'
-    raise DataError(f'{part}, line 1: {found}; expected the {len(a.cols):,} columns of {first.name}, because both '
-                    f'are parts of one table. Write all parts again, or give one file by name',
+    found = f'{len(b.cols):,} columns separated by {separator_names[b.sep]}, such as {quote(odd[0])}'
+    raise DataError(f'{part}, line 1: found {found}, expected the {len(a.cols):,} columns of {first.name}, because '
+                    f'both are parts of one table. Write all parts again, or name one file',
                     file=str(part), line=1)
 
 class Parts(Table):
-    "One table in several files, the tables `parts`; `name` stands for all of them"
+    "One table in several files, the tables `parts`; `name` is the name of the whole"
     def __init__(self, name, parts):
         super().__init__(parts[0].path, *parts[0].members)
         self.name,self.parts,self.checked = name,parts,False
@@ -396,18 +401,18 @@ class Parts(Table):
         base,pattern = (o.rpartition('/')[2] for o in (self.parts[0].name, self.name))
         return str(self.parts[0]).replace(base, pattern)
     def look(self):
-        "Return what the first lines of the first part show. Raises `DataError` if the parts differ."
+        "Return facts from the first lines of the first part. Raises `DataError` if the parts differ."
         if not self.checked:
-            self.parts = [o for o in self.parts if next(o.lines(), None)] or self.parts[:1] # some may be empty
+            self.parts = [o for o in self.parts if next(o.lines(), None)] or self.parts[:1] # empty parts are skipped
             for o in self.parts[1:]: _check_same_columns(o, self.parts[0])
             self.checked = True
         return self.parts[0].look()
 
 @patch
 def row_place(self:Table,
-    i # Number of a row, from 0
+    i # Row number, from 0
 )->str:
-    "Return the place of a row in the table that was read: its line, and its file if there are several"
+    "Return the place of a row: its line, and its file if there are several"
     k = next((k for k,end in enumerate(self.ends) if i<end), 0) if len(self.parts)>1 else 0
     part = self.parts[k]
     look = part.look()

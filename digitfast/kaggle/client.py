@@ -16,8 +16,8 @@ from ..core import DigitError, KaggleError, echo, short_name
 from .credentials import Credentials, SecretFilter, SecretStream, credentials, hide_secrets
 
 # %% ../../nbs/kaggle/02_client.ipynb #9ca75c3c
-_make = 'make a new one at https://www.kaggle.com/settings/api'
-ways_to_sign_in = ('Three ways to get them: `kaggle auth login`; an API token from '
+_make = 'Create a new one at https://www.kaggle.com/settings/api'
+ways_to_sign_in = ('There are three ways to sign in: `kaggle auth login`; an API token from '
     'https://www.kaggle.com/settings/api in KAGGLE_API_TOKEN or ~/.kaggle/access_token; or a kaggle.json with '
     'username and key in ~/.kaggle')
 
@@ -25,13 +25,13 @@ def http_status(e): return getattr(getattr(e, 'response', None), 'status_code', 
 
 def _todo(code, slug):
     "Return what to do about an HTTP status"
-    if code>=500: return 'Kaggle itself is at fault: try again later'
-    if code==429: return 'too many requests: wait a while and try again'
-    if code not in (403,404): return 'Kaggle refuses'
-    if not slug: return 'is the name right, and is it yours?' if code==403 else 'is the name right?'
+    if code>=500: return 'Kaggle has an internal error. Try again later'
+    if code==429: return 'there were too many requests. Wait a few minutes and try again'
+    if code not in (403,404): return 'Kaggle rejected the request'
+    if not slug: return 'check that the name is right'+(' and that it is yours' if code==403 else '')
     comp = f'https://www.kaggle.com/competitions/{slug}'
-    if code==403: return f'most often the rules are not accepted yet: open {comp}/rules, join, and try again'
-    return f'is {slug!r} right? A competition is named as in its address, {comp}'
+    if code==403: return f'you have probably not accepted the rules. Open {comp}/rules, join, and try again'
+    return f'there is no competition {slug!r}. Use the last part of its address, {comp}'
 
 
 # %% ../../nbs/kaggle/02_client.ipynb #de46b4fb
@@ -39,8 +39,8 @@ _disk = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, err
 
 _unreadable = TypeError, AttributeError, LookupError, RecursionError, json.JSONDecodeError, UnicodeError
 
-class BadAnswer(Exception): "An answer of Kaggle's that can't be used: found, expected, and what to do"
-class _Stop(Exception): "Waited enough: the failure that it was about, and the seconds to the next try"
+class BadAnswer(Exception): "An unusable answer from Kaggle: found, expected, and what to do"
+class _Stop(Exception): "The time for retries is used up: the last failure, and the seconds to the next try"
 
 def _broke_off(e):
     "Return whether `e` is an error of the network"
@@ -49,46 +49,46 @@ def _broke_off(e):
     return http_status(e) is None and type(e).__module__.startswith(('requests','urllib3'))
 
 def _explain(e, have, slug):
-    "Return what went wrong and what to do, from an exception of the client"
+    "Describe an exception of the client, and what to do"
     more = ''
     if isinstance(e, _Stop): e,more = e.args[0],f' (gave up: the next try would be in {e.args[1]:.0f} s)'
-    code,says = http_status(e),' '.join(str(e).split())
-    if isinstance(e, (SystemExit, NameError)) or code==401: return f'the {have} is wrong or has expired: {_make}'
+    code,text = http_status(e),' '.join(str(e).split())
+    if isinstance(e, (SystemExit, NameError)) or code==401: return f'the {have} is wrong or has expired. {_make}'
     if getattr(e, 'errno', None) in _disk:
-        return f'{e.strerror}: {e.filename or "the download"}; make room there, or choose another folder'
-    if isinstance(e, ImportError): return f'{e}: `pip install fastkaggle`'
+        return f'{e.strerror}: {e.filename or "the download"}. Free some space there, or choose another folder'
+    if isinstance(e, ImportError): return f'{e}. Run `pip install fastkaggle`'
     if _broke_off(e):
-        return (f'no connection to Kaggle, or it broke off ({type(e).__name__}); '
-                f'check the network and the proxy, and try again{more}')
+        return (f'there is no connection to Kaggle, or it was lost ({type(e).__name__}). '
+                f'Check the network and the proxy, and try again{more}')
     if isinstance(e, _unreadable):
-        return (f"Kaggle's answer can't be read ({type(e).__name__}: {short_name(says, 200)}); try again later, or "
+        return (f"Kaggle's answer can't be read ({type(e).__name__}: {short_name(text, 200)}). Try again later, or run "
                 '`pip install -U kaggle`')
-    if code is None: return f'{says or type(e).__name__}{more}'
-    return f'{_todo(code, slug)}{more} [{code}: {says}]'
+    if code is None: return f'{text or type(e).__name__}{more}'
+    return f'{_todo(code, slug)}{more} [{code}: {text}]'
 
 
 # %% ../../nbs/kaggle/02_client.ipynb #kb12
 def parse_number(v):
-    "The finite number that `v` is, a number or text in one of Kaggle's answers; None if it is none"
+    "Return the number or text `v` of an answer as a finite float, or None if that is impossible"
     s = str(v).strip() if isinstance(v, (int,float,str)) else ''
     if len(s)>40 or not re.fullmatch(r'[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?', s, re.ASCII|re.IGNORECASE): return
     return n if math.isfinite(n := float(s)) else None
 
 def parse_count(v):
-    "As `parse_number`, for whole numbers from 0 on"
+    "Return the number or text `v` of an answer as a whole number of at least 0, or None if that is impossible"
     m = re.fullmatch(r'(\d{1,18})(\.0)?', str(v).strip(), re.ASCII) if isinstance(v, (int,float,str)) else None
     return int(m[1]) if m else None
 
 # %% ../../nbs/kaggle/02_client.ipynb #13c8c40a
-patience = 120           # seconds that are waited between retries, in one call
+patience = 120           # seconds of waiting between retries, in one call
 silence = 60             # seconds that a connection may be silent
-slowest = 8192           # bytes a second, on average, that a connection has to reach after 2*silence seconds
+slowest = 8192           # bytes per second that a connection must reach on average, after 2*silence seconds
 largest_download = 2**30 # bytes of a download
-largest_answer = 2**24   # bytes of any other answer, unpacked
-poll = 5                 # seconds between two looks at what Kaggle is working on
+largest_answer = 2**24   # bytes of any other answer, uncompressed
+poll = 5                 # seconds between two requests for the state of a task
 
 def _in_time(func, secs):
-    "The result of `func()`, or its exception, if either comes within `secs` seconds. Raises `TimeoutError` if not."
+    "Return the result of `func()` or raise its exception. Raises `TimeoutError` after `secs` seconds."
     done = []
     def work():
         try: done.append((func(), None))
@@ -103,7 +103,7 @@ def _in_time(func, secs):
 
 # %% ../../nbs/kaggle/02_client.ipynb #c3d9e5a0
 class _Body:
-    "The body `raw` of an answer, of at most `most` bytes, that doesn't come more slowly than `slowest`"
+    "The body `raw` of an answer, with at most `most` bytes and at least `slowest` bytes per second"
     def __init__(self, raw, most): self.raw,self.most = raw,most
     def __getattr__(self, k): return getattr(self.raw, k)
     def stream(self, *args, **kw):
@@ -112,21 +112,21 @@ class _Body:
             left = 2*silence+n/slowest-(time.monotonic()-start)
             try: b = _in_time(lambda: next(chunks, b''), left)
             except TimeoutError:
-                with suppress(Exception): self.raw.shutdown() # ends the thread that reads; older versions have none
+                with suppress(Exception): self.raw.shutdown() # ends the reading thread; older versions lack it
                 raise BadAnswer(f'Kaggle sends too slowly: {n:,} bytes in {time.monotonic()-start:.0f} s, expected '
-                               f'{slowest:,} a second. Check the network, and try again later') from None
+                               f'{slowest:,} per second. Check the network, and try again later') from None
             if not b: return
             n += len(b)
             if n>self.most: raise too_large(f'over {self.most:,} bytes', self.most)
             yield b
 
 def too_large(found, most):
-    return BadAnswer(f'what Kaggle sends is too large: {found}, expected {most:,} at most. If you need it, download it '
+    return BadAnswer(f"Kaggle's answer is too large: {found}, expected at most {most:,}. If you need it, download it "
                     'in a browser')
 
 # %% ../../nbs/kaggle/02_client.ipynb #e5dbf7c2
 def _bounded(session):
-    "`session`, whose answers are bounded in time and in size, and which follows few redirects"
+    "Return `session` with answers limited in time and size, and with few redirects"
     from requests.adapters import HTTPAdapter
     from requests.exceptions import ReadTimeout
     class Bounded(HTTPAdapter):
@@ -143,16 +143,16 @@ def _bounded(session):
 
 # %% ../../nbs/kaggle/02_client.ipynb #f6ecf8d3
 class _Bounds:
-    "Mixed into `KaggleApi`: bounds for what it waits and takes"
-    left = 0 # seconds of patience
-    tag = None # what names the content of a download that broke off
+    "A mixin for `KaggleApi` that limits waiting times and sizes"
+    left = 0 # seconds left for retries
+    tag = None # the server's tag for the content of an interrupted download
     def build_kaggle_client(self):
         client = super().build_kaggle_client()
         with client: _bounded(client.http_client()._session)
         return client
     def upload_files(self, request, *args, **kw):
         super().upload_files(request, *args, **kw)
-        if not request.files: raise KaggleError('Kaggle did not take the file') # older clients go on without it
+        if not request.files: raise KaggleError('Kaggle did not accept the file') # older clients continue without it
 
 # %% ../../nbs/kaggle/02_client.ipynb #b3786536
 _once = '/CreateSubmission','/SaveKernel'
@@ -169,18 +169,18 @@ def _is_retriable(self:_Bounds, e): return _again(e)
 
 @patch
 def _wait(self:_Bounds, e, secs):
-    "Sleep before another try; `_Stop` where that would be longer than there is patience for"
+    "Sleep before another try. Raises `_Stop` if less than `secs` seconds are left for retries."
     head = getattr(getattr(e, 'response', None), 'headers', {})
     if http_status(e)==429 and 'Retry-After' in head: secs = self._get_retry_after_delay(e.response) or secs
     if secs>self.left: raise _Stop(e, secs) from None
     self.left -= secs
-    why = _todo(http_status(e), None) if http_status(e) else 'The connection broke off'
-    echo(hide_secrets(f"{why}; once more in {secs:.1f} s"), file=sys.stderr)
+    why = _todo(http_status(e), None) if http_status(e) else 'The connection was lost'
+    echo(hide_secrets(f"{why} (retrying in {secs:.1f} s)"), file=sys.stderr)
     time.sleep(secs)
 
 @patch
 def with_retry(self:_Bounds, func, *args, **kw):
-    "`func`, called up to five times"
+    "Wrap `func` so that it is called up to five times"
     def tried(*args, **kw):
         for i in range(1, 6):
             try: return func(*args, **kw)
@@ -193,13 +193,13 @@ def with_retry(self:_Bounds, func, *args, **kw):
 # %% ../../nbs/kaggle/02_client.ipynb #45ba23b3
 @patch
 def upload_complete(self:_Bounds, path, url, quiet, resume=False):
-    "Send the file `path` to `url`; the client's word for whether it was taken"
+    "Send the file `path` to `url`; return whether Kaggle accepted it, in the client's terms"
     from kaggle.api.kaggle_api_extended import ResumableUploadResult as Result
     return Result.COMPLETE if self.put_file(path, url) else Result.FAILED
 
 @patch
 def put_file(self:_Bounds, path, url):
-    "Send the file `path` to the address `url`, which Kaggle gave, and return whether it was accepted"
+    "Send the file `path` to `url`, an address from Kaggle, and return whether it was accepted"
     import requests
     _check_address(url)
     def put():
@@ -211,12 +211,12 @@ def _check_address(url):
     try: ok = re.match('https?://[^/]', url) and urlsplit(url).hostname
     except (TypeError, ValueError): ok = False
     if ok: return
-    raise BadAnswer(f"Kaggle's address to upload to is {short_name(url, 80)!r}, expected https://…. Nothing was "
-                   'uploaded: try again later')
+    raise BadAnswer(f"Kaggle's address for the upload is {short_name(url, 80)!r}, expected https://…. Nothing was "
+                   'uploaded. Try again later')
 
 @patch
 def _upload_blob(self:_Bounds, path, quiet, blob_type, upload_context, content_type=None):
-    "Send the file `path`, and give its token, or None where it was not taken"
+    "Send the file `path`; return its token, or None if Kaggle did not accept it"
     from kaggle.api.kaggle_api_extended import ApiStartBlobUploadRequest
     path,req = Path(path),ApiStartBlobUploadRequest()
     st = path.stat()
@@ -231,7 +231,7 @@ def _upload_blob(self:_Bounds, path, quiet, blob_type, upload_context, content_t
 # %% ../../nbs/kaggle/02_client.ipynb #d3a9f6b4
 @patch
 def _rest(self:_Bounds, response, have):
-    "The answer with the bytes of `response` after the first `have`, None if the server doesn't give it"
+    "Return an answer with the bytes of `response` after the first `have`, or None if the server has none"
     import requests
     head,tag = response.headers,self.tag
     self.tag = head.get('ETag') or head.get('Last-Modified')
@@ -241,17 +241,17 @@ def _rest(self:_Bounds, response, have):
     if rest.status_code==206 and rest.headers.get('Content-Range', '').startswith(f'bytes {have}-'): return rest
 
 def _check_size(text, folder):
-    "Raise `BadAnswer` if the size that is announced as `text` is too large for a download, or for the disk of `folder`"
+    "Raise `BadAnswer` if the announced size `text` is too large for a download or for the disk of `folder`"
     n,free = parse_count(text),shutil.disk_usage(folder).free
     if n is None: return
     if n>largest_download: raise too_large(f'{n:,} bytes are announced', largest_download)
     if n>free:
-        raise BadAnswer(f'{folder}: {n:,} bytes are to be downloaded, but {free:,} are free. Make room there, or '
-                        'choose another folder')
+        raise BadAnswer(f'{folder}: {free:,} bytes are free, expected {n:,} for the download. Free some space there, '
+                        'or choose another folder')
 
 @patch
 def download_file(self:_Bounds, response, outfile, http_client, quiet=True, resume=False, **kw):
-    "Write the body of `response` to `outfile`, after what an earlier try has left there"
+    "Write the body of `response` to `outfile`, after the bytes of an earlier try"
     from tqdm import tqdm
     folder = os.path.dirname(outfile)
     os.makedirs(folder, exist_ok=True)
@@ -269,7 +269,7 @@ def download_file(self:_Bounds, response, outfile, http_client, quiet=True, resu
 
 # %% ../../nbs/kaggle/02_client.ipynb #065327b8
 def _sign_in():
-    "Kaggle's client, found and signed in by fastkaggle, with bounds for what it waits"
+    "Return Kaggle's client, signed in by fastkaggle, with limits in time and size"
     def sign_in():
         from fastkaggle.core import import_kaggle
         return import_kaggle()
@@ -281,9 +281,9 @@ def _sign_in():
 
 # %% ../../nbs/kaggle/02_client.ipynb #c293802f
 class Kaggle:
-    "Kaggle's client, signed in; calling it calls one of the client's methods, with its failures as `KaggleError`"
+    "Kaggle's client, signed in. Call it to call a method of the client; a failure raises `KaggleError`."
     def __init__(self,
-        competition=None, # Slug that an error about rules or a missing page is about
+        competition=None, # Slug for errors about rules or a missing page
     ):
         self.have,self.slug,self.api = credentials(),competition,None
         if not self.have: raise KaggleError(f'no Kaggle credentials. {ways_to_sign_in}')
@@ -294,29 +294,29 @@ def username(self:Kaggle): return self.api.config_values.get('username')
 
 @patch
 @contextmanager
-def guard(self:Kaggle, doing): # what is being done, for the error
-    "Run the client's code with bounded waits and no output but its progress bar; any failure is a `KaggleError`"
-    said,log,clean = io.StringIO(),logging.getLogger('urllib3.connectionpool'),SecretFilter()
+def guard(self:Kaggle, doing): # the task, for the error message
+    "Run the client's code with limited waits and only its progress bar as output. A failure raises `KaggleError`."
+    printed,log,clean = io.StringIO(),logging.getLogger('urllib3.connectionpool'),SecretFilter()
     if self.api: self.api.left = patience
     log.addFilter(clean)
     try:
-        with redirect_stdout(said), redirect_stderr(SecretStream(sys.stderr)): yield
+        with redirect_stdout(printed), redirect_stderr(SecretStream(sys.stderr)): yield
     except (DigitError, KeyboardInterrupt, GeneratorExit): raise
     except BaseException as e:
         raise KaggleError(hide_secrets(f'could not {doing}: {_explain(e, self.have, self.slug)}')) from None
     finally:
         log.removeFilter(clean)
-        self.said = hide_secrets(' '.join(said.getvalue().split())[-200:])
+        self.printed = hide_secrets(' '.join(printed.getvalue().split())[-200:])
 
 @patch
 def __call__(self:Kaggle,
-    doing, # What is being done, for the error
+    doing, # The task, for the error message
     method, # A method of `KaggleApi`
-    *args, # What to call it with
-    missing=(), # HTTP statuses that mean that there is no such thing
+    *args, # Its arguments
+    missing=(), # HTTP statuses that mean that the object does not exist
     **kw
 ):
-    "The result of `method`, None for a thing that is `missing`; `KaggleError` where it fails"
+    "Return the result of `method`, or None for one of the statuses `missing`. Raises `KaggleError` if it fails."
     with self.guard(doing):
         try: return self.api.with_retry(getattr(self.api, method))(*args, **kw)
         except Exception as e:
@@ -325,7 +325,7 @@ def __call__(self:Kaggle,
 
 # %% ../../nbs/kaggle/02_client.ipynb #kb07
 def wait_until(look, secs):
-    "Return what `look()` returns once it is not None. Ask for `secs` seconds, every `poll` seconds, then less often."
+    "Call `look()` every `poll` seconds, then less often, and return its first result that is not None"
     end,pause = time.monotonic()+secs,poll
     while (res := look()) is None and (left := end-time.monotonic())>0:
         time.sleep(min(pause, left))
@@ -336,5 +336,5 @@ def wait_until(look, secs):
 # %% ../../nbs/kaggle/02_client.ipynb #kb09
 def check_slug(s):
     if re.fullmatch(r'[a-z0-9][a-z0-9-]*', str(s)): return
-    raise KaggleError(f'{short_name(s, 60)!r} is no competition: '
-                      'give the last part of its address, such as digit-recognizer')
+    raise KaggleError(f'{short_name(s, 60)!r} is not a competition, expected the last part of its address, such as '
+                      'digit-recognizer')

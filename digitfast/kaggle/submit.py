@@ -20,36 +20,37 @@ Submission = namedtuple('Submission', 'ref status score left url')
 def submissions_url(competition): return f'https://www.kaggle.com/competitions/{competition}/submissions'
 
 def _count_left(ask):
-    "Return how many submissions are left today, None if Kaggle doesn't tell. Raises `KaggleError` if none is left."
+    "Return how many submissions are left today, or None if unknown. Raises `KaggleError` if none is left."
     lim = ask('ask how many submissions are left', 'competition_get_submission_limits', ask.slug)
     left,today,total = map(parse_count, (lim.num_allowed_now, lim.num_today, lim.num_total))
     if left!=0: return left
     if not (today or total): return # the client reads an answer without limits as zeros
-    why = (f'{total} in all is the limit' if lim.limited_by_total is True else
-           f'{today or 0} were made today and the day ends at 00:00 UTC')
-    raise KaggleError(f'{ask.slug}: no submission is left, {why}; nothing was sent. {submissions_url(ask.slug)}')
+    why = (f'the limit is {total} in all' if lim.limited_by_total is True else
+           f'{today or 0} were made today, and the day ends at 00:00 UTC')
+    raise KaggleError(f'{ask.slug}: no submission is left: {why}. Nothing was sent. See {submissions_url(ask.slug)}')
 
 def _send(ask, file, message):
     "Upload and submit `file`, and return Kaggle's reference to it"
-    doing = f'submit {file} (if it broke off, look at {submissions_url(ask.slug)} before another try)'
+    doing = f'submit {file} (if the connection was lost, look at {submissions_url(ask.slug)} before another try)'
     res = ask(doing, 'competition_submit', str(file), message, ask.slug, quiet=not sys.stderr.isatty())
     if ref := parse_count(res and res.ref): return ref
     message = short_name((res and res.message) or 'no answer', 200)
     if message==ask.api.COMPETITION_SUBMIT_UPLOAD_FAILED_MESSAGE:
-        raise KaggleError(hide_secrets(f'{ask.slug}: Kaggle did not take {file}: {message}. '
-                                       f'{ask.said or "Try again later"}'))
-    raise KaggleError(hide_secrets(f'{ask.slug}: Kaggle gave no reference to {file} (it says: {message}), so it may '
-                                   f'have counted. Look at {submissions_url(ask.slug)} before another try'))
+        raise KaggleError(hide_secrets(f'{ask.slug}: Kaggle did not accept {file}: {message}. '
+                                       f'{ask.printed or "Try again later"}'))
+    raise KaggleError(hide_secrets(f'{ask.slug}: Kaggle returned no reference to {file} ({message}), so it may have '
+                                   f'counted. Look at {submissions_url(ask.slug)} before another try'))
 
 def _find_scored(ask, ref):
-    "The submission `ref` if Kaggle has finished with it, else None"
+    "Return the submission `ref` once Kaggle has scored or rejected it, else None"
     doing = f'read the score of submission {ref}, which Kaggle has ({submissions_url(ask.slug)})'
     subs = ask(doing, 'competition_submissions', ask.slug)
     sub = next((o for o in subs or [] if parse_count(o.ref)==ref), None)
     return sub if sub and sub.status.name!='PENDING' else None
 
 def _read_score(ask, sub):
-    "The public score of the submission `sub`, None if it has none. Raises `KaggleError` if that is no number."
+    """Return the public score of the submission `sub`, or None if it has none. Raises `KaggleError` if it is not a
+    number."""
     score = sub.public_score
     if score is None or score=='': return
     if (n := parse_number(score)) is not None: return n
@@ -62,36 +63,36 @@ def _check_before(file, data, force, allow_other_labels=False):
     info = check_submission(file, data, allow_other_labels)
     if info['warnings'] and not force:
         raise DataError(f"{file} was not submitted: {info['warnings'][0]}. "
-                        f"To submit it all the same, use {spell('force', True)}", option='force')
+                        f"To submit it anyway, use {spell('force', True)}", option='force')
 
 def submit_to_kaggle(
     file, # The submission, a CSV
-    message, # What to remember it by
+    message, # Your description of the submission
     competition='digit-recognizer', # Slug, as in the competition's address
-    data=None, # The data that the submission is for, as `check_submission` takes it
-    wait=600, # Seconds to wait for the score; 0 to leave at once
+    data=None, # The competition's data, as for `check_submission`
+    wait=600, # Seconds to wait for the score; 0 to return at once
     say=echo, # Called with a line about each step, such as Kaggle's reference to the submission
-    force=False, # Submit also what `check_submission` warns of?
-    allow_other_labels=False, # Accept labels that the sample submission does not have?
-)->Submission: # `score` is None if pending or not shown; `left`, how many more today, is None if Kaggle doesn't tell
-    """Check `file`, submit it and wait for its score. Raises `DataError` if it is no submission, `KaggleError` if
-    Kaggle doesn't do its part; once the submission is sent, the error has Kaggle's reference to it."""
+    force=False, # Whether to submit despite warnings of `check_submission`
+    allow_other_labels=False, # Whether to accept labels that the sample submission does not have
+)->Submission: # `score` is None if pending or hidden; `left`, the submissions left today, is None if unknown
+    """Check `file`, submit it and wait for its score. Raises `DataError` if it is not a submission, and `KaggleError`
+    if Kaggle fails. Errors after the submission contain Kaggle's reference to it."""
     check_slug(competition)
     _check_before(file, data, force, allow_other_labels)
     ask = Kaggle(competition)
     left = _count_left(ask)
-    if left is None: say('Kaggle does not tell how many submissions are left today')
+    if left is None: say('Kaggle does not report how many submissions are left today')
     else: left -= 1
     say(f'Submitting {file} to {competition}')
     ref = _send(ask, file, message)
-    say(f'Kaggle has it as submission {ref}{": waiting for its score" if wait else ""}')
+    say(f'Kaggle accepted submission {ref}{", waiting for its score" if wait else ""}')
     try: sub = wait_until(lambda: _find_scored(ask, ref), 600 if wait is True else wait) if wait else None
     except KeyboardInterrupt as e:
-        e.args = f'submission {ref} was sent; its score will be at {submissions_url(ask.slug)}',
+        e.args = f'submission {ref} was sent. Its score will be at {submissions_url(ask.slug)}',
         raise
     if not sub: return Submission(ref, 'pending', None, left, submissions_url(ask.slug))
     if sub.status.name!='COMPLETE':
-        why = short_name(sub.error_description or 'it gives no reason', 200)
+        why = short_name(sub.error_description or 'no reason given', 200)
         raise KaggleError(hide_secrets(f'{competition}: Kaggle could not score {file} (submission {ref}): {why}. '
                                        f'{submissions_url(ask.slug)}'))
     return Submission(ref, 'complete', _read_score(ask, sub), left, submissions_url(ask.slug))

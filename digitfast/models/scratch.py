@@ -45,12 +45,11 @@ def linear1(xb, w, b):
 
 # %% ../../nbs/models/00_scratch.ipynb #cec1a3cf
 def check_same_shape(preds, targ):
-    """Raise `DigitError` unless both have one shape, because PyTorch would broadcast and compare each prediction with
-    each target"""
+    """Raise `DigitError` if the shapes differ, because PyTorch would broadcast and compare each prediction with each
+    target"""
     if preds.shape!=targ.shape:
-        raise DigitError('the loss compares number with number, '
-                         f'but predictions have shape {tuple(preds.shape)} and targets {tuple(targ.shape)}; '
-                         'give both one shape, such as targ[:,None] for (n,) against (n, 1)')
+        raise DigitError(f'predictions have shape {tuple(preds.shape)} and targets {tuple(targ.shape)}, expected equal '
+                         'shapes. Reshape one of them, for example with targ[:,None] from (n,) to (n, 1).')
 
 # %% ../../nbs/models/00_scratch.ipynb #afc98b61
 def mean_squared_error(preds, targ):
@@ -64,13 +63,13 @@ def as_value(yb, c=None):
 
 # %% ../../nbs/models/00_scratch.ipynb #6e4b401d
 def train_epoch(
-    net,       # `net(xb, *params)` gives activations
-    params,    # tensors that gather gradients, changed in place
-    loss_func, # `loss_func(activations, targets)` gives a scalar
+    net,       # `net(xb, *params)` returns activations
+    params,    # tensors that require gradients, changed in place
+    loss_func, # `loss_func(activations, targets)` returns a scalar
     x,         # images (n, p)
-    targ,      # a target for each (n, k)
+    targ,      # targets (n, k)
     lr,        # learning rate
-    bs         # images a batch
+    bs         # images per batch
 ): # mean loss over the epoch
     "Train for one epoch of stochastic gradient descent, in random order"
     total = 0.
@@ -111,7 +110,7 @@ def softmax_probs(acts, c=None):
     return acts.softmax(1)
 
 def softmax_rmse(acts, targ):
-    "Return the root mean square of softmax less one-hot target, (n, c). Raises `DigitError` if the shapes differ."
+    "Return the root mean square of softmax minus one-hot target, (n, c). Raises `DigitError` if the shapes differ."
     check_same_shape(acts, targ)
     return ((acts.softmax(1)-targ)**2).mean().sqrt()
 
@@ -149,23 +148,24 @@ def he_params(*size):
     return (torch.randn(size)*(2/size[0])**.5 if len(size)>1 else torch.zeros(size)).requires_grad_()
 
 def np_epoch(net, params, loss_func, x, targ, lr, bs=None):
-    "Train as `train_epoch` does, in NumPy: one step on all images; ignores `net`, `loss_func` and `bs`"
-    ps = [p.detach().numpy() for p in params]   # the same memory as the tensors
+    "Train for one epoch in NumPy, with one step on all images; ignore `net`, `loss_func` and `bs`"
+    ps = [p.detach().numpy() for p in params]   # shares memory with the tensors
     loss,grads = np_grads(x.numpy(), targ.numpy(), *ps)
     for p,g in zip(ps,grads): p -= lr*g
     return loss
 
 # %% ../../nbs/models/00_scratch.ipynb #c68a547d
 def _check_images(x, y=None, c=None, p=None):
-    "Raise `DataError` unless `x` is float images of 0 to 1, one a row, and `y` labels for them"
+    "Raise `DataError` unless `x` holds float images of 0 to 1, one per row, and `y` their labels"
     if x.ndim!=2 or not x.is_floating_point() or len(x) and x.max()>1:
         raise DataError(f'pixels of shape {tuple(x.shape)} and type '
                         f'{x.dtype}{f", up to {x.max():g}" if x.numel() else ""}; '
-                        'expected one image a row, float from 0 to 1: x.float()/255')
-    if p and x.shape[1]!=p: raise DataError(f'images of {x.shape[1]:,} pixels; this model learnt from images of {p:,}')
+                        'expected one image per row, float from 0 to 1. Convert it with x.float()/255.')
+    if p and x.shape[1]!=p:
+        raise DataError(f'images have {x.shape[1]:,} pixels, expected {p:,} as in training. Use images of that size.')
     if y is not None and (len(y)!=len(x) or len(y) and not 0<=y.min()<=y.max()<c):
         raise DataError(f'{len(y):,} labels{f" from {y.min()} to {y.max()}" if len(y) else ""} for {len(x):,} images; '
-                        f'expected one each, from 0 to {c-1}')
+                        f'expected one per image, from 0 to {c-1}. Check that both come from the same rows.')
 
 # %% ../../nbs/models/00_scratch.ipynb #387ffe27
 def n_params(
@@ -178,20 +178,20 @@ def n_params(
 @dataclass(eq=False)
 class HandModel:
     "A trained `ByHand` system: the system and its parameters"
-    system: 'ByHand' # what it is
+    system: 'ByHand' # the trained system
     params: dict # tensors by name
-    n_pixels: int # pixels an image
+    n_pixels: int # pixels per image
     n_classes: int
     history: list = field(default_factory=list) # (epoch, train_loss, valid_loss, accuracy), accuracy on validation rows
     @torch.no_grad()
     def predict_proba(self,
         x # float tensor (n, p), pixels 0 to 1
     ): # float32 tensor (n, c), rows sum to 1
-        "Return the probability of each class for each image. Raises `DataError` unless the size is that of training."
+        "Return the probability of each class for each image. Raises `DataError` if the size differs from training."
         _check_images(x, p=self.n_pixels)
         return self.system.probs(self.system.net(x, *self.params.values()), self.n_classes)
     def state(self): # tensors by name, ready for safetensors; `shape` is (pixels, classes)
-        "Return the tensors from which `ByHand.load` builds the model again"
+        "Return the tensors from which `ByHand.load` restores the model"
         params = {k:v.detach().clone() for k,v in self.params.items()}
         return params | dict(shape=torch.tensor([self.n_pixels,self.n_classes]))
 
@@ -200,29 +200,29 @@ class HandModel:
 class ByHand:
     "A system with its own training loop; `dataclasses.replace` makes a variant"
     name: str
-    net: callable # `net(xb, *params)` gives activations
-    sizes: callable # `sizes(p, c)` gives the size of each parameter by name
-    init: callable # `init(*size)` gives a parameter to start from
-    targ: callable # `targ(y, c)` gives targets
-    loss: callable # `loss(activations, targets)` gives a scalar
-    probs: callable # `probs(activations, c)` gives probabilities
+    net: callable # `net(xb, *params)` returns activations
+    sizes: callable # `sizes(p, c)` returns the size of each parameter by name
+    init: callable # `init(*size)` returns an initial parameter
+    targ: callable # `targ(y, c)` returns targets
+    loss: callable # `loss(activations, targets)` returns a scalar
+    probs: callable # `probs(activations, c)` returns probabilities
     train: callable = train_epoch # one epoch
     lr: float = 1e-2 # learning rate
-    bs: int|None = 256 # images a batch; None: all
+    bs: int|None = 256 # images per batch; None: all
     epochs: int = 1
     def start(self,
-        p=784, # pixels an image
+        p=784, # pixels per image
         c=10 # number of classes
     ): # tensors by name
-        "Return the parameters that training starts from"
+        "Return the initial parameters"
         return {k:self.init(*s) for k,s in self.sizes(p, c).items()}
     def fit(self,
-        x, y, # to train on: float tensor (n, p), pixels 0 to 1; int64 tensor (n,), 0 to c-1
-        x_valid, y_valid, # to validate on
-        seed=42, # of weights and order; the global random state is left alone
-        epochs=None, # default: the system's own
+        x, y, # training set: float tensor (n, p), pixels 0 to 1; int64 tensor (n,), 0 to c-1
+        x_valid, y_valid, # validation set
+        seed=42, # seed of weights and order; the global random state does not change
+        epochs=None, # default: the system's `epochs`
         progress=None, # called after each epoch with its row of `history`
-        n_classes=None # default: the largest label and one
+        n_classes=None # default: the largest label plus one
     )->HandModel:
         "Train; equal seeds and threads give equal weights. Raises `DataError` if pixels or labels are out of range."
         c = n_classes or int(max(y.max(), y_valid.max()))+1
@@ -240,16 +240,16 @@ class ByHand:
                 if progress: progress(m.history[-1])
         return m
     def load(self,
-        state # what `HandModel.state` gave
+        state # the result of `HandModel.state`
     )->HandModel:
-        "Return the model with these parameters. Raises `RunError` if they are not this system's."
+        "Return the model with these parameters. Raises `RunError` if they belong to another system."
         p,c = state['shape'].tolist() if 'shape' in state else (0,0)
         want = {k:tuple(s) for k,s in self.sizes(p, c).items()}
         got = {k:tuple(v.shape) for k,v in state.items() if k!='shape'}
         if got!=want:
-            raise RunError(f'{self.name}: the saved parameters are {got}; '
-                           f'expected {want}: were they saved by another system?')
-        params = {k:state[k].clone() for k in want}   # a copy is aligned in memory, so sums round as they did
+            raise RunError(f'{self.name}: the saved parameters are {got}, expected {want}. '
+                           'Load them with the system that saved them.')
+        params = {k:state[k].clone() for k in want}   # a copy is aligned in memory, so sums round as in training
         return HandModel(self, params, p, c)
 
 # %% ../../nbs/models/00_scratch.ipynb #7d1d099c
@@ -259,7 +259,7 @@ def minus_rms(xb, means):
 
 @torch.no_grad()
 def average_epoch(net, params, loss_func, x, targ, lr=None, bs=None):
-    "Set the means of the classes in place of a training epoch; return the loss"
+    "Set the mean image of each class, which replaces a training epoch; return the loss"
     params[0].copy_(average_digits(x, targ.argmax(1), targ.shape[1]))
     return loss_func(net(x, *params), targ).item()
 

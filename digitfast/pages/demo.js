@@ -2,10 +2,10 @@ const $ = q => element.querySelector(q), pad = $('.pad'), seen = $('.seen'), ctx
 let last = null, inked = false, busy = false, again = false;
 
 function show(r) {
-  $('.said').replaceChildren();
+  $('.prediction').replaceChildren();
   if (r.digit !== undefined) {
-    const b = document.createElement('b'); b.textContent = r.digit; $('.said').append(b);
-  } else $('.said').textContent = r.note;
+    const b = document.createElement('b'); b.textContent = r.digit; $('.prediction').append(b);
+  } else $('.prediction').textContent = r.note;
   const percent = p => (100*p).toFixed(1)+'%', [first, second] = [...(r.bars || [])].sort((a, b) => b[1]-a[1]);
   $('.then').textContent = r.digit === undefined ? '' : percent(first[1]) + (second ? ', then ' + second[0] + ' (' + percent(second[1]) + ')' : '');
   $('.doubt').textContent = r.doubt ? 'In doubt: ' + r.doubt : '';

@@ -1,4 +1,4 @@
-"How good is it? Measures, plots, the report page and the overview of runs."
+"How good is it? Measures, plots, the report page, the overview of runs and the page of a search."
 from digitfast.core import lazy_exports
 
 __getattr__,__dir__,__all__ = lazy_exports(__name__, dict(
@@ -6,4 +6,5 @@ __getattr__,__dir__,__all__ = lazy_exports(__name__, dict(
     plots=('plot_calibration plot_class_accuracy plot_class_balance plot_confusion plot_history plot_lr_find '
         'read_history show_digits show_predictions show_versus'),
     page='write_report',
-    overview='write_overview'))
+    overview='write_overview',
+    search='plot_importance plot_parallel plot_trials'))

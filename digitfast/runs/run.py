@@ -322,6 +322,16 @@ def copy_model(self:Run,
         write_file(Path(path)/k, b)
     return Path(path)
 
+# %% ../../nbs/runs/06_run.ipynb #5e10000b
+@patch(cls_method=True)
+def from_hub(cls:Run,
+    repo, # 'user/name', as on the page of the repository
+    revision=None, # Branch, tag or commit; 'main' if None
+)->'Run':
+    "Download the run that somebody shared on Hugging Face. Raises `HubError` if there is none."
+    from digitfast.runs.hub import download_run
+    return cls(download_run(repo, revision))
+
 # %% ../../nbs/runs/06_run.ipynb #8925ac18
 def _pct(p): return f'{100*p:.2f} %'
 

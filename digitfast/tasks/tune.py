@@ -270,7 +270,7 @@ class Trials:
         self.optuna.stop = self.stop # which Optuna's own allows in its own loop only
         seed = (study.info.seed+len(self.optuna.trials))%2**32 # a resumed search must not draw the first points again
         self.optuna.sampler = sampler or optuna.samplers.TPESampler(seed=seed)
-        self.optuna.pruner = pruner or optuna.pruners.MedianPruner(n_warmup_steps=max(1, n_epoch//3))
+        self.optuna.pruner = pruner or optuna.pruners.MedianPruner(n_warmup_steps=n_epoch//3)
         if self.optuna.user_attrs.get('digitfast')!=study.to_json():
             self.optuna.set_user_attr('digitfast', study.to_json())
     def stop(self):

@@ -166,7 +166,7 @@ def test_batches_do_not_share_memory_with_the_frame_or_each_other():
     assert torch.equal(dls.valid.one_batch()[0], a) and df.equals(was)
     df.iloc[:,1:] = 0
     assert torch.equal(dls.valid.one_batch()[0], a)
-    raw = dls.valid.new(after_batch=[]) # no transform makes its batches anew
+    raw = dls.valid.new(after_batch=[]) # no transform changes its batches
     b = raw.one_batch()[0].clone()
     raw.one_batch()[0].zero_()
     assert b.dtype==torch.uint8 and b.any() and torch.equal(raw.one_batch()[0], b)
@@ -223,7 +223,7 @@ def test_from_csv(tiny, data):
     assert len(DigitDataLoaders.from_csv('sample', valid_pct=.1, device='cpu').valid_ds)==500
     with pytest.raises(DataError, match='no such file'): DigitDataLoaders.from_csv('/nowhere')
 
-def test_item_tfms_run_item_by_item_and_are_said():
+def test_item_tfms_run_item_by_item_and_are_logged():
     dls = loaders(item_tfms=lambda x: x)
     assert 'item by item' in repr(dls.train) and 'after_item' in repr(dls.train)
     assert 'images whole, targets whole' in repr(loaders().train)
@@ -240,7 +240,7 @@ def test_training_transforms_leave_validation_alone():
 
 # ---- fastai's own calls
 
-def test_datablock_by_hand(capsys):
+def test_datablock_without_the_factory(capsys):
     df = digits()
     block = DataBlock((DigitBlock(), CategoryBlock(vocab=[0,1,2])), get_y=ColReader('label'),
                       splitter=IndexSplitter(range(12)))
@@ -311,16 +311,16 @@ def test_test_dl_with_labels_of_rows_that_have_none():
         loaders().test_dl(digits().drop(columns='label'), with_labels=True)
     assert '\n' not in str(e.value)
 
-NO_PIXELS = dict( # what is made of a frame's pixels, and what the error says
+NO_PIXELS = dict( # a change of a frame's pixels, and the error
     above=(lambda x: x+200, "row .*, column '?pixel.*: found '?2..'?, expected a whole number from 0 to 255"),
     negative=(lambda x: x-300, "row .*, column '?pixel.*: found '?-2..'?, expected a whole number from 0 to 255"),
     halves=(lambda x: x/2, r"row .*, column '?pixel.*: found '?\d+\.5'?, expected a whole number from 0 to 255"),
-    fractions=(lambda x: x/255, 'numbers of 0 to 1, expected whole ones of 0 to 255: multiply them by 255'),
-    rounded=(lambda x: (x/255).round(), 'numbers of 0 to 1, expected whole ones of 0 to 255: multiply them by 255'))
+    fractions=(lambda x: x/255, 'numbers of 0 to 1, expected whole numbers of 0 to 255. Multiply them by 255'),
+    rounded=(lambda x: (x/255).round(), 'numbers of 0 to 1, expected whole numbers of 0 to 255. Multiply them by 255'))
 @pytest.mark.parametrize('where', ['block','item by item','test_dl','test_dl of a block','test_dl item by item'])
 @pytest.mark.parametrize('what', NO_PIXELS)
 def test_no_pixels_are_cast(where, what):
-    "In a `DataBlock` of one's own, on the fast way and the slow one, as in the factory"
+    "In the user's own `DataBlock`, fast and slow, as in the factory"
     df,(change,says) = digits(),NO_PIXELS[what]
     bad = pd.concat([df[['label']], change(df.drop(columns='label').astype('int64'))], axis=1)
     slow = (lambda x: x) if 'item by item' in where else None
@@ -334,7 +334,7 @@ def test_no_pixels_are_cast(where, what):
     assert '\n' not in str(e.value)
 
 def test_numbers_on_no_scale_get_their_cause():
-    "in a `DataBlock` of one's own, by the function that reads files and frames"
+    "in the user's own `DataBlock`, by the function that reads files and frames"
     df = digits()
     x = df.drop(columns='label').astype(int)
     dblock = DataBlock((DigitBlock(), CategoryBlock(vocab=[0,1,2])), get_y=ColReader('label'),

@@ -62,7 +62,7 @@ def test_positions_may_be_given_with_groups_that_stay_whole():
 
 WRONG = {'one group':([1]*60, 'all rows are in one group'), 'too few values':([1,2]*10, 'found 20 groups, expected'),
          'no group':([None, *range(29)]*2, '2 of 60 rows have no group, such as row 0'),
-         'blank':(['', *'ab'*2]*12, '12 of 60 rows have no group'), 'an id':(range(60), 'has a group of its own'),
+         'blank':(['', *'ab'*2]*12, '12 of 60 rows have no group'), 'an id':(range(60), 'has its own group'),
          'numpy nan':(np.r_[np.nan, np.arange(59)//2], '1 of 60 rows have no group')}
 @pytest.mark.parametrize('groups,why', WRONG.values(), ids=WRONG)
 def test_groups_that_cannot_be_split(groups, why):
@@ -70,7 +70,7 @@ def test_groups_that_cannot_be_split(groups, why):
 
 def test_rules_that_cut_groups_are_refused():
     for rule in 'last','random':
-        with pytest.raises(DataError, match=f"found '{rule}' beside groups.*split='stratified'"):
+        with pytest.raises(DataError, match=f"found '{rule}' with groups.*split='stratified'"):
             digit_splitter(rule, groups=np.arange(60)//6)(digits(60))
 
 def test_fewer_groups_than_folds():

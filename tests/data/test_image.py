@@ -14,7 +14,7 @@ SHAPES = [(d,v) for d in VARIANTS for v in range(len(VARIANTS[d]))]
 rot90 = Image.Transpose.ROTATE_90
 
 def alike(a, b):
-    """Correlation of two rows, the best of those where one is moved by a pixel or not: a centre of mass near half a
+    """Greatest correlation of two rows, with and without a shift by a pixel: a centre of mass near half a
     pixel is rounded either way"""
     im = a.reshape(28,28)
     return max(np.corrcoef(np.roll(im, (y,x), (0,1)).ravel(), b)[0,1] for y in (-1,0,1) for x in (-1,0,1))
@@ -231,7 +231,7 @@ def test_first_frame(fmt, five, row):
     assert alike(r, row)>.95
     assert len(notes)==1 and 'the first is read' in notes[0]
 
-# what is refused
+# errors
 
 def header(w, h):
     "A PNG of which only the header is true"
@@ -249,7 +249,7 @@ def test_100_megapixels_of_an_array():
     with pytest.raises(DataError, match='100 megapixels'): image_row(np.broadcast_to(np.uint8(0), (10_000,10_000)))
 
 def cut(im): b = png(im); return b[:len(b)//2]
-NO_PICTURE,NO_INK = 'no picture that can be read','no ink'
+NO_PICTURE,NO_INK = 'no readable picture','no ink'
 REFUSED = dict(
     text=(lambda: b'seven', NO_PICTURE), empty=(lambda: b'', NO_PICTURE),
     cut=(lambda: cut(draw(strokes(3), 300)), NO_PICTURE),
@@ -299,7 +299,7 @@ def test_save_row(row, tmp_path):
     assert (np.asarray(Image.open(p))[::10,::10]==row.reshape(28,28)).all()
     with pytest.raises(OSError): save_row(row, tmp_path/'no'/'seen.png')
 
-# what a net reads
+# predictions of a net
 
 PENS = [dict(pen=.01), dict(pen=.04, tip='brush'), dict(pen=.14), dict(pen=.05, ink=150),
         dict(pen=.05, ink=(180,40,60), paper=(240,235,200)),
@@ -323,7 +323,7 @@ def pictures(n, seed=0):
         yield d,im
 
 def accuracy(df, recipe, n, **kwargs):
-    "The share of `n` pictures that a net reads which learnt from `df`; a picture that is refused is a wrong one"
+    "Accuracy on `n` pictures of a net trained on `df`; an error counts as wrong"
     from digitfast.learn.recipe import recipes
     from digitfast.learn.learner import seed_all
     from digitfast.learn.predict import predict_rows

@@ -45,7 +45,7 @@ def jpeg(im, k, rng):
     return f.getvalue()
 def turned(im, k, rng):
     "Stored on a side or mirrored, with an EXIF orientation that says so"
-    ways = {2:0, 3:3, 4:1, 5:5, 6:2, 7:6, 8:4} # what undoes the orientation, as in `Image.Transpose`
+    ways = {2:0, 3:3, 4:1, 5:5, 6:2, 7:6, 8:4} # the inverse of each orientation, as in `Image.Transpose`
     exif,f,way = Image.Exif(),io.BytesIO(),2+k%7
     exif[0x0112] = way
     im.transpose(Image.Transpose(ways[way])).save(f, 'JPEG', quality=95, exif=exif)
@@ -84,7 +84,7 @@ def test_clean_digits_are_read_without_doubt(change):
         got = read(change(draw(strokes(digit, 1), 140, pen=.07), 30, np.random.default_rng(digit)))
         assert got[0][0]==digit and len(got)==1, (digit, got)
 
-# what is not the digit
+# objects other than the digit
 
 def paper(digit=3, size=200): return draw(strokes(digit, 1), size, pen=.06, height=.5)
 def with_lines(f, digit=3):
@@ -146,7 +146,7 @@ def test_boxes_in_reading_order(apart):
 def test_a_judge_that_hesitates_marks_doubt():
     def hesitant(rows): return np.full((len(rows), 10), .1)
     (d,) = read_pictures(paper(), judge=hesitant)
-    assert 'not sure' in d.doubt and d.doubt in d.notes and d.probs.shape==(10,)
+    assert 'not confident' in d.doubt and d.doubt in d.notes and d.probs.shape==(10,)
     (d,) = read_pictures(paper(), judge=judge)
     assert d.doubt is None and d.notes==[]
 

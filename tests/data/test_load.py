@@ -23,7 +23,7 @@ def measured(f, out):
     pid = os.fork()
     if not pid:
         try:
-            Path('/proc/self/clear_refs').write_text('5')   # the peak starts anew
+            Path('/proc/self/clear_refs').write_text('5')   # reset the peak
             was,t = status('VmRSS'),time.process_time()
             res = f()
             out.write_text(json.dumps([res, status('VmHWM')-was, time.process_time()-t]))
@@ -65,7 +65,7 @@ HOSTILE = {
     'gzip bomb': (stream('train.csv.gz', (BASE,1), (ROW*8000,200)), 'zip bomb'),
     'gzip bomb of one line': (stream('train.csv.gz', (BASE,1), (M,200)), 'line 32: over'),
     'million columns': (stream('train.csv', (names(10**6),1), (b'0,'*10**6+b'0\n',2)), 'line 1: over'),
-    '400,000 columns': (stream('train.csv', (names(400_000),1), (b'0,'*400_000+b'0\n',2)), 'no square picture'),
+    '400,000 columns': (stream('train.csv', (names(400_000),1), (b'0,'*400_000+b'0\n',2)), 'not a square picture'),
     'million columns of one name': (stream('train.csv', (b'label'+b',p'*10**6+b'\n',1)), 'two columns'),
     'a row of a million': (stream('train.csv', (BASE,1), (b'0,'*10**6+b'0\n',1)), 'line 32: 1,000,001 fields'),
     'huge line': (stream('train.csv', (BASE,1), (M,200)), 'line 32: over'),
@@ -83,7 +83,7 @@ HOSTILE = {
     'spaces': (stream('train.csv', (BASE,1), (b'0,1'+b' '*3*2**20+b'x'+b',0'*63+b'\n',1)), 'line 32'),
     'long name': (stream('train.csv', (b'label,p'+b'0'*3*2**20+b'\n',1)), 'line 1'),
     '30,000 files in a zip': (entries('train.txt'), 'could each be'),
-    '30,000 tables of other names': (entries('a.csv'), 'give the file by name'),
+    '30,000 tables of other names': (entries('a.csv'), 'Name the file'),
     '30,000 test sets': (entries('test.csv'), 'could each be'),
 }
 SLOW = 'zip bomb, bzip2', 'zip bomb, lzma', '30,000 files in a zip', '30,000 test sets' # slow to make, or like another
@@ -97,7 +97,7 @@ def test_refused_within_seconds_and_within_bounds(name, tmp_path):
     path = put(tmp_path/'d')
     def f():
         try: return repr(read_csvs(path))
-        except DataError as e: return f'refused: {e}'
+        except DataError as e: return f'error: {e}'
     res,memory,seconds = measured(f, tmp_path/'res')
     assert res.startswith('refused') and says in res and memory<400*MB and seconds<10, (res, memory/MB, seconds)
 

@@ -31,10 +31,10 @@ def test_its_own_split(root):
     assert y.tolist()==[i%10 for i in range(20)] and x[:,0,0,0].tolist()==y.tolist()
 
 def test_no_submission(root, tmp_path):
-    said = []
-    run = train(root, recipe='mlp-25-25', epochs=1, bs=8, out=tmp_path/'run', say=said.append)
+    logged = []
+    run = train(root, recipe='mlp-25-25', epochs=1, bs=8, out=tmp_path/'run', say=logged.append)
     assert not (run/'submission.csv').exists() and read_metrics(run)['n_valid']==20
-    assert any("contain the competition's test set" in o for o in said)
+    assert any("contain the competition's test set" in o for o in logged)
 
 @pytest.mark.parametrize('name,change,says', [
     ('train-images-idx3-ubyte', lambda b: b[:-1], 'cut short'),

@@ -227,7 +227,7 @@ def test_first_bad_cell_is_named(tmp_path):
     lines[2][3] = lines[4][2] = 'x'
     refused(put(tmp_path, train=text(lines)), 'line 3, column pixel2')
 
-def test_fraction_hint(tmp_path): refused(put(tmp_path, train=cell('0.5')), 'was it multiplied by 255?')
+def test_fraction_hint(tmp_path): refused(put(tmp_path, train=cell('0.5')), 'Multiply it by 255')
 
 @pytest.mark.parametrize('s', ['','  ','-1','1.5','x','nan','inf','1e3','+1','9'*19,'-0','0x1','١','7\0'])
 def test_bad_label(tmp_path, s):
@@ -247,7 +247,7 @@ def test_plain_lines_go_the_quick_way(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize('s', ['','  ','-1'])
 def test_bad_label_among_text(tmp_path, s):
-    says = 'not labelled' if s=='-1' else 'blank'
+    says = 'without a label' if s=='-1' else 'blank'
     b = text(csv(labels=['a','b','a','b',s,'c']))
     refused(put(tmp_path, train=b), 'line 6, column label', 'expected text', says)
 
@@ -265,9 +265,9 @@ def lines_with(i, new):
     o = text(TRAIN).split('\n')
     return '\n'.join([*o[:i-1], *([] if new is None else [new]), *o[i:]])
 
-FILES = [(b'', 'empty'), (b'\n\n', 'empty'), (b'\xef\xbb\xbf', 'found'), (text(TRAIN[:1]), 'header and no '
-    'rows'), (text(TRAIN[:1]).strip(), 'header and no rows'),
-    (text(TRAIN[1:]), 'no names of columns, and 17 numbers in a row', '8x8 at least'), ('\n'+text(TRAIN), 'line 1'),
+FILES = [(b'', 'empty'), (b'\n\n', 'empty'), (b'\xef\xbb\xbf', 'found'), (text(TRAIN[:1]), 'only a '
+    'header'), (text(TRAIN[:1]).strip(), 'only a header'),
+    (text(TRAIN[1:]), 'no column names, and 17 numbers per row', 'at least 8x8'), ('\n'+text(TRAIN), 'line 1'),
     (text(TRAIN)[:-30], 'line 7: ', 'fields, expected 17'), (text(TRAIN)+'1', 'line 8: 1 fields, expected 17'),
          (lines_with(3, ''), 'line 3: blank'), (lines_with(3, '   '), 'line 3: blank'),
     (lines_with(4, ','.join(TRAIN[1])+',5'), 'line 4: 18 fields, expected 17'),
@@ -355,13 +355,13 @@ TESTS = [
     (text([r[1:] for r in T]), 'without pixel0,'),
     (more('pixel16', lambda i: '0'), 'with pixel16'),
     (more('pixel3', lambda i: '0'), 'two columns are named pixel3'),
-    (text(T[1:]), 'no names of columns'),
-    (text(T[:1]), 'header and no rows'),
+    (text(T[1:]), 'no column names'),
+    (text(T[:1]), 'only a header'),
     ('', 'empty'),
     (text([T[0], *([*r[:3],'','1',*r[5:]] for r in T[1:])]), 'line 2, column pixel3: blank'),
     (text(T)[:-3]+'999', 'line 7, column pixel15'),
     (text([['id','ImageId',*T[0]], *([str(i),str(i),*r] for i,r in enumerate(T[1:]))]), 'with id, ImageId'),
-    (more('id', lambda i: str(i//2)), 'line 2, column id', "'0' is there 2 times"),
+    (more('id', lambda i: str(i//2)), 'line 2, column id', "'0' occurs 2 times"),
     (more('id', lambda i: str(i) if i!=3 else ''), 'line 5, column id: blank')]
 @pytest.mark.parametrize('b,says', [(o,says) for o,*says in TESTS],
                          ids=[f'{i}-{o[1]}'[:30] for i,o in enumerate(TESTS)])

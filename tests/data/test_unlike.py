@@ -87,7 +87,7 @@ WRONG = dict(inverted=(lambda x: 255-x, 'inverted'), ones=(lambda x: x>127, 'fro
     full=(lambda x: x*0+255, 'each pixel of the test images is 255'))
 @pytest.mark.parametrize('n', [100,1000])
 @pytest.mark.parametrize('name', WRONG)
-def test_each_wrong_set_is_told(name, n, data):
+def test_each_wrong_set_is_reported(name, n, data):
     f,says = WRONG[name]
     res = unlike(looks(data.train), frame(f(images(data.test)[-n:])))
     assert re.search(says, res[0]) and len(res)<=2 and all(o.isprintable() and len(o)<250 for o in res), res
@@ -111,7 +111,7 @@ def test_the_option_that_turns_them_is_named(data):
     "where it turns these rows alone"
     turned = frame(images(data.test).swapaxes(1, 2))
     for o in '--transpose','--no-transpose': assert unlike(looks(data.train), turned, o)[0].endswith(f'right: add {o}')
-    assert unlike(looks(data.train), turned)[0].endswith('until that is put right')
+    assert unlike(looks(data.train), turned)[0].endswith('until this is fixed')
 
 def test_two_wrongs(data):
     res = unlike(looks(data.train), frame(255-images(data.test).swapaxes(1,2)))
@@ -124,11 +124,11 @@ def test_other_images(name, request):
 
 # ---- where a user meets it
 
-def test_train_says_so_and_goes_on(tmp_path):
+def test_train_says_so_and_continues(tmp_path):
     lines,test = [],frame(255-images(digits(40, seed=1)))
     r = train(csvs(tmp_path/'d', test=test), out=tmp_path/'r', say=lines.append, **TINY)
-    said = [o for o in lines if o.startswith('warning: ')]
-    assert len(said)==1 and 'inverted' in said[0] and check_submission(r/'submission.csv')['rows']==40
+    logged = [o for o in lines if o.startswith('warning: ')]
+    assert len(logged)==1 and 'inverted' in logged[0] and check_submission(r/'submission.csv')['rows']==40
 
 def warned(run, folder, out):
     lines = []
@@ -139,8 +139,8 @@ def test_predict_says_so_of_the_runs_own_training_set(tiny_run, tmp_path):
     "Though the other CSVs are wrong alike"
     sets = dict(train=digits(60), test=digits(40, seed=1))
     both = {k:frame(255-images(df), df.label if k=='train' else None) for k,df in sets.items()}
-    said = warned(tiny_run[0], csvs(tmp_path/'d', **both), tmp_path/'s.csv')
-    assert len(said)==1 and 'inverted' in said[0]
+    logged = warned(tiny_run[0], csvs(tmp_path/'d', **both), tmp_path/'s.csv')
+    assert len(logged)==1 and 'inverted' in logged[0]
     assert not warned(tiny_run[0], csvs(tmp_path/'e', n=90), tmp_path/'s.csv')
 
 DAMAGE = dict(both=lambda a: (a.pop('look'), a.pop('likeness')), gone=lambda a: a.pop('look'),

@@ -46,9 +46,9 @@ def kg(home, monkeypatch, capfd, caplog):
         for n,v in k.env.items(): monkeypatch.setenv(n, v)
         monkeypatch.setenv('KAGGLE_API_TOKEN', TOKEN)
         yield k
-    said = ''.join([*capfd.readouterr(), *(r.getMessage() for r in caplog.get_records('call'))])
-    said += ''.join(p.read_text(errors='replace') for p in Path.cwd().rglob('*') if p.is_file())
-    assert not [s for s in SECRETS if s in said] and not [p for p in Path(tempfile.gettempdir()).rglob('*')
+    logged = ''.join([*capfd.readouterr(), *(r.getMessage() for r in caplog.get_records('call'))])
+    logged += ''.join(p.read_text(errors='replace') for p in Path.cwd().rglob('*') if p.is_file())
+    assert not [s for s in SECRETS if s in logged] and not [p for p in Path(tempfile.gettempdir()).rglob('*')
         if p.is_file()]
 
 def fails(*match, kind=KaggleError):
@@ -129,25 +129,25 @@ def test_wrong_key(kg, monkeypatch):
     with fails('username and key from KAGGLE_KEY', 'wrong or has expired'): comp_path()
 
 def test_no_secret_gets_out(kg, monkeypatch, capfd):
-    "Not when the client is told to be verbose and prints its headers, nor when the server says the header back"
+    "Not if the client is verbose and prints its headers, nor if the server repeats the header"
     monkeypatch.setenv('VERBOSE', '1')
     kg.fail('DownloadDataFiles', 403, echo=True)
     with fails('***', 'rules'): comp_path()
     kg.fail('DownloadDataFiles', 429, retry_after=0, echo=True)  # the client prints this one
     comp_path()
     out,err = capfd.readouterr()
-    assert 'once more in' in err and not [s for s in SECRETS if s in out+err]
+    assert 'retrying in' in err and not [s for s in SECRETS if s in out+err]
 
 # -- data
 
 def test_download(kg, monkeypatch):
-    said = []
+    logged = []
     monkeypatch.setenv('KAGGLE_PATH', '/nowhere')
-    p = comp_path(say=said.append)
+    p = comp_path(say=logged.append)
     assert p.read_bytes()==kg.zip and inside()==['digit-recognizer.zip'] and find_data()==p
-    assert len(said)==1 and 'ownloading' in said[0]
+    assert len(logged)==1 and 'ownloading' in logged[0]
     n = len(kg.calls)
-    assert comp_path(say=said.append)==p and len(kg.calls)==n and len(said)==1
+    assert comp_path(say=logged.append)==p and len(kg.calls)==n and len(logged)==1
     assert 'fastkaggle' in sys.modules
 
 def test_download_into_a_new_folder(kg):
@@ -175,7 +175,7 @@ def test_not_found(kg):
 
 @pytest.mark.parametrize('slug', ['../x', 'a/b', '', 'Digit Recognizer', '/etc/passwd', None])
 def test_no_slug(kg, slug):
-    with fails('is no competition'): comp_path(slug)
+    with fails('is not a competition'): comp_path(slug)
     assert not kg.calls
 
 def test_refused(kg, old, monkeypatch):
@@ -186,7 +186,7 @@ def test_refused(kg, old, monkeypatch):
     assert time.monotonic()-t<30
 
 @pytest.mark.parametrize('fault', ['cut', 'short'])
-def test_broken_download_goes_on(kg, fault):
+def test_broken_download_continues(kg, fault):
     "The client resumes where it was; the whole is checked"
     kg.zip = a_zip({'train.csv': os.urandom(300_000)})
     kg.fail('GetBlob', fault)
@@ -197,7 +197,7 @@ def test_broken_download_goes_on(kg, fault):
 def test_broken_for_good(kg, old, fault, monkeypatch):
     monkeypatch.setattr(dk, 'patience', 1)
     kg.fail('GetBlob', fault, times=50)
-    with fails('could not download', 'broke off'): comp_path()
+    with fails('could not download', 'was lost'): comp_path()
     assert len(kg.asked('GetBlob'))<4
 
 def test_silence_while_signing_in(kg, monkeypatch):
@@ -246,7 +246,7 @@ def test_busy_storage(kg):
     assert comp_path().read_bytes()==kg.zip
 
 def test_address_has_expired(kg, old):
-    "What storage says has the signed address in it"
+    "The answer of the storage contains the signed address"
     kg.fail('GetBlob', 403)
     with fails('403', 'archive.zip?***'): comp_path()
 
@@ -257,7 +257,7 @@ def test_server_error_is_tried_again(kg):
 def test_server_error_for_good(kg, old, monkeypatch):
     monkeypatch.setattr(dk, 'patience', 3)
     kg.fail('DownloadDataFiles', 500, times=50)
-    with fails('Kaggle itself is at fault', '500'): comp_path()
+    with fails('internal error', '500'): comp_path()
     assert 2<=len(kg.asked('DownloadDataFiles'))<=5
 
 @pytest.mark.parametrize('files,match', [({'../train.csv':'x'}, 'outside'), ({'/etc/x':'x'}, 'outside'),
@@ -278,7 +278,7 @@ def test_page_for_a_zip(kg, old):
     with fails('could not download'): comp_path()
 
 def test_disk_full(kg, old):
-    "A real limit on the size of a file, so in a process of its own; said at once, not after the client's retries"
+    "A real limit on the size of a file, so in a process of its own; logged at once, not after the client's retries"
     kg.zip = a_zip({'train.csv': os.urandom(400_000)})
     code = '''
         import resource
@@ -289,7 +289,7 @@ def test_disk_full(kg, old):
         except KaggleError as e: print(e)'''
     res = subprocess.run([sys.executable, '-c', textwrap.dedent(code)], capture_output=True, text=True,
         env=os.environ|dict(PYTHONPATH=str(HERE.parents[1])))
-    assert 'could not download' in res.stdout and 'make room' in res.stdout and 'Traceback' not in res.stderr, res
+    assert 'could not download' in res.stdout and 'Free some space' in res.stdout and 'Traceback' not in res.stderr, res
     assert len(kg.asked('GetBlob'))==1
 
 def test_folder_that_refuses(kg):
@@ -345,7 +345,7 @@ def impatient(kg, monkeypatch, **bounds):
         return answer
     kg.answers['IntrospectToken'] = lower
 
-BOUNDS = dict(drip=(drip, 'too slowly'), drip_head=(drip_head, 'broke off (ReadTimeout)'), drip_chunk=(drip_chunk,
+BOUNDS = dict(drip=(drip, 'too slowly'), drip_head=(drip_head, 'was lost (ReadTimeout)'), drip_chunk=(drip_chunk,
     'too slowly'), endless=(endless, 'too large: over 200,000 bytes'),
     unpacks=(unpacks, 'too large: over 200,000 bytes'))
 @pytest.mark.parametrize('name', BOUNDS)
@@ -366,10 +366,10 @@ def test_a_large_announcement_is_enough(kg, old):
 def test_room_on_the_disk_is_checked_first(kg, old, monkeypatch):
     monkeypatch.setattr(dk.shutil, 'disk_usage', lambda p: shutil._ntuple_diskusage(10**6, 10**6-100, 100))
     kg.fail('GetBlob', lambda h: announces(h, 5000))
-    with fails('5,000 bytes', '100 are free', 'Make room'): comp_path()
+    with fails('5,000 bytes', '100 are free', 'Free some space'): comp_path()
 
 def test_a_broken_download_stays_bounded(kg, monkeypatch):
-    "What an earlier try has left counts too"
+    "The bytes of an earlier try count, too"
     kg.zip = a_zip({'train.csv': os.urandom(300_000)})
     monkeypatch.setattr(dk, 'largest_download', 200_000)
     kg.fail('GetBlob', lambda h: kg.store(h, dk.urlsplit(h.path), b'', {}, 'cut'))
@@ -401,7 +401,7 @@ def test_an_address_to_upload_to_that_is_none(kg, sub):
             None, 7, [1], {}]
     for url in urls:
         kg.answers['StartSubmissionUpload'] = lambda r: r|dict(createUrl=url)
-        with fails('address to upload to', 'Nothing was uploaded') as e: submit_to_kaggle(sub, 'm')
+        with fails('address for the upload', 'Nothing was uploaded') as e: submit_to_kaggle(sub, 'm')
         assert 'no connection' not in e.msg, url
     assert not kg.subs and len(kg.asked('StartSubmissionUpload'))==len(urls)
 
@@ -412,7 +412,7 @@ def test_an_upload_is_not_sent_on_to_another_host(kg, sub):
         h.send_header('Content-Length', '0')
         h.end_headers()
     kg.fail('PutBlob', redirect)
-    with fails('did not take'): submit_to_kaggle(sub, 'm')
+    with fails('did not accept'): submit_to_kaggle(sub, 'm')
     assert not kg.asked('elsewhere') and not kg.subs
 
 def test_secrets_are_hidden_quickly():
@@ -431,11 +431,11 @@ def sub(tmp_path):
     return p
 
 def test_submit(kg, sub):
-    said = []
-    res = submit_to_kaggle(sub, 'by hand', say=said.append)
+    logged = []
+    res = submit_to_kaggle(sub, 'first try', say=logged.append)
     assert (res.status,res.score,res.left)==('complete', .99571,
         4) and res.ref==kg.subs[0]['ref'] and res.url.endswith('digit-recognizer/submissions')
-    assert kg.subs[0]['description']=='by hand' and kg.subs[0]['fileName']=='submission.csv'
+    assert kg.subs[0]['description']=='first try' and kg.subs[0]['fileName']=='submission.csv'
     assert [b['data'] for b in kg.blobs.values()]==[sub.read_bytes()]
     assert [c['method'] for c in kg.calls if c['method']!='IntrospectToken'][:4]==['GetSubmissionLimits',
         'StartSubmissionUpload','PutBlob','CreateSubmission']
@@ -453,7 +453,7 @@ def test_submit_refuses_what_is_no_prediction(kg, sub, data, name):
 
 def test_submit_of_other_labels_needs_an_option(kg, sub, data, capfd, tmp_path):
     other = replace(data, sample=data.sample.assign(Label='zero'))
-    with fails('--allow-other-labels', 'allow_other_labels=True', kind=DataError):
+    with fails('allow_other_labels=True', kind=DataError):
         submit_to_kaggle(sub, 'm', data=other, force=True)
     assert not kg.calls
     assert submit_to_kaggle(sub, 'm', data=other, allow_other_labels=True).score==.99571
@@ -494,11 +494,11 @@ def test_a_score_that_is_no_number(kg, sub):
     "The submission counts, so its reference is printed at once and is in the error"
     kg.allowed = 99
     for score in NO_SCORES:
-        kg.score,said = score,[]
+        kg.score,logged = score,[]
         with fails('scored submission 510000', 'expected a number', 'digit-recognizer/submissions') as e:
-            submit_to_kaggle(sub, 'm', say=said.append)
+            submit_to_kaggle(sub, 'm', say=logged.append)
         ref = f"submission {kg.subs[0]['ref']}"
-        assert ref in e.msg and len(e.msg)<400 and '\x1b' not in e.msg and any(ref in o for o in said), score
+        assert ref in e.msg and len(e.msg)<400 and '\x1b' not in e.msg and any(ref in o for o in logged), score
 
 def test_a_score_that_is_a_number(kg, sub):
     for kg.score in ('0.5', .5, ' 0.5 ', '5e-1', '+.5'): assert submit_to_kaggle(sub, 'm').score==.5
@@ -510,7 +510,7 @@ def test_a_reference_that_is_none(kg, sub):
         kg.answers['CreateSubmission'] = lambda r: r|dict(ref=ref)
         with fails('no reference', 'before another try', 'digit-recognizer/submissions') as e:
             submit_to_kaggle(sub, 'm')
-        assert 'did not take' not in e.msg
+        assert 'did not accept' not in e.msg
     assert len(kg.subs)==9
 
 def test_a_reference_that_is_text(kg, sub):
@@ -556,9 +556,9 @@ def test_limits_of_other_types(kg, sub):
     "How many are left is a number or is not known; an answer without limits is no used-up day"
     kg.allowed = 99
     for answer,left in LIMITS:
-        kg.answers['GetSubmissionLimits'],said = lambda r: answer,[]
-        assert submit_to_kaggle(sub, 'm', say=said.append, wait=0).left==left, answer
-        assert any('does not tell' in o for o in said)==(left is None)
+        kg.answers['GetSubmissionLimits'],logged = lambda r: answer,[]
+        assert submit_to_kaggle(sub, 'm', say=logged.append, wait=0).left==left, answer
+        assert any('does not report' in o for o in logged)==(left is None)
 
 def test_limits_of_other_types_that_are_used_up(kg, sub):
     for answer,says in ((dict(numAllowedNow='0', numTotal='7', numToday='5'), '5 were made today'),
@@ -584,7 +584,7 @@ def test_submit_nowhere(kg, sub):
 def test_upload_refused(kg, sub):
     "The client returns a message and `ref=0`"
     kg.fail('PutBlob', 403)
-    with fails('did not take', 'Could not submit'): submit_to_kaggle(sub, 'm')
+    with fails('did not accept', 'Could not submit'): submit_to_kaggle(sub, 'm')
     assert not kg.asked('CreateSubmission') and not kg.subs
 
 def test_upload_unreachable(kg, sub, monkeypatch):
@@ -632,11 +632,11 @@ def a_notebook(*cells, path='first_look.ipynb', **meta):
 def test_links_that_lead_nowhere_on_kaggle_become_text_and_pictures_come_along(home):
     Path('7.png').write_bytes(PNG)
     nb = a_notebook(('markdown',
-        'See [by hand](01_first.ipynb#sgd), [the data](../README.md), [fastai](https://docs.fast.ai), [above](#up), '
+        'See [scratch](01_first.ipynb#sgd), [the data](../README.md), [fastai](https://docs.fast.ai), [above](#up), '
         '![a 7](7.png), ![an 8](8.png) and ![a 9](attachment:9.png)'),
                     ('code','x[0](1)'))
     a,b = pb.kernel_nb(nb).cells
-    assert a.source==('See by hand, the data, [fastai](https://docs.fast.ai), [above](#up), ![a 7](attachment:7.png), '
+    assert a.source==('See scratch, the data, [fastai](https://docs.fast.ai), [above](#up), ![a 7](attachment:7.png), '
                       'an 8 and ![a 9](attachment:9.png)')
     assert a.attachments=={'7.png':{'image/png':base64.b64encode(PNG).decode()}} and b.source=='x[0](1)'
     assert 'attachments' not in b
@@ -656,23 +656,23 @@ def test_code_in_text_stays_and_only_pictures_come_along(home):
     assert 'attachments' not in pb.kernel_nb('odd.ipynb').cells[0]
 
 def pictures(files, src):
-    "What becomes of pictures that a notebook names, where `files` are made: source, attachments, what is said"
+    "Convert a cell with pictures `files`; return its source, its attachments and the log"
     for name,f in files.items():
         Path(name).parent.mkdir(parents=True, exist_ok=True)
         if isinstance(f, bytes): Path(name).write_bytes(f)
         else: f(Path(name))
-    said = []
-    c,_ = pb.kernel_nb(a_notebook(('markdown', src), ('code','1')), said.append).cells
-    return c.source, {k:base64.b64decode(next(iter(v.values()))) for k,v in c.get('attachments', {}).items()}, said
+    logged = []
+    c,_ = pb.kernel_nb(a_notebook(('markdown', src), ('code','1')), logged.append).cells
+    return c.source, {k:base64.b64decode(next(iter(v.values()))) for k,v in c.get('attachments', {}).items()}, logged
 
 KINDS_OF_PICTURES = dict(png=b'\x89PNG\r\n\x1a\n..', jpg=b'\xff\xd8\xff\xe0..', gif=b'GIF89a..',
     webp=b'RIFF\0\0\0\0WEBP..')
 @pytest.mark.parametrize('kind', KINDS_OF_PICTURES)
 def test_a_picture_is_what_its_bytes_are(home, kind):
     b = KINDS_OF_PICTURES[kind]
-    src,att,said = pictures({'img/a b.'+kind: b}, f'![a](img/a%20b.{kind})')
-    assert src==f'![a](attachment:img-a%20b.{kind})' and list(att.values())==[b] and len(said)==1
-    assert f'a%20b.{kind} comes along' in said[0]
+    src,att,logged = pictures({'img/a b.'+kind: b}, f'![a](img/a%20b.{kind})')
+    assert src==f'![a](attachment:img-a%20b.{kind})' and list(att.values())==[b] and len(logged)==1
+    assert f'a%20b.{kind} attached' in logged[0]
 
 def link_to(target): return lambda p: p.symlink_to(target)
 SECRET = b'{"username":"ada","key":"fedcba9876543210"}'
@@ -697,12 +697,12 @@ OUTSIDE = dict(
     a_long_name=({}, '![f]('+'x'*5000+'.png)'))
 @pytest.mark.parametrize('name', OUTSIDE)
 def test_what_is_no_picture_below_the_notebook_stays_behind(home, name):
-    "And it is said"
+    "And it is logged"
     (home/'secret.png').write_bytes(PNG+SECRET)
     (home/'kaggle.json').write_bytes(SECRET)
     files,src = OUTSIDE[name]
-    src,att,said = pictures(files, src.format(home=home))
-    assert src=='f' and not att and len(said)==1 and 'stays behind' in said[0] and len(said[0])<300
+    src,att,logged = pictures(files, src.format(home=home))
+    assert src=='f' and not att and len(logged)==1 and 'omitted' in logged[0] and len(logged[0])<300
 
 def test_pictures_are_named_in_the_dry_run(home, capsys):
     Path('7.png').write_bytes(PNG)
@@ -742,12 +742,12 @@ def test_publish_as_asked(kg):
     assert not r.get('competitionDataSources') and not r.get('datasetDataSources') and not kg.datasets
 
 def test_a_public_kernel_has_a_public_dataset(kg, capfd):
-    "So that whoever forks it can install digitfast"
+    "So that everybody who forks it can install digitfast"
     pb.publish_kernel(a_notebook(), USER, public=True)
     out = capfd.readouterr().out
     assert not kg.datasets[REF]['private'] and 'public dataset' in out and 'warning' not in out
 
-def test_a_private_dataset_of_a_public_kernel_is_said(kg, capfd):
+def test_a_private_dataset_of_a_public_kernel_is_logged(kg, capfd):
     pb.publish_kernel(a_notebook(), USER)
     assert kg.datasets[REF]['private'] and 'warning' not in capfd.readouterr().out
     pb.publish_kernel(a_notebook(), USER, public=True)
@@ -792,8 +792,8 @@ def test_dry_run(home, capsys):
     assert meta['id']==f'{USER}/a-first-look' and meta['enable_gpu'] is True
     assert meta['machine_shape']=='NvidiaTeslaT4' and meta['competition_sources']==['digit-recognizer']
     assert json.loads(Path('out/dataset/dataset-metadata.json').read_text())['licenses']==[{'name':'apache-2.0'}]
-    said = capsys.readouterr().out
-    assert 'Nothing was sent' in said and 'GPU on' in said and 'internet off' in said and 'private kernel' in said
+    logged = capsys.readouterr().out
+    assert all(o in logged for o in ('Nothing was sent', 'GPU on', 'internet off', 'private kernel'))
     pb.publish_kernel(a_notebook(), USER, dry_run='out')
     assert len(list(Path('out/dataset').glob('*.whl')))==1
 
@@ -815,10 +815,10 @@ def test_failed_run_leaves_its_log(kg):
 
 @pytest.mark.parametrize('version', [False, True])
 def test_push_refused(kg, version):
-    said = 'Maximum batch CPU session count of 5 reached'
-    if version: kg.push = dict(error=said)
-    else: kg.message = said
-    with fails('did not take', 'session count'): pb.publish_kernel(a_notebook(), USER)
+    logged = 'Maximum batch CPU session count of 5 reached'
+    if version: kg.push = dict(error=logged)
+    else: kg.message = logged
+    with fails('did not accept', 'session count'): pb.publish_kernel(a_notebook(), USER)
 
 def test_push_with_invalid_sources(kg):
     "Kaggle pushes it, leaves the data out, and calls that success"
@@ -852,7 +852,7 @@ def test_dataset_refused(kg, monkeypatch):
     monkeypatch.setattr(digitfast, '__version__', '9.9')
     monkeypatch.setattr(kg, 'on_CreateDatasetVersion', type('F', (),
         dict(__doc__='datasets.DatasetApiService', __call__=lambda s,r: dict(status='error', error='quota'))  )())
-    with fails('did not take the dataset', 'quota'): pb.publish_kernel(a_notebook(), USER)
+    with fails('did not accept the dataset', 'quota'): pb.publish_kernel(a_notebook(), USER)
     assert kg.kernels[f'{USER}/a-first-look']['version']==1
 
 def test_not_your_name(kg):
@@ -862,15 +862,15 @@ def test_not_your_name(kg):
 @pytest.mark.parametrize('kw,match', [(dict(title='Look'), '5 to 50'), (dict(title='x'*51), '5 to 50'),
     (dict(title='?????'), 'address'), (dict(title='a ... b'), 'address'),
                                       (dict(docker_image_pinning_type='newest'), 'expected original or latest'),
-                                      (dict(user='a/b'), 'no Kaggle user'), (dict(user=''), 'no Kaggle user'),
-                                      (dict(competition='c/d'), 'no competition')])
+                                      (dict(user='a/b'), 'not a Kaggle user'), (dict(user=''), 'not a Kaggle user'),
+                                      (dict(competition='c/d'), 'not a competition')])
 def test_metadata_refused(kg, kw, match):
     with fails(match): pb.publish_kernel(a_notebook(), **(dict(user=USER)|kw))
     assert not kg.calls
 
-@pytest.mark.parametrize('text,match', [('', 'no notebook'), ('{}', 'no notebook'), ('[1]', 'no notebook'),
-    ('{"cells":[{}],"nbformat":4}', 'no notebook'), ('{"cells":3,"nbformat":4}', 'no notebook'),
-    ('{"worksheets":[],"nbformat":3}', 'no notebook'), ('{"cells":[],"nbformat":4}', 'no code'),
+@pytest.mark.parametrize('text,match', [('', 'a notebook'), ('{}', 'not a notebook'), ('[1]', 'not a notebook'),
+    ('{"cells":[{}],"nbformat":4}', 'cell 0 is faulty'), ('{"cells":3,"nbformat":4}', 'not a notebook'),
+    ('{"worksheets":[],"nbformat":3}', 'not a notebook'), ('{"cells":[],"nbformat":4}', 'no code'),
     ('{"cells":[{"cell_type":"code","source":"#| hide\\n1"}],"nbformat":4}', 'no code'),
     ('{"cells":[{"cell_type":"code","source":"1"}],"nbformat":3}', 'nbformat 4'),
     ('{"cells":[{"cell_type":"code","source":"1"}],"nbformat":4,"metadata":{"kernelspec":{"language":"R"}}}',
@@ -881,7 +881,7 @@ def test_no_notebook(kg, text, match):
     assert not kg.calls
 
 def test_no_file(kg):
-    with fails('gone.ipynb', 'no notebook'): pb.publish_kernel('gone.ipynb', USER)
+    with fails('gone.ipynb', 'a notebook'): pb.publish_kernel('gone.ipynb', USER)
 
 # -- the wheel
 
@@ -917,17 +917,17 @@ def test_wheel_has_the_installed_distributions_metadata(tmp_path, monkeypatch, k
     "As pip leaves it in site-packages, and as it leaves it beside the sources of an editable installation"
     info = tmp_path/f'digitfast-{digitfast.__version__}.{kind}'
     info.mkdir()
-    said = dict(zip((text, 'entry_points.txt', 'LICENSE'), (
+    logged = dict(zip((text, 'entry_points.txt', 'LICENSE'), (
         f'Metadata-Version: 2.1\nName: digitfast\nVersion: {digitfast.__version__}\nRequires-Dist: fastai>=2.8.7\n',
         '[console_scripts]\ndigitfast = digitfast.cli:main\n', 'Apache License')))
-    for n,s in said.items(): (info/n).write_text(s)
-    files = ''.join(f'{info.name}/{n}'+(',,' if kind=='dist-info' else '')+'\n' for n in said)
+    for n,s in logged.items(): (info/n).write_text(s)
+    files = ''.join(f'{info.name}/{n}'+(',,' if kind=='dist-info' else '')+'\n' for n in logged)
     (info/('RECORD' if kind=='dist-info' else 'SOURCES.txt')).write_text(files)
     monkeypatch.syspath_prepend(str(tmp_path))
     with zipfile.ZipFile(pb.mk_wheel(tmp_path)) as z:
         made = f'digitfast-{digitfast.__version__}.dist-info/'
         got = [z.read(made+n).decode() for n in ('METADATA', 'entry_points.txt', 'licenses/LICENSE')]
-    assert got==list(said.values())
+    assert got==list(logged.values())
 
 def test_import_needs_no_client():
     "A kernel has no fastkaggle: importing the module, and making a kernel of a notebook there, do without"
@@ -948,12 +948,12 @@ def command(*args):
     return 0
 
 def test_command_submit(kg, sub, capfd):
-    assert command('submit', sub, '-m', 'by hand')==0
+    assert command('submit', sub, '-m', 'first try')==0
     assert '0.99571' in capfd.readouterr().out
-    assert command('--json', 'submit', sub, '-m', 'by hand')==0
+    assert command('--json', 'submit', sub, '-m', 'first try')==0
     assert json.loads(capfd.readouterr().out)['score']==.99571
     kg.allowed = 0
-    assert command('submit', sub, '-m', 'by hand')==1
+    assert command('submit', sub, '-m', 'first try')==1
     out,err = capfd.readouterr()
     assert err.startswith('error: ') and 'no submission is left' in err and err.count('\n')==1
 
@@ -974,5 +974,5 @@ def test_command_info(kg, capfd):
 def test_training_asks_kaggle(kg):
     "Where there are credentials and no data"
     from digitfast.tasks.inputs import locate_data
-    said = []
-    assert Path(locate_data(say=said.append)).read_bytes()==kg.zip and 'Kaggle' in said[0]
+    logged = []
+    assert Path(locate_data(say=logged.append)).read_bytes()==kg.zip and 'Kaggle' in logged[0]

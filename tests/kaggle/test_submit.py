@@ -1,4 +1,4 @@
-"From probabilities to a submission: order, the canary, alignment with ids, and what `check_submission` refuses."
+"From probabilities to a submission: order, control rows, alignment with ids, and errors of `check_submission`"
 import os
 from dataclasses import replace
 import numpy as np, pandas as pd, pytest, torch
@@ -52,12 +52,12 @@ def test_tta_averages_the_moved_copies(trained):
     assert np.allclose(predict_rows(trained, tta=1), predict_rows(trained, trained.dls.valid_ds.items, tta=1),
         atol=1e-4)
 
-# ---- the canary
+# ---- control rows
 
-def test_canary_lives(trained):
+def test_control_rows_match(trained):
     valid = predict_rows(trained)
     probs,n = predict_test(trained, pixels(), valid)
-    # the canary's rows are not among them
+    # without the control rows
     assert n==60 and np.allclose(probs, predict_rows(trained, pixels()), atol=1e-4)
     assert predict_test(trained, pixels(), valid, n=7)[1]==7 and len(predict_test(trained, pixels()[:1], valid)[0])==1
     tta = predict_rows(trained, tta=1)
@@ -65,7 +65,7 @@ def test_canary_lives(trained):
         atol=1e-4)
 
 @pytest.mark.parametrize('tta', [0,1])
-def test_the_canary_flies_as_the_predictions_do(trained, tta):
+def test_control_rows_are_predicted_like_test_rows(trained, tta):
     "Left out, the validation rows are predicted with the same shifts"
     probs,n = predict_test(trained, pixels(), tta=tta)
     assert n==60 and np.allclose(probs, predict_rows(trained, pixels(), tta=tta), atol=1e-4)
@@ -93,14 +93,14 @@ WRONG = dict(transposed=lambda df: df.iloc[:, np.arange(64).reshape(8,8).T.ravel
     longer=lambda df: pd.concat([df, df.iloc[-1:]]),
     twice=lambda df: pd.concat([df, df]), blank=lambda df: df*0)
 @pytest.mark.parametrize('name', WRONG)
-def test_canary_dies(name, trained, monkeypatch):
+def test_control_rows_differ(name, trained, monkeypatch):
     "Each wrong turn that a test path could take, made on purpose in `test_dl`, which only the test path uses"
     valid,old = predict_rows(trained),DigitDataLoaders.test_dl
     monkeypatch.setattr(DigitDataLoaders, 'test_dl', lambda self, df, **kw: old(self, WRONG[name](df), **kw))
     with pytest.raises(RunError, match='no submission') as e: predict_test(trained, pixels(), valid)
     assert '\n' not in str(e.value)
 
-def test_canary_dies_of_another_net_or_nonsense(trained):
+def test_control_rows_differ_for_another_net_or_nonsense(trained):
     valid = predict_rows(trained)
     other = digit_learner(trained.dls, 'fastbook')
     with pytest.raises(RunError, match='control rows'): predict_test(other, pixels(), valid)
@@ -108,7 +108,7 @@ def test_canary_dies_of_another_net_or_nonsense(trained):
     with pytest.raises(RunError, match='control rows'): predict_test(trained, pixels(), valid[::-1].copy())
     with pytest.raises(RunError, match='control rows'): predict_test(trained, pixels(), valid[:,[1,0,2]])
 
-def test_check_canary():
+def test_check_control_rows():
     p = np.random.default_rng(0).dirichlet(np.ones(3), 50).astype(np.float32)
     check_canary(p, p)
     check_canary(p+.001, p)
@@ -183,20 +183,22 @@ def test_check_takes(text, put):
     assert check_submission(put(text))['against'] is None
 
 BAD = dict(empty=('', 'empty'), blank=('\n\n', 'empty'), spaces=('   ', 'line 1'),
-    header=('ImageId,Label\n', 'header only'), noheader=('1,2\n2,0\n3,1\n4,1\n', 'header'),
+    header=('ImageId,Label\n', 'only a header'), noheader=('1,2\n2,0\n3,1\n4,1\n', 'header'),
     names=(GOOD.replace('Label','label'), 'expected ImageId,Label'),
     swapped=(GOOD.replace('ImageId,Label','Label,ImageId'), 'expected ImageId,Label'),
-    index=(',ImageId,Label\n0,1,2\n', '3 columns'), one=('Label\n2\n0\n1\n1\n', '1 columns'),
-    semicolon=(GOOD.replace(',',';'), '1 columns'), tab=(GOOD.replace(',','\t'), '1 columns'),
-    missing=(GOOD.replace('3,1\n',''), 'missing, the first is 3'),
-    short=('ImageId,Label\n1,2\n', '3 of 4 ids are missing, the first is 2'), extra=(GOOD+'5,1\n', "line 6: id '5'"),
-    repeated=(GOOD+'2,0\n', "line 6: id '2' is already on line 3"), zero=(GOOD.replace('1,2','0,2'), "id '0'"),
-    fields=(GOOD.replace('3,1','3,1,1'), 'line 4: 3 fields'), few=(GOOD.replace('3,1','3'), 'line 4: 1 fields'),
-    blanklabel=(GOOD.replace('3,1','3,'), "line 4: label ''"), label=(GOOD.replace('3,1','3,7'), "line 4: label '7'"),
-    floats=(GOOD.replace('3,1','3,1.0'), "line 4: label '1.0'"),
-    nan=(GOOD.replace('3,1','3,nan'), "line 4: label 'nan'"),
+    index=(',ImageId,Label\n0,1,2\n', '3 columns'), one=('Label\n2\n0\n1\n1\n', '1 column,'),
+    semicolon=(GOOD.replace(',',';'), '1 column,'), tab=(GOOD.replace(',','\t'), '1 column,'),
+    missing=(GOOD.replace('3,1\n',''), '1 of 4 ids are missing'),
+    short=('ImageId,Label\n1,2\n', '3 of 4 ids are missing'), extra=(GOOD+'5,1\n', "line 6: found id '5'"),
+    repeated=(GOOD+'2,0\n', "line 6: found id '2' again"), zero=(GOOD.replace('1,2','0,2'), "id '0'"),
+    fields=(GOOD.replace('3,1','3,1,1'), 'line 4: found 3 fields'),
+    few=(GOOD.replace('3,1','3'), 'line 4: found 1 field,'),
+    blanklabel=(GOOD.replace('3,1','3,'), "line 4: found label ''"), label=(GOOD.replace('3,1','3,7'), "line 4: found "
+                                                                                                       "label '7'"),
+    floats=(GOOD.replace('3,1','3,1.0'), "line 4: found label '1.0'"),
+    nan=(GOOD.replace('3,1','3,nan'), "line 4: found label 'nan'"),
     minus=(GOOD.replace('3,1','3,-1'), "label '-1'"), floatid=(GOOD.replace('3,1','3.0,1'), "id '3.0'"),
-    spaceid=(GOOD.replace('3,1',' 3,1'), "id ' 3'"), blankid=(GOOD.replace('3,1',',1'), "the id is ''"),
+    spaceid=(GOOD.replace('3,1',' 3,1'), "id ' 3'"), blankid=(GOOD.replace('3,1',',1'), "found the id ''"),
     probs=('ImageId,0,1,2\n1,.1,.2,.7\n', '4 columns'), utf16=(GOOD.encode('utf-16'), 'UTF-8'),
     latin=(b'ImageId,Label\n1,\xe9\n', 'UTF-8'), nul=(GOOD+'\0', 'NUL'), zipped=(b'PK\x03\x04\xff\xfe', 'UTF-8'),
     text=('hello', 'line 1'), html=('<html><body>no</body></html>', 'line 1'), quote=(GOOD+'"5,1\n', 'line'),
@@ -222,10 +224,10 @@ def test_check_against_ids_of_the_test_set(put):
 
 def test_check_paths(tmp_path, tiny, put):
     for p in tmp_path/'none.csv', tmp_path:
-        with pytest.raises(DataError, match="can't be read"): check_submission(p)
+        with pytest.raises(DataError, match='expected a CSV'): check_submission(p)
     os.mkfifo(tmp_path/'pipe')
     for p in tmp_path/'pipe', '/dev/zero':   # which have no end
-        with pytest.raises(DataError, match="can't be read: it is no regular file"): check_submission(p)
+        with pytest.raises(DataError, match="it is not a regular file"): check_submission(p)
     f = put('ImageId,Label\n'+''.join(f'{i},{i%3}\n' for i in range(1,21)))
     assert check_submission(f, tiny)['rows']==20 and check_submission(str(f), str(tiny))['against']=='tiny'
     with pytest.raises(DataError, match='no such'): check_submission(f, tmp_path/'nowhere')
@@ -254,7 +256,7 @@ NO_PREDICTIONS = dict(
     validation=(LABELS[400:], 'training rows 401 to 500'),
     somewhere=(LABELS[37:137], 'training rows 38 to 137'),
     constant=([7]*100, 'every label is 7'),
-    sample=([0]*100, "sample_submission.csv's own"))
+    sample=([0]*100, "those of sample_submission.csv"))
 
 @pytest.mark.parametrize('name', NO_PREDICTIONS)
 @pytest.mark.parametrize('order', ['file','shuffled'])
@@ -273,7 +275,7 @@ def test_labels_in_the_files_own_order_are_known_too(put):
 def test_a_sample_submission_with_other_labels(put):
     d = labelled(100, LABELS)
     d = replace(d, sample=d.sample.assign(Label=LABELS[::-1][:100]))
-    assert "own" in check_submission(put(file_of(IDS, LABELS[::-1][:100])), d)['warnings'][0]
+    assert "placeholders" in check_submission(put(file_of(IDS, LABELS[::-1][:100])), d)['warnings'][0]
 
 def test_more_test_rows_than_training_rows(put):
     res = check_submission(put(file_of(IDS, [*LABELS[:60], *LABELS[:40]])), labelled(100, LABELS[:60]))
@@ -291,7 +293,7 @@ def test_classes_that_are_no_digits(classes, put):
 
 @pytest.mark.parametrize('n', [1,2,3,5,10,100])
 def test_no_warning_for_predictions(n, put):
-    "A few labels may well be somewhere among many by chance; of one, nothing can be said"
+    "A few labels often occur among many by chance, so one label alone gives no warning"
     rng = np.random.default_rng(1)
     for _ in range(20):
         labels = rng.integers(1, 10, n)
@@ -307,7 +309,7 @@ def test_the_first_training_labels_are_known_from_two_on(n, says, put):
     assert any('training rows 1' in o for o in res['warnings'])==says
 
 @pytest.mark.parametrize('n,says', [(1,False), (2,True)])
-def test_a_constant_is_told_from_two_on(n, says, put):
+def test_a_constant_is_reported_from_two_on(n, says, put):
     res = check_submission(put(file_of(range(1, n+1), [3]*n)), labelled(n, [*range(3), *LABELS]))
     assert any('every label is 3' in o for o in res['warnings'])==says
 
@@ -324,7 +326,7 @@ def test_check_is_quick(put, data=None):
 SMALL = ('ImageId,Label\n'+''.join(f'{i},{i%3}\n' for i in range(1,5))).encode()
 @st.composite
 def mutated(draw):
-    "A good submission with some bytes changed, put in, taken out or said twice"
+    "A good submission with some bytes changed, inserted, removed or repeated"
     b = bytearray(SMALL)
     for _ in range(draw(st.integers(1, 4))):
         i = draw(st.integers(0, len(b)))
@@ -348,7 +350,7 @@ def test_check_of_any_bytes_says_yes_rightly_or_no_in_one_line(n, tmp_path, reco
         except DataError as e:
             assert str(e).isprintable() and len(str(e))<400
             return
-        df = pd.read_csv(f, dtype=str, skip_blank_lines=True, encoding='utf-8-sig')   # what Kaggle would read
+        df = pd.read_csv(f, dtype=str, skip_blank_lines=True, encoding='utf-8-sig')   # as Kaggle reads it
         assert res['rows']==len(df)==4 and list(df.columns)==['ImageId','Label'] and sorted(df.ImageId)==['1','2','3',
             '4'] and set(df.Label)<={'0','1','2'}
     check()

@@ -1,6 +1,6 @@
 """A training step as one graph: what is replayed is what would have been done, and what can't be replayed is not.
 
-A CPU has no graphs, so `graph_double.capture` stands in: it records a step's operations and replays those."""
+A CPU has no graphs, so `graph_double.capture` replaces them: it records a step's operations and replays those."""
 import copy, random, warnings
 from importlib import import_module
 from pkgutil import walk_packages
@@ -143,7 +143,7 @@ def test_groups_and_freezing(lr, data, doubled, uncaptured):
     assert a.graph_steps==(2*len(a.dls.train)-warmup, 2*len(a.dls.train))
 
 def test_loaded_in_the_middle(data, doubled, uncaptured, tmp_path):
-    "Weights and an optimiser's state that are loaded between two epochs are what goes on being trained"
+    "Training continues with weights and an optimiser's state that are loaded between two epochs"
     class Back(Callback):
         graph_safe = True
         def before_epoch(self):
@@ -166,8 +166,8 @@ def test_swapped_weights(data, doubled, uncaptured):
     def go(): return fit(r, learner(r, data.train[:200], cbs=[Swap()]))
     same(go(), uncaptured(go))
 
-def test_counted_anew(data, doubled, uncaptured):
-    "Steps that a callback sets back between two epochs are those that the optimiser goes on from"
+def test_counted_again(data, doubled, uncaptured):
+    "The optimiser continues from the number of steps that a callback sets between two epochs"
     class Restart(Callback):
         graph_safe = True
         def before_epoch(self):
@@ -255,7 +255,7 @@ def adam(cls, **kwargs): return partial(OptimWrapper, opt=partial(cls, **kwargs)
     (dict(dl=type('DL', (graph.DigitDL,), {})), 'DataLoader DL'),
 ], ids=lambda o: o if isinstance(o, str) else '')
 def test_what_stays_eager(what, says, doubled):
-    "Each thing that a graph can't hold makes the fit eager, said by its name, once; the fit is as it would have been"
+    "Each thing that a graph can't hold makes the fit eager, named in one warning; the fit is as it would have been"
     def go(graph):
         kwargs = {k:copy.deepcopy(v) for k,v in what.items() if k in ('loss_func','opt_func','cbs')}
         learn = small(digits(80), metrics=[], graph=graph, **kwargs)
@@ -268,8 +268,8 @@ def test_what_stays_eager(what, says, doubled):
             warnings.simplefilter('always')
             for _ in range(2): learn.fit(1, 1e-3)
         return learn, [str(o.message) for o in w if 'as a graph' in str(o.message)]
-    (a,said),(b,none) = go(True),go(False)
-    assert len(said)==1 and says in said[0] and not a.graphed and not none
+    (a,logged),(b,none) = go(True),go(False)
+    assert len(logged)==1 and says in logged[0] and not a.graphed and not none
     assert torch.equal(weights(a), weights(b))
 
 def test_fp16_is_eager():
@@ -289,7 +289,7 @@ def test_a_capture_that_fails(doubled):
 
 @pytest.mark.parametrize('recipe', ['quick','single','ensemble'])
 def test_the_command_has_a_graph(recipe, doubled, tmp_path):
-    "With all that `train` adds to a recipe the steps are a graph still, no word is said of it, and the run records it"
+    "With all that `train` adds to a recipe the steps are still a graph, without a warning, and the run records it"
     from digitfast.tasks.train import train
     lines = []
     few = dict(members=2) if recipe=='ensemble' else {}
@@ -302,7 +302,7 @@ def test_the_command_has_a_graph(recipe, doubled, tmp_path):
     assert [read_metrics(o)['graph'] for o in nets]==[True]*len(nets)
 
 def test_the_list_names_what_there_is():
-    "What is on the list exists under that name; of this package's callbacks all are on it but that for shifts"
+    "Each name on the list exists, and it has all callbacks of this package except that for shifts"
     for name,ks in graph._safe.items():
         for k in ks.split(): assert getattr(import_module(name), k).__module__==name, (name, k)
     ours = [k for o in walk_packages(digitfast.__path__, 'digitfast.') for k in vars(import_module(o.name)).values()
@@ -358,7 +358,7 @@ def test_callbacks_of_fastai(doubled, uncaptured, data, tmp_path):
     assert a.graphed and not torch.equal(weights(a), weights(c))
 
 def test_cpu_is_as_it_was(data, monkeypatch):
-    "Without a capture for its kind, a device's fit is fastai's, and nothing is said"
+    "Without a capture for its kind, a device's fit is fastai's, and nothing is logged"
     r = replace(recipes['quick'], epochs=1, bs=32)
     with warnings.catch_warnings():
         warnings.simplefilter('error', UserWarning)

@@ -1,4 +1,4 @@
-"`digit_learner`, recipes, callbacks and transforms. What fastai's own calls do with a Learner: test_fastai.py."
+"`digit_learner`, recipes, callbacks and transforms. For fastai's own calls, see test_fastai.py."
 import pickle, random
 from functools import partial
 from dataclasses import FrozenInstanceError, asdict, replace
@@ -178,7 +178,7 @@ UNKNOWN = dict(margin=nn.MultiMarginLoss(), squares=lambda p,t: (p-F.one_hot(t, 
 @pytest.mark.parametrize('name', UNKNOWN)
 @pytest.mark.parametrize('make', [digit_learner, lambda dls,arch,**k: Recipe(arch).learner(dls, **k)],
                          ids=['digit_learner','recipe'])
-def test_a_loss_without_an_activation_is_refused_before_training(make, name):
+def test_a_loss_without_an_activation_raises_an_error_before_training(make, name):
     loss,dls = UNKNOWN[name],loaders()
     with pytest.raises(DigitError, match='loss_func: no activation.*Pass activation='):
         make(dls, 'stride2', loss_func=loss)
@@ -197,7 +197,7 @@ def test_a_loss_without_an_activation_is_refused_before_training(make, name):
     (dict(loss_func=nn.CrossEntropyLoss), r'loss_func: found the class CrossEntropyLoss.*Pass CrossEntropyLoss\(\)'),
     (dict(loss_func=CrossEntropyLossFlat), r'loss_func: found the class CrossEntropyLossFlat, expected'),
     (dict(arch=lambda n,s: nn.Sequential(nn.Flatten(), nn.Linear(64, 1000))), '1,000 outputs.*expects 3')])
-def test_what_gives_no_probabilities_is_refused_before_training(kw, says):
+def test_what_gives_no_probabilities_raises_an_error_before_training(kw, says):
     with pytest.raises(DigitError, match=says): digit_learner(loaders(), kw.pop('arch', 'stride2'), **kw)
 
 # ---- seeds
@@ -216,7 +216,7 @@ def test_seed_all_makes_equal_runs():
 # ---- RandAffine
 
 class _Fixed:
-    "`RandAffine` whose six draws are given: angle, shear, zoom x, zoom y, shift x, shift y in -1..1"
+    "`RandAffine` with six fixed draws: angle, shear, zoom x, zoom y, shift x, shift y in -1..1"
     def __init__(self, mp, *u):
         mp.setattr(torch.Tensor, 'uniform_', lambda s,a=0,b=1: s.copy_(torch.tensor(u)[:,None].expand_as(s)))
 

@@ -1,4 +1,4 @@
-"A `Recipe` checks itself: each field, names that are nearly right, what members vary; the rows it holds out; by hand."
+"A `Recipe` checks itself: each field, misspelled names, variation of members; held-out rows; loops from scratch."
 import math, pickle
 from dataclasses import asdict, fields, replace
 import numpy as np, pytest, torch
@@ -30,11 +30,11 @@ WRONG = dict(
     members=[*ODD, 0], folds=[*ODD[1:], 0, 1], source=[None, 1], reported=[None, .5],
     vary=[None, 1, 'x', (1,), ('ab',), (dict(nope=1),), (dict(bs=0),), (dict(members=2),), (dict(split='last'),)])
 
-def test_each_field_has_its_wrong_values(): assert WRONG.keys()=={o.name for o in fields(Recipe)}
+def test_no_field_lacks_values_to_test(): assert WRONG.keys()=={o.name for o in fields(Recipe)}
 
 @pytest.mark.parametrize('field,value', [pytest.param(k, v, id=f'{k}-{i}')
                                          for k,vs in WRONG.items() for i,v in enumerate(vs)])
-def test_a_wrong_value_is_refused_by_the_field_s_name(field, value):
+def test_a_wrong_value_raises_an_error_with_the_field_s_name(field, value):
     refused(lambda: Recipe(**{field:value}), dict(arch='arch', opt='opt', vary='').get(field, field))
 
 @pytest.mark.parametrize('field,value', [('lr','auto'), ('epochs',None), ('folds',5), ('wd',0), ('tta',8),
@@ -76,7 +76,7 @@ def test_words_that_set_a_field(word, value): assert parse_fields([word])=={word
 
 # ---- what members vary
 
-def test_an_option_that_a_member_would_override_is_refused(in_tmp):
+def test_an_option_that_a_member_would_override_raises_an_error(in_tmp):
     for kw in dict(arch='stride2'), dict(arch_kwargs=dict(ps=.1)):
         refused(lambda: train('sample', 'ensemble', out='r', **kw), next(iter(kw)), 'member 1', 'vary=()')
     assert not list(in_tmp.iterdir())
@@ -109,7 +109,7 @@ def test_each_class_has_its_share():
 
 @pytest.mark.parametrize('n,n_class,kw', [(3000,3000,{}), (3000,3000,dict(valid_pct=.3)), (3000,1500,{}),
                                           (30,3,dict(valid_pct=.01)), (3000,3000,dict(folds=2))])
-def test_too_few_rows_are_said_in_our_words(n, n_class, kw):
+def test_too_few_rows_raise_our_own_error(n, n_class, kw):
     "scikit-learn's own message would list 3,000 classes"
     df = digits(n, side=8, n_class=n_class)
     refused(lambda: Recipe(arch='stride2', **kw).dls(df, 0 if 'folds' in kw else None, device='cpu'), 'class')
@@ -132,13 +132,13 @@ def test_dropped_rows_are_not_trained_on_and_held_out_ones_stay(split):
     for o in dls.train_ds.items,dls.valid_ds.items: assert (o.to_numpy()==df.iloc[o.index].to_numpy()).all()
     assert [int(y) for _,y in dls.valid_ds]==df.label.iloc[dls.valid_ds.items.index].tolist()
 
-# ---- systems by hand
+# ---- from-scratch systems
 
 @pytest.mark.parametrize('name', [k for k,r in recipes.items() if isinstance(r, HandRecipe)])
-def test_what_means_nothing_to_a_loop_by_hand_is_refused(name):
+def test_what_means_nothing_to_a_loop_from_scratch_raises_an_error(name):
     odd = dict(wd=.1, smooth=.1, ema=.9, sched='one_cycle', opt='adam', affine=dict(shift=1), lr='auto', arch='small')
     for k,v in odd.items():
-        refused(lambda: replace(recipes[name], **{k:v}), k if k!='arch' else 'by hand')
+        refused(lambda: replace(recipes[name], **{k:v}), k if k!='arch' else 'from scratch')
 
 def test_numpy_s_rate_can_be_chosen(tiny, tmp_path):
     "Its batch can't, since it has none"

@@ -74,7 +74,7 @@ def test_every_image_is_seen_once_an_epoch():
 
 @pytest.mark.parametrize('loss', [B.mean_squared_error, B.softmax_rmse, B.cross_entropy])
 @pytest.mark.parametrize('shapes', [((256,1),(256,)), ((256,),(256,1)), ((256,10),(256,)), ((8,10),(7,10))])
-def test_unequal_shapes_are_refused(loss, shapes):
+def test_unequal_shapes_raise_an_error(loss, shapes):
     a,b = [torch.zeros(s) for s in shapes]
     with pytest.raises(DigitError) as e: loss(a, b)
     assert all(str(s) in str(e.value) for s in shapes)
@@ -134,7 +134,7 @@ def test_a_state_is_a_copy(small):
     m.state()['w'].zero_()
     assert torch.equal(m.predict_proba(small[2]), p)
 
-def test_a_state_of_another_system_is_refused(small):
+def test_a_state_of_another_system_raises_an_error(small):
     st = by_hand['linear'].fit(*small, epochs=1).state()
     for name,bad in (('two-layer',st), ('linear-softmax',st), ('linear',{}), ('linear', st|{'w':st['w'][:-1]}),
                      ('linear', {k:v for k,v in st.items() if k!='b'})):
@@ -166,7 +166,7 @@ def test_predictions_do_not_depend_on_the_company(small):
         m = o.fit(*small, epochs=1)
         torch.testing.assert_close(m.predict_proba(xv)[3:5], m.predict_proba(xv[3:5]))
 
-# What each reaches on 1,000 rows of the sample. Guessing gives 0.1.
+# The accuracy of each on 1,000 rows of the sample. Guessing gives 0.1.
 
 def acc(o, sample, **kw): return o.fit(*sample, **kw).history[-1][-1]
 

@@ -1,4 +1,4 @@
-"The registry of nets: shapes, sides, freshness, what is refused."
+"The registry of nets: shapes, sides, new nets, errors"
 from functools import partial
 import pytest, torch, torchvision
 from torch import nn
@@ -22,8 +22,8 @@ def test_any_side_works(name, side):
     m = create_model(name, 3, side).eval()
     assert m(torch.randn(2,1,side,side)).shape==(2,1 if name=='mlp-30-value' else 3)
 
-def test_layers_that_leave_nothing_are_refused():
-    with pytest.raises(DigitError, match="leave nothing of images of 28x28 pixels.*'stride2'"):
+def test_layers_that_leave_nothing_raise_an_error():
+    with pytest.raises(DigitError, match="leave no pixel of images of 28x28 pixels.*'stride2'"):
         create_model('small', chs=(4,)*9, ks=(5,)*9, strides=(2,)*9)
 
 def test_stride2_takes_any_side(): assert create_model('stride2', 3, 1)(torch.randn(2,1,1,1)).shape==(2,3)
@@ -61,16 +61,16 @@ def test_unknown_refused(o):
     assert 'stride2' in str(e.value)
 
 def test_a_net_made_of_a_registered_one_is_fresh():
-    "once for each call, and refused when it comes again"
+    "New for each call, and an error if it is returned again"
     def bare(n_out=10, side=28): return nn.Sequential(create_model('small', n_out, side), nn.Identity())
     def tuned(n_out=10, side=28): return create_model('small', n_out, side)
     for f in bare,tuned: assert create_model(f) is not create_model(f)
     net = create_model('small')
-    with pytest.raises(DigitError, match='had given before'): create_model(lambda n_out, side: net)
+    with pytest.raises(DigitError, match='same net twice'): create_model(lambda n_out, side: net)
     body = nn.Linear(4, 2)
     def around(n_out, side): return nn.Sequential(nn.Flatten(), body)  # another net each time, of the same weights
     create_model(around)
-    with pytest.raises(DigitError, match='had given before'): create_model(around)
+    with pytest.raises(DigitError, match='same net twice'): create_model(around)
 
 def test_built_net_refused():
     with pytest.raises(DigitError, match='already built'): create_model(nn.Linear(2,2))

@@ -50,7 +50,7 @@ def test_show_digits_pairs_images_with_labels_however_they_come():
     assert len([ax for ax in I.show_digits(df, n=99).axes if ax.images])==30
 
 @pytest.mark.parametrize('bad', [np.zeros((3,10)), np.zeros((0,9)), np.zeros(9), np.zeros((2,3,5))])
-def test_what_is_no_image_is_refused(bad):
+def test_what_is_no_image_raises_an_error(bad):
     with pytest.raises(DigitError, match='images'): I.show_digits(bad)
 
 def test_show_predictions_is_green_where_right_and_red_where_wrong():
@@ -85,13 +85,13 @@ def test_the_confusion_matrix_counts_and_shades_mistakes():
 
 def test_of_many_classes_those_with_mistakes_are_drawn():
     y = np.repeat(np.arange(300), 3)
-    said = y.copy()
-    said[600] = 7                                                          # class 200 taken for 7
-    ax = I.plot_confusion(y, said)
+    logged = y.copy()
+    logged[600] = 7                                                          # class 200 confused with 7
+    ax = I.plot_confusion(y, logged)
     names = [t.get_text() for t in ax.get_yticklabels()]
     assert ax.get_xlim()==(-.5,39.5) and '40 classes' in ax.get_ylabel() and len(names)<=20
     assert len(ax.collections[0].get_paths())==41
-    ax = I.plot_class_accuracy(y, said)
+    ax = I.plot_class_accuracy(y, logged)
     assert '200' in [t.get_text() for t in ax.get_yticklabels()] and len(ax.lines[0].get_xdata())==40
 
 def test_class_accuracy_skips_classes_without_rows():
@@ -107,7 +107,7 @@ def test_calibration_states_its_error():
     ax = I.plot_calibration([0,1]*50, [[.6,.4]]*100)
     assert '10.00 %' in ax.get_title() and ax.lines[1].get_xydata().tolist()==[[60,50]]
 
-def test_pictures_go_where_they_are_told(some):
+def test_pictures_go_to_the_specified_place(some):
     y,p = some
     for f in (lambda ax: I.plot_confusion(y, p.argmax(1), ax=ax),
               lambda ax: I.plot_class_accuracy(y, p.argmax(1), ax=ax), lambda ax: I.plot_calibration(y, p, ax=ax),
@@ -138,7 +138,7 @@ def test_history_of_a_learner():
     from digitfast.data.block import DigitDataLoaders
     from digitfast.learn.learner import digit_learner
     learn = digit_learner(DigitDataLoaders.from_df(digits(60), bs=16, device='cpu'), 'stride2')
-    with pytest.raises(DigitError, match='not been trained'): I.plot_history(learn)
+    with pytest.raises(DigitError, match='without a training history'): I.plot_history(learn)
     with pytest.raises(DigitError, match='find_lr'): I.plot_lr_find(learn)
     with learn.no_bar(), learn.no_logging(): learn.fit_one_cycle(2, .01)
     df = I.read_history(learn)
@@ -149,7 +149,7 @@ def test_history_of_a_learner():
     with own.no_bar(), own.no_logging():
         own.fit(1)
         own.get_preds()
-    with pytest.raises(DigitError, match='history is gone'): I.read_history(own)
+    with pytest.raises(DigitError, match='without its history'): I.read_history(own)
 
 def test_show_versus_colours_rows_by_who_is_right():
     y,a,b = np.zeros(4, int),np.eye(3)[[0,1,0,1]],np.eye(3)[[0,0,1,2]]

@@ -135,10 +135,10 @@ def test_most_confused_counts_each_way_and_breaks_ties_by_class():
     assert most_confused(t, p, ['a','b','c'], n=1)==[('a','b',2)]
     assert most_confused([1,1], [1,1])==[]
 
-def test_worst_mistakes_come_surest_first_and_ties_by_the_label():
+def test_worst_mistakes_come_most_confident_first_and_ties_by_the_label():
     probs = [[.9,.1,0], [0,1,0], [1,0,0], [.6,.4,0], [.99,.009,.001], [1,1e-9,0]]
     assert worst_mistakes([0,0,2,1,2,1], probs).tolist() in ([1,2,5,4,3], [2,1,5,4,3])
-    assert worst_mistakes([0,0,2,1,2,1], probs)[2]==5   # as sure, but its label was given a little
+    assert worst_mistakes([0,0,2,1,2,1], probs)[2]==5   # as confident, but its label has some probability
     assert len(worst_mistakes([0,0,2,1,2,1], probs, 2))==2 and len(worst_mistakes([0], [[1.,0]]))==0
 
 def test_suspicious_labels_are_those_that_another_class_beats_by_far():
@@ -161,15 +161,15 @@ def test_calibration():
     q = rng.uniform(.5, 1, 100_000)
     y = (rng.uniform(size=len(q))>q).astype(int)
     p = np.stack([q,1-q], 1)
-    assert calibration(y, p)[0]<.01                                         # labels drawn as the net says
+    assert calibration(y, p)[0]<.01 # labels drawn from the probabilities
     e,df = calibration(y, np.stack([q**.5,1-q**.5], 1))
     assert e==pytest.approx((q**.5-q).mean(), abs=.01) and df.rows.sum()==len(q)
     assert df.confidence.is_monotonic_increasing
 
 def pair(n=100, a_wrong=(), b_wrong=(), **kw):
     def net(wrong, name):
-        said = np.zeros(n, int); said[list(wrong)] = 1
-        return Preds(np.zeros(n, int), np.eye(3)[said], rows=np.arange(n)+7, name=name, **kw)
+        logged = np.zeros(n, int); logged[list(wrong)] = 1
+        return Preds(np.zeros(n, int), np.eye(3)[logged], rows=np.arange(n)+7, name=name, **kw)
     return net(a_wrong, 'runs/A'),net(b_wrong, 'runs/B')
 
 @pytest.mark.parametrize('na,nb', [(0,0), (1,0), (3,9), (9,3), (5,5), (0,12), (40,20)])
@@ -182,7 +182,7 @@ def test_mcnemars_p_is_the_exact_one(na, nb):
 def test_the_sentence_says_who_and_whether():
     assert str(versus(*pair(100,
                             range(12))))==(
-        'runs/B beats runs/A (p < 0.001): of 100 rows, runs/B alone has 12 right and runs/A alone 0')
+        'runs/B beats runs/A (p < 0.001): of 100 rows, only runs/B is correct on 12 and only runs/A on 0')
     assert str(versus(*pair(100, (), range(12)))).startswith('runs/A beats runs/B (p < 0.001)')
     assert str(versus(*pair(100, range(7),
                             range(20,24)))).startswith('no evidence that runs/B beats runs/A (p = 0.549)')
@@ -191,7 +191,7 @@ def test_the_sentence_says_who_and_whether():
     a,b = pair(100, range(5)); a.name = b.name = 'the net'
     assert 'B beats A' in str(versus(a, b))
 
-def test_rows_that_both_have_wrong_do_not_count():
+def test_rows_that_both_misclassify_do_not_count():
     a,b = pair(100, range(30), range(30))
     b.probs = np.eye(3)[[2]*30+[0]*70]
     v = versus(a, b)
@@ -315,14 +315,14 @@ def test_runs_below_a_folder_best_first_and_damaged_ones_named(tmp_path):
     assert len(list_runs(tmp_path/'x'/'b'))==1 and list(list_runs(tmp_path/'x'/'c').run)==[str(tmp_path/'x'/'c')]
     with pytest.raises(RunError, match='no folder'): list_runs(tmp_path/'nowhere')
 
-def test_runs_on_other_rows_labels_or_data_are_refused(tmp_path):
+def test_runs_on_other_rows_labels_or_data_raise_an_error(tmp_path):
     a = a_run(tmp_path/'a', **fake())
     b = fake(); b['valid_rows'] = b['valid_rows']+10_000; b['image_rows'] = b['image_rows']+10_000
-    with pytest.raises(RunError, match='different validation rows: there is none that neither'):
+    with pytest.raises(RunError, match='no common validation row'):
         versus(a, a_run(tmp_path/'none', **b))
-    with pytest.raises(RunError, match='different validation rows or labels'):
+    with pytest.raises(RunError, match='different labels'):
         versus(a, a_run(tmp_path/'seed', **fake(seed=1)))
     with pytest.raises(RunError, match='different classes'): versus(a, a_run(tmp_path/'classes', **fake(c=4)))
     b = fake(); b['valid_labels'] = b['valid_labels'][::-1]
-    with pytest.raises(RunError, match='different validation rows'): versus(a, a_run(tmp_path/'b', **b))
+    with pytest.raises(RunError, match='different labels|no common validation row'): versus(a, a_run(tmp_path/'b', **b))
     with pytest.raises(RunError, match='different data'): versus(a, a_run(tmp_path/'c', sha='t', **fake()))

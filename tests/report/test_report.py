@@ -91,11 +91,11 @@ def test_what_the_page_says(run):
     words = page.words()
     assert '92.60 %' in words and '37 wrong' in words and '28,000 test rows' in words and page.tags.count('svg')==6
     assert 'one in 14' in words
-    lo,hi = re.search(r'(0\.\d{4})\s*–\s*(0\.\d{4}) ?is the score', words).groups()
+    lo,hi = re.search(r'(0\.\d{4})\s*–\s*(0\.\d{4}) ?is the expected score', words).groups()
     assert [lo,hi]==[f'{o:.4f}' for o in score_interval(463, 500, 28_000)]
     wlo,whi = (int(o.replace(',','')) for o in re.search(r'([\d,]+) to ([\d,]+) wrong', words).groups())
     assert wlo==pytest.approx((1-float(hi))*28000, abs=2) and whi==pytest.approx((1-float(lo))*28000, abs=2)
-    assert 'expected calibration error' in words and 'The 24 surest of 37 wrong rows' in words
+    assert 'expected calibration error' in words and 'The 24 most confident of 37 misclassified rows' in words
     assert sum(v.startswith('data:image') for _,k,v in page.attrs if k=='src')>=24
     worst = re.findall(r'(\d), (\d+\.\d+) % ?label (\d)', words)
     assert len(worst)==24 and [float(o[1]) for o in worst]==sorted([float(o[1]) for o in worst], reverse=True)
@@ -117,19 +117,19 @@ def test_the_interval_of_the_page_is_that_of_the_metrics(n, run):
     for drop in (), ('n_test',):
         (run/'metrics.json').write_text(json.dumps({k:v for k,v in Run(run).metrics.items() if k not in drop}))
         words = check_safe(report(run).html).words()
-        assert re.search(r'(0\.\d{4})\s*–\s*(\d\.\d{4}) ?is the score',
+        assert re.search(r'(0\.\d{4})\s*–\s*(\d\.\d{4}) ?is the expected score',
                          words).groups()==tuple(f'{m[k]:.4f}' for k in ('score_low','score_high'))
         assert f'{n:,} test rows' in words
 
 def test_a_labelled_test_set_has_the_last_word(run):
     Run(run).save_metrics({**Run(run).metrics, **measured(read_preds(run), 200, [True]*150+[False]*50)})
     words = check_safe(report(run).html).words()
-    assert '75.00 % of the labelled test rows are right' in words and 'score to expect' not in words
+    assert '75.00 % of the labelled test rows are classified correctly' in words and 'expected score' not in words
 
 def test_what_the_net_looked_at_is_on_the_page():
     run = OLD/'one'
     page = check_safe(report(run).html)
-    assert ('img','class','seen') in page.attrs and 'What is tinted' in page.words()
+    assert ('img','class','seen') in page.attrs and 'tinted parts' in page.words()
 
 def test_a_run_whose_model_is_damaged_has_a_report_that_says_so(tmp_path):
     run = shutil.copytree(OLD/'one', tmp_path/'run')
@@ -177,7 +177,7 @@ def test_a_run_without_pictures_history_or_mistakes(tmp_path):
     words = Page(write_report(a_run(tmp_path/'c', **few)).read_text()).words()
     assert 'Pictures of them' in words
 
-def test_labels_that_look_wrong_are_told_by_their_line(run):
+def test_labels_that_look_wrong_are_reported_with_their_line(run):
     a = fake(n=500, c=10, wrong=3, side=28, seed=4)
     bad = np.flatnonzero(a['valid_probs'].argmax(1)!=a['valid_labels'])
     # sure that it is not what the label says
@@ -200,7 +200,7 @@ def test_lr_finds_curve_is_drawn_where_it_was_used(run):
     (run/'lr_find.csv').write_text('lr\n1\n')
     with pytest.raises(RunError, match='lr_find.csv'): report(run)
 
-def test_a_damaged_run_is_refused_and_its_old_report_kept(run):
+def test_a_damaged_run_raises_an_error_and_its_old_report_kept(run):
     f = write_report(run)
     old = f.read_text()
     for name in ('predictions.npz','history.csv','metrics.json'):

@@ -204,4 +204,4 @@ def test_the_report_shows_reliability_before_and_after(run, in_tmp):
     assert 'reliability diagram before' in (new := report(run).html) and 'reliability diagram after' in new
     assert 'fitted on other rows' in new.replace('\n', ' ')
     old = report(uncalibrated(run, in_tmp/'old')).html
-    assert 'reliability diagram' in old and 'diagram after' not in old and 'calibrates it' not in old
+    assert 'reliability diagram' in old and 'diagram after' not in old and 'calibrates the net' not in old

@@ -289,7 +289,7 @@ def test_arguments_whose_weights_match(kwargs, says, folder):
     refused(folder, says)
 
 def test_strides_of_none(folder):
-    "What only shows when the net runs"
+    "Faults that appear only when the net runs"
     from digitfast.models.nets import create_model
     kwargs = dict(chs=[3], ks=[3], strides=[1], ps=0.)
     sd = create_model('small', 3, 8, **kwargs).state_dict()
@@ -308,7 +308,7 @@ HEAVY = dict(
     weights=('stride2', dict(chs=[6000,6000]), 8, '1,296,912,012 bytes of weights'))
 @pytest.mark.parametrize('name', HEAVY)
 def test_few_weights_that_ask_for_much(name, folder):
-    "What a net would compute is counted before it is built, and before the names of columns are parsed"
+    "The arithmetic of a net is counted before it is built, and before the names of columns are parsed"
     arch,kwargs,side,says = HEAVY[name]
     put(folder, arch=arch, arch_kwargs=kwargs, side=side, columns=[f'p{i}' for i in range(side*side)])
     refused(folder, f"'{arch}' with arch_kwargs", f'on images of {side}x{side} needs', says, 'at most', seconds=3)
@@ -349,7 +349,7 @@ def test_long_paths(n, tmp_path): refused(tmp_path/('x'*n), 'no model at')
 
 @pytest.mark.parametrize('classes', [['1','2','3'], [' a','b ','c'], ['','x','y'], ['nan','1e3','x']])
 def test_text_classes_that_look_like_something_else(classes, folder):
-    "They load as they are or are refused: never another class than the one that was saved"
+    "They load unchanged or raise an error: never another class than the one that was saved"
     try: learn = load_net(put(folder, classes=classes), device='cpu')
     except RunError: return
     assert list(learn.dls.vocab)==classes and predict_rows(learn, digits(4)).shape==(4,3)
@@ -400,7 +400,7 @@ def test_truncated_json(k, folder):
 
 @pytest.mark.parametrize('name', ['model.safetensors','model.json'])
 def test_flipped_bits(name, folder):
-    "Any bit, anywhere in either file: refused, or it changed nothing"
+    "Any bit, anywhere in either file: an error, or no change"
     f = folder/name
     b = f.read_bytes()
     was = predict_rows(load_net(folder, device='cpu'), digits(6))
@@ -532,7 +532,7 @@ def ort():
     return pytest.importorskip('onnxruntime')
 
 def to_onnx(learn, path):
-    "`export_onnx`; what this onnxscript can't express is no fault of ours, if that is what is said"
+    "`export_onnx`; a limit of this onnxscript is not our fault, if the error says so"
     try: return export_onnx(learn, path)
     except DigitError as e:
         if "can't express" not in str(e): raise
@@ -655,7 +655,7 @@ def test_command(saved, ort, tmp_path, monkeypatch, capsys):
     rc,out,err = run('export', tmp_path, '--onnx', 'n.onnx')
     assert rc==1 and 'no model' in err and not (tmp_path/'n.onnx').exists()
 
-def test_what_onnxscript_lacks_is_said(saved, ort, tmp_path, monkeypatch):
+def test_what_onnxscript_lacks_is_logged(saved, ort, tmp_path, monkeypatch):
     "An older onnxscript without an operation: one line, with what to do, and no file"
     def lacks(*args, **kw):
         cause = NotImplementedError("a step failed\nNo ONNX function found for aten.some_op.default")

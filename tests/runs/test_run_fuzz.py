@@ -196,7 +196,7 @@ def use(run, out, page):
     if page: yield from dict(report=lambda: report(r), data=lambda: r.data(OLD/'digits.zip')).items()
 
 def case(seed):
-    "What went wrong in case `seed`, as text; None if nothing"
+    "The failure in case `seed`, as text, or None"
     from digitfast.core import DigitError
     rng,tmp = random.Random(seed),Path(tempfile.mkdtemp(prefix='fuzz'))
     try:
@@ -229,9 +229,9 @@ def limited(seed):
         except BaseException: os.write(w, traceback.format_exc().encode()[:60_000])
         finally: os._exit(0)
     os.close(w)
-    with open(r, 'rb') as f: said = f.read().decode()
+    with open(r, 'rb') as f: logged = f.read().decode()
     status = os.waitpid(pid, 0)[1]
-    return said or (f'the process ended with {status}' if status else None)
+    return logged or (f'the process ended with {status}' if status else None)
 
 def main(first, n):
     import warnings; warnings.simplefilter('ignore')
@@ -239,14 +239,14 @@ def main(first, n):
     from digitfast.report.page import report
     report(OLD/'one')                                                       # imports and fonts, once for all
     for seed in range(first, first+n):
-        if said := limited(seed): print(f'case {seed}: {said}', flush=True)
+        if logged := limited(seed): print(f'case {seed}: {logged}', flush=True)
     print(f'{n} cases')
 
 @pytest.mark.parametrize('first,n', [(0,100), pytest.param(100, 5200, marks=pytest.mark.slow)])
 def test_damaged_runs(first, n, record_property):
     "Slow ones take about ten minutes, because each case is a run that is read in every way"
     record_property('cases', n)
-    said = {seed:limited(seed) for seed in range(first, first+n)}
-    assert not any(said.values()), '\n'.join(f'case {k}: {v}' for k,v in said.items() if v)[-6000:]
+    logged = {seed:limited(seed) for seed in range(first, first+n)}
+    assert not any(logged.values()), '\n'.join(f'case {k}: {v}' for k,v in logged.items() if v)[-6000:]
 
 if __name__=='__main__': main(int(sys.argv[1]), int(sys.argv[2]))

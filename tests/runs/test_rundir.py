@@ -1,4 +1,4 @@
-"A run's directory as an object: what it reads, that one answer is given everywhere, and what it refuses"
+"A run's directory as an object: reading, equal answers everywhere, and errors"
 import io, json, os, shutil, socket
 from pathlib import Path
 import numpy as np, pandas as pd, pytest
@@ -27,7 +27,7 @@ def edit(f, **changes):
 
 @pytest.fixture
 def old(tmp_path):
-    "A copy of the runs of version 0.1, with their data where they can be told to look"
+    "A copy of the runs of version 0.1, with their data at a path that can be specified"
     return shutil.copytree(OLD, tmp_path/'old')
 
 # ---- runs of version 0.1 stay readable
@@ -124,7 +124,7 @@ def test_what_is_damaged_is_damaged_for_everyone(what, tmp_path):
         says.add(str(e.value))
     assert len(says)==1 and len(says.pop())<400
 
-def test_what_is_wrong_is_said(tmp_path):
+def test_what_is_wrong_is_logged(tmp_path):
     run = a_run(tmp_path/'r', **fake())
     for what,says in dict(not_square='images are of 5x6 pixels', rows_too_far=f'a row number is {2**40}',
                           negative='a probability is -', all_repeated='image is in the training rows too').items():

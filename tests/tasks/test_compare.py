@@ -39,7 +39,7 @@ def test_the_same_seed_gives_the_same_figures(folder):
     a,b = (compare(folder, ['mlp-100'], seeds=1, epochs=1, device='cpu', say=lambda o: None) for _ in range(2))
     assert a['mean'].tolist()==b['mean'].tolist() and np.isnan(a.sd.iloc[0])
 
-def test_unknown_systems_and_ensembles_are_refused(folder):
+def test_unknown_systems_and_ensembles_raise_an_error(folder):
     with pytest.raises(DigitError, match='nope'): compare(folder, ['nope'], say=lambda o: None)
     many = next(k for k,r in C.recipes.items() if r.members>1)
     with pytest.raises(DigitError, match='ensemble'): compare(folder, [many], say=lambda o: None)

@@ -150,7 +150,7 @@ def test_fundamentals_have_three_exercises_each():
 
 def test_each_wrong_answer_has_its_exercise(): assert not WRONG.keys()-EXERCISES.keys()
 
-def test_the_capstone_goes_on_with_the_answers_that_it_prints(capsys):
+def test_the_capstone_continues_with_the_answers_that_it_prints(capsys):
     "The code in the package and the printed solution are the same, and a right answer of the reader's is used instead"
     import ast, inspect
     from digitfast.tasks.capstone import choose_answer

@@ -23,7 +23,7 @@ def net(sample_run): return sample_run[0]
 @pytest.fixture(scope='module')
 def reader(net): return Reader(load_net(net, 'cpu'))
 
-# what it answers
+# answers
 
 def test_answers_are_those_of_predict(net, reader):
     for d in (0,3,7):
@@ -64,7 +64,7 @@ def test_a_host_that_is_none(host, net):
     pytest.importorskip('gradio')
     with pytest.raises(DigitError, match='no address of this machine'): launch_page(demo_page(net), host)
 
-def test_large_uploads_are_refused(page):
+def test_large_uploads_raise_an_error(page):
     head = b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.bin"\r\n\r\n'
     body = head+bytes(2**21)+b'\r\n--x--\r\n'
     kind = {'Content-Type':'multipart/form-data; boundary=x'}
@@ -131,7 +131,7 @@ def test_malformed_requests_leave_it_alive(bad, page):
     assert e.value.code>=400
     assert post(page, 'read', 'x')=={'note':'that is no drawing of this page'}
 
-def test_a_taken_port_is_said(page, net):
+def test_a_taken_port_is_logged(page, net):
     port = int(page.url.rsplit(':', 1)[1].strip('/'))
     with pytest.raises(DigitError, match=f'127.0.0.1:{port}.*choose another'):
         launch_page(demo_page(net), '127.0.0.1', port)
@@ -140,7 +140,7 @@ def test_a_port_that_is_none(net):
     pytest.importorskip('gradio')
     with pytest.raises(DigitError, match='no port'): launch_page(demo_page(net), '127.0.0.1', 99_999)
 
-# what strangers ask of a server
+# requests of strangers
 
 def ask(page, path, body=None, method=None, **headers):
     "(status, headers, text) of a request to the page's server"
@@ -270,37 +270,37 @@ def test_in_a_browser(phone, page, tmp_path):
     b = Browser(390, 844, 2, True) if phone else Browser(1000, 700)
     try:
         b.goto(page.url)
-        b.wait("document.querySelector('.said')?.innerText.startsWith('Draw one digit')", 60)
+        b.wait("document.querySelector('.prediction')?.innerText.startsWith('Draw one digit')", 60)
         assert b.js("document.documentElement.scrollWidth<=innerWidth")
         right = 0
         for d in range(10):
             x,y,w,h = b.js(BOX+"('.pad')")
             for s in strokes(d): b.drag([(x+w*(.2+.6*px), y+h*(.2+.6*py)) for px,py in s], touch=phone)
-            got = b.wait("document.querySelector('.said b')?.innerText")
+            got = b.wait("document.querySelector('.prediction b')?.innerText")
             time.sleep(1)                                       # a second stroke is read after the first
-            right += b.js("document.querySelector('.said').innerText")==str(d)
+            right += b.js("document.querySelector('.prediction').innerText")==str(d)
             assert b.js("document.querySelectorAll('.bar').length")==10
             b.js("document.querySelector('.clear').click()")
-            b.wait("document.querySelector('.said').innerText.startsWith('Draw one digit')")
+            b.wait("document.querySelector('.prediction').innerText.startsWith('Draw one digit')")
         assert right>=8                                          # after one epoch on the sample
         for name,im in pictures().items():
             im.save(tmp_path/name)
             b.upload('.upload input', tmp_path/name)
-            b.wait("document.querySelector('.said b')?.innerText==='7'")
+            b.wait("document.querySelector('.prediction b')?.innerText==='7'")
             shape = "[document.querySelector('.pad').width, document.querySelector('.pad').height]"
             assert np.divide(*b.js(shape))==im.width/im.height
             assert b.js("document.documentElement.scrollWidth<=innerWidth")
             b.js("document.querySelector('.clear').click()")
-            b.wait("document.querySelector('.said').innerText.startsWith('Draw one digit')")
+            b.wait("document.querySelector('.prediction').innerText.startsWith('Draw one digit')")
         (tmp_path/'seven.txt').write_text('seven')
         b.upload('.upload input', tmp_path/'seven.txt')
-        b.wait("document.querySelector('.said').innerText.includes('no picture that the browser can open')")
+        b.wait("document.querySelector('.prediction').innerText.includes('no picture that the browser can open')")
         b.js("document.querySelector('.clear').click()")
-        b.wait("document.querySelector('.said').innerText.startsWith('Draw one digit')")
+        b.wait("document.querySelector('.prediction').innerText.startsWith('Draw one digit')")
         x,y,w,h = b.js(BOX+"('.pad')")
         for i in range(300): b.drag([(x+w*(i*7%90+5)/100, y+h*(i*13%90+5)/100)], touch=phone)
         b.js("document.querySelector('.clear').click()")
-        b.wait("document.querySelector('.said').innerText.startsWith('Draw one digit')")
+        b.wait("document.querySelector('.prediction').innerText.startsWith('Draw one digit')")
         assert not [u for u in b.urls() if not u.startswith((page.url, 'data:', 'blob:'))]
         assert not [e for e in b.events if e['method']=='Runtime.exceptionThrown']
     finally: b.close()

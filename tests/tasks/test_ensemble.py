@@ -98,7 +98,7 @@ def test_members_apart_join_to_the_same_ensemble(trio, tiny, tmp_path):
 class Stop(Exception): pass
 
 @pytest.mark.parametrize("at", every(2, (1, 3, 4, 7, 12)))    # of 12 batches: 3 members, 2 epochs, 2 batches
-def test_an_interrupted_ensemble_goes_on_where_it_was(at, trio, tiny, tmp_path):
+def test_an_interrupted_ensemble_continues_where_it_was(at, trio, tiny, tmp_path):
     def tick(i, n):
         if i>=at: raise Stop('by the test')
     def end(i, n): seen.append(i)
@@ -150,7 +150,7 @@ def test_an_ensemble_against_a_single_net(trio, tiny, tmp_path):
     one = train(tiny, out=tmp_path/'one', say=quiet, **TINY)
     assert versus(one, trio).text
 
-# ---- what is refused
+# ---- errors
 
 def test_too_few_rows_for_the_folds(tmp_path):
     data = csvs(tmp_path/'few', n=12)
@@ -210,7 +210,7 @@ def test_one_network_is_not_joined_with_itself(tiny_run, trio, tiny, tmp_path):
             ensemble(runs, tmp_path/'j', say=quiet)
         assert str(runs[-1]) in str(e.value) and not (tmp_path/'j').exists()
     assert ensemble([a, other], tmp_path/'two', say=quiet).metrics['members']==2
-    with pytest.raises(RunError, match='hold the same network'): # what an ensemble joins are copies
+    with pytest.raises(RunError, match='hold the same network'): # an ensemble joins copies
         ensemble([a, tmp_path/'two'/'members'/'0'], tmp_path/'j', say=quiet)
 
 def test_a_network_without_a_model_is_known_by_its_predictions(tiny_run, tmp_path):

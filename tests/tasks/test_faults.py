@@ -39,7 +39,7 @@ def go(data, out, resume=False, **kw):
 
 @pytest.fixture(scope='module')
 def want(folder, tmp_path_factory):
-    "What an uninterrupted run leaves"
+    "The files of an uninterrupted run"
     out = tmp_path_factory.mktemp('want')/'r'
     go(folder, out)
     return {o:content(out/o) for o in names(out)}
@@ -51,7 +51,7 @@ def names(out):
                   and not any(p.startswith('.') for p in o.relative_to(out).parts))
 
 def content(f):
-    "What is in a run's file, but for times; an error where it isn't whole"
+    "Contents of a run's file without times; an error if it is incomplete"
     if f.suffix=='.npz':
         with np.load(f, allow_pickle=False) as z: return {k:z[k].tobytes() for k in z.files}
     if f.name=='metrics.json':
@@ -141,7 +141,7 @@ def parts(n):
     return pytest.mark.parametrize('part', [part(i) for i in range(n)])
 
 def resumed(out, folder, want, epoch, why):
-    "Go on with the run in `out` in another process: it starts after `epoch` and ends as if nothing had been"
+    "Resume the run in `out` in another process: it starts after `epoch`, and its result is the same"
     seen,log = out.parent/'ticks',out.parent/'log'
     seen.write_text('')
     assert forked(lambda: go(folder, out, resume=True, tick=lambda i,n: seen.write_text(seen.read_text()+f'{i} ')),
@@ -174,7 +174,7 @@ def test_killed_at_each_file_operation(part, points, folder, want, tmp_path, rec
 
 @pytest.fixture(scope='module')
 def pair(folder, tmp_path_factory):
-    "What an uninterrupted ensemble of two members leaves, and each point of it"
+    "The files of an uninterrupted ensemble of two members, and each point of it"
     out,seen = tmp_path_factory.mktemp('pair')/'r',[]
     with watched(out, lambda i,phase,*_: seen.append((i, phase))): go(folder, out, members=2)
     return {o:content(out/o) for o in names(out)},seen
@@ -210,13 +210,14 @@ def command(out, folder, tick, *flags):
     cli.main(['train', str(folder), '--recipe', 'faults', '--out', str(out), *flags])
 
 @pytest.mark.parametrize('sig,code', [(signal.SIGINT,130), (signal.SIGTERM,143)], ids=['Ctrl-C','SIGTERM'])
-def test_a_signal_ends_it_cleanly_and_it_says_how_to_go_on(sig, code, folder, want, tmp_path):
+def test_a_signal_ends_it_cleanly_and_it_says_how_to_resume(sig, code, folder, want, tmp_path):
     out,log = tmp_path/'r',tmp_path/'said'
     def at_5(i):
         if i==5: os.kill(os.getpid(), sig); time.sleep(5)
     assert forked(lambda: command(out, folder, at_5), log)==code
-    said = log.read_text()
-    assert said.splitlines()[-1].startswith('stopped: ') and f'--resume --out {out}' in said and 'Traceback' not in said
+    logged = log.read_text()
+    assert logged.splitlines()[-1].startswith('stopped: ') and f'--resume --out {out}' in logged
+    assert 'Traceback' not in logged
     assert sorted(os.listdir(out))==['checkpoint']   # neither lock nor half a file
     resumed(out, folder, want, 0, sig)
 
@@ -256,7 +257,7 @@ def refusing(out, i, phase, error, kinds):
 @pytest.mark.parametrize('how', REFUSES)
 @parts(24)
 def test_refused_at_each_file_operation(how, part, points, folder, want, tmp_path, record_property):
-    "One clear line, exit 1, and the checkpoint still there; once there is room, it goes on"
+    "One clear line, exit 1, and the checkpoint still there; with free space, it resumes"
     ops = [o for o in points if o[1]!='after' and o[2] in (REFUSES[how]['kinds'] or [o[2]])]
     record_property('cases', len(ops[part]))
     for i,phase,kind,name in ops[part]:
@@ -266,11 +267,11 @@ def test_refused_at_each_file_operation(how, part, points, folder, want, tmp_pat
         def f():
             with refusing(out, i, phase, **REFUSES[how]): go(folder, out)
         code = forked(f, log)
-        said = log.read_text()
-        assert code==(0 if over(out) else 1), (why, said)
+        logged = log.read_text()
+        assert code==(0 if over(out) else 1), (why, logged)
         if code:
-            assert (said.count('\n')==1 and os.strerror(REFUSES[how]['error']) in said
-                    and str(out) in said and 'Errno' not in said), (why, said)
+            assert (logged.count('\n')==1 and os.strerror(REFUSES[how]['error']) in logged
+                    and str(out) in logged and 'Errno' not in logged), (why, logged)
         epoch = whole(out, want)
         saved = sum(o[1:]==('after','rename','.checkpoint.new') and o[0]<i for o in points)
         assert epoch==saved-1 or over(out), (why, epoch)   # nothing that had been saved is lost
@@ -290,8 +291,8 @@ def test_folder_that_vanishes_at_each_file_operation(part, points, folder, want,
         def f():
             with watched(out, at): go(folder, out)
         code = forked(f, log)
-        said = log.read_text()
-        assert code==0 or code==1 and said.count('\n')==1, (why, said)
+        logged = log.read_text()
+        assert code==0 or code==1 and logged.count('\n')==1, (why, logged)
         whole(out, want)
         if not code and out.exists(): finished(out, want)   # it went before anything was in it
 
@@ -343,16 +344,16 @@ def test_read_only_folder(begun, folder, want):
 @pytest.mark.parametrize('resume', [False,True])
 @pytest.mark.parametrize('times', [2, pytest.param(20, marks=pytest.mark.slow)])
 def test_of_six_at_once_one_runs(resume, times, folder, want, tmp_path, record_property):
-    "The others are refused in one line, and nothing of theirs is in the directory"
+    "The others raise an error of one line, and leave nothing in the directory"
     record_property('cases', times)
     for n in range(times):
         out,begin = tmp_path/f'r{n}',time.time()+.2
         def f():
             time.sleep(max(0, begin-time.time()))
             go(folder, out, resume=resume)
-        codes = [ended(p) for p in [child(f, tmp_path/f'said{n}') for _ in range(6)]]
-        said = (tmp_path/f'said{n}').read_text().splitlines()
+        codes = [ended(p) for p in [child(f, tmp_path/f'logged{n}') for _ in range(6)]]
+        logged = (tmp_path/f'logged{n}').read_text().splitlines()
         ways = 'in use by','a finished run','unfinished run'
-        assert sorted(codes)==[0]+[1]*5 and len(said)==5, (codes, said)
-        assert all(any(way in o for way in ways) for o in said), said
+        assert sorted(codes)==[0]+[1]*5 and len(logged)==5, (codes, logged)
+        assert all(any(way in o for way in ways) for o in logged), logged
         finished(out, want)

@@ -1,4 +1,4 @@
-"""What a run makes of pictures: several digits on one, folders, bad ones among good, tables, names that are taken
+"""Pictures: several digits on one, folders, bad ones among good, tables, names that are taken
 or too long"""
 import csv, io, json
 from itertools import product
@@ -80,7 +80,7 @@ def test_images_glued_together(data, lines, n, margin):
 @pytest.mark.parametrize('gap,why',
                          [(12, 'close above or below'), (1, 'several that touch'), (-8, 'several that touch')])
 def test_stacked_ones_are_unsure(gap, why):
-    "A 1 above an 8 is no 8 that one may be sure of"
+    "A 1 above an 8 is a doubtful 8"
     a = np.full((300,200), 255, np.uint8)
     for d,y in (1,20),(8,20+100+gap):
         im = np.asarray(draw(strokes(d), (120,120), pen=.08, height=.75).convert('L'))[12:108]
@@ -181,7 +181,7 @@ def test_json(photos, net, capsys):
     (['photos/b/none.png'], 1, 'No such file'),
     (['a'*300+'.png'], 1, 'too long'),
     (['empty'], 1, '')])
-def test_what_is_refused(words, code, says, photos, net, here, capsys):
+def test_what_raises_an_error(words, code, says, photos, net, here, capsys):
     (here/'empty').mkdir()
     got,_,err = cli(capsys, 'predict', net, *words)
     assert got==code and says in err and 'Traceback' not in err

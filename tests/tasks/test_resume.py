@@ -1,4 +1,4 @@
-"""An interrupted run resumes, whatever its data were and from its directory alone; what differs is refused with the
+"""An interrupted run resumes, whatever its data were and from its directory alone; differences raise an error with the
 reason; advice can be followed; two runs never mix in one directory."""
 import ast, json, os, re, shlex, shutil, signal, sys
 from functools import partial
@@ -33,7 +33,7 @@ def no_page(monkeypatch):
     monkeypatch.setattr(finish, 'write_page', lambda out: (out/'report.html').write_text('<html></html>'))
 
 def outcome(r):
-    "What must not depend on interruptions"
+    "The parts that must not depend on interruptions"
     weights = {k:b for k,b in files(r).items() if k.endswith(('.safetensors','submission.csv'))}
     arrays = [(str(o.relative_to(r)), np.load(o)) for o in sorted(r.rglob('*.npz'))]
     metrics = {k:v for k,v in read_metrics(r).items() if k not in ('seconds','date')}
@@ -64,7 +64,7 @@ def test_a_run_on_frames_resumes_byte_for_byte(given, tmp_path):
     def made(): return {k:v() if v is other_frame else v for k,v in kw.items()}
     whole = run(make(), tmp_path/'whole', **made())
     interrupt(make(), tmp_path/'r', **made())
-    again = {k:v for k,v in made().items() if k in ('test','arch')} # what a checkpoint can't hold
+    again = {k:v for k,v in made().items() if k in ('test','arch')} # not stored in a checkpoint
     assert outcome(train(make(), out=tmp_path/'r', resume=True, say=quiet, **again))==outcome(whole)
 
 @pytest.fixture(scope='module')
@@ -78,7 +78,7 @@ OTHER = dict(rows=(lambda: digits(57), '60 training.*not.*57 training'), test=(b
              pixel=(lambda: digits().replace(150, 151), 'other images or labels'),
              label=(lambda: digits().assign(label=(np.arange(60)+1)%3), 'other images or labels'))
 @pytest.mark.parametrize('name', OTHER)
-def test_another_frame_is_refused_with_the_reason(name, on_frame):
+def test_another_frame_raises_an_error_with_the_reason(name, on_frame):
     make,says = OTHER[name]
     was = files(on_frame)
     with pytest.raises(RunError, match='started on other data.*'+says):
@@ -110,7 +110,7 @@ CONTRADICTIONS = dict(epochs=(9, 'epochs 2, not 9'), seed=(1, 'seed 42, not 1'),
     precision=('bf16', "precision 'auto', not 'bf16'"), label=('label', 'options'),
     cbs=(GradientClip(), r"cbs None, not \['GradientClip'\]"))
 @pytest.mark.parametrize('name', CONTRADICTIONS)
-def test_an_option_that_contradicts_is_refused(name, begun):
+def test_an_option_that_contradicts_raises_an_error(name, begun):
     value,says = CONTRADICTIONS[name]
     was = files(begun)
     with pytest.raises(RunError, match=f'was started with .*{says}.*same options') as e:
@@ -132,7 +132,7 @@ def test_a_directory_without_a_checkpoint_needs_data(tmp_path, here):
         train(out=tmp_path/'typo', resume=True)
     assert not (tmp_path/'typo').exists()
 
-def test_data_that_are_gone_can_be_given_again(tmp_path):
+def test_data_that_are_gone_can_be_passed_again(tmp_path):
     d = csvs(tmp_path/'d')
     interrupt(d, tmp_path/'r')
     d.rename(tmp_path/'e')
@@ -151,7 +151,7 @@ OBJECTS = cases('mixup net', mixup=(lambda a: dict(cbs=MixUp(a)), .1, 8., r'cbs 
     metric=(lambda a: dict(metrics=[lambda p, t: (p.argmax(1)==t).float().mean()**a]), 2, 3,
             r'metrics.*\[2\], not \[3\]'))
 @pytest.mark.parametrize('given', OBJECTS)
-def test_an_object_with_other_arguments_is_refused_and_an_equal_one_resumes(given, tiny, tmp_path):
+def test_an_object_with_other_arguments_raises_an_error_and_an_equal_one_resumes(given, tiny, tmp_path):
     make,a,b,says = given
     out,used = tmp_path/'r',make(a)
     interrupt(tiny, out, **used)
@@ -185,7 +185,7 @@ def test_a_checkpoint_with_an_odd_field_is_damaged(name, begun, tmp_path):
     state['info'][name] = ODD[name]
     f.write_text(json.dumps(state))
     with pytest.raises(RunError, match='checkpoint is damaged'): train(out=out, resume=True)
-    with as_command(): assert how_to_resume(out)==f'go on with digitfast train --resume --out {out}'
+    with as_command(): assert how_to_resume(out)==f'resume it with digitfast train --resume --out {out}'
 
 # ---- advice that can be followed
 
@@ -337,7 +337,7 @@ def take(out, how):
     return RunDir(out, resume=how=='lock removed').__enter__()
 
 def left(out):
-    "What is in `out`, but for the locks of members"
+    "The contents of `out`, without the locks of members"
     return {k:v for k,v in files(out).items() if '/.' not in k}
 
 LOST = [('removed', {}), ('lock removed', {}), ('renamed', dict(members=2)),
@@ -370,7 +370,7 @@ def test_nothing_more_is_written_once_the_directory_is_lost(name, tiny, tmp_path
     assert sorted(os.listdir(out))==['.lock','.owner'] and not any(o.startswith(('accuracy ','run: ')) for o in lines)
     others[0].__exit__()
 
-def test_a_run_does_not_go_on_from_the_checkpoint_of_another(tiny, tmp_path):
+def test_a_run_does_not_continue_from_the_checkpoint_of_another(tiny, tmp_path):
     "A's checkpoint is in the directory before B's first epoch, though B did not ask to resume"
     out,seen,want = tmp_path/'mix',[],run(tiny, tmp_path/'want', seed=2)
     def tick(i, n):
@@ -395,7 +395,7 @@ def test_ctrl_c_does_not_speak_of_the_other_run_s_checkpoint(tiny, tmp_path):
     assert others[0].is_own()
     others[0].__exit__()
 
-def test_a_run_whose_name_of_the_owner_was_deleted_goes_on(tiny, tmp_path):
+def test_a_run_whose_name_of_the_owner_was_deleted_continues(tiny, tmp_path):
     def tick(i, n):
         if i==2: (tmp_path/'r'/'.owner').unlink()
     r = run(tiny, tmp_path/'r', tick=tick)
@@ -458,7 +458,7 @@ def test_what_a_killed_run_left_is_not_taken_for_somebody_s_files(tiny, tmp_path
 # ---- paths that are not UTF-8
 
 @pytest.mark.skipif(not hasattr(os, 'fork'), reason='names are text on Windows')
-def test_paths_that_are_not_utf8_are_refused_before_training(tiny, tiny_run, trained, tmp_path):
+def test_paths_that_are_not_utf8_raise_an_error_before_training(tiny, tiny_run, trained, tmp_path):
     odd,out = Path(os.fsdecode(os.fsencode(tmp_path)+b'/caf\xe9')),tmp_path/'o'
     data,link,r = shutil.copytree(tiny, odd/'d'),tmp_path/'link',tiny_run[0]
     link.symlink_to(data)

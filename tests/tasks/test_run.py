@@ -91,7 +91,7 @@ def test_history(tiny_run):
     assert (h.epoch.tolist()==[0,1] and list(h.columns)==['epoch','train_loss','valid_loss','accuracy','lr','seconds']
             and h.accuracy.iloc[-1]==pytest.approx(read_metrics(tiny_run[0])['accuracy']))
 
-def test_what_is_said(sample_run):
+def test_what_is_logged(sample_run):
     r,lines = sample_run
     text = '\n'.join(lines)
     assert ('5,000 training and 1,000 test images' in lines[0] and 'recipe quick' in text
@@ -177,7 +177,7 @@ def test_no_test_set(tmp_path):
     with np.load(r/'predictions.npz') as z: assert 'test_probs' not in z
     with pytest.raises(DataError, match='no test set'): predict_csv(r, out=tmp_path/'s.csv', say=quiet)
 
-def test_fewer_rows_than_a_batch_is_said(tmp_path):
+def test_fewer_rows_than_a_batch_is_logged(tmp_path):
     lines = []
     run(csvs(tmp_path/'d', n=30), tmp_path/'run', say=lines.append, bs=64)
     assert any('batches are of 24 images, not 64' in o for o in lines)
@@ -197,7 +197,7 @@ def test_identical_images_are_reported_and_left_out(tmp_path):
         assert (m['accuracy']==pytest.approx((z['valid_probs'].argmax(1)==z['valid_labels'])[~z['valid_same']].mean())
                 and len(z['valid_rows'])==40)
 
-def test_only_identical_images_are_refused(tmp_path):
+def test_only_identical_images_raise_an_error(tmp_path):
     df = digits(30)
     refused('in the training rows too', data=csvs(tmp_path/'d', train=pd.concat([df, df], ignore_index=True)),
             out=tmp_path/'run', split='last', valid_pct=.5)
@@ -245,7 +245,7 @@ def big_tiny(tmp_path_factory): return csvs(tmp_path_factory.mktemp('h')/'data',
 
 @pytest.fixture(scope='module')
 def whole(big_tiny, tmp_path_factory):
-    "What an uninterrupted run of each kind leaves"
+    "The files of an uninterrupted run of each kind"
     done = {}
     def _whole(kind):
         if kind not in done: done[kind] = outcome(hard(big_tiny, tmp_path_factory.mktemp('w')/'run', kind))
@@ -253,7 +253,7 @@ def whole(big_tiny, tmp_path_factory):
     return _whole
 
 def outcome(r):
-    "What must not depend on interruptions"
+    "The parts that must not depend on interruptions"
     h = pd.read_csv(r/'history.csv').drop(columns='seconds')
     with np.load(r/'predictions.npz') as z: arrays = {k:z[k].tobytes() for k in z}
     m = read_metrics(r)
@@ -309,7 +309,7 @@ def test_resume_between_the_renames(state, big_tiny, whole, tmp_path):
     with pytest.raises(RunError, match='unfinished.*resume=True'): hard(big_tiny, out)
     seen = []
     assert outcome(hard(big_tiny, out, resume=True, tick=lambda i,n: seen.append(i)))==whole('adamw')
-    assert seen[0]==13   # it went on, and did not start again
+    assert seen[0]==13   # it resumed, and did not start again
 
 def test_resume_restores_the_random_states_of_python_and_numpy(big_tiny, tmp_path):
     def draws(n=None):
@@ -361,14 +361,14 @@ def unfinished(big_tiny, tmp_path_factory):
     return out
 
 @pytest.mark.parametrize('name', OTHER)
-def test_resume_with_other_options_is_refused_by_name(name, unfinished, big_tiny):
+def test_resume_with_other_options_raises_an_error_with_its_name(name, unfinished, big_tiny):
     kw,says = OTHER[name]
     was = files(unfinished)
     with pytest.raises(RunError, match=f'with {says} .*same options') as e:
         hard(big_tiny, unfinished, resume=True, **kw)
     assert files(unfinished)==was and '\n' not in str(e.value)
 
-def test_resume_with_other_data_is_refused(unfinished, tmp_path):
+def test_resume_with_other_data_raises_an_error(unfinished, tmp_path):
     was = files(unfinished)
     with pytest.raises(RunError, match='other data'): hard(csvs(tmp_path/'o', n=63, side=20), unfinished, resume=True)
     assert files(unfinished)==was
@@ -380,7 +380,7 @@ DAMAGE = {'no json':('state.json', None), 'empty json':('state.json', b''), 'hal
           'half weights':('state.safetensors', .5), 'pickle':('state.safetensors', b'\x80\x04\x95\x1f'),
           'flipped':('state.safetensors', 'flip')}
 @pytest.mark.parametrize('name', DAMAGE)
-def test_resume_from_a_damaged_checkpoint_is_refused(name, unfinished, big_tiny, tmp_path):
+def test_resume_from_a_damaged_checkpoint_raises_an_error(name, unfinished, big_tiny, tmp_path):
     out = shutil.copytree(unfinished, tmp_path/'r')
     f,d = DAMAGE[name]
     f = out/'checkpoint'/f
@@ -424,20 +424,20 @@ def test_killed_run_resumes(i, sig, big_tiny, whole, tmp_path):
     assert forked(child)==(signal.SIGKILL if sig==signal.SIGKILL else 7)   # the others end it as an exception does
     assert outcome(hard(big_tiny, tmp_path/'r', resume=True))==want
 
-# ---- directories that are refused
+# ---- directories that raise an error
 
-def test_finished_run_is_refused(tiny, tiny_run):
+def test_finished_run_raises_an_error(tiny, tiny_run):
     r,_ = tiny_run
     was = files(r)
     for resume in False,True: refused('finished run', data=tiny, out=r, resume=resume)
     assert files(r)==was
 
-def test_unfinished_run_is_refused_without_resume(big_tiny, unfinished):
+def test_unfinished_run_raises_an_error_without_resume(big_tiny, unfinished):
     was = files(unfinished)
     refused('unfinished', 'resume=True', data=big_tiny, out=unfinished)
     assert files(unfinished)==was
 
-def test_directory_in_use_for_something_else_is_refused(tiny, tmp_path):
+def test_directory_in_use_for_something_else_raises_an_error(tiny, tmp_path):
     (tmp_path/'r').mkdir()
     (tmp_path/'r'/'notes.txt').write_text('mine')
     refused('not empty', data=tiny, out=tmp_path/'r')
@@ -465,12 +465,12 @@ def test_read_only_parent(tiny, tmp_path):
                                 dict(precision='fp8'), dict(valid_pct=2), dict(opt='nope'), dict(split='nope'),
                                 dict(arch='small', arch_kwargs=dict(ks=(9,9,9,9)))],
                                 ids='data arch recipe device precision share opt split side'.split())
-def test_what_is_refused_leaves_nothing(kw, tiny, in_tmp):
+def test_what_raises_an_error_leaves_nothing(kw, tiny, in_tmp):
     refused(**{**dict(data=tiny, out=in_tmp/'a'/'r'), **kw})
     refused(**{**dict(data=tiny, out=None), **kw})
     assert os.listdir(in_tmp)==[]
 
-def test_two_at_once_are_refused_with_the_owner(tiny, tmp_path):
+def test_two_at_once_raise_an_error_with_the_owner(tiny, tmp_path):
     out = tmp_path/'r'
     def second(i, n):
         if i==2:
@@ -486,7 +486,7 @@ def test_lock_is_freed_when_its_process_dies(tiny, tmp_path):
     assert names(run(tiny, out, resume=True))==DONE
 
 @pytest.mark.skipif(not hasattr(os, 'fork'), reason='needs fork')
-def test_another_process_is_refused(tiny, tmp_path):
+def test_another_process_raises_an_error(tiny, tmp_path):
     out = tmp_path/'r'
     with RunDir(out):
         code = forked(lambda: refused('in use', f'process {os.getppid()}', data=tiny, out=out))
@@ -514,7 +514,7 @@ WRONG = dict(transposed=lambda df: df.iloc[:, np.arange(64).reshape(8,8).T.ravel
              shuffled=lambda df: df.iloc[np.random.default_rng(0).permutation(len(df))],
              scaled=lambda df: df//255, frame=lambda df: digits(len(df), seed=3).drop(columns='label'))
 @pytest.mark.parametrize('name', WRONG)
-def test_dead_canary_writes_no_submission_and_can_be_resumed(name, tiny, tmp_path, monkeypatch):
+def test_control_rows_that_differ_write_no_submission_and_can_be_resumed(name, tiny, tmp_path, monkeypatch):
     out,old = tmp_path/'r',DigitDataLoaders.test_dl
     kw = dict(arch='fastbook', epochs=4, bs=8, lr=.02)
     with monkeypatch.context() as m:
@@ -529,7 +529,7 @@ def test_folder_that_vanishes(tiny, tmp_path):
     try: run(tiny, tmp_path/'r', tick=vanish)
     except RunError as e: assert '\n' not in str(e)
 
-def test_by_hand_system_runs_and_resumes(tiny, tmp_path):
+def test_from_scratch_system_runs_and_resumes(tiny, tmp_path):
     r = train(tiny, 'linear-softmax', out=tmp_path/'r', say=quiet, epochs=2)
     assert names(r)==DONE and load_net(r, device='cpu').dls.side==8
 
@@ -540,7 +540,7 @@ def test_warnings_of_others_do_not_leak(tiny, tmp_path):
     with warnings.catch_warnings(record=True) as w:
         warnings.simplefilter('always')
         run(tiny, tmp_path/'r', bs=100)
-    assert not [o for o in w if 'batches are of' in str(o.message)]
+    assert not [o for o in w if 'the batch size is' in str(o.message)]
 
 # ---- where the data comes from
 
@@ -580,7 +580,7 @@ def test_predict_gives_the_runs_submission(tiny_run, tmp_path):
     assert (f.read_bytes()==(tiny_run[0]/'submission.csv').read_bytes() and any('canary' in o for o in lines)
             and any(str(f) in o for o in lines))
 
-def test_predict_other_data_flies_the_canary_from_the_pictures_that_the_run_kept(tiny_run, tmp_path):
+def test_predict_other_data_predicts_the_control_rows_from_the_pictures_that_the_run_kept(tiny_run, tmp_path):
     lines = []
     csvs(tmp_path/'o', n=90, test=digits(30, seed=5).drop(columns='label'))
     f = predict_csv(tiny_run[0], tmp_path/'o', tmp_path/'s.csv', device='cpu', say=lines.append)
@@ -607,7 +607,7 @@ def test_predict_data_gone(copy, tmp_path):
     (copy/'metrics.json').write_text(json.dumps(m))
     with pytest.raises(RunError, match='no longer at /nowhere'): predict_csv(copy, out=tmp_path/'s.csv', say=quiet)
 
-def test_predict_with_another_net_kills_the_canary(copy, tiny, tmp_path):
+def test_predict_with_another_net_fails_on_the_control_rows(copy, tiny, tmp_path):
     shutil.copytree(run(tiny, tmp_path/'o', seed=9, epochs=4, lr=.02)/'model', copy/'model', dirs_exist_ok=True)
     with pytest.raises(RunError, match='control rows'): predict_csv(copy, out=tmp_path/'s.csv', device='cpu', say=quiet)
     assert not (tmp_path/'s.csv').exists()
@@ -691,14 +691,14 @@ def test_dark_ink_is_remembered(data, tmp_path):
 
 # ---- a score that was not expected
 
-def test_a_score_outside_the_expected_is_said(in_tmp):
+def test_a_score_outside_the_expected_is_logged(in_tmp):
     "Four moved copies of each of few images, and a labelled test file of other images"
     from digitfast.tasks.finish import why_unexpected
     assert why_unexpected(.98, .97, .99) is why_unexpected(.97, .97, .99) is why_unexpected(.99, .97, .99) is None
     assert 'lower than the expected 0.9700 to 0.9900' in why_unexpected(.9699, .97, .99)
     assert 'higher than the expected 0.9700 to 0.9900' in why_unexpected(1., .97, .99)
     df,other = digits(40, side=16, n_class=2),digits(200, side=16, n_class=2, seed=1)
-    other.label = 1-other.label # what is learnt is never right there
+    other.label = 1-other.label # predictions are never correct there
     x,moved = df.iloc[:,1:].to_numpy().reshape(-1, 16, 16),[df]
     for by in (1,0),(-1,0),(0,1),(0,-1):
         moved.append(df.copy())
@@ -706,14 +706,14 @@ def test_a_score_outside_the_expected_is_said(in_tmp):
     csvs(in_tmp/'d', pd.concat(moved, ignore_index=True), other)
     lines = []
     run = train('d', out='r', say=lines.append, arch='mlp-30', epochs=8, bs=16, valid_pct=.2)
-    said = [o for o in lines if 'than the expected' in o]
+    logged = [o for o in lines if 'than the expected' in o]
     m = run.metrics
-    assert m['test_score']<m['score_low'] and len(said)==1
-    assert f"{m['score_low']:.4f} to {m['score_high']:.4f}" in said[0]
+    assert m['test_score']<m['score_low'] and len(logged)==1
+    assert f"{m['score_low']:.4f} to {m['score_high']:.4f}" in logged[0]
     assert any('near copy' in o for o in lines) and m['near_valid']>.9
     lines.clear()
     predict_csv('r', out='s.csv', say=lines.append)
-    assert [o for o in lines if 'than the expected' in o]==said
+    assert [o for o in lines if 'than the expected' in o]==logged
 
 # how the training set was read, and what is predicted later
 

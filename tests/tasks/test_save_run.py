@@ -230,7 +230,7 @@ NOT = dict(untrained=(lambda: Learner(loaders(), net(3, 8), loss_func=CrossEntro
     classes=(lambda: fitted(loaders(digits(classes=['a','b','c']))), 'classes are'),
     no_valid=(lambda: fitted(loaders(valid=[])), 'validation side of the split is empty'))
 @pytest.mark.parametrize('name', NOT)
-def test_what_cannot_be_a_run_is_refused_and_leaves_nothing(name, frames, tmp_path):
+def test_what_cannot_be_a_run_raises_an_error_and_leaves_nothing(name, frames, tmp_path):
     f,says = NOT[name]
     try: learn = f()
     except DigitError as e: # refused before training, with the same reason
@@ -246,7 +246,7 @@ def twice(make, **kw):
         with learn.no_bar(), learn.no_logging(): learn.fit(4, .02)
     return learn
 
-def test_a_net_that_learnt_from_other_rows_before_is_told_by_its_batch_norms(frames, tmp_path):
+def test_a_net_that_learnt_from_other_rows_before_is_detected_by_its_batch_norms(frames, tmp_path):
     refused(lambda: save_run(twice(digit_learner, arch='fastbook'), frames, tmp_path/'r', say=quiet), 'trained before',
             left=tmp_path/'r')
     lines = []
@@ -269,7 +269,7 @@ def fit(learn, n=1, how='fit', valid=None, **kw):
     with learn.no_bar(), learn.no_logging(): getattr(learn, how)(n, .02)
     return learn
 def steps(learn, opt=None, n=15, rows='valid'):
-    "`learn` after `n` steps by a loop of one's own"
+    "`learn` after `n` steps of a training loop"
     opt = opt or learn.opt
     for _ in range(n):
         xb,yb = getattr(learn.dls, rows).one_batch()
@@ -356,12 +356,12 @@ def own_opt():
     learn = fit(make())
     return steps(learn, torch.optim.SGD(learn.model.parameters(), .1))
 @pytest.mark.parametrize('name', LEAKS)
-def test_a_learner_that_met_held_out_images_is_refused(name, frames, tmp_path):
+def test_a_learner_that_met_held_out_images_raises_an_error(name, frames, tmp_path):
     f,says = LEAKS[name]
     learn = f()
     refused(lambda: save_run(learn, frames[0], tmp_path/'r', say=quiet), says, left=tmp_path/'r')
 
-def test_whoever_trains_by_a_loop_says_on_which_rows(frames, tmp_path):
+def test_after_a_training_loop_the_user_says_on_which_rows(frames, tmp_path):
     learn = steps(fit(make()), rows='train')
     def save(name='r', **kw): return save_run(learn, frames[0], tmp_path/name, say=quiet, **kw)
     refused(save, 'trained_on=', left=tmp_path/'r')
@@ -380,7 +380,7 @@ def test_weights_that_are_loaded_bring_their_record(process, frames, in_tmp):
 
 @pytest.mark.parametrize('make_learn', [make, lambda: Learner(loaders(valid=A), stride2(3, 8),
                                                               loss_func=CrossEntropyLossFlat())], ids=['ours','plain'])
-def test_of_weights_without_a_record_it_is_said(make_learn, frames, in_tmp):
+def test_of_weights_without_a_record_it_is_logged(make_learn, frames, in_tmp):
     fitted(loaders(valid=A), model=stride2(3, 8)).save('plain')
     lines = []
     save_run(make_learn().load('plain'), frames[0], in_tmp/'r', say=lines.append)
@@ -408,7 +408,7 @@ def test_a_run_can_be_saved_from_what_was_exported(frames, in_tmp):
         if says: refused(lambda: save_run(learn, frames[0], in_tmp/'no', say=quiet), says, left=in_tmp/'no')
         else: save_run(learn, frames[0], in_tmp/'r', say=quiet)
 
-def test_rows_on_both_sides_are_refused(frames, tmp_path):
+def test_rows_on_both_sides_raise_an_error(frames, tmp_path):
     learn = fitted(loaders())
     learn.dls.loaders[1] = learn.dls.train.new(shuffle=False)
     refused(lambda: save_run(learn, frames, tmp_path/'r', say=quiet), 'trained on', left=tmp_path/'r')
@@ -425,11 +425,11 @@ def test_training_rows_that_were_repeated_count_once(frames, tmp_path):
 
 @pytest.mark.parametrize('parts,n,says', [(lambda df: (df, df[:4]), 12, 'validation rows were trained on'),
                                           (lambda df: (df[:12], df), 24, 'held out 2 times')])
-def test_validation_rows_that_were_repeated_are_refused(parts, n, says, frames, tmp_path):
+def test_validation_rows_that_were_repeated_raise_an_error(parts, n, says, frames, tmp_path):
     learn = copies(*parts(frames[0]), n_valid=n)
     refused(lambda: save_run(learn, frames[0], tmp_path/'r', say=quiet), says, left=tmp_path/'r')
 
-def test_a_net_of_a_thousand_outputs_is_refused(frames, tmp_path):
+def test_a_net_of_a_thousand_outputs_raises_an_error(frames, tmp_path):
     learn = fitted(loaders(), model=nn.Sequential(nn.Flatten(), nn.Linear(64, 1000)))
     for f in predict_rows,lambda l: save_run(l, frames, tmp_path/'r', say=quiet):
         refused(lambda: f(learn), '1000', '3 classes', left=tmp_path/'r')
@@ -458,7 +458,7 @@ def test_torch_s_cross_entropy_trains_a_run_that_loads(loss, frames, tmp_path):
     assert 'no_model' not in r.metrics and np.allclose(p.probs.sum(1), 1, atol=1e-5)
     assert np.allclose(predict_rows(r.learner('cpu'), frames[1], tta=1), p.test_probs, atol=1e-4)
 
-def test_a_dead_canary_leaves_nothing(frames, tmp_path, monkeypatch):
+def test_control_rows_that_differ_leave_nothing(frames, tmp_path, monkeypatch):
     learn = fitted(loaders())
     old = DigitDataLoaders.test_dl
     monkeypatch.setattr(DigitDataLoaders, 'test_dl', lambda self, df,
@@ -468,7 +468,7 @@ def test_a_dead_canary_leaves_nothing(frames, tmp_path, monkeypatch):
 # ---- what a Kaggler would write
 
 def test_a_notebook_of_thirty_lines(frames, tmp_path):
-    "Own net, own augmentation, MixUp, five folds by hand, joined, versus, submission, report; no private name"
+    "Own net, own augmentation, MixUp, five explicit folds, joined, versus, submission, report; no private name"
     from sklearn.model_selection import StratifiedKFold
     df,test = frames
     runs = []
@@ -560,7 +560,7 @@ class Reads(Callback):
     def after_epoch(self): self.epochs.append(self.recorder.values[-1][2])
     def after_fit(self): self.fits,self.last = self.fits+1,self.recorder.values[-1]
 
-def test_a_callback_of_ones_own_is_told_of_fits_only(tiny, tmp_path):
+def test_a_callback_of_the_users_own_is_called_for_fits_only(tiny, tmp_path):
     cb,seen = Reads(),[]
     plain = Callback(after_epoch=lambda self: seen.append(self.recorder.values[-1] if self.recorder.values else None))
     r = train(tiny, cbs=[cb, plain], out=tmp_path/'r', say=quiet, tta=1, **TINY)
@@ -598,7 +598,7 @@ ODD = dict(loss=(dict(loss_func=F.multi_margin_loss), 'activation='), cbs=(dict(
     all_rows=(dict(valid_pct=0), 'folds=5'), config=(dict(config='nowhere'), 'nowhere'),
     two=(dict(recipe='quick', config='x'), 'no finished run'))
 @pytest.mark.parametrize('name', ODD)
-def test_what_train_cannot_take_is_refused_in_python_s_words(name, tiny, in_tmp):
+def test_what_train_cannot_take_raises_an_error_in_python_s_words(name, tiny, in_tmp):
     kw,says = ODD[name]
     refused(lambda: train(tiny, out=in_tmp/'r', say=quiet, **{**TINY, **kw}), says)
     assert os.listdir(in_tmp)==[]
@@ -619,7 +619,7 @@ def test_a_path_that_looks_like_an_option_is_reported_unchanged(mine, in_tmp):
 
 FOLDS = {k:v for k,v in TINY.items() if k!='valid_pct'} # no share is held out from all
 
-def test_the_canary_of_folds_flies_with_the_net_that_knew_each_row(tiny, tmp_path):
+def test_the_control_rows_of_folds_are_predicted_with_the_net_that_knew_each_row(tiny, tmp_path):
     r,lines = train(tiny, folds=3, out=tmp_path/'r', say=quiet, **{**FOLDS, 'epochs':6, 'lr':.05}),[]
     df,p = read_csvs(tiny).train.drop(columns='label'),r.predictions()
     assert np.abs(predict_rows(r.learner('cpu'), df.iloc[p.rows])-p.probs).max()>.05 # the mean is another thing
@@ -662,10 +662,10 @@ def test_config_trains_again_byte_for_byte(tiny, tmp_path):
     assert (c.metrics['settings']==a.metrics['settings'] and c.metrics['seed']==8
             and (c/'model/model.safetensors').read_bytes()!=(a/'model/model.safetensors').read_bytes())
 
-def test_config_of_what_was_not_trained_by_a_recipe_is_refused(mine, tiny_run, tmp_path):
+def test_config_of_what_was_not_trained_by_a_recipe_raises_an_error(mine, tiny_run, tmp_path):
     refused(lambda: train(config=mine[0], out=tmp_path/'r', say=quiet), 'Learner', left=tmp_path/'r')
 
-def test_config_of_runs_that_were_joined_is_refused(tiny, tmp_path):
+def test_config_of_runs_that_were_joined_raises_an_error(tiny, tmp_path):
     runs = [train(tiny, out=tmp_path/str(k), say=quiet, seed=k, **{**TINY, 'epochs':1}) for k in range(2)]
     both = ensemble(runs, tmp_path/'both', say=quiet)
     refused(lambda: train(config=both, out=tmp_path/'r', say=quiet), 'joins runs that were trained apart', 'members/0',
@@ -777,7 +777,7 @@ def test_epochs_of_all_fits_are_counted(frames, in_tmp):
     assert save_run(once, frames, in_tmp/'c', say=lines.append).metrics['epochs']==1
     assert sum('history.csv holds' in o for o in lines)==1
 
-def test_only_times_that_are_known_are_said(frames, mine, in_tmp):
+def test_only_times_that_are_known_are_logged(frames, mine, in_tmp):
     lines = []
     a = save_run(known(digits()), frames, in_tmp/'a', say=lines.append)
     assert set(a.metrics['seconds'])=={'predict','total'} and 'of training' not in lines[-1]
@@ -896,7 +896,7 @@ recipes['my-recipe'] = Recipe(mine, epochs=1)
 recipes['my-folds'] = Recipe('mine', epochs=1, folds=3, vary=({}, dict(arch='stride2')))
 """
 
-def test_models_lists_what_was_put_into_the_registries_by_hand(tmp_path, capsys):
+def test_models_lists_what_was_put_directly_into_the_registries(tmp_path, capsys):
     (f := tmp_path/'my_own_net.py').write_text(own_registry)
     try:
         assert not run_cli('models', '--import', f)
@@ -926,7 +926,7 @@ def test_what_can_be_no_architecture_loss_or_recipe_is_not_registered(text, says
         assert says in err and 'my_own_net.py' in err and err.count('\n')==1
         assert [dict(o) for o in known]==was and 'my_own_net' not in sys.modules   # nothing was done
         f.write_text("from digitfast.models.nets import archs, stride2\narchs['mine'] = stride2\n")
-        assert not run_cli('models', '--import', f)  # mended, in the same process
+        assert not run_cli('models', '--import', f)  # fixed, in the same process
     finally: forget()
 
 in_training = """
@@ -1029,7 +1029,7 @@ def test_the_command_predicts_a_table(good, tmp_path, capsys):
                        '--probs') and len(pd.read_csv(tmp_path/'o.csv').columns)==5
 
 @pytest.mark.parametrize('df', [digits(5, side=9), pd.DataFrame(dict(a=[1]))], ids=['side','no pixels'])
-def test_rows_that_do_not_fit_are_refused(df, good, tmp_path):
+def test_rows_that_do_not_fit_raise_an_error(df, good, tmp_path):
     df.to_csv(tmp_path/'new.csv', index=False)
     with pytest.raises(DataError): predict_csv(good, tmp_path/'new.csv', tmp_path/'o.csv', device='cpu', say=quiet)
     assert not (tmp_path/'o.csv').exists()

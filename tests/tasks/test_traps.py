@@ -52,7 +52,7 @@ def test_predictions_of_the_training_frame_are_too_many(learn, data):
 
 @pytest.mark.parametrize('wrong', [lambda df,n: df[:n], lambda df,n: df[::-1][:n], lambda df,n: pd.concat([df]*n)[:n]],
     ids=['first rows','last rows','repeated'])
-def test_the_canary_knows_the_training_frame_from_the_test_set(wrong, learn, monkeypatch):
+def test_control_rows_detect_a_training_frame_as_test_set(wrong, learn, monkeypatch):
     "Also where the number of rows is right"
     probs,right = predict_rows(learn),learn.dls.test_dl
     assert hits(learn).mean()>.9 and len(predict_test(learn, TEST, probs)[0])==len(TEST)
@@ -63,7 +63,7 @@ def test_the_canary_knows_the_training_frame_from_the_test_set(wrong, learn, mon
 # ---- 3. (256,) against (256, 1)
 
 @pytest.mark.parametrize('loss', [mean_squared_error, cross_entropy, softmax_rmse])
-def test_losses_by_hand_do_not_broadcast(loss):
+def test_losses_from_scratch_do_not_broadcast(loss):
     with pytest.raises(DigitError, match=r'\(256, 1\).*\(256,\)'): loss(torch.randn(256, 1), torch.randn(256))
 
 def test_the_learners_loss_of_a_value_compares_row_with_row():
@@ -105,7 +105,7 @@ def test_nets_end_in_raw_activations(name):
     assert not any(isinstance(m, (nn.Softmax, nn.LogSoftmax, nn.Sigmoid)) for m in net.modules())
 
 @pytest.mark.parametrize('name', list(by_hand))
-def test_systems_by_hand_give_the_loss_log_probabilities(name):
+def test_systems_from_scratch_give_the_loss_log_probabilities(name):
     "Of which cross entropy's softmax makes the same again"
     dls = DigitDataLoaders.from_df(DF, bs=16, device='cpu', mean=0., std=1.)
     acts = digit_learner(dls, name).model(dls.one_batch()[0])
@@ -120,7 +120,7 @@ def test_the_loss_goes_below_the_floor_of_two_softmaxes():
 
 # ---- 6. a second Learner on the same model
 
-def test_a_net_that_is_built_is_refused(learn):
+def test_a_net_that_is_built_raises_an_error(learn):
     with pytest.raises(DigitError, match='already built'): digit_learner(learn.dls, learn.model)
 
 def test_each_learner_begins_at_the_beginning(learn):
