@@ -55,7 +55,8 @@ SLOW_IMPORTS = 'torch','fastai','sklearn','matplotlib','sympy','torch._dynamo'
     ('info','torch'), ('report nowhere',''), ('train t --out a',''), ('train nowhere',''),
     ('train t --recipe nope',''), ('train t --arch nope',''),
     ('train t --arch timm:hf-hub:a/b',''), ('predict nowhere t',''), ('share a --to hf:ada/x --dry-run',''),
-    ('tune t --set lr=1',''), ('tune t --set lr=1..2 --recipe nope',''), ('predict a t','torch fastai sklearn matplotlib')])
+    ('tune t --set lr=1',''), ('tune t --set lr=1..2 --recipe nope',''),
+    ('predict a t','torch fastai sklearn matplotlib')])
 def test_which_slow_packages_a_subcommand_imports(words, allowed, tmp_path, tiny_run, tiny):
     "A table, and an error in the arguments, cost no import of torch or fastai"
     import shutil
