@@ -66,6 +66,15 @@ Folds = Annotated[Optional[int], Option(min=2, metavar='K',
 Groups = Annotated[Optional[str], Option(metavar='COLUMN', rich_help_panel='Data',
     help='Column of the training set with a group for each row, such as its writer. No group is both trained on and '
          'held out.')]
+def _class_weights(s):
+    "Parse 'balanced', or a dict of a weight for each class"
+    from digitfast.learn.recipe import parse_fields
+    return None if s is None else parse_fields([f'class_weights={s}'])['class_weights']
+
+ClassWeights = Annotated[Optional[str], Option(metavar='balanced|{CLASS: WEIGHT}', **_training,
+    help='Weights of the classes in the training loss; balanced gives each class the same sum.')]
+Weights = Annotated[Optional[str], Option(metavar='COLUMN', rich_help_panel='Data',
+    help='Column of the training set with a weight for each row in the training loss.')]
 Drop = Annotated[Optional[Path], Option(metavar='FILE', rich_help_panel='Data',
     help='CSV of row numbers to exclude from training, as written by digitfast labels; held-out rows are kept.')]
 
@@ -91,10 +100,10 @@ def _check_train(data, test, config, drop, out, resume):
 @command(_check_train, example='digitfast train sample --recipe quick --epochs 3 --out runs/first')
 def train(
     data:TrainData=None, test:TestFile=None, label:LabelColumn=None, transpose:Transpose=None,
-    groups:Groups=None, drop:Drop=None,
+    groups:Groups=None, weights:Weights=None, drop:Drop=None,
     recipe:RecipeName=None, config:Config=None, arch:Arch=None, epochs:Epochs=None, lr:LR=None, bs:BS=None,
     split:Split=None, valid_pct:ValidPct=None, folds:Folds=None, members:Members=None, member:Member=None,
-    sets:Set=None, seed:Seed=None,
+    class_weights:ClassWeights=None, sets:Set=None, seed:Seed=None,
     precision:Precision=None, device:TrainDevice=None, no_graph:NoGraph=False, scheduler:Scheduler=None,
     out:OutDir=None, resume:Resume=False,
 ):
@@ -112,13 +121,14 @@ def train(
                       groups=groups)
     with loading(): from digitfast.tasks import train as task
     fields = _fields(sets, arch=arch, epochs=epochs, lr=lr, bs=bs, split=split, valid_pct=valid_pct, members=members,
-                     folds=folds, precision=precision)
+                     folds=folds, precision=precision, class_weights=_class_weights(class_weights))
     bar = Bar()
     precision = fields.pop('precision', None)
     try:
         run = task.train(data, recipe, out, seed=seed, precision=precision, device=device, resume=resume, member=member,
                          scheduler=scheduler, say=say, tick=bar, test=test, label=label, transpose=transpose,
-                         config=config, drop=drop, groups=groups, graph=False if no_graph else None, **fields)
+                         config=config, drop=drop, groups=groups, weights=weights, graph=False if no_graph else None,
+                         **fields)
     finally: bar.stop()
     if flags['json'] or flags['quiet']: print_result(run.metrics, str(run))
 
@@ -470,10 +480,12 @@ def ensemble(
     runs:Annotated[list[Path], Argument(metavar='RUN RUN …',
         help='Directories of finished runs on the same data, such as separately trained members.')],
     out:OutDir=None,
+    weights:Annotated[str, Option(**one_of('mean','greedy'), help='Weight of each run: the same for all, or selected '
+        'on the rows that all runs held out (the accuracy is then cross-fitted).')]='mean',
 ):
     "Average finished runs into one ensemble and measure it."
     from digitfast.tasks import ensemble as task
-    run = task.ensemble(runs, out, say=say)
+    run = task.ensemble(runs, out, say=say, weights=weights)
     if flags['json'] or flags['quiet']: print_result(run.metrics, str(run))
 
 # %% ../nbs/04_cli.ipynb #c002e

@@ -17,7 +17,7 @@ from fastai.vision.all import (Brightness, CategoryBlock, ColReader, DataBlock, 
                                TfmdDL, Transform, TransformBlock, noop)
 from digitfast.core import DigitError
 from digitfast.data.block import DigitBlock
-from digitfast.data.load import DigitDL
+from digitfast.data.load import DigitDL, WeightedDigitDL
 from digitfast.data.transforms import RowToImage
 from conftest import digits
 
@@ -88,7 +88,6 @@ cases = st.fixed_dictionaries(dict(rows=st.integers(8, 14), side=st.integers(3, 
 def pixels(df): return [c for c in df.columns if c.startswith('pixel')]
 def light(r, cols=None): return (r[[c for c in r.index if c.startswith('pixel')]]//2).astype('uint8')
 
-class FastWeighted(WeightedDL, DigitDL): pass
 
 def loaders(c, dl_type):
     "The case's DataLoaders, with `dl_type` for both sides"
@@ -138,7 +137,7 @@ def attempt(f):
     except Exception as e: return None,e
 
 def check(c, seen):
-    types = (FastWeighted,WeightedDL) if c['weights'] else (DigitDL,TfmdDL)
+    types = (WeightedDigitDL,WeightedDL) if c['weights'] else (DigitDL,TfmdDL)
     (fast,oops),(stock,error) = (attempt(lambda: epochs(c, loaders(c, t))) for t in types)
     seen['all'] += 1
     if isinstance(oops, DigitError) and error is None: raise AssertionError(f'refused by one only: {oops}')

@@ -27,7 +27,7 @@ from .mnist import read_mnist
 from .read import read_csvs
 from .reading import infer_reading
 from .transforms import RowToImage, check_scale, frame_pixels, pixel_stats
-from .load import DigitDL, working_transforms
+from .load import DigitDL, PartialDigitDL, WeightedDigitDL, check_row_weights, working_transforms
 from .split import digit_splitter
 
 # %% ../../nbs/data/14_block.ipynb #4bc94a26
@@ -264,3 +264,26 @@ def from_mnist(cls:DigitDataLoaders,
     "Create DataLoaders from MNIST's own files, with its own split. Raises `DataError` as `read_mnist` does."
     data,n = read_mnist(root, download)
     return cls.from_df(data.train, valid=range(n, len(data.train)), **kwargs)
+
+# %% ../../nbs/data/14_block.ipynb #6c0e0002
+@patch
+def _with_train(self:DigitDataLoaders, dl):
+    "Return these DataLoaders with the training rows of `dl`"
+    return type(self)(dl, *self.loaders[1:], path=self.path, device=self.device)
+
+@patch
+def weighted_dataloaders(self:DigitDataLoaders,
+    wgts, # Weight of each training row
+    **kwargs # For the DataLoader, such as `bs`
+)->DigitDataLoaders:
+    "Return DataLoaders that draw as many training rows as there are, in proportion to `wgts` and with replacement"
+    wgts = check_row_weights(wgts, len(self.train_ds), 'wgts')
+    return self._with_train(self.train.new(cls=WeightedDigitDL, wgts=wgts, **kwargs))
+
+@patch
+def partial_dataloaders(self:DigitDataLoaders,
+    partial_n, # Number of training rows in an epoch
+    **kwargs # For the DataLoader, such as `bs`
+)->DigitDataLoaders:
+    "Return DataLoaders that draw `partial_n` of the training rows in each epoch, without replacement"
+    return self._with_train(self.train.new(cls=PartialDigitDL, partial_n=partial_n, **kwargs))

@@ -331,7 +331,7 @@ def data_options(
     o # A mapping, perhaps from a stranger
 )->dict: # Arguments for `read_csvs`
     "Return the options of `read_csvs` in `o` that have the right type"
-    kinds = dict(test=str, label=str, transpose=bool, groups=str)
+    kinds = dict(test=str, label=str, transpose=bool, groups=str, weights=str)
     return {k:o[k] for k,t in kinds.items() if isinstance(o, dict) and isinstance(o.get(k), t)}
 
 # %% ../../nbs/data/07_files.ipynb #c0017

@@ -202,11 +202,12 @@ def data_from_frames(
     label=None, # The column with the labels, if its name leaves that open
     transpose=False, # Whether to transpose each image
     groups=None, # Column with the group of each row: neither a pixel nor the label
-    name='the frame' # Name of the training frame
+    name='the frame', # Name of the training frame
+    weights=None # Column with the weight of each row: neither a pixel nor the label
 )->DigitData:
     "Return `DigitData` from a frame with labels and, optionally, a frame to predict"
     df,unpacked = unpack_pictures(df, name)
-    extra = dict(groups=groups) if groups else None
+    extra = {k:v for k,v in dict(groups=groups, weights=weights).items() if v}
     o = _frame_layout(df, name, True, label, extra)
     check_size([df.columns[i] for i in o.pixels], name)
     with warnings.catch_warnings():

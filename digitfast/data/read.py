@@ -363,7 +363,8 @@ def read_csvs(
     label=None, # Name of the column with the labels, or its number from 1 if columns have no names
     transpose=False, # Whether to transpose each image, as EMNIST requires
     reading=None, # A run's `Reading` with the range and the label column; inferred if None
-    groups=None # Column with the group of each row, such as its writer: neither a pixel nor the label
+    groups=None, # Column with the group of each row, such as its writer: neither a pixel nor the label
+    weights=None # Column with the weight of each row in the loss: neither a pixel nor the label
 )->DigitData: # Frames of uint8 pixels, checked
     "Read the training set and, if they exist, the test set and the sample submission. Raises `DataError` for faults."
     path = check_path(path, 'a path. Pass arrays, frames and data sets to as_data')
@@ -371,7 +372,7 @@ def read_csvs(
     h = hashlib.sha256()
     with convert_file_errors(path): p = sample_path() if path=='sample' else Path(path).expanduser()
     f = find_files(p, test)
-    extra = dict(groups=groups) if groups else {}
+    extra = {k:v for k,v in dict(groups=groups, weights=weights).items() if v}
     try: train = _read_train(f.train, h, label, reading, extra)
     except NoLabelError as e: raise NoLabelError(_find_label_table(f) or e, option='label') from None
     tst = _read_test(f.test, h, train, _id_column(f), label) if f.test else None
@@ -445,15 +446,17 @@ def as_data(
     test=None, # As for `read_csvs`; a frame or another object if `o` is one
     label=None, # Name of the column with the labels
     transpose=False, # Whether to transpose each image
-    groups=None # As for `read_csvs`
+    groups=None, # As for `read_csvs`
+    weights=None # As for `read_csvs`
 )->DigitData:
     "Return `DigitData` from a path, frames or `DigitData`"
     if isinstance(o, DigitData):
         if o.train is not None: check_texts(o.train['label'].tolist(), o.name)
         return forget_source_if_changed(o)
-    if isinstance(o, (str,os.PathLike)): return read_csvs(o, test, label, transpose, groups=groups)
+    if isinstance(o, (str,os.PathLike)):
+        return read_csvs(o, test, label, transpose, groups=groups, weights=weights)
     f = both_frames(o, test)
-    d = data_from_frames(f.train, f.test, label, transpose, groups, f.name)
+    d = data_from_frames(f.train, f.test, label, transpose, groups, f.name, weights)
     notes = [_emnist_note()]*(f.name=='EMNIST' and not transpose and d.reading.orientation=='upright')
     notes += mnist_notes(d.train.label)
     return replace(d, said=(*f.said, *d.said), notes=(*f.notes, *d.notes, *notes))

@@ -16,12 +16,18 @@ idle_rate_kind = number('[0, inf)') # of a system from scratch that has no learn
 seed_kind = whole('[0, 4294967295]')
 tta_kind = whole('[0, 8]')
 
+def _are_class_weights(value):
+    if not isinstance(value, dict): return isinstance(value, str) and value=='balanced'
+    return len(value)>0 and all(map(idle_rate_kind.test, value.values()))
+
 recipe_kinds = dict(
     split_seed=seed_kind, bs=whole('[1, 1048576]'), images=whole('[1, 1e12]'), epochs=optional(whole('[1, 1e6]')),
     tta=tta_kind, valid_every=whole('[1, 1e6]'), members=whole('[1, 1000]'), folds=optional(whole('[2, 1000]')),
     valid_pct=number('(0, 1)'), smooth=number('[0, 1)'), wd=number('[0, inf)'), ema=number('[0, 1)'),
     lr=Kind(f'{rate_kind.text}, or auto', lambda v: rate_kind.test(v) or isinstance(v, str) and v=='auto',
             lambda v: v if isinstance(v, str) else float(v)),
+    class_weights=optional(Kind("'balanced', or a weight from 0 for each class, such as {'8': 2.0}", _are_class_weights,
+                                lambda v: v if isinstance(v, str) else {str(k):float(o) for k,o in v.items()})),
     shuffle=true_or_false, normalize=true_or_false, source=_any_text, reported=_any_text)
 
 affine_kinds = dict(rotate=number('[0, 180]'), shift=number('[0, 64]'), zoom=number('[0, 1)'), shear=number('[0, 90)'))

@@ -74,7 +74,7 @@ def _optimiser_problems(learn):
 # %% ../../nbs/learn/02_graph.ipynb #336e147c
 def _batch_tensors(dl):
     "Return the tensors out of which `dl` indexes its batches; None if it makes them in another way"
-    if type(dl) is not DigitDL: return None
+    if not isinstance(dl, DigitDL) or not is_graph_safe(dl): return None
     cols = dl.index_tensors()
     return cols if cols and all(o is not None for o in cols) else None
 

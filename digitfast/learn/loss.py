@@ -11,6 +11,7 @@ from torch import nn
 from functools import partial
 from fastcore.all import noop
 from fastai.data.transforms import Categorize, EncodedMultiCategorize, MultiCategorize
+from fastai.layers import NoneReduce
 from fastai.learner import AvgMetric
 from fastai.losses import BaseLoss, CrossEntropyLossFlat, FocalLoss
 from ..core import DigitError, join_some, quote
@@ -188,3 +189,26 @@ def loss_name(
     top = LossAccuracy(loss_func).decodes(x)
     plain = torch.allclose(p, x.softmax(1), atol=1e-6) and (top==x.argmax(1)).all()
     return 'cross_entropy' if plain else fn_name(loss_func)
+
+# %% ../../nbs/learn/04_loss.ipynb #6d0e0002
+def row_losses(
+    loss, # A loss
+    pred, # Outputs of the network
+    *targs # Targets
+)->torch.Tensor: # One number for each row
+    "Return the loss of each row. A row with several targets has their mean."
+    with NoneReduce(loss) as f: res = f(pred, *targs)
+    return res.reshape(len(pred), -1).mean(1)
+
+def check_row_losses(
+    loss, # A loss
+    c, # Number of classes
+):
+    "Raise `DigitError` unless `loss` gives a value for each row"
+    x,y = torch.randn(4, getattr(loss, 'outputs', c), generator=torch.Generator().manual_seed(0)),torch.arange(4)%c
+    try:
+        with torch.no_grad(): ok = row_losses(loss, x.log_softmax(-1), y).shape==(4,)
+    except Exception: ok = False # a loss of one's own may raise anything
+    if not ok:
+        raise DigitError(f"weights: the loss {fn_name(loss)} has no reduction='none', expected the loss of each row. "
+                         "Use CrossEntropyLossFlat(), or give your loss an argument or attribute `reduction`")

@@ -23,7 +23,7 @@ from ..data.block import DigitDataLoaders, class_error
 from ..data.split import Split, check_rare_classes, group_codes, held_out, unseen
 from ..schema import FieldError, check_field, parse_value, unknown_name
 from .fields import affine_kinds, idle_rate_kind, rate_kind, recipe_kinds
-from .callbacks import BF16, EMA, RandAffine, ValidEvery, opts
+from .callbacks import BF16, EMA, RandAffine, RowWeights, ValidEvery, opts
 from .loss import find_activation, loss_name, losses, n_classes
 from .learner import digit_learner
 
@@ -69,6 +69,7 @@ class Recipe:
     bs:int=128              # Batch size
     loss:str='cross_entropy'# Name in `losses`
     smooth:float=0.         # Label smoothing
+    class_weights:str|dict|None=None # 'balanced', or {class: weight}, in the training loss; see `RowWeights`
     opt:str='adamw'         # Name in `opts`
     lr:float|str=0.01       # Learning rate (the peak of 1cycle), or 'auto' for `lr_find`'s valley
     sched:str='one_cycle'   # 'one_cycle' or 'flat'
@@ -267,6 +268,7 @@ def learner(self:Recipe,
     graph=True, # The training step as one graph, on a GPU and where all in it allows it?
     loss_func=None, # The recipe's if None
     opt_func=None, # The recipe's if None
+    weights=None, # Weight of each row of the frame in the training loss
     **kwargs
 )->Learner:
     "Return a Learner with a fresh net"
@@ -274,10 +276,14 @@ def learner(self:Recipe,
     like = self.precision if dls.side>=20 else 'fp32'
     precision = best_precision(precision, dls.device, like)
     own = [EMA(self.ema)]*(self.ema>0) + [ValidEvery(self.valid_every)]*(self.valid_every>1)
-    own += dict(fp32=[], bf16=[BF16()], fp16=[MixedPrecision()])[precision]
+    if weights is not None and isinstance(self, HandRecipe):
+        raise DigitError(f"weights has no meaning for '{self.arch}', which was written by hand: leave it out")
+    weigh = [RowWeights(weights, self.class_weights)] if weights is not None or self.class_weights is not None else []
+    own += weigh+dict(fp32=[], bf16=[BF16()], fp16=[MixedPrecision()])[precision]
     if (c := n_classes(dls)) is None: raise class_error(dls)
     loss = loss_func or _build_loss(self.loss, c, self.smooth)
     find_activation(dls, loss, kwargs.get('activation')) # raises an error if there is none
+    for o in weigh: o.check(dls, loss, L(cbs))
     kwargs |= dict(loss_func=loss, opt_func=opt_func or opts[self.opt], wd=self.wd, cbs=L(cbs)+own, graph=graph)
     try: learn = digit_learner(dls, self.arch, self.arch_kwargs, **kwargs)
     except (TypeError, ValueError, RuntimeError) as e:

@@ -57,7 +57,9 @@ def _system(m, p):
     times = (('load','reading'), ('train','training'), ('predict','predicting'), ('total','in all'))
     def some(k, text): return get(k, text) if m.get(k) else None
     epochs = count_noun(m['epochs'], 'epoch') if isinstance(m.get('epochs'), int) else get('epochs', '{} epochs')
-    rows = [('recipe', get('recipe')), ('members', _join(get('members', '{} nets'), mean)),
+    weights = ', '.join(f'{o:.2g}' for o in m.get('members_weights') or [])
+    if weights: weights += ', selected on held-out rows; what is measured here is cross-fitted'
+    rows = [('recipe', get('recipe')), ('members', _join(get('members', '{} nets'), mean)), ('weights', weights),
             ('architecture', _join(get('arch'), get('params', '{:,} parameters'))),
             ('training', _join(epochs, get('n_train', '{:,} images per epoch'), get('settings.bs', 'batches of {}'),
                                get('settings.opt'), get('lr', 'lr {:.3g}'))),

@@ -42,6 +42,7 @@ run_kinds = dict(
     imports=Kind('names and sums of files', lambda v: v==[] or mapping_of(text, '').test(v)),
     given=mapping_of(_names, 'names by argument'),
     **_each('drop valid', Kind('numbers of rows', lambda v: _has(v, 'rows', list_of(whole(), '')))),
+    weights=Kind('a column and a checksum', lambda v: _has(v, 'column', optional(text)) and _has(v, 'sha256', text)),
     groups=Kind('a column, a number of groups and a checksum',
                 lambda v: _has(v, 'column', optional(text)) and _has(v, 'n', whole()) and _has(v, 'sha256', text)),
     joined=list_of(text, 'names of runs'))

@@ -208,6 +208,10 @@ def _tta_note(m):
     tta = (m.get('settings') or {}).get('tta') or 0
     return f", with test-time shifts: a mean over {(2*tta+1)**2} copies of each image" if tta else ''
 
+def _cross_note(m):
+    "Return that the accuracy in the metrics `m` is cross-fitted, if weights were selected; '' otherwise"
+    return ", cross-fitted" if m.get('members_weights') else ''
+
 def _time_note(m):
     "Return how long the run with the metrics `m` took, as far as that is known"
     train,total,n = m['seconds'].get('train'),m['seconds']['total'],m.get('members')
@@ -238,7 +242,7 @@ def log_result(
 ):
     "Log how accurate a run is, how certain that is, and where its files are"
     say(f"accuracy {percent(m['accuracy'])} on {m['n_valid']:,} {m.get('measured_on') or 'held-out rows'} (95 %: "
-        f"{percent(m['accuracy_low'])} to {percent(m['accuracy_high'])}){_tta_note(m)}")
+        f"{percent(m['accuracy_low'])} to {percent(m['accuracy_high'])}){_cross_note(m)}{_tta_note(m)}")
     if m.get('chosen_by'):
         say(f"note: {', '.join(m['chosen_by'])} chose the epoch by the held-out rows, so this accuracy "
             "and the expected score are too high; how much is not known")

@@ -46,6 +46,7 @@ class Plan:
     t0:float=field(default_factory=time.perf_counter) # When the run began
     load_seconds:float=0. # How long reading the data took
     groups:np.ndarray=None # Number of each training row's group; None if rows have no groups
+    weights:np.ndarray=None # Weight of each training row in the loss; None if all count alike
 
     @property
     def split(self)->dict:
@@ -77,7 +78,7 @@ def make_learner(
         accuracy = LossAccuracy(objects.get('loss_func') or losses[recipe.loss](len(dls.vocab), 0.))
         others = [o for o in objects['metrics'] if getattr(o, 'name', fn_name(o))!='accuracy']
         objects['metrics'] = [accuracy, *others]
-    learn = recipe.learner(dls, precision=info.precision, graph=info.graph, **objects)
+    learn = recipe.learner(dls, precision=info.precision, graph=info.graph, weights=plan.weights, **objects)
     return recipe,learn,objects.get('cbs') or []
 
 # %% ../../nbs/tasks/03_fit.ipynb #c000a
@@ -101,6 +102,16 @@ def _log_groups(plan, dls, say):
     lost = [o for o in dls.vocab if o not in set(dls.valid_ds.items.label)]
     if lost: say(f"note: no held-out row is of class {join_some(lost)}, so the accuracy does not measure it")
 
+def _log_weights(plan, learn, say):
+    "Log which weights count in the training loss"
+    if (cb := getattr(learn, 'row_weights', None)) is None: return
+    w,info,by_class = cb.of(learn.dls),plan.info.weights,cb.class_weights
+    rows = [] if info is None else [f"of column {info['column']}" if info['column'] else 'of an array']
+    classes = [] if by_class is None else ['balanced by class' if isinstance(by_class, str) else
+                                           'of classes '+join_some(f'{k}: {v:g}' for k,v in by_class.items())]
+    say(f"weights: {' and '.join(rows+classes)}, from {w.min():.3g} to {w.max():.3g} for a training row; they count in "
+        "the training loss only, and held-out rows count alike")
+
 def log_net(
     plan, # `Plan`
     recipe, # `Recipe` of this network
@@ -119,6 +130,7 @@ def log_net(
         say('; '.join(f'{k}: {join_some(v)}' for k,v in object_names(plan.objects).items())+over)
     _log_drop(plan, dls, say)
     _log_groups(plan, dls, say)
+    _log_weights(plan, learn, say)
     if isinstance(learn.model, torch.nn.Sequential) and isinstance(learn.model[0], torch.nn.Upsample):
         size = learn.model[0].size
         say(f"note: images of {dls.side}x{dls.side} pixels are resized to {size}x{size} in the net")

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from ..runs.fingerprint import difference
 
 # %% ../../nbs/tasks/01_info.ipynb #c0005
-def _describe_groups(groups):
-    "Return what a run keeps of its groups, for a message"
-    if not groups: return 'none'
-    where = f"in column {groups['column']}" if groups.get('column') else 'of an array'
-    return f"{groups['n']} {where}, checksum {groups['sha256'][:6]}"
+def _describe_values(kept):
+    "Return what a run keeps of its groups or weights, for a message"
+    if not kept: return 'none'
+    where = f"in column {kept['column']}" if kept.get('column') else 'of an array'
+    return f"{kept.get('n', '')} {where}, checksum {kept['sha256'][:6]}".strip()
 
 @dataclass
 class RunInfo:
@@ -42,6 +42,7 @@ class RunInfo:
     drop:dict=None          # `rows`: numbers of the rows that are excluded from training
     valid:dict=None         # `rows`: numbers of the rows to hold out, in place of the recipe's split
     groups:dict=None        # Groups of rows that stay on one side: their `column` or None, number `n` and `sha256`
+    weights:dict=None       # Weights of rows in the loss: their `column` or None, and `sha256`
     about:str=None          # The data in words
     more:dict=None          # Further metrics of each epoch
     stateful:list=None      # Names of callbacks with a state that a checkpoint can't hold
@@ -62,7 +63,7 @@ class RunInfo:
     def to_metrics(self)->dict:
         "Return the fields for `metrics.json`"
         res = dict(data=dict(self.data, path=self.path), settings=self.recipe)
-        parts = 'options','imports','drop','valid','groups','given','kind','joined'
+        parts = 'options','imports','drop','valid','groups','weights','given','kind','joined'
         return res|{k:getattr(self, k) for k in parts if getattr(self, k)}
 
     @property
@@ -94,13 +95,13 @@ class RunInfo:
 
     def _setting_diff(self, other):
         "Return the first setting that differs as (name, value here, value in `other`); None if none does"
-        own = 'seed','precision','device','member','groups','options','drop','valid','given','imports','kind'
+        own = 'seed','precision','device','member','groups','weights','options','drop','valid','given','imports','kind'
         here,there = ({**o.recipe, **{k:getattr(o, k) for k in own}} for o in (self,other))
         name = next((k for k in here if (here[k] or None)!=(there.get(k) or None)), None)
         if name is None: return None
         if name in self.recipe and self.name is not None and self.name!=other.name:
             return 'recipe',self.name,other.name
-        if name=='groups': return name,_describe_groups(here[name]),_describe_groups(there.get(name))
+        if name in ('groups','weights'): return name,_describe_values(here[name]),_describe_values(there.get(name))
         if name!='given': return name,here[name],there.get(name)
         was,now = self.given or {},other.given or {}
         name = next(k for k in {**was, **now} if was.get(k)!=now.get(k))

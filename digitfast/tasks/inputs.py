@@ -16,6 +16,7 @@ from ..data.frames import DigitData
 from ..data.read import as_data
 from ..data.ahead import read_begun
 from ..data.mnist import read_mnist
+from ..data.load import check_row_weights
 from ..data.split import group_codes
 from ..schema import unknown_name
 from ..data.drift import looks, unlike
@@ -118,6 +119,16 @@ def column_name(
 )->str|None:
     "Return the name of a column; None for an array"
     return values if isinstance(values, str) else None
+
+def read_weights(
+    weights, # Name of a column of `data`, or the weight of each training row
+    data, # `DigitData`
+)->tuple: # (weight of each row, what a run keeps of the weights)
+    "Return the weight of each training row. Raises `DataError` if they are none."
+    column = column_name(weights)
+    name = 'weights' if column is None else spell('weights', column)
+    w = check_row_weights(row_values(weights, data, 'weights'), len(data.train), name)
+    return w, dict(column=column, sha256=hashlib.sha256(w.tobytes()).hexdigest())
 
 def read_groups(
     groups, # Name of a column of `data`, or the group of each training row

@@ -31,7 +31,7 @@ from ..runs.run import Run, merge_options
 from ..learn.plugins import import_paths, imported
 from ..runs.fingerprint import fingerprint
 from .spread import check_address
-from .inputs import column_name, load_data, read_groups, read_row_numbers, row_values
+from .inputs import column_name, load_data, read_groups, read_row_numbers, read_weights, row_values
 from .info import RunInfo
 from .finish import dated_dir, open_run
 from .fit import Plan, object_names, resume_info, train_net
@@ -156,10 +156,12 @@ def _choose_data(data, earlier, out, config, is_begun):
                        f"{spell_call('train', 'DATA', resume=True, out=Path(out))}")
     return path
 
+_columns = 'groups','weights' # arguments that may name a column, or be an array
+
 def _choose_options(data, earlier, is_begun, **specified):
     "Return the options of `read_csvs`: those specified, then those of the earlier run unless `data` are read already"
     before = earlier.options
-    if isinstance(data, DigitData): before = {k:v for k,v in (before or {}).items() if k=='groups'}
+    if isinstance(data, DigitData): before = {k:v for k,v in (before or {}).items() if k in _columns}
     return merge_options(before, None if is_begun else data, **specified)
 
 # %% ../../nbs/tasks/07_train.ipynb #c000c
@@ -179,11 +181,11 @@ def describe_run(
     objects, # Python objects beside the recipe, by argument
     settings, # From `check_settings`
     arrays=(), # Names of the arguments that are arrays
-    **rows # `drop`, `valid` and `groups`, as for `RunInfo`
+    **rows # `drop`, `valid`, `groups` and `weights`, as for `RunInfo`
 )->RunInfo:
     "Return what a run is, as JSON can hold it"
     functions = _function_fields(recipe)
-    own = options if data.options is None else {**data.options, **{k:v for k,v in options.items() if k=='groups'}}
+    own = options if data.options is None else {**data.options, **{k:options[k] for k in _columns if k in options}}
     every = {**{k:L(v) for k,v in objects.items()}, **{k:[getattr(recipe, k)] for k in functions}}
     info = RunInfo(
         path=data.source, data=dict(name=data.name, sha256=data.sha256), recipe=recipe.settings(),
@@ -206,17 +208,18 @@ def _keep_split(recipe, n, n_rows, groups):
 
 def _read_plan(source, options, recipe, name, objects, settings, drop, valid, arrays, keeps_split, say, t0):
     "Read the data and return the `Plan` of the run"
-    groups = arrays.get('groups', options.get('groups'))
+    groups,weights = (arrays.get(k, options.get(k)) for k in _columns)
     if groups is not None and valid is None and not recipe.folds: check_group_rule(recipe.split)
     data,n = load_data(source, say, **options)
     if n and keeps_split and valid is None: recipe = _keep_split(recipe, n, len(data.train), groups)
     rows = {k:None if v is None else dict(rows=read_row_numbers(v, len(data.train), k).tolist())
             for k,v in dict(drop=drop, valid=valid).items()}
     codes,rows['groups'] = (None,None) if groups is None else read_groups(groups, data)
+    w,rows['weights'] = (None,None) if weights is None else read_weights(weights, data)
     if codes is not None and valid is not None: check_whole_groups(codes, valid, row_values(groups, data, 'groups'))
     if drop is not None and not rows['drop']['rows']: rows['drop'] = None
     info = describe_run(recipe, name, data, options, objects, settings, list(arrays), **rows)
-    return Plan(recipe, data, info, objects, t0, time.perf_counter()-t0, codes)
+    return Plan(recipe, data, info, objects, t0, time.perf_counter()-t0, codes, w)
 
 def _resume_plan(plan, before, out, say):
     "Return `plan` with what the checkpoint `before` in `out` kept. Raises `RunError` if it is another run."
@@ -281,6 +284,7 @@ def train(
     drop=None, # Rows to exclude from training: their numbers, or a CSV with a column `row`
     valid=None, # Positions of the rows to hold out, in place of the recipe's split
     groups=None, # Group of each row, such as its writer: a column's name, or an array. No group is on both sides
+    weights=None, # Weight of each row in the training loss: a column's name, or an array
     cbs=None, # fastai callbacks
     batch_tfms=None, # Transforms of training batches, in place of the recipe's `affine`
     loss_func=None, # A loss, in place of the recipe's
@@ -295,7 +299,8 @@ def train(
     if isinstance(test, pd.DataFrame): data,test = (data, test),None
     objects = dict(cbs=cbs, batch_tfms=batch_tfms, loss_func=loss_func, opt_func=opt_func, metrics=metrics,
                    activation=activation)
-    arrays = {k:v for k,v in dict(groups=groups).items() if v is not None and not isinstance(v, str)}
+    arrays = {k:v for k,v in dict(groups=groups, weights=weights).items()
+              if v is not None and not isinstance(v, str)}
     with ExitStack() as stack:
         run,before = _open_unfinished(stack, out) if resume else (None,None)
         earlier = _read_earlier(config, before, out, {**objects, **arrays}, recipe, changes)
@@ -308,7 +313,7 @@ def train(
         check_output(out, option=spell('out'))
         source = _choose_data(data, earlier, out, config, is_begun=before is not None)
         options = _choose_options(data, earlier, is_begun=before is not None, test=test and str(test), label=label,
-                                  transpose=transpose, groups=column_name(groups))
+                                  transpose=transpose, groups=column_name(groups), weights=column_name(weights))
         options = {k:v for k,v in options.items() if k not in arrays}
         if resume and before is None: _check_can_begin(out, data, config, say)
         if earlier.threads: _use_threads(earlier.threads)

@@ -884,7 +884,7 @@ def test_labels_of_rows_to_predict_that_no_run_could_hold(tmp_path):
     for read,o in (as_rows,f),(as_rows,(X8, y)),(as_data,(X8, y)),(read_rows,tmp_path/'mine.npz'):
         with pytest.raises(DataError, match=f'row {Y.tolist().index(9)}, column label: found .*UTF-8'): read(o)
     d = as_data(lab(X8, np.array([*'abcdefghij'])[Y]), f)
-    assert d.test_labels is None and 'is none of the classes' in ' '.join(d.notes)
+    assert d.test_labels is None and 'is not a class of the training set' in ' '.join(d.notes)
 
 # ---- labels that are not the competition's
 

@@ -2,6 +2,7 @@
 import numpy as np, pytest
 from digitfast.core import DigitError, RunError
 from digitfast.report.measure import versus
+from digitfast.runs.run import Run
 from digitfast.tasks import finish
 from digitfast.tasks.compare import compare
 from digitfast.tasks.ensemble import ensemble
@@ -105,3 +106,52 @@ def test_compare_measures_on_groups_that_no_system_sees(folder, monkeypatch):
     compare(folder, ['quick'], seeds=1, groups='writer', say=quiet)
     trn,test = (WRITERS[o.index] for o in sides[0])
     assert len(test) and not set(trn)&set(test)
+
+# ---- weights
+
+def weighed():
+    df = written()
+    df.insert(2, 'w', np.where(df.label==2, 0., 1.5))
+    return df
+
+def test_a_column_of_weights_and_of_groups(tmp_path):
+    "Kept by the run; rows of weight 0 are not learnt, and count in the accuracy all the same"
+    lines,data = [],csvs(tmp_path/'a', train=weighed())
+    r = run(data, tmp_path/'r', weights='w', groups='writer', class_weights={0:2}, say=lines.append)
+    m = r.metrics
+    assert m['weights']['column']=='w' and m['options']==dict(groups='writer', weights='w')
+    assert m['settings']['class_weights']=={'0':2.0} and 'w left out' not in ' '.join(lines)
+    assert any(o.startswith('weights: of column w and of classes 0: 2, from 0 to 3 for a training row') for o in lines)
+    assert 2 in r.predictions(same=True).targs and 2 not in r.predictions(same=True).preds
+    assert outcome(train(config=r, out=tmp_path/'again', say=quiet))==outcome(r)
+
+def test_other_weights_do_not_resume(tmp_path):
+    whole = run(weighed(), tmp_path/'whole', weights='w', class_weights='balanced')
+    interrupt(weighed(), tmp_path/'r', weights='w', class_weights='balanced')
+    others = (dict(weights=np.ones(60)), "weights 'in column w"),(dict(class_weights={0:2}), "class_weights 'balanced'")
+    for kw,why in others:
+        with pytest.raises(RunError, match='was started with '+why):
+            train(weighed(), out=tmp_path/'r', resume=True, say=quiet, **kw)
+    assert outcome(train(weighed(), out=tmp_path/'r', resume=True, say=quiet))==outcome(whole)
+
+BAD_WEIGHTS = dict(zero=(dict(weights=[0]*60), 'rows are 0'), nan=(dict(weights=[np.nan]*60), "the weight 'nan'"),
+    text=(dict(weights='writer'), "weights='writer': row 0 .* has the weight 'w"),
+    short=(dict(weights=[1]), 'found 1 weights'),
+    column=(dict(weights='x'), "unknown column 'x'"), field=(dict(class_weights='heavy'), "expected 'balanced'"),
+    unknown=(dict(class_weights={'7':1}), "unknown class '7'"),
+    hand=(dict(weights='w', recipe='linear'), 'written by hand'))
+@pytest.mark.parametrize('name', BAD_WEIGHTS)
+def test_weights_that_cannot_be_used(name, tmp_path):
+    kw,why = BAD_WEIGHTS[name]
+    own = TINY if name!='hand' else {}
+    with pytest.raises(DigitError, match=why) as e: train(weighed(), out=tmp_path/'r', say=quiet, **own, **kw)
+    assert '\n' not in str(e.value) and not (tmp_path/'r').exists()
+
+def test_the_command_takes_columns_and_class_weights(tmp_path):
+    from digitfast.cli import main
+    data = csvs(tmp_path/'a', train=weighed())
+    words = ['train', data, '--groups', 'writer', '--weights', 'w', '--arch', 'stride2', '--epochs', '1', '--quiet']
+    for name,value,kept in ('r','balanced','balanced'),('s','{0: 2, 1: 0.5}',{'0':2.0, '1':.5}):
+        own = ['--class-weights', value, '--out', tmp_path/name]
+        with pytest.raises(SystemExit) as e: main([*map(str, words+own)])
+        assert not e.value.code and Run(tmp_path/name).metrics['settings']['class_weights']==kept

@@ -123,7 +123,7 @@ def test_another_digitfast_is_refused_and_another_torch_is_noted(cluster):
     assert sorted(kept)==[1] and any('has torch 1.0, and this process' in o for o in lines), lines
     cluster.worker('b', older)
     with pytest.raises(RunError, match=r'found digitfast 0\.0\.1, expected .* as here\. Install the same version'):
-        spread(steps, iter(int, 1), 1, address=cluster.address, answer=quiet) # as soon as it is there
+        spread(steps, [1]*500, 1, address=cluster.address, answer=quiet) # as soon as it is there
 
 def test_tls(tmp_path):
     pytest.importorskip('cryptography')
