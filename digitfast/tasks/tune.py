@@ -289,11 +289,12 @@ def jobs(self:Trials,
     n_ended = len(trials)-len(running)
     for o in running[:None if self.n is None else max(0, self.n-n_ended)]:
         yield self._begin(optuna.Trial(self.optuna, o._trial_id))
-    n = len(trials)
-    while not self.is_over and (self.n is None or n<self.n) and (until is None or perf_counter()<until):
+    n,is_late = len(trials),False # one new trial begins, however short the time
+    while not (self.is_over or is_late or self.n is not None and n>=self.n):
         if self.points: self.optuna.enqueue_trial(self.points[n])
         yield self._begin(self.optuna.ask())
         n += 1
+        is_late = until is not None and perf_counter()>=until
 
 @patch
 def _begin(self:Trials, trial):
@@ -595,7 +596,8 @@ def tune(
         space = check_space(before.space if space is None else space, recipe, changes)
         settings = dict(earlier.with_defaults(seed=seed, precision=precision, device=device), member=None, graph=True)
         settings = check_settings(settings, recipe, None)
-        n = check_trials(before.trials if before and trials is None and time is None else trials, seconds)
+        if before and trials is None and seconds is None: trials,seconds = before.trials,before.seconds
+        n = check_trials(trials, seconds)
         options = merge_options(earlier.options, None if before else data, test=test and str(test), label=label,
                                 transpose=transpose, groups=column_name(groups))
         if isinstance(data, DigitData): options = {k:v for k,v in options.items() if k=='groups'}

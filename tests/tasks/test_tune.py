@@ -108,7 +108,7 @@ def test_a_trial_ends_when_it_is_to_be_pruned_or_fails(tiny):
         assert res['state']=='failed' and res['reason'].startswith(why)
 
 def test_bad_trials_are_pruned_by_the_median(tiny, tmp_path, fake):
-    s = search(tiny, tmp_path/'s', dict(lr='1e-6..1e-1'), trials=16)
+    s = search(tiny, tmp_path/'s', dict(lr='1e-6..1e-1'), trials=16, epochs=3)
     pruned = s.trials[s.trials.state=='pruned']
     assert len(pruned)>2 and (pruned.epochs==2).all() and pruned.trial.min()>=5
     assert pruned.lr.max()<s.winner['point']['lr']
@@ -128,6 +128,9 @@ def test_optunas_own_samplers_and_pruners(tiny, tmp_path, fake):
 def test_time_ends_a_search(tiny, tmp_path, fake):
     n = len(search(tiny, tmp_path/'s', trials=None, time=.05).trials)
     assert 1<=n<50
+    with pytest.raises(KeyboardInterrupt): search(tiny, tmp_path/'t', trials=None, time=.05, say=stop_at('[1] '))
+    lines = []
+    assert len(resume(tmp_path/'t', say=lines.append).trials)>1 and any(o.startswith('[2] ') for o in lines)
 
 def test_no_group_is_on_two_sides(tmp_path, monkeypatch, fake):
     df,writers,plans = digits(120),np.arange(120)//3%20,[]
