@@ -13,7 +13,7 @@ from typer import Argument, BadParameter, Exit, Option
 from .core import DataError, check_output, check_run_dir, scrub
 from .console import (Bar, Competition, DeviceName, LabelColumn, OutDir, RunArg, TestFile, Transpose, app,
                                check_known, check_outputs, check_run_exists, check_unused, command, data_help, flags,
-                               imports, main, one_of, print_lines, print_result, say, say_loading)
+                               imports, loading, main, one_of, print_lines, print_result, say)
 
 _all_ = ['app', 'main']
 
@@ -108,14 +108,18 @@ def train(
     out:OutDir=None, resume:Resume=False,
 ):
     "Train on DATA; write a model, an honest accuracy and a submission."
+    from digitfast.data.ahead import begin_reading
+    from digitfast.data.files import find_data
     from digitfast.tasks.list_models import known_names
     from digitfast.models.packages import check_package_arch, is_package_arch, package_names
     recipes,archs = known_names()
     check_known('recipe', recipe, recipes)
     if is_package_arch(arch): check_package_arch(arch)
     else: check_known('architecture', arch, [*archs, *package_names])
-    say_loading()
-    from digitfast.tasks import train as task
+    if config is None and not resume:
+        begin_reading(data or find_data('digit-recognizer'), test=test, label=label, transpose=transpose,
+                      groups=groups)
+    with loading(): from digitfast.tasks import train as task
     fields = _fields(sets, arch=arch, epochs=epochs, lr=lr, bs=bs, split=split, valid_pct=valid_pct, members=members,
                      folds=folds, precision=precision, class_weights=_class_weights(class_weights))
     bar = Bar()
@@ -177,9 +181,9 @@ def predict(
     device:DeviceName='auto',
 ):
     "Predict DATA's test set with RUN's model, or read digits in pictures."
-    say_loading()
-    from digitfast.tasks.pictures import are_pictures
-    from digitfast.tasks.predict import predict_csv
+    with loading():
+        from digitfast.tasks.pictures import are_pictures
+        from digitfast.tasks.predict import predict_csv
     data = data or []
     if are_pictures(data):
         check_unused('rows', test=test, label=label, transpose=transpose, tta=tta)
@@ -328,8 +332,7 @@ def tune(
     recipes,archs = known_names()
     check_known('recipe', recipe, recipes)
     check_known('architecture', arch, archs)
-    say_loading()
-    from digitfast.tasks.tune import tune as search
+    with loading(): from digitfast.tasks.tune import tune as search
     bar = Bar()
     try:
         res = search(data, sets or None, trials, time, scheduler, out, recipe, seed, precision, device, resume,

@@ -4,11 +4,12 @@
 
 # %% auto #0
 __all__ = ['flags', 'imports', 'app', 'data_help', 'RunArg', 'DeviceName', 'Competition', 'TestFile', 'LabelColumn', 'Transpose',
-           'OutDir', 'print_lines', 'say', 'say_loading', 'print_result', 'Bar', 'command', 'main', 'one_of',
-           'check_known', 'check_unused', 'check_run_exists', 'check_outputs']
+           'OutDir', 'print_lines', 'say', 'loading', 'print_result', 'Bar', 'command', 'main', 'one_of', 'check_known',
+           'check_unused', 'check_run_exists', 'check_outputs']
 
 # %% ../nbs/03_console.ipynb #c0002
-import json, math, os, sys, traceback
+import atexit, gc, json, math, os, sys, traceback
+from contextlib import contextmanager
 from functools import wraps
 from inspect import signature
 from pathlib import Path
@@ -64,9 +65,16 @@ def say(
     if not (flags['quiet'] or flags['json']): print_lines(message)
 
 # %% ../nbs/03_console.ipynb #c000a
-def say_loading():
-    "Print that torch and fastai are being imported, unless they are imported already"
-    if 'fastai.learner' not in sys.modules: say('loading torch and fastai')
+@contextmanager
+def loading():
+    "Print that torch and fastai are imported within the context, and import them without garbage collection"
+    if 'fastai.learner' in sys.modules or not gc.isenabled(): yield; return
+    say('loading torch and fastai')
+    gc.disable() # what it would go through again and again is modules, which stay
+    try: yield
+    finally:
+        gc.freeze()
+        gc.enable()
 
 # %% ../nbs/03_console.ipynb #c000d
 def to_plain(
@@ -178,6 +186,7 @@ def main(
     args=None, # Words of the command line; `sys.argv`'s if None
 ):
     "Run the command and exit with its code"
+    atexit.register(gc.freeze) # else Python looks through all modules before it exits, for a second
     words,imports[:] = take_imports(take_flags(list(sys.argv[1:] if args is None else args)))
     try:
         with as_command():

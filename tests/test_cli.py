@@ -48,14 +48,15 @@ assert not heavy, heavy
     for o in ('--quiet prints','--json prints','--debug shows'):
         assert ' '.join(r.stdout.split()).count(o)==len(subcommands())+1
 
-SLOW_IMPORTS = 'torch','fastai','sklearn','matplotlib'
+SLOW_IMPORTS = 'torch','fastai','sklearn','matplotlib','sympy','torch._dynamo'
 
 @pytest.mark.parametrize('words,allowed', [('runs .',''), ('runs . --html p.html','matplotlib'),
     ('versus a b',''), ('check s.csv t',''), ('models',''),
     ('info','torch'), ('report nowhere',''), ('train t --out a',''), ('train nowhere',''),
     ('train t --recipe nope',''), ('train t --arch nope',''),
     ('train t --arch timm:hf-hub:a/b',''), ('predict nowhere t',''), ('share a --to hf:ada/x --dry-run',''),
-    ('tune t --set lr=1',''), ('tune t --set lr=1..2 --recipe nope','')])
+    ('tune t --set lr=1',''), ('tune t --set lr=1..2 --recipe nope',''),
+    ('predict a t','torch fastai sklearn matplotlib')])
 def test_which_slow_packages_a_subcommand_imports(words, allowed, tmp_path, tiny_run, tiny):
     "A table, and an error in the arguments, cost no import of torch or fastai"
     import shutil

@@ -19,7 +19,7 @@ from fastai.optimizer import Adam, OptimWrapper
 from fasttransform import Transform
 from ..core import DataError, DigitError
 from ..data.load import DigitDL, check_row_weights
-from ..device import Fp32Convs
+from ..device import Fp32Convs, may_need_fp32_convs
 from ..schema import unknown_name
 from .loss import check_row_losses, n_classes, row_losses
 
@@ -27,7 +27,7 @@ from .loss import check_row_losses, n_classes, row_losses
 class RandAffine(Transform):
     """Rotate, shift, zoom and shear each image of a training batch at random, in one bilinear resampling with black
     around it"""
-    graph_safe,order,split_idx = True,30,0
+    graph_safe,images_alone,order,split_idx = True,True,30,0
     def __init__(self,
         rotate=0., # Largest angle in degrees, either way
         shift=0., # Largest shift in pixels, either way and along each axis; whole pixels if there is nothing else
@@ -41,7 +41,9 @@ class RandAffine(Transform):
         return f"RandAffine({', '.join(f'{k}={v:g}' for k,v in args.items() if v)})"
     def __repr__(self): return self.name
 
-    def encodes(self, x:TensorImage):
+    def encodes(self, x:TensorImage): return self._moved(x.as_subclass(torch.Tensor)).as_subclass(type(x))
+
+    def _moved(self, x):
         n,_,h,w = x.shape
         if not (self.rotate or self.zoom or self.shear): return self._shift(x, n, h, w)
         a,s,zx,zy,tx,ty = torch.empty(6, n, device=x.device).uniform_(-1, 1)
@@ -51,7 +53,7 @@ class RandAffine(Transform):
         theta = torch.stack([torch.stack([zx*cos, zx*(s*cos-sin), tx*2*self.shift/w], 1),
                              torch.stack([zy*sin, zy*(s*sin+cos), ty*2*self.shift/h], 1)], 1)
         grid = F.affine_grid(theta, list(x.shape), align_corners=False)
-        return type(x)(F.grid_sample(x.as_subclass(torch.Tensor), grid.to(x.dtype), align_corners=False))
+        return F.grid_sample(x, grid.to(x.dtype), align_corners=False)
 
     def _shift(self, x, n, h, w):
         p = int(self.shift)
@@ -153,11 +155,13 @@ class BF16(Callback):
     graph_safe,order,precision = True,10,'bf16'
     def before_fit(self):
         self.after_fit()
+        on_cpu = self.dls.device.type=='cpu'
+        self.fp32_convs = Fp32Convs if on_cpu and may_need_fp32_convs(self.model) else nullcontext
         self.model.forward = partial(self._forward, self.model.forward)
     def _forward(self, f, *args, **kwargs):
         on = not hasattr(self.learn, 'gather_preds') # predictions are fp32, as with a loaded model
         kind = self.dls.device.type
-        with torch.autocast(kind, torch.bfloat16, enabled=on), Fp32Convs() if kind=='cpu' else nullcontext():
+        with torch.autocast(kind, torch.bfloat16, enabled=on), self.fp32_convs():
             return f(*args, **kwargs)
     def after_pred(self): self.learn.pred = to_float(self.pred)
     def after_fit(self): self.model.__dict__.pop('forward', None)
@@ -252,7 +256,14 @@ class AdamW(torch.optim.AdamW):
 class TorchOptimizer(OptimWrapper):
     "fastai's wrapper of a torch optimiser, without hyperparameters that are None, which loggers can't write"
     @property
-    def hypers(self): return [{k:v for k,v in o.items() if v is not None} for o in super().hypers]
+    def hypers(self): return [self._hypers(pg) for pg in self.opt.param_groups] # used three times in each step
+    def _hypers(self, group):
+        res = {}
+        for k,v in group.items():
+            if k=='params' or v is None: continue
+            each = {f'{k}__{i}':o for i,o in enumerate(v)} if isinstance(v, (tuple,list)) else {k:v}
+            for name,o in each.items(): res[self.fwd_map.get(name, name)] = o
+        return res
 
 # %% ../../nbs/learn/05_callbacks.ipynb #10fad008
 opts = dict(adam=Adam, adamw=partial(TorchOptimizer, opt=partial(AdamW, betas=(0.9,0.99), eps=1e-5, fused=True)),

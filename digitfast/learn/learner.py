@@ -10,11 +10,12 @@ import random, warnings
 import torch
 from torch import Tensor, nn
 from copy import copy
+from operator import attrgetter
 from pathlib import Path
-from fastcore.all import GetAttr, delegates, join_path_file, patch
+from fastcore.all import GetAttr, L, delegates, join_path_file, patch
 from fastai.torch_core import rank_distrib, set_seed, to_device
 import fastai.callback.schedule, fastai.callback.progress # give a Learner `fit_one_cycle`, `lr_find`, `no_bar`
-from fastai.callback.core import Callback
+from fastai.callback.core import Callback, event
 from fastai.learner import Learner
 from fastai.data.core import DataLoaders
 from fastai.data.transforms import get_c
@@ -110,16 +111,32 @@ def all_batches(self:DigitLearner):
 
 @patch
 def _do_one_batch(self:DigitLearner):
-    if self.step_graph is None or not self.training: return super(DigitLearner, self)._do_one_batch()
-    self.step_graph(self.iter, self.xb[0])
+    if not self.training: return super(DigitLearner, self)._do_one_batch()
+    if self.step_graph is not None: return self.step_graph(self.iter, self.xb[0])
+    self.pred = self.model(*(o.as_subclass(Tensor) if isinstance(o, Tensor) else o for o in self.xb))
+    self('after_pred')
+    if len(self.yb):
+        self.loss_grad = self.loss_func(self.pred, *self.yb)
+        self.loss = self.loss_grad.clone()
+    self('after_loss')
+    if len(self.yb): self._do_grad_opt()
+
+def _may_handle(cb, event_name):
+    "Return whether the callback `cb` may do something at an event; fastai's own does nothing without such a method"
+    kind = type(cb)
+    if hasattr(kind, event_name) or event_name in vars(cb) or event_name=='after_fit': return True
+    looks_elsewhere = kind.__getattr__ is not Callback.__getattr__ or cb._default!='learn'
+    return kind.__call__ is not Callback.__call__ or looks_elsewhere
 
 @patch
 def _call_one(self:DigitLearner, event_name):
-    if self.step_graph is None or event_name not in ('before_batch','after_batch'):
-        return super(DigitLearner, self)._call_one(event_name)
-    for cb in self.cbs.sorted('order'):
-        own = type(cb).__call__ is not Callback.__call__
-        if own or hasattr(type(cb), event_name) or event_name in vars(cb): cb(event_name)
+    if not hasattr(event, event_name): return super(DigitLearner, self)._call_one(event_name) # raises an error
+    for cb in sorted(self.cbs, key=attrgetter('order')):
+        if _may_handle(cb, event_name): cb(event_name)
+
+@patch
+def __call__(self:DigitLearner, event_name):
+    for o in [event_name] if isinstance(event_name, str) else L(event_name): self._call_one(o)
 
 @patch
 def _step(self:DigitLearner):

@@ -11,7 +11,7 @@ from ..device import digit_device, predict_bs, versions
 from ..data.ranges import to_bytes
 from ..data.reading import Reading
 from ..data.block import DigitDataLoaders
-from ..models.nets import Ensemble, archs, create_model, find_arch, is_known_arch, on_meta
+from ..models.nets import Ensemble, archs, create_model, find_arch, is_known_arch, on_meta, run_shapes
 from ..models.packages import is_package_arch, most_weights, vision_archs
 from ..learn.learner import digit_learner
 from ..learn.loss import learner_activation, loss_name, losses
@@ -236,7 +236,7 @@ def check_cost(net, side):
     check(4*n, 4*most_weights, 'bytes of weights')
     for o in net.modules():
         if not list(o.children()): o.register_forward_hook(count)
-    try: net.to('meta').eval()(torch.empty(1, 1, side, side, device='meta'))
+    try: run_shapes(net, side)
     except _TooMuch: raise
     except Exception: pass # `_check_runs` says why it doesn't run
     return max(_most_batch//largest, 1)
@@ -286,10 +286,10 @@ def load_net(
     if path.suffix.lower() in ('.pkl','.pth','.pt'):
         raise RunError(f"{path} is a pickle, and loading one runs whatever code it holds: digitfast loads run "
                        "directories. If you trust it, use fastai's load_learner yourself")
-    f = path/'metrics.json'
+    f,is_joined = path/'metrics.json',os.path.isdir(path/'members')
+    if not is_joined: learn = _load_one(path, device) # its error about a path comes before any about `metrics.json`
     metrics = check_metrics(read_json(f), f) if path_exists(f) else {}
-    is_joined = os.path.isdir(path/'members')
-    learn = _load_members(path, device, metrics.get('members_weights')) if is_joined else _load_one(path, device)
+    if is_joined: learn = _load_members(path, device, metrics.get('members_weights'))
     learn.temperature = metrics.get('temperature') or 1.
     return learn
 

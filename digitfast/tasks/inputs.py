@@ -14,6 +14,7 @@ from ..core import DataError, DigitError, check_utf8, join_some, quote, spell
 from ..data.files import find_data
 from ..data.frames import DigitData
 from ..data.read import as_data
+from ..data.ahead import read_begun
 from ..data.mnist import read_mnist
 from ..data.load import check_row_weights
 from ..data.split import group_codes
@@ -69,7 +70,9 @@ def load_data(
     if options and (isinstance(data, DigitData) or _is_mnist(path)):
         raise DigitError(f"{next(iter(options))} says how CSVs are read, and "
                          f"{'these data were read already' if in_memory else f'{path} holds MNIST'}: leave it out")
-    d,n = read_mnist(path) if _is_mnist(path) else (as_data(data if in_memory else path, **options),None)
+    ahead = None if in_memory else read_begun(path, **options)
+    d,n = (read_mnist(path) if _is_mnist(path) else
+           (ahead or as_data(data if in_memory else path, **options),None))
     _log_data(d, say)
     if d.source: check_utf8(d.source)
     return d,n

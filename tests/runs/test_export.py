@@ -207,7 +207,7 @@ FIELDS = dict(
     newest=(dict(format=10**30), 'upgrade'),
     older=(dict(format=0), 'format'),
     negative=(dict(format=-1), 'format'),
-    noarch=(dict(arch=...), 'it has no arch'),
+    noarch=(dict(arch=...), 'arch is missing'),
     arch=(dict(arch='evil'), 'evil'),
     archnum=(dict(arch=3), "arch is '3', expected text"),
     archpath=(dict(arch='os.system'), 'os.system'),
@@ -225,7 +225,7 @@ FIELDS = dict(
     kwnan=(dict(arch_kwargs=dict(chs=[float('nan')]*4)), None),
     kwside=(dict(arch_kwargs=dict(side=3)), None),
     loss=(dict(loss='evil'), 'evil'),
-    noloss=(dict(loss=None), 'it has no loss'),
+    noloss=(dict(loss=None), 'loss is missing'),
     classes=(dict(classes=[]), None),
     oneclass=(dict(classes=[1]), None),
     fewer=(dict(classes=[0,1]), 'weight'),
@@ -264,7 +264,7 @@ FIELDS = dict(
     coldict=(dict(columns={}), "columns is '{}', expected names"),
     coldeep=(dict(columns=[['a']]*64), None),
     sha=(dict(sha256='0'*64), 'sha256'),
-    nosha=(dict(sha256=...), 'it has no sha256'),
+    nosha=(dict(sha256=...), 'sha256 is missing'),
     shanum=(dict(sha256=7), "sha256 is '7'"),
 )
 @pytest.mark.parametrize('name', FIELDS)
