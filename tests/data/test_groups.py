@@ -75,7 +75,7 @@ def test_rules_that_cut_groups_raise_an_error():
 
 def test_fewer_groups_than_folds():
     df,g = digits(60),np.arange(60)//20
-    with pytest.raises(DataError, match='3 groups to train on, expected one for each of 4 folds.*folds=3'):
+    with pytest.raises(DataError, match='3 groups to train on, expected at least one for each of 4 folds.*folds=3'):
         unseen(df, Split(folds=4, groups=g), 0)
     with pytest.raises(DataError, match="all rows of class '[012]' would be in one"):
         unseen(df, Split(folds=2, groups=df.label.to_numpy()), 0)
