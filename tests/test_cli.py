@@ -48,6 +48,20 @@ assert not heavy, heavy
     for o in ('--quiet prints','--json prints','--debug shows'):
         assert ' '.join(r.stdout.split()).count(o)==len(subcommands())+1
 
+def test_help_fits_80_columns(cli, monkeypatch):
+    "A summary is one line, no option's name is cut off, and each argument and option is explained"
+    monkeypatch.setenv('COLUMNS', '80')
+    out = cli('--help')[1]
+    names = re.findall(r'^│ (\S.*?) {2}', out[out.index('Commands'):], re.M)
+    assert names==subcommands() and all(len(o)<=80 for o in out.splitlines())
+    import typer.main
+    for name,sub in typer.main.get_command(app).commands.items():
+        text = cli(name, '--help')[1]
+        assert 'Example: digitfast '+name in text, name
+        for o in sub.params:
+            assert o.help, (name, o.name)
+            if o.opts[0].startswith('--'): assert all(w in text for w in o.opts), (name, o.opts)
+
 SLOW_IMPORTS = 'torch','fastai','sklearn','matplotlib','sympy','torch._dynamo'
 
 @pytest.mark.parametrize('words,allowed', [('runs .',''), ('runs . --html p.html','matplotlib'),

@@ -279,7 +279,7 @@ def learner(self:Recipe,
     precision = best_precision(precision, dls.device, like)
     own = [EMA(self.ema)]*(self.ema>0) + [ValidEvery(self.valid_every)]*(self.valid_every>1)
     if weights is not None and isinstance(self, HandRecipe):
-        raise DigitError(f"weights has no meaning for '{self.arch}', which was written by hand: leave it out")
+        raise DigitError(f"weights has no meaning for '{self.arch}', which was written from scratch: leave it out")
     weigh = [RowWeights(weights, self.class_weights)] if weights is not None or self.class_weights is not None else []
     own += weigh+dict(fp32=[], bf16=[BF16()], fp16=[MixedPrecision()])[precision]
     if (c := n_classes(dls)) is None: raise class_error(dls)
@@ -391,7 +391,7 @@ def fit(self:HandRecipe, learn, cbs=None):
 # %% ../../nbs/learn/07_recipe.ipynb #b9fd89e4
 def _hand_recipe(k, reported):
     o = by_hand[k]
-    narrow = ', but with smaller initial weights: see the baseline notebook'*(o.init.__name__=='he_params')
+    narrow = ', with smaller initial weights'*(o.init.__name__=='he_params')
     source = f"{'an article, ' if reported else ''}from scratch{narrow}"
     return HandRecipe(k, bs=o.bs or 256, lr=o.lr or 0., epochs=o.epochs, source=source, reported=reported)
 

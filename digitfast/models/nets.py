@@ -264,7 +264,7 @@ class HandNet(nn.Module):
         return self.system.probs(self.system.net(x.flatten(1), *self.ps.values()), self.n_out).clamp_min(1e-30).log()
 
 def _hand_arch(k):
-    arch(k, 'from scratch: see the baseline notebook')(lambda n_out=10, side=28: HandNet(by_hand[k], n_out, side))
+    arch(k, 'from scratch: see digitfast.models.scratch')(lambda n_out=10, side=28: HandNet(by_hand[k], n_out, side))
 for k in by_hand: _hand_arch(k)
 
 # %% ../../nbs/models/01_nets.ipynb #54ba2d70

@@ -93,11 +93,10 @@ def check_controls(
         nets = [(o, o.learner(learn.dls.device)) for o in run.members()]
     known = [_control_rows(o, list(l.dls.row2im.cols), d, path, math.ceil(n/len(nets))) for o,l in nets]
     if any(o is None for o in known):
-        return say("note: these are other data than the run's, so there are no control rows. Compare the training "
-                   "rows' format "
-                   "yourself")
+        return say("note: these data are not the run's, and the run stores no images for control rows. Check "
+                   "yourself that their format is that of the training rows")
     if not _is_own_data(run, d):
-        say("note: these are other data than the run's; compare the training rows' format yourself")
+        say("note: these data are not the run's. Check yourself that their format is that of the training rows")
     for (_,l),(df,probs) in zip(nets, known): check_canary(predict_rows(l, df, tta=tta), probs)
     say(f"control rows: {sum(len(df) for df,_ in known)} validation rows have the same predictions as in the run")
 

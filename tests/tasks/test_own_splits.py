@@ -139,7 +139,7 @@ BAD_WEIGHTS = dict(zero=(dict(weights=[0]*60), 'rows are 0'), nan=(dict(weights=
     short=(dict(weights=[1]), 'found 1 weights'),
     column=(dict(weights='x'), "unknown column 'x'"), field=(dict(class_weights='heavy'), "expected 'balanced'"),
     unknown=(dict(class_weights={'7':1}), "unknown class '7'"),
-    hand=(dict(weights='w', recipe='linear'), 'written by hand'))
+    hand=(dict(weights='w', recipe='linear'), 'written from scratch'))
 @pytest.mark.parametrize('name', BAD_WEIGHTS)
 def test_weights_that_cannot_be_used(name, tmp_path):
     kw,why = BAD_WEIGHTS[name]

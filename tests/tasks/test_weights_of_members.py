@@ -90,7 +90,7 @@ def test_every_prediction_uses_the_weights(runs, joined, in_tmp):
     assert np.abs(run.predictions().test_probs-want).max()<1e-5
     lines = []
     made = predict_csv(run, out='s.csv', say=lines.append)
-    assert made.read_bytes()==(run/'submission.csv').read_bytes() and any('canary: ' in o for o in lines)
+    assert made.read_bytes()==(run/'submission.csv').read_bytes() and any('control rows: ' in o for o in lines)
     assert (pd.read_csv(made).Label==want.argmax(1)).all()
 
 def test_the_plain_mean_is_still_the_default(runs, tmp_path):
