@@ -349,5 +349,5 @@ def test_groups(tmp_path):
     df = hf(X, Y).assign(writer=np.arange(60)//6)
     df.to_parquet(tmp_path/'train.parquet')
     for d in (read_csvs(tmp_path/'train.parquet', groups='writer'), as_data(df, groups='writer')):
-        assert d.extra.writer.astype(int).tolist()==df.writer.tolist() and not any('left out' in o for o in d.notes)
+        assert d.extra.writer.astype(int).tolist()==df.writer.tolist() and not any('omitted' in o for o in d.notes)
     refused(tmp_path, 'author', read=read_csvs, groups='author')
