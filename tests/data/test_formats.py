@@ -117,7 +117,7 @@ def test_what_is_inferred_is_logged(tmp_path):
     assert all(any(o in s for s in said) for o in ('not read: writer','3 equal colours','numbers from 0 to 1'))
     hf(X, Y).assign(writer='w').to_parquet(tmp_path/'train.parquet')
     d = read_csvs(tmp_path/'train.parquet')
-    assert d.extra.writer.tolist()==['w']*60 and any('writer left out' in o for o in d.notes)
+    assert d.extra.writer.tolist()==['w']*60 and any('column writer omitted' in o for o in d.notes)
     d = read_csvs(tmp_path/'m.npz')
     assert d.test is not None and d.test_labels is None
 
@@ -349,5 +349,5 @@ def test_groups(tmp_path):
     df = hf(X, Y).assign(writer=np.arange(60)//6)
     df.to_parquet(tmp_path/'train.parquet')
     for d in (read_csvs(tmp_path/'train.parquet', groups='writer'), as_data(df, groups='writer')):
-        assert d.extra.writer.astype(int).tolist()==df.writer.tolist() and not any('left out' in o for o in d.notes)
+        assert d.extra.writer.astype(int).tolist()==df.writer.tolist() and not any('omitted' in o for o in d.notes)
     refused(tmp_path, 'author', read=read_csvs, groups='author')
