@@ -106,7 +106,7 @@ def test_few_rows_fix_no_weights(runs, tmp_path, monkeypatch):
         ensemble(runs, tmp_path/'run', say=lambda o: None, weights='greedy')
     assert not (tmp_path/'run').exists()
 
-def test_an_unknown_way_is_refused_before_anything_is_read(tmp_path):
+def test_an_unknown_kind_of_weights_raises_before_anything_is_read(tmp_path):
     with pytest.raises(DigitError, match="weights=: found 'best', expected mean or greedy"):
         ensemble([tmp_path/'a', tmp_path/'b'], weights='best')
     p = command('ensemble', tmp_path/'a', tmp_path/'b', '--weights', 'best')
