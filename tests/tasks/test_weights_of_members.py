@@ -110,7 +110,7 @@ def test_an_unknown_kind_of_weights_raises_before_anything_is_read(tmp_path):
     with pytest.raises(DigitError, match="weights=: found 'best', expected mean or greedy"):
         ensemble([tmp_path/'a', tmp_path/'b'], weights='best')
     p = command('ensemble', tmp_path/'a', tmp_path/'b', '--weights', 'best')
-    assert "'best' is none of mean, greedy" in p.communicate()[1] and p.returncode==2
+    assert "'best' is not one of mean, greedy" in p.communicate()[1] and p.returncode==2
 
 @pytest.mark.parametrize('bad,why', [([.5,.5], '2 members_weights for 3 members'), ([0,0,0], 'sum to 0, expected 1'),
                                      ([.5,.5,.5], 'sum to 1.5'), ([2,-1,0], 'numbers from 0 to 1'),
