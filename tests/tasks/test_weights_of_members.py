@@ -90,7 +90,7 @@ def test_every_prediction_uses_the_weights(runs, joined, in_tmp):
     assert np.abs(run.predictions().test_probs-want).max()<1e-5
     lines = []
     made = predict_csv(run, out='s.csv', say=lines.append)
-    assert made.read_bytes()==(run/'submission.csv').read_bytes() and any('canary: ' in o for o in lines)
+    assert made.read_bytes()==(run/'submission.csv').read_bytes() and any('control rows: ' in o for o in lines)
     assert (pd.read_csv(made).Label==want.argmax(1)).all()
 
 def test_the_plain_mean_is_still_the_default(runs, tmp_path):
@@ -106,7 +106,7 @@ def test_few_rows_fix_no_weights(runs, tmp_path, monkeypatch):
         ensemble(runs, tmp_path/'run', say=lambda o: None, weights='greedy')
     assert not (tmp_path/'run').exists()
 
-def test_an_unknown_way_is_refused_before_anything_is_read(tmp_path):
+def test_an_unknown_kind_of_weights_raises_before_anything_is_read(tmp_path):
     with pytest.raises(DigitError, match="weights=: found 'best', expected mean or greedy"):
         ensemble([tmp_path/'a', tmp_path/'b'], weights='best')
     p = command('ensemble', tmp_path/'a', tmp_path/'b', '--weights', 'best')
