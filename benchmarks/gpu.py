@@ -33,12 +33,49 @@ def epochs_of(learn, fit):
     with learn.no_bar(), learn.no_logging(): fit(mark)
     return mark.rows
 
-def trained(recipe, df, val, device, graph, seed=0):
+class Inner:
+    "A callback that puts another function in place of a network's forward, for training steps; made in the first one"
+    def __new__(cls, make):
+        from fastai.callback.core import Callback
+        class Inner(Callback):
+            order = 5 # before `BF16`, which then calls what is made here
+            def before_fit(self):
+                net,plain,made = self.model,self.model.forward,[]
+                def forward(x):
+                    if not net.training: return plain(x)
+                    if not made: made.append(make(net, plain, x))
+                    return made[0](x)
+                net.forward = forward
+            def after_fit(self): self.model.__dict__.pop('forward', None)
+        return Inner()
+
+def compiled(net, forward, x):
+    "torch's compiler, whose steps are CUDA graphs, too; without a GPU what leads to it, and no compiler"
+    import torch
+    if x.device.type!='cuda': return torch.compile(forward, backend='aot_eager')
+    return torch.compile(forward, mode='reduce-overhead')
+
+def graphed_callable(net, forward, x):
+    "torch's graphs of a network's forward and backward; without a GPU the network itself"
+    import torch
+    if x.device.type!='cuda': return forward
+    class Net(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = net # so that its parameters get gradients
+        def forward(self, x): return forward(x)
+    buffers = [o.clone() for o in net.buffers()] # the steps that warm up change averages of batch norms
+    with torch.autocast('cuda', torch.bfloat16, enabled=torch.is_autocast_enabled('cuda'), cache_enabled=False):
+        res = torch.cuda.make_graphed_callables(Net().train(), (torch.zeros_like(x),))
+    for o,was in zip(net.buffers(), buffers): o.copy_(was)
+    return res
+
+def trained(recipe, df, val, device, graph, seed=0, cbs=()):
     "Train `recipe` with a seed; return (its Learner, the result of `epochs_of`)"
     from digitfast.learn.learner import seed_all
     dls = recipe.dls(df, device=device, **({} if val is None else dict(valid=val)))
     seed_all(seed, dls)
-    learn = recipe.learner(dls, graph=graph)
+    learn = recipe.learner(dls, graph=graph, cbs=list(cbs))
     learn.recorder.add_time = False
     return learn, epochs_of(learn, lambda mark: recipe.fit(learn, cbs=mark))
 
@@ -170,6 +207,20 @@ class Bench:
                 bare = Bare(r, self.df, self.val, self.device)
                 self.row('step', system=f'{k}, bare', mode=mode, seconds=bare.seconds(graph))
 
+    def captures(self):
+        "digitfast's graph of a step beside torch's own ways to capture one, with compiling and capturing on the clock"
+        from digitfast.learn.recipe import recipes
+        ways = dict(eager=(False,()), **({'graph':(True,())} if self.device.type=='cuda' else {}),
+                    compiled=(False,(compiled,)), callables=(False,(graphed_callable,)))
+        for k in self.args.recipe or ('quick','single'):
+            for mode,(graph,make) in ways.items():
+                cbs = [Inner(f) for f in make]
+                learn,rows = trained(recipes[k], self.df, self.val, self.device, graph, cbs=cbs)
+                (s0,n0,_),(s1,n1,a) = rows[-2:] if len(rows)>1 else [(0,0,0),rows[-1]]
+                to_99 = next((s for s,_,a in rows if a>=.99), None)
+                self.row('capture', system=k, mode=mode, seconds=s1, step=(s1-s0)/(n1-n0), first_epoch=rows[0][0],
+                         to_99=to_99, accuracy=a, graphed=learn.graphed)
+
     def quick(self):
         from digitfast.learn.recipe import recipes
         for mode,graph in self.modes.items():
@@ -222,13 +273,14 @@ class Bench:
     def late(self): return time.perf_counter()-self.t0>self.args.limit
 
 if __name__=='__main__':
-    parts = 'steps','quick','single','tests','members','commands','rivals'
+    parts = 'steps','captures','quick','single','tests','members','commands','rivals'
     p = parser(__doc__)
     p.add_argument('--device', default='cuda')
     p.add_argument('--only', action='append', choices=parts, help='a part; all by default')
     p.add_argument('--seeds', type=int, default=3, help='trainings of quick and of the rivals')
     p.add_argument('--members', type=int, default=10, help='members of ensemble to train')
     p.add_argument('--rows', type=int, help='rows of the training CSV; all by default')
+    p.add_argument('--recipe', action='append', help='of the part captures; quick and single by default')
     p.add_argument('--add', action='store_true', help='keep the results of other parts')
     p.add_argument('--limit', type=float, default=200, help='seconds after which no part starts')
     args = parse(p)

@@ -147,7 +147,18 @@ def gpu():
         f"the complete command `digitfast train`: {words('command', of=-1)}; without the training: "
         f"{words('command', 'less_training', -1)}; two runs each",
         f"`pytest -m cuda`: {part['tests'].passed.sum():.0f} passed, {part['tests'].failed.sum():.0f} failed"]
+    if 'capture' in part: lines += captures(part['capture'])
     return '\n\n'.join([_steps(t), '\n'.join(f'- {o}' for o in lines), f"{t.card[0]}. {_how('gpu')}"])
+
+def captures(t):
+    "digitfast's graph of a training step beside torch's compiler and graphed callables: a sentence a recipe"
+    def sentence(name, o):
+        ours = o[o['mode']=='graph'].iloc[0]
+        others = [f"{m.mode} {1000*m.step:.2f} ms a step and {m.to_99:.2f} s ({m.to_99/ours.to_99:.1f} times)"
+                  for m in o[o['mode']!='graph'].itertuples()]
+        return (f"`{name}` to 99 % of held-out rows, compiling and capturing included: the graph "
+                f"{1000*ours.step:.2f} ms a step and {ours.to_99:.2f} s; {', '.join(others)}")
+    return [sentence(k, o) for k,o in t.groupby('system', sort=False)]
 
 def planning():
     "Return the cost of more rows and more nets, from scale.csv and time_to_accuracy.csv"
@@ -268,8 +279,21 @@ def _mutants():
     return '\n'.join([text, '', '```', *(f'{o.module}, line {o.line}: {o.change}' for o in left.itertuples()), '```'])
 
 def folds():
-    "Return recipes and means of recipes on the same folds, from folds.csv and folds-single.csv"
-    return '\n\n'.join(map(_fold_table, ('folds', 'folds-single')))
+    "Return recipes and means of recipes on the same folds, from the three tables of folds"
+    return '\n\n'.join([*map(_fold_table, ('folds', 'folds-single', 'folds-cheaper')), _cheaper_arms()])
+
+def _cheaper_arms():
+    "Return a sentence on which arms take 0.75 of the time of `quick` at most, and how many more rows they misclassify"
+    t = _csv('folds-cheaper')
+    first,arms = t.iloc[0],t[t.cpu_seconds<=.75*t.cpu_seconds.iloc[0]]
+    words = [f"`{o.arm}` ({o.cpu_seconds/first.cpu_seconds:.2f} of the time, "
+             f"{o.only_this_wrong-o.only_first_wrong:+d} rows)" for o in arms.itertuples()]
+    good = [o.arm for o in arms.itertuples() if o.only_this_wrong<=o.only_first_wrong]
+    return ("An arm would replace `quick` if it misclassified no more rows in at most 0.75 of the processor time. "
+            f"As fast are {_list_words(words)}. "
+            +(f"{_list_words(good)} misclassified no more." if good else "Each of these misclassified more."))
+
+def _list_words(words): return ' and '.join([', '.join(words[:-1]), words[-1]] if len(words)>1 else words)
 
 def _fold_table(name):
     t = _csv(name)

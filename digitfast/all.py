@@ -16,7 +16,7 @@ from digitfast.data.split import digit_splitter
 from digitfast.data.mnist import read_mnist
 from digitfast.models.scratch import by_hand
 from digitfast.models.nets import Ensemble, arch, archs, create_model, model_cost
-from digitfast.learn.callbacks import BF16, EMA, RandAffine, ValidEvery, opts
+from digitfast.learn.callbacks import BF16, EMA, RandAffine, RowWeights, ValidEvery, opts
 from digitfast.learn.loss import LossAccuracy, losses
 from digitfast.learn.learner import digit_learner, seed_all
 from digitfast.learn.recipe import Recipe, find_lr, get_recipe, recipes

@@ -10,10 +10,10 @@ import os, sys
 from pathlib import Path
 from typing import Annotated, Optional
 from typer import Argument, BadParameter, Exit, Option
-from .core import DataError, check_output, check_run_dir, scrub
+from .core import DataError, check_output, check_run_dir, count_noun, scrub
 from .console import (Bar, Competition, DeviceName, LabelColumn, OutDir, RunArg, TestFile, Transpose, app,
                                check_known, check_outputs, check_run_exists, check_unused, command, data_help, flags,
-                               imports, main, one_of, print_lines, print_result, say, say_loading)
+                               imports, loading, main, one_of, print_lines, print_result, say)
 
 _all_ = ['app', 'main']
 
@@ -30,7 +30,7 @@ _training = dict(rich_help_panel='Training', show_default=False)
 TrainData = Annotated[Optional[str], Argument(metavar='DATA', help=data_help+" Default: Kaggle's input folder, then "
     "./digit-recognizer, then ./digit-recognizer.zip, then a download if there are credentials, else the sample.")]
 RecipeName = Annotated[Optional[str], Option(metavar='NAME', **_training,
-    help='How to train. Default: quick. digitfast models lists them.')]
+    help='Recipe, with the defaults of the other options. Default: quick. digitfast models lists them.')]
 Arch = Annotated[Optional[str], Option(metavar='NAME', **_training,
     help='Architecture: a name that digitfast models lists, torchvision:NAME or timm:NAME.')]
 Epochs = Annotated[Optional[int], Option(min=1, metavar='N', help='Passes over the training rows.', **_training)]
@@ -108,14 +108,18 @@ def train(
     out:OutDir=None, resume:Resume=False,
 ):
     "Train on DATA; write a model, an honest accuracy and a submission."
+    from digitfast.data.ahead import begin_reading
+    from digitfast.data.files import find_data
     from digitfast.tasks.list_models import known_names
     from digitfast.models.packages import check_package_arch, is_package_arch, package_names
     recipes,archs = known_names()
     check_known('recipe', recipe, recipes)
     if is_package_arch(arch): check_package_arch(arch)
     else: check_known('architecture', arch, [*archs, *package_names])
-    say_loading()
-    from digitfast.tasks import train as task
+    if config is None and not resume:
+        begin_reading(data or find_data('digit-recognizer'), test=test, label=label, transpose=transpose,
+                      groups=groups)
+    with loading(): from digitfast.tasks import train as task
     fields = _fields(sets, arch=arch, epochs=epochs, lr=lr, bs=bs, split=split, valid_pct=valid_pct, members=members,
                      folds=folds, precision=precision, class_weights=_class_weights(class_weights))
     bar = Bar()
@@ -163,7 +167,7 @@ def _check_predict(run, data, out, test):
 @command(_check_predict, example='digitfast predict runs/first photo.jpg --show')
 def predict(
     run:RunArg,
-    data:Annotated[Optional[list[str]], Argument(metavar='[DATA | PICTURE …]',
+    data:Annotated[Optional[list[str]], Argument(metavar='DATA|PICTURE',
         help=data_help+" Or a table of rows, pictures, or folders of pictures. Default: the data of the run.")]=None,
     out:Annotated[Optional[Path], Option(metavar='FILE',
         help='Submission to write (default: submission.csv), or a table of the digits in pictures.')]=None,
@@ -176,10 +180,10 @@ def predict(
     test:TestFile=None, label:LabelColumn=None, transpose:Transpose=None,
     device:DeviceName='auto',
 ):
-    "Predict DATA's test set with RUN's model, or read digits in pictures."
-    say_loading()
-    from digitfast.tasks.pictures import are_pictures
-    from digitfast.tasks.predict import predict_csv
+    "Predict a test set with RUN's model, or read digits in pictures."
+    with loading():
+        from digitfast.tasks.pictures import are_pictures
+        from digitfast.tasks.predict import predict_csv
     data = data or []
     if are_pictures(data):
         check_unused('rows', test=test, label=label, transpose=transpose, tta=tta)
@@ -228,7 +232,7 @@ def check(submission:SubmissionArg, data:CheckData=None, test:TestFile=None, lab
 @command(example='digitfast submit submission.csv --message "first try"')
 def submit(
     submission:SubmissionArg, data:CheckData=None, test:TestFile=None, label:LabelColumn=None,
-    message:Annotated[str, Option('--message', '-m', help='Your description of the submission.')]=...,
+    message:Annotated[str, Option('--message', '-m', metavar='TEXT', help='Your description of the submission.')]=...,
     competition:Competition='digit-recognizer',
     wait:Annotated[int, Option(min=0, metavar='SECONDS', help='How long to wait for the score.')]=600,
     force:Annotated[bool, Option('--force', help='Submit despite warnings of check.')]=False,
@@ -251,13 +255,14 @@ def _check_publish(notebook, dry_run, out):
 @command(_check_publish, example='digitfast publish tutorial.ipynb --user ada --dry-run')
 def publish(
     notebook:Annotated[Path, Argument(metavar='NOTEBOOK', help='An .ipynb file, such as a tutorial.')],
-    user:Annotated[str, Option(help='Your name on Kaggle.')]=...,
-    title:Annotated[Optional[str], Option(help="Title of the kernel. Default: the notebook's first heading.")]=None,
+    user:Annotated[str, Option(metavar='NAME', help='Your name on Kaggle.')]=...,
+    title:Annotated[Optional[str], Option(metavar='TEXT',
+        help="Title of the kernel. Default: the notebook's first heading.")]=None,
     competition:Competition='digit-recognizer',
     gpu:Annotated[bool, Option('--gpu', help='Run it on a GPU.')]=False,
     internet:Annotated[bool, Option('--internet', help='Allow internet access.')]=False,
     public:Annotated[bool, Option('--public', help='Show it to everyone.')]=False,
-    docker_image_pinning_type:Annotated[Optional[str], Option(**one_of('original','latest'),
+    docker_image:Annotated[Optional[str], Option(**one_of('original','latest'),
         help="Docker image: the one of the first run, or always the latest. Default: Kaggle decides.")]=None,
     dry_run:Annotated[bool, Option('--dry-run', help='Send nothing; write the files to --out instead.')]=False,
     out:Annotated[Path, Option(metavar='DIR', help='Folder for --dry-run.')]=Path('kernel'),
@@ -266,7 +271,7 @@ def publish(
     "Publish a notebook as a Kaggle kernel, private by default."
     from digitfast.kaggle.publish import publish_kernel
     pub = publish_kernel(notebook, user, out if dry_run else None, wait, say, title=title, competition=competition,
-                         gpu=gpu, internet=internet, public=public, docker_image_pinning_type=docker_image_pinning_type)
+                         gpu=gpu, internet=internet, public=public, docker_image_pinning_type=docker_image)
     print_result(pub._asdict(), f"{pub.status}: {out if dry_run else pub.url}")
 
 # %% ../nbs/04_cli.ipynb #share02
@@ -275,7 +280,7 @@ def _check_share(run, to):
     check_target(to)
     check_run_exists(run)
 
-@command(_check_share, example='digitfast share runs/first --to hf:ada/digits --dry-run')
+@command(_check_share, example='digitfast share runs/first --to hf:ada/digits --dry-run', extra='hub')
 def share(
     run:RunArg,
     to:Annotated[str, Option(metavar='hf:USER/NAME', help='Repository of Hugging Face, new or your own.')]=...,
@@ -284,7 +289,7 @@ def share(
         help="Include the competition's pictures: some images, and the report.")]=False,
     dry_run:Annotated[bool, Option('--dry-run', help='List the files and send nothing.')]=False,
 ):
-    "Upload RUN to Hugging Face with a model card, private by default (needs pip install 'digitfast\\[hub]')."
+    "Upload RUN to Hugging Face with a model card; private by default."
     from digitfast.tasks.share import share_run
     shared = share_run(run, to, public, with_pictures, dry_run, say)
     sizes = {k:len(b) for k,b in shared.files.items()}
@@ -311,7 +316,8 @@ def _check_tune(data, test, sets, time, out, resume):
     if out: check_search_dir(out, resume)
     check_output(out, *data_files(data, test if data else None), *imports, option='--out')
 
-@command(_check_tune, example='digitfast tune sample --set lr=1e-3..1e-1 --set arch=small,stride3 --trials 16')
+@command(_check_tune, example='digitfast tune sample --set lr=1e-3..1e-1 --set arch=small,stride3 --trials 16',
+         extra='tune')
 def tune(
     data:TrainData=None, test:TestFile=None, label:LabelColumn=None, transpose:Transpose=None, groups:Groups=None,
     sets:SearchSpace=None,
@@ -323,13 +329,12 @@ def tune(
     precision:Precision=None, device:TrainDevice=None, scheduler:TrialWorkers=None,
     out:SearchDir=None, resume:ResumeSearch=False,
 ):
-    "Search for a better recipe; measure the winner on rows that no trial saw."
+    "Search for a better recipe; measure it on rows held out of it."
     from digitfast.tasks.list_models import known_names
     recipes,archs = known_names()
     check_known('recipe', recipe, recipes)
     check_known('architecture', arch, archs)
-    say_loading()
-    from digitfast.tasks.tune import tune as search
+    with loading(): from digitfast.tasks.tune import tune as search
     bar = Bar()
     try:
         res = search(data, sets or None, trials, time, scheduler, out, recipe, seed, precision, device, resume,
@@ -348,8 +353,8 @@ def compare(
     label:LabelColumn=None, transpose:Transpose=None, groups:Groups=None,
     system:Annotated[Optional[list[str]], Option(metavar='NAME', help='Recipe to compare; repeat it for more. '
         'Default: all recipes that train one network.')]=None,
-    seeds:Annotated[int, Option(min=1, help='Trainings of each recipe, with seeds 0, 1, …')]=3,
-    epochs:Annotated[Optional[int], Option(min=1, help="Epochs. Default: as in each recipe.")]=None,
+    seeds:Annotated[int, Option(min=1, metavar='N', help='Trainings of each recipe, with seeds 0, 1, …')]=3,
+    epochs:Annotated[Optional[int], Option(min=1, metavar='N', help="Epochs. Default: as in each recipe.")]=None,
     device:DeviceName='auto', scheduler:Scheduler=None,
     out:Annotated[Path, Option(metavar='DIR', help='Folder for the tables and the plot.')]=Path('compare'),
 ):
@@ -380,10 +385,10 @@ def _check_versus(runs, png):
 
 @command(_check_versus, example='digitfast versus runs/first runs/second --png differ.png')
 def versus(
-    runs:Annotated[list[Path], Argument(metavar='RUN RUN …', help='Two or more finished runs on the same data.')],
+    runs:Annotated[list[Path], Argument(metavar='RUN', help='Two or more finished runs on the same data.')],
     png:Annotated[Optional[Path], Option(metavar='FILE.png', help='Draw the digits on which two runs differ.')]=None,
 ):
-    "Test whether one run is significantly better than another (McNemar)."
+    "Test whether one run is significantly better than another."
     from digitfast.report.measure import versus as _versus
     if len(runs)>2: return _versus_many(runs)
     v = _versus(*runs)
@@ -422,7 +427,7 @@ def runs(
     html:Annotated[Optional[Path], Option(metavar='FILE.html',
         help='Write a page with learning curves, intervals and what differs between the runs.')]=None,
 ):
-    "List all runs below DIR with their accuracy, the best of each data set first."
+    "List the runs below DIR, the best of each data set first."
     from digitfast.report.measure import list_runs
     if html:
         from digitfast.report.overview import write_overview
@@ -449,7 +454,8 @@ def labels(
     run:RunArg,
     out:Annotated[Optional[Path], Option(metavar='FILE.csv', help='Write the rows as CSV, for train --drop.')]=None,
     png:Annotated[Optional[Path], Option(metavar='FILE.png', help='Draw the rows whose images the run stored.')]=None,
-    times:Annotated[float, Option(min=1, help='How many times more likely than the label another class must be.')]=50,
+    times:Annotated[float, Option(min=1, metavar='X',
+        help='How many times more likely than the label another class must be.')]=50,
 ):
     "List rows whose label looks wrong to networks not trained on them."
     from digitfast.core import write_file
@@ -474,7 +480,7 @@ def _check_ensemble(runs, out):
 
 @command(_check_ensemble, example='digitfast ensemble runs/a runs/b --out runs/both')
 def ensemble(
-    runs:Annotated[list[Path], Argument(metavar='RUN RUN …',
+    runs:Annotated[list[Path], Argument(metavar='RUN',
         help='Directories of finished runs on the same data, such as separately trained members.')],
     out:OutDir=None,
     weights:Annotated[str, Option(**one_of('mean','greedy'), help='Weight of each run: the same for all, or selected '
@@ -498,16 +504,17 @@ def _check_demo(run, space):
     check_run_exists(run)
     check_output(space, run, *imports, option='--export')
 
-@command(_check_demo, example='digitfast demo runs/first')
+@command(_check_demo, example='digitfast demo runs/first', extra='demo')
 def demo(
     run:RunArg,
     host:Annotated[str, Option(metavar='ADDRESS',
         help='Address to bind to; 0.0.0.0 accepts other machines.')]='127.0.0.1',
-    port:Annotated[Optional[int], Option(min=1, max=65535, help='Port. Default: the first free one from 7860.')]=None,
+    port:Annotated[Optional[int], Option(min=1, max=65535, metavar='N',
+        help='Port. Default: the first free one from 7860.')]=None,
     space:Annotated[Optional[Path], Option('--export', metavar='DIR',
         help='Write the folder of a Hugging Face Space instead of serving.')]=None,
 ):
-    "Serve a page to draw digits on (needs pip install 'digitfast\\[demo]')."
+    "Serve a page that reads the digits that you draw."
     from digitfast.tasks import demo as d
     def serving(url): print_result(dict(url=url), url if flags['quiet'] else f"demo: {url} (Ctrl-C stops it)")
     if space: print_result(dict(space=d.export_space(run, space)), str(space))
@@ -552,21 +559,21 @@ def course(
 # %% ../nbs/04_cli.ipynb #c0037
 def _count(n): return '-' if n is None else f'{n:,}'
 
-def _arch_line(k, o): return f"{k:<16}{_count(o['parameters']):>12}{_count(o['macs']):>14}  {o['source']}"
+def _arch_line(k, o): return f"{k:<20}{_count(o['parameters']):>12}{_count(o['macs']):>14}  {o['source']}"
 
 def _recipe_line(k, o):
-    return f"{k:<20}{' '.join(o['archs']):<16}{o['length']:>20}{o['bs']:>6}{o['lr']:>8}  {o['source']}"
+    return f"{k:<20} {' '.join(o['archs']):<20}{o['length']:>20}{o['bs']:>6}{o['lr']:>8}  {o['source']}"
 
 @command(example='digitfast models')
 def models():
     "List the architectures and recipes, with sizes and sources."
     from digitfast.tasks.list_models import list_models
     data = list_models(count=bool(imports))
-    print_result(data, f"{'architecture':<16}{'parameters':>12}{'MACs':>14}  from",
+    print_result(data, f"{'architecture':<20}{'parameters':>12}{'MACs':>14}  from",
                  *(_arch_line(k, o) for k,o in data['archs'].items()),
-                 f"{'torchvision:NAME':<40}  a network of torchvision, such as torchvision:shufflenet_v2_x0_5",
-                 f"{'timm:NAME':<40}  a network of timm, such as timm:resnet10t: pip install 'digitfast[timm]'", '',
-                 f"{'recipe':<20}{'architecture':<16}{'length':>20}{'bs':>6}{'lr':>8}  what",
+                 f"{'torchvision:NAME':<44}  a network of torchvision, such as torchvision:shufflenet_v2_x0_5",
+                 f"{'timm:NAME':<44}  a network of timm, such as timm:resnet10t: pip install 'digitfast[timm]'", '',
+                 f"{'recipe':<20} {'architecture':<20}{'length':>20}{'bs':>6}{'lr':>8}  what",
                  *(_recipe_line(k, o) for k,o in data['recipes'].items()))
 
 # %% ../nbs/04_cli.ipynb #c003a
@@ -582,6 +589,6 @@ def info():
                 threads=torch.get_num_threads(), precision=best_precision('auto', dev, 'bf16'),
                 data=find_data(), credentials=creds and creds._asdict())
     print_result(data, 'versions: '+', '.join(f'{k} {v}' for k,v in data['versions'].items()),
-           f"device: {data['device']}, {data['threads']} threads",
+           f"device: {data['device']}, {count_noun(data['threads'], 'thread')}",
            f"precision of recipes that prefer bf16: {data['precision']}",
            f"data: {data['data'] or 'none on disk'}", f"Kaggle credentials: {creds or 'none'}")

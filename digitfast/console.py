@@ -4,11 +4,12 @@
 
 # %% auto #0
 __all__ = ['flags', 'imports', 'app', 'data_help', 'RunArg', 'DeviceName', 'Competition', 'TestFile', 'LabelColumn', 'Transpose',
-           'OutDir', 'print_lines', 'say', 'say_loading', 'print_result', 'Bar', 'command', 'main', 'one_of',
-           'check_known', 'check_unused', 'check_run_exists', 'check_outputs']
+           'OutDir', 'print_lines', 'say', 'loading', 'print_result', 'Bar', 'command', 'main', 'one_of', 'check_known',
+           'check_unused', 'check_run_exists', 'check_outputs']
 
 # %% ../nbs/03_console.ipynb #c0002
-import json, math, os, sys, traceback
+import atexit, gc, json, math, os, sys, traceback
+from contextlib import contextmanager
 from functools import wraps
 from inspect import signature
 from pathlib import Path
@@ -64,9 +65,16 @@ def say(
     if not (flags['quiet'] or flags['json']): print_lines(message)
 
 # %% ../nbs/03_console.ipynb #c000a
-def say_loading():
-    "Print that torch and fastai are being imported, unless they are imported already"
-    if 'fastai.learner' not in sys.modules: say('loading torch and fastai')
+@contextmanager
+def loading():
+    "Print that torch and fastai are imported within the context, and import them without garbage collection"
+    if 'fastai.learner' in sys.modules or not gc.isenabled(): yield; return
+    say('loading torch and fastai')
+    gc.disable() # what it would go through again and again is modules, which stay
+    try: yield
+    finally:
+        gc.freeze()
+        gc.enable()
 
 # %% ../nbs/03_console.ipynb #c000d
 def to_plain(
@@ -126,6 +134,7 @@ app = typer.Typer(cls=_Group, no_args_is_help=True, pretty_exceptions_enable=Fal
 def command(
     check=None, # Function of some of the arguments that raises an error before anything slow is imported
     example=None, # A command line to show in its help
+    extra=None, # Extra of the package that it needs
 ):
     "Return a decorator that makes a subcommand of a function"
     def _command(f):
@@ -134,7 +143,8 @@ def command(
             if check: check(**{k:kwargs[k] for k in signature(check).parameters})
             for o in imports: _import(o)
             return f(**kwargs)
-        app.command(epilog=f'Example: {example}. {epilog}' if example else epilog)(_run)
+        needs = extra and f"Needs the extra {extra}: pip install 'digitfast\\[{extra}]'"
+        app.command(epilog='\n\n'.join(filter(None, (needs, example and f'Example: {example}', epilog))))(_run)
         return f
     return _command
 
@@ -178,6 +188,7 @@ def main(
     args=None, # Words of the command line; `sys.argv`'s if None
 ):
     "Run the command and exit with its code"
+    atexit.register(gc.freeze) # else Python looks through all modules before it exits, for a second
     words,imports[:] = take_imports(take_flags(list(sys.argv[1:] if args is None else args)))
     try:
         with as_command():
@@ -231,13 +242,13 @@ data_help = ("A folder or zip with CSV, Parquet, Feather or .npz files, one such
 RunArg = Annotated[Path, Argument(metavar='RUN', help='Directory of a finished run.')]
 DeviceName = Annotated[str, Option(**one_of('auto','cpu','cuda','mps'), rich_help_panel='Hardware',
     help='Device; auto is a GPU that works, else the CPU.')]
-Competition = Annotated[str, Option(help="The competition's name in its address.")]
+Competition = Annotated[str, Option(metavar='NAME', help="The competition's name in its address.")]
 TestFile = Annotated[Optional[str], Option(metavar='FILE', rich_help_panel='Data',
     help='The file of the test set, if it is not the one in DATA.')]
 LabelColumn = Annotated[Optional[str], Option(metavar='NAME', rich_help_panel='Data',
     help='The column with the labels, if its name is ambiguous.')]
 Transpose = Annotated[Optional[bool], Option('--transpose/--no-transpose', rich_help_panel='Data', show_default=False,
-    help="Transpose each image, as EMNIST's files need it. Default: as in RUN or --config, else off.")]
+    help="Transpose each image, as EMNIST's files need it. Default: as in the run or its --config, else off.")]
 OutDir = Annotated[Optional[Path], Option(metavar='DIR', rich_help_panel='Run',
     help='Directory of the run. Default: a new one with the date, under runs/.')]
 

@@ -35,7 +35,7 @@ NETS = dict(
     raises=(lambda n,s: Odd(raises), "can't take images of 8x8 pixels: KeyError"),
     two=(lambda n,s: Odd(lambda net,x: (x,x)), 'gives a tuple'),
     shape=(lambda n,s: flat(784), "can't take images of 8x8"),
-    no_parameters=(lambda n,s: nn.Sequential(nn.Flatten(), nn.AdaptiveAvgPool1d(n)), 'nothing to train'))
+    no_parameters=(lambda n,s: nn.Sequential(nn.Flatten(), nn.AdaptiveAvgPool1d(n)), 'no parameters'))
 @pytest.mark.parametrize('name', NETS)
 def test_a_net_of_ones_own_that_is_none_is_one_line(name, tiny, tmp_path):
     net,says = NETS[name]
@@ -73,8 +73,8 @@ def test_an_import_is_a_plain_file(tmp_path, capsys):
 
 @pytest.mark.parametrize('words,code,says', [
     ('--set precision=fp64',1,'fp64'), ('--set precision=fp32 --precision fp32',2,'same thing'),
-    ('--folds 3 --valid-pct .2',1,'valid_pct says nothing'), ('--folds 3 --split last',1,'split says nothing'),
-    ('--folds 21',1,"class '0' has 20"), ("--set arch_kwargs={'chs':[0]}",1,"can't take images")])
+    ('--folds 3 --valid-pct .2',1,'valid_pct: found it'), ('--folds 3 --split last',1,'split: found it'),
+    ('--folds 21',1,"class '0' has 20"), ("--set arch_kwargs={'chs':[0]}",1,"can't process images")])
 def test_options_that_say_nothing_or_no_sense(words, code, says, tiny, tmp_path, capsys):
     base = 'train',tiny,'--arch','stride2','--epochs',1,'--bs',16,'--out',tmp_path/'r'
     assert run_cli(*base, *words.split())==code

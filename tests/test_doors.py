@@ -44,9 +44,9 @@ DOORS = {f'{name} for a frame':(lambda l, o=o: DigitDataLoaders.from_df(o), 'rea
     'none for numbers':(lambda l: plot_calibration(None, P), 'class numbers'),
     'too few classes':(lambda l: Preds(Y, P[:,:2]), 'class number 2, and probabilities of 2'),
     'a number below 0':(lambda l: suspicious_labels(Y-1, P), 'from 0 up'),
-    'more right than there are':(lambda l: wilson(5, 3), 'found 5 of 3'),
-    'no rows':(lambda l: wilson(0, 0), 'found 0 of 0'),
-    'fewer titles':(lambda l: show_digits(X, Y), 'as many of each'),
+    'more right than there are':(lambda l: wilson(5, 3), 'found 5 correct rows of 3'),
+    'no rows':(lambda l: wilson(0, 0), 'found 0 correct rows of 0'),
+    'fewer titles':(lambda l: show_digits(X, Y), 'expected one label per image'),
     'words for images':(lambda l: show_digits('sample'), 'expected images')}|{
     f'fewer predictions, {f.__name__}':(lambda l, f=f: f(Y, Y[:-1]), 'found 9 and 8 rows')
         for f in (most_confused, plot_confusion, plot_class_accuracy)}|{
@@ -100,7 +100,7 @@ def test_only_a_learner_that_is_its_net_alone_is_exported(tfm, cb, tmp_path):
     for f in (lambda: save_net(learn, tmp_path/'net'), lambda: export_onnx(learn, tmp_path/'net.onnx')):
         if tfm is not Invert and cb is not Hotter: assert f().exists()
         else:
-            with pytest.raises(DigitError, match='not what its net alone predicts'): f()
+            with pytest.raises(DigitError, match='predictions of this Learner'): f()
             assert not list(tmp_path.iterdir())
 
 def test_a_net_that_no_name_can_build_is_not_saved_by_name(block, tmp_path):

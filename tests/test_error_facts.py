@@ -39,7 +39,7 @@ def begun(*names):
 
 WIDE = digits(2).to_csv(index=False).splitlines() # a header and two lines
 FIX,LABEL = 'fix|remove','label='
-# name: (call; file or argument, line or row, column; found; expected; what to do)
+# name: (call; file or argument, line or row, column; found; expected; advice)
 CASES = {
     'word for a pixel':   (cell('x'), ['d/train.csv','line 5','pixel9'], "'x'", '0 to 255', FIX),
     'blank pixel':        (cell(''), ['d/train.csv','line 5','pixel9'], 'blank', '0 to 255', FIX),

@@ -20,7 +20,7 @@ most_side = 512 # of one image
 
 def as_array(
     o, # An array, a tensor or nested lists
-    name # What to call it in an error
+    name # Its name in an error
 )->np.ndarray:
     "Return `o` as an array. Raises `DataError` if it has no shape, or if values are masked."
     if hasattr(o, 'detach'):
@@ -57,7 +57,7 @@ def _drop_colours(a, name):
 
 def image_rows(
     x, # Images: (n, side, side), (n, 1, side, side), (n, side, side, 1) or (n, side*side)
-    name, # What to call them in an error
+    name, # Their name in an error
     n_labels=None # Number of labels, to recognise an array that has its images along another axis
 )->tuple: # (array of numbers (n, side*side), log lines)
     "Return images as rows of numbers. Raises `DataError` with what to do if the array has another shape or kind."
@@ -95,7 +95,7 @@ def check_order(
 def label_vector(
     y, # Labels: (n,), (n, 1) or one-hot (n, classes)
     n, # Number of images
-    name # What to call them in an error
+    name # Their name in an error
 )->tuple: # (array (n,), log lines)
     "Return one label an image. Raises `DataError` if there are more or fewer, or several in a row."
     a = as_array(y, name)
@@ -248,7 +248,7 @@ def object_numbers(
 
 def picture_column(
     df, # A frame, or its first rows
-    name # What to call it in an error
+    name # Its name in an error
 )->int|None: # None if no column holds images
     "Return the position of the column whose cells are images. Raises `DataError` if that leaves a question."
     def first(i): return next((o for o in df.iloc[:20,i].tolist() if o is not None and pd.isna(o) is not True), None)
@@ -266,7 +266,7 @@ def picture_column(
 
 def unpack_pictures(
     df, # A frame with one image a row
-    name # What to call it in an error
+    name # Its name in an error
 )->tuple: # (frame with pixel columns, log lines)
     "Return `df` with pixel columns in place of a column of images; `df` itself if it has none"
     position = picture_column(df, name)

@@ -94,7 +94,7 @@ def _look_at_frames(t):
 # %% ../../nbs/data/06b_binary.ipynb #b60009
 @patch
 def image_column(self:FrameTable, df)->int:
-    "Return the position of the column of a frame that stands for complete images"
+    "Return the position of the column of a frame that contains complete images"
     return picture_column(df, self)
 
 @patch
@@ -119,7 +119,7 @@ def read(self:FrameTable,
     others=(), # Positions of other columns
     h=None, # Hash that is updated with every byte
     value_range=None, # Numbers for black and white, such as (0, 1); inferred if None
-    source='training set' # What has that range, for errors
+    source='training set' # Data with that range, for errors
 )->tuple: # uint8 pixels, a row an image; columns `others`, lists of text; the range
     "Read all rows as `read_table` reads those of a CSV. Raises `DataError` at the first number that is no pixel."
     reader,texts,n = RangeReader(value_range, source),[[] for _ in others],0
@@ -373,14 +373,14 @@ def open_file(
     return next(iter(open_tables(path.name, path).values()))
 
 class FrameParts(FrameTable):
-    "One table in several binary files, the tables `parts`; `name` stands for all of them"
+    "One table in several binary files, the tables `parts`; `name` is the name of all of them"
     def __init__(self, name, parts):
         super().__init__(parts[0].path, *parts[0].members)
         self.name,self.parts = name,parts
     __str__ = Parts.__str__
 
 def join_tables(
-    name, # Stands for all of them
+    name, # Name of all of them
     parts # Tables
 )->Table:
     "Return one table that has the rows of all `parts`"

@@ -39,7 +39,7 @@ def _keep_type(x, y):
 
 class NormalizePixels(Normalize):
     "Normalise images of 0 to 1 with `mean` and `std`; if None, `setup` computes them from the training rows"
-    graph_safe = True
+    graph_safe = images_alone = True
     def __init__(self, mean=None, std=None): self.mean,self.std = mean,std
     def setups(self, dl:DataLoader):
         others = [f for o in vars(dl.after_batch).values() for f in L(o) if isinstance(f, Normalize) and f is not self]

@@ -138,7 +138,7 @@ def find_extra(
     extra, # {option: name of a column that is neither pixel nor label}; None if there are none
     name # Of the table, for errors
 )->list: # In the order of `extra`
-    "Return the positions of the columns `extra`. Raises an error that suggests the nearest name if one is not there."
+    "Return the positions of the columns `extra`. Raises an error that suggests the nearest name if any is not there."
     names,res = list(map(str, cols)),[]
     for option,column in (extra or {}).items():
         if column=='label':

@@ -34,7 +34,7 @@ class DigitData:
     test_labels: pd.Series|None=None # Labels of the test set, if its file has them; only for the score
     extra: pd.DataFrame|None=None # Further columns of the training set; those of a CSV are text
     test_extra: pd.DataFrame|None=None # And of the test CSV
-    said: tuple=() # What was inferred, a line each
+    said: tuple=() # Log lines about inferences
     reading: Reading=Reading() # How the rows became images: what later rows and pictures need
     options: dict|None=None # Of `read_csvs`, those that read the same again
     source: str|None=None # Path that was read, or 'sample'; None for frames in memory
@@ -141,7 +141,7 @@ def read_frame(
     labels=True, # Whether labels are required; if not, a `label` column is omitted
     label=None, # The column with the labels, if its name is ambiguous
     value_range=None, # Numbers for black and white; inferred if None
-    source='training frame', # What has that range, for errors
+    source='training frame', # Data with that range, for errors
     extra=None # {option: name of a column that is neither pixel nor label}
 )->tuple: # The frame as `check_frame` returns it; its range
     "Read a frame as `read_csvs` reads a file. Raises `DataError` with the row, counted from 0, and the column"
@@ -234,9 +234,9 @@ def data_from_frames(
 def rows_from_frame(
     df, # One image a row, with or without a label
     label=None, # The column with the labels, if its name leaves that open
-    transpose=None, # Turn each image about its diagonal? As in `reading` if None
+    transpose=None, # Whether to transpose each image As in `reading` if None
     reading=None, # The `Reading` of the run that predicts them
-    name='the frame' # What to call it
+    name='the frame' # Its name
 )->DigitData: # Without a training set; `test_labels` are text or numbers as they are written
     "Return `DigitData` of a frame to predict. Raises `DataError` if its rows are no images, or contradict `reading`."
     check_kind(df, pd.DataFrame, 'a DataFrame with an image a row', DataError)

@@ -12,12 +12,12 @@ from itertools import islice
 from fastcore.all import L, chunked, first, noop, patch
 from torch import Tensor
 from fastai import imports
-from fastai.torch_core import to_detach
+from fastai.torch_core import TensorImageBase, to_detach, to_device
 from fastai.callback.data import PartialDL, WeightedDL
 from fastai.data.core import Datasets, TfmdDL, TfmdLists
 from fastai.data.load import SkipItemException
-from fastai.data.transforms import (Categorize, ColReader, EncodedMultiCategorize, MultiCategorize, OneHotEncode,
-                                    RegressionSetup, ToTensor)
+from fastai.data.transforms import (Categorize, ColReader, EncodedMultiCategorize, IntToFloatTensor, MultiCategorize,
+                                    OneHotEncode, RegressionSetup, ToTensor)
 from fasttransform import Pipeline, Transform
 from ..core import DataError, DigitError, quote
 from .transforms import RowToImage, check_scale, frame_pixels, image_hashes
@@ -279,6 +279,34 @@ def after_iter(self:DigitDL):
     "Count the finished epochs"
     self.epochs_done += 1
 
+# %% ../../nbs/data/12_load.ipynb #it3r0002
+def _is_image(o): return isinstance(o, TensorImageBase)
+
+def _for_images_alone(pipe):
+    "Return whether all batch transforms in `pipe` are known to change nothing but images"
+    if type(pipe) is not Pipeline: return False
+    return all(type(f) is IntToFloatTensor or 'images_alone' in vars(type(f)) or _is_noop(f) for f in pipe.fs)
+
+@patch
+def _transformed(self:DigitDL, b):
+    "Return the batch `b` after the transforms in `after_batch`"
+    one_image = isinstance(b, tuple) and b and _is_image(b[0]) and not any(map(_is_image, b[1:]))
+    return (self.after_batch(b[0]), *b[1:]) if one_image else self.after_batch(b)
+
+@patch
+def __iter__(self:DigitDL):
+    if self.fake_l.num_workers or not _for_images_alone(self.after_batch):
+        yield from super(DigitDL, self).__iter__()
+        return
+    self.randomize()
+    self.before_iter()
+    self._DataLoader__idxs = self.get_idxs()
+    torch.empty((), dtype=torch.int64).random_() # torch's loader draws a seed for workers
+    for b in self.create_batches(self.sample()):
+        yield self._transformed(b if self.device is None else to_device(b, self.device))
+    self.after_iter()
+    if hasattr(self, 'it'): del self.it
+
 # %% ../../nbs/data/12_load.ipynb #bb3b1144
 @patch
 def whole_images(self:DigitDL):
@@ -331,7 +359,7 @@ class PartialDigitDL(PartialDL, DigitDL):
 def check_row_weights(
     weights, # A number or its text for each row
     n, # Number of rows
-    name='weights', # What to call them in an error
+    name='weights', # Their name in an error
 )->np.ndarray: # 64-bit floats
     "Return the weights as numbers. Raises `DataError` if one is missing, negative or infinite, or if all are 0."
     if np.ndim(weights)!=1:

@@ -23,7 +23,7 @@ known_data = ('a path, a DataFrame, arrays (x, y), a data set of torchvision or 
 
 @dataclass
 class Frames:
-    "What an object in memory holds"
+    "The contents of an object in memory"
     train:pd.DataFrame # One image a row
     test:pd.DataFrame|None=None # The images to predict
     name:str='the frame' # For errors

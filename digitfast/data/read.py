@@ -431,7 +431,7 @@ def read_rows(
 def as_rows(
     o, # An object as for `as_data`: its test set if it has one, else its rows
     label=None, # Name of the column with the labels, if there is one
-    transpose=None, # Turn each image about its diagonal? As in `reading` if None
+    transpose=None, # Whether to transpose each image As in `reading` if None
     reading=None # The `Reading` of the run that predicts them
 )->DigitData: # Without a training set
     "Return the images in an object as rows to predict. Raises `DataError` if they contradict `reading`."

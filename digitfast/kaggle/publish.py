@@ -283,7 +283,7 @@ def dry_run(self:Kernel, written, folder, say):
         shutil.copytree(written, folder, dirs_exist_ok=True)
     except (OSError, shutil.Error) as e:
         raise KaggleError(f'could not write the dry run to {folder}: {e}. Choose another folder.') from None
-    say(f'Nothing was sent. {folder} contains what would be sent.')
+    say(f'Nothing was sent. The folder {folder} contains what would be sent.')
     if self.dataset: say(f'Would update the {self.access} dataset {self.dataset} (apache-2.0)')
     say(f'Would push the {self}')
 

@@ -15,13 +15,13 @@ from ..core import DigitError, RunError, check_utf8, quote, read_plain
 # %% ../../nbs/learn/09_plugins.ipynb #d608cb67
 @dataclass
 class _Registry:
-    "A dict in which a file may register objects of one kind"
+    "A dict in which a file can register objects of one kind"
     known:dict
     is_valid:callable
     expected:str
 
 def _registries():
-    "Return {name: registry}; imports torch and fastai, which a check of hashes does without"
+    "Return {name: registry}; imports torch and fastai, which a check of hashes does not need"
     from torch.nn import Module
     from digitfast.models.nets import archs
     from digitfast.learn.callbacks import opts
@@ -35,12 +35,12 @@ def _registries():
 
 # %% ../../nbs/learn/09_plugins.ipynb #63d31637
 def _check_registered(name):
-    "Raise `DigitError` unless each registered object is of the kind that its registry holds"
+    "Raise `DigitError` unless each registered object is of the kind of its registry"
     for what,registry in _registries().items():
         for k,v in registry.known.items():
-            if not isinstance(k, str): raise DigitError(f"{name}: {what} has the key {quote(k)}: expected a name")
+            if not isinstance(k, str): raise DigitError(f"{name}: {what} has the key {quote(k)}, expected a name")
             if not registry.is_valid(v):
-                raise DigitError(f"{name}: {what}[{quote(k)}] is {quote(v)}: expected {registry.expected}")
+                raise DigitError(f"{name}: {what}[{quote(k)}] is {quote(v)}, expected {registry.expected}")
 
 # %% ../../nbs/learn/09_plugins.ipynb #51b3af65
 @contextmanager
@@ -58,9 +58,9 @@ def _undo_on_error(name):
         raise
 
 # %% ../../nbs/learn/09_plugins.ipynb #124582c9
-imported = {} # {file name: sha256} of what `import_file` ran
-import_paths = {} # {file name: path} of the same
-import_sources = {} # {file name: bytes} of the same, for workers on other machines
+imported = {} # {file name: sha256} of the files of `import_file`
+import_paths = {} # {file name: path} of these files
+import_sources = {} # {file name: bytes} of these files, for workers on other machines
 
 def import_source(
     name, # Name of the file, `NAME.py`
@@ -69,15 +69,16 @@ def import_source(
     "Run `source` as a module, once. Raises `DigitError` if it raises, or if other code has that name."
     sha = hashlib.sha256(source).hexdigest()
     if imported.get(name)==sha: return
-    if name in imported: raise DigitError(f"another {name} was imported already: give each file a name of its own")
+    if name in imported:
+        raise DigitError(f"another {name} was already imported, expected different names. Rename one of the files")
     mod = importlib.util.module_from_spec(importlib.util.spec_from_loader(Path(name).stem, loader=None))
     with _undo_on_error(mod.__name__):
         sys.modules[mod.__name__] = mod
         try: exec(compile(source, name, 'exec'), mod.__dict__)
         except (Exception, SystemExit) as e:
             line = f'{name}, line {e.lineno}' if getattr(e, 'lineno', None) else name
-            raise DigitError(f"{own_line(e, [name]) or line}: {type(e).__name__}: {e}. Nothing was done; "
-                             "fix it") from e
+            raise DigitError(f"{own_line(e, [name]) or line}: {type(e).__name__}: {e}. Nothing was done. Fix "
+                             "the file") from e
         _check_registered(name)
     imported[name] = sha
     import_sources[name] = source
@@ -86,8 +87,8 @@ def import_source(
 def own_line(
     e, # An exception
     names=imported, # Names of files
-)->str: # Such as 'my.py, line 3'; '' if it passed through none of them
-    "Return the line of an imported file in which `e` was raised, or which called the code that raised it"
+)->str: # Such as 'my.py, line 3'; '' if no imported file is involved
+    "Return the line of an imported file that raised `e`, or that called the code that raised it"
     frames = reversed(traceback.extract_tb(e.__traceback__))
     return next((f'{o.filename}, line {o.lineno}' for o in frames if o.filename in names), '')
 
@@ -99,9 +100,9 @@ def import_file(
     path = Path(path)
     try: source = read_plain(path, 2**24)
     except OSError as e: raise DigitError(f"{path} can't be imported: {e.strerror or e}") from None
-    if path.suffix!='.py': raise DigitError(f"{path} can't be imported: expected a Python file, NAME.py")
+    if path.suffix!='.py': raise DigitError(f"{path}: can't be imported, expected a Python file, NAME.py. Rename it")
     if path.stem in sys.modules and path.name not in imported:
-        raise DigitError(f"{path} would stand in for the module {path.stem}: give it another name")
+        raise DigitError(f"{path}: found the name of the module {path.stem}, expected another name. Rename the file")
     check_utf8(os.path.realpath(path))
     import_source(path.name, source)
     import_paths[path.name] = str(path.resolve())
@@ -110,12 +111,12 @@ def import_file(
 # %% ../../nbs/learn/09_plugins.ipynb #65577170
 def check_same_imports(
     run, # Directory of the run
-    imports, # {file name: sha256} of what it was trained with
-    todo, # What to do if one is missing
+    imports, # {file name: sha256} of the files that it was trained with
+    todo, # Advice if a file is missing
 ):
     "Raise `RunError` unless `imports` are imported, and unchanged"
     for name,sha in dict(imports).items():
         if name not in imported: raise RunError(f"{run} was trained with {quote(name)}: {todo}")
         if imported[name]!=sha:
-            raise RunError(f"{name} is not what it was when {run} was trained: its sha256 was {str(sha)[:12]}…, and "
-                           f"is {imported[name][:12]}…")
+            raise RunError(f"{name}: found the sha256 {imported[name][:12]}…, expected {str(sha)[:12]}…, because {run} "
+                           "was trained with another version. Restore the file")

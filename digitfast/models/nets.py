@@ -264,7 +264,7 @@ class HandNet(nn.Module):
         return self.system.probs(self.system.net(x.flatten(1), *self.ps.values()), self.n_out).clamp_min(1e-30).log()
 
 def _hand_arch(k):
-    arch(k, 'from scratch: see the baseline notebook')(lambda n_out=10, side=28: HandNet(by_hand[k], n_out, side))
+    arch(k, 'from scratch: see digitfast.models.scratch')(lambda n_out=10, side=28: HandNet(by_hand[k], n_out, side))
 for k in by_hand: _hand_arch(k)
 
 # %% ../../nbs/models/01_nets.ipynb #54ba2d70
@@ -296,6 +296,28 @@ def on_meta():
     "Build networks on torch's meta device, which allocates nothing"
     with torch.device('meta'), _NumbersOnCPU(): yield
 
+# %% ../../nbs/models/01_nets.ipynb #sh4pes01
+def _conv_shape(layer, x):
+    sizes = zip(x.shape[-2:], layer.kernel_size, layer.stride, layer.padding, layer.dilation)
+    return x.new_empty(*x.shape[:-3], layer.out_channels, *((n+2*p-d*(k-1)-1)//s+1 for n,k,s,p,d in sizes))
+
+def _shape_function(layer):
+    "Return a function from the input of `layer` to a tensor of the shape of its output; None for other layers"
+    kind = type(layer)
+    if kind is nn.Conv2d and not isinstance(layer.padding, str): return partial(_conv_shape, layer)
+    if kind is nn.BatchNorm2d: return lambda x: x
+    if kind is nn.Linear: return lambda x: x.new_empty(*x.shape[:-1], layer.out_features)
+    if kind is nn.AdaptiveAvgPool2d and layer.output_size==1: return lambda x: x[...,:1,:1]
+
+def run_shapes(
+    net, # A module, of no use afterwards
+    side, # Height and width of an image in pixels
+):
+    "Run `net` for an image on the `meta` device, where only shapes are computed. Its forward hooks are called."
+    for o in net.modules(): # torch's own shapes of these layers import sympy and torch._dynamo, for two seconds
+        if f := _shape_function(o): o.forward = f
+    net.to('meta').eval()(torch.empty(1, 1, side, side, device='meta'))
+
 # %% ../../nbs/models/01_nets.ipynb #f0b11580
 def model_cost(
     arch, # Name in `archs`
@@ -310,5 +332,6 @@ def model_cost(
         return n_params(model), n_params(p for p in model.parameters() if p.ndim>1)
     for m in model.modules():
         if isinstance(m, (nn.Conv2d, nn.Linear)): m.register_forward_hook(_count)
-    model.to('meta').eval()(torch.empty(1, 1, side, side, device='meta'))
-    return n_params(model), macs
+    n = n_params(model)
+    run_shapes(model, side)
+    return n, macs

@@ -192,7 +192,7 @@ def package_arch(
 def package_config(
     name, # As for `package_arch`
     kwargs, # Arguments of the architecture
-    net, # What they built
+    net, # The network that they built
 )->dict: # {'arch': name, 'arch_kwargs': arguments}
     "Return what a file must hold to build `net` again: the size that was chosen, and no pretrained weights"
     size = dict(size=net.image_side) if hasattr(net, 'image_side') else {}

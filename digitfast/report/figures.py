@@ -45,7 +45,7 @@ def page_axes(
 
 def inline_svg(
     ax, # Axes whose figure to draw, or the figure
-    label, # What a screen reader says
+    label, # Text for screen readers
 )->str:
     "Return a figure as SVG to put into a page"
     f = io.StringIO()
@@ -80,7 +80,7 @@ def percent(
 
 def render_page(
     name, # Template in `pages/`, such as 'report.html'
-    **values, # What the template shows
+    **values, # Values for the template
 )->str: # HTML
     "Fill a template of the package"
     pages = resources.files('digitfast')/'pages'

@@ -28,7 +28,7 @@ def calibrate(
     probs, # Probabilities, (n, c)
     temperature, # From `fit_temperature`; 1 changes nothing
 )->np.ndarray: # Probabilities, (n, c) float32
-    "Return calibrated probabilities, with the same label for each row. Raises `DigitError` if one is out of range."
+    "Return calibrated probabilities, with the same label for each row. Raises `DigitError` if any is out of range."
     temperature = check_field('temperature', temperature, temperature_kind)
     _,p = with_probs(np.zeros(len(probs), int), probs)
     if temperature==1 or not len(p): return p

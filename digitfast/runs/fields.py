@@ -63,8 +63,10 @@ def check_metrics(
 )->dict: # `metrics`
     "Return `metrics`. Raises `RunError` unless they are what format 1 may hold."
     version = metrics.get('format') if isinstance(metrics, dict) else None
-    if type(version) is not int or version<1: raise RunError(f"{f} is no digitfast run's", file=f)
-    if version>1: raise RunError(f"{f} has format {version}, made by a newer digitfast: upgrade digitfast", file=f)
+    if type(version) is not int or version<1:
+        raise RunError(f"{f}: found no format number, expected a file of a digitfast run. Check the path", file=f)
+    if version>1:
+        raise RunError(f"{f}: found format {version} of a newer digitfast, expected 1. Upgrade digitfast", file=f)
     try:
         check_fields(metrics, run_kinds, ('format','recipe','arch','data'))
         _check_weights(metrics)
@@ -76,7 +78,7 @@ _info_kinds = {**run_kinds, **_each('path name scheduler', text), **_each('funct
                'recipe':Kind("a recipe's fields", lambda v: isinstance(v, dict)),
                'data':Kind('the name and sha256 of the data', lambda v: _has(v, 'sha256', text)),
                'threads':whole('[1, 4096]')}
-_state_kinds = dict(info=Kind('what the run was started with', lambda v: isinstance(v, dict)),
+_state_kinds = dict(info=Kind('the arguments of the run', lambda v: isinstance(v, dict)),
                     epoch=whole('[-1, 1e6]'), sha256=text)
 
 def check_checkpoint(
@@ -85,7 +87,8 @@ def check_checkpoint(
     "Return `state`. Raises `FieldError` unless a run can resume from it."
     check_fields(state, _state_kinds, _state_kinds)
     check_fields(state['info'], _info_kinds, ('recipe','data','threads'))
-    if 'path' not in state['info']: raise FieldError('it does not say where its data are', option='path')
+    if 'path' not in state['info']:
+        raise FieldError('path is missing, expected the path of the data or null', option='path')
     return state
 
 # %% ../../nbs/runs/01_fields.ipynb #5f00000d
@@ -103,7 +106,7 @@ def _are_kwargs(value): return isinstance(value, dict) and len(json.dumps(value)
 
 model_kinds = dict(
     **_each('arch loss sha256 check', text), format=whole(), side=whole('[1, 1024]'),
-    arch_kwargs=Kind("an architecture's arguments, of 2,000 characters at most", _are_kwargs),
+    arch_kwargs=Kind("an architecture's arguments, of at most 2,000 characters", _are_kwargs),
     classes=Kind('2 to 10,000 classes, each once, all text or all whole numbers', _are_classes),
     mean=number('[-1, 1]'), std=number('(0, 1]'), columns=Kind('names of pixels, each once', _are_columns))
 
@@ -118,5 +121,5 @@ def check_model(
         if len(info['columns'])!=info['side']**2:
             raise FieldError(f"found {len(info['columns']):,} columns, expected {info['side']**2:,} for a side of "
                              f"{info['side']}", option='columns')
-    except (FieldError, DataError) as e: raise damaged_file(f, e, 'Train again or take a whole copy') from None
+    except (FieldError, DataError) as e: raise damaged_file(f, e, 'Train again, or copy the complete run') from None
     return info

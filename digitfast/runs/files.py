@@ -14,13 +14,13 @@ from ..core import RunError, read_plain
 # %% ../../nbs/runs/00_files.ipynb #553ec47e
 def unreadable_file(f, why):
     "Return the error for the file `f` that can't be read"
-    return RunError(f"{f} can't be read ({why}): take a whole copy of the run", file=f)
-def damaged_file(f, why, todo='Take a whole copy of the run'):
-    "Return the error for the file `f` whose content is not what a run writes"
+    return RunError(f"{f} can't be read ({why}), expected a plain file. Copy the complete run again", file=f)
+def damaged_file(f, why, todo='Copy the complete run again'):
+    "Return the error for the damaged file `f`"
     return RunError(f"{f} is damaged: {why}. {todo}", file=f)
 
 def error_text(e):
-    "Return what the exception `e` says, or its name"
+    "Return the text of the exception `e`, or its name"
     return getattr(e, 'strerror', None) or str(e) or type(e).__name__
 
 def path_exists(f):
@@ -37,7 +37,7 @@ def max_bytes(f):
     return _limits.get(f.name, _limits.get(f.suffix, 2**24))
 
 def read_bytes(f):
-    "Return the bytes of the plain file `f`. Raises `RunError` if it is none, or longer than `max_bytes`."
+    "Return the bytes of the plain file `f`. Raises `RunError` for other files, or if it is longer than `max_bytes`."
     try:
         if Path(f).is_symlink(): raise ValueError('it is a symbolic link')
         return read_plain(f, max_bytes(Path(f)), links=False)
@@ -52,7 +52,7 @@ def parse_json(b, const=None):
     def real(s):
         if not math.isfinite(float(s)): raise ValueError(f'a number that is too large, {s[:20]}')
         return float(s)
-    def no_number(s): raise ValueError(f'{s} is no number')
+    def no_number(s): raise ValueError(f'{s} is not a number')
     o = json.loads(b.decode('utf-8'), parse_int=whole, parse_float=real, parse_constant=const or no_number)
     json.dumps(o, ensure_ascii=False).encode() # text that can be written again
     return o

@@ -53,7 +53,7 @@ def _arguments(o):
     try: ps = list(inspect.signature(type(o)).parameters.values())
     except (TypeError, ValueError): return have
     if any(p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) or p.name not in kept for p in ps): return have
-    changed = {k for k in have if hasattr(type(o), k)} # what replaces an attribute of the class
+    changed = {k for k in have if hasattr(type(o), k)} # an attribute that replaces one of the class
     return {k:kept[k] for k in changed|{p.name for p in ps}}
 
 def _object_json(o, around):
@@ -138,7 +138,7 @@ def fingerprint(
 def difference(
     a, # A fingerprint
     b, # Another one
-    name='', # What both are of
+    name='', # Name of the object of both
 )->tuple|None: # (where they differ first, what is there in `a`, and in `b`); None if they are equal
     "Return where the fingerprints `a` and `b` differ first"
     if a==b: return None

@@ -56,7 +56,7 @@ def status_error(
     return HubError(f"hf:{repo}: {why}")
 
 def broken_error(
-    e, # What was raised
+    e, # The exception
     repo, # 'user/name'
 )->HubError:
     "Return the error for a connection that broke off, or an answer that can't be understood"

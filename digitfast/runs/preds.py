@@ -17,7 +17,7 @@ from .files import damaged_file, error_text, read_bytes, unreadable_file
 def class_numbers(
     *columns # Arrays or tensors of equal length, of whole numbers from 0
 )->list: # Of arrays
-    "Return the `columns` as arrays. Raises `DigitError` if one has no class numbers, or another length."
+    "Return the `columns` as arrays. Raises `DigitError` if any has no class numbers, or another length."
     res = [np.asarray(o.cpu() if hasattr(o, 'cpu') else o) for o in columns]
     for a in res:
         if a.ndim==1 and (not a.size or a.dtype.kind in 'iu' and a.min()>=0): continue
@@ -49,7 +49,7 @@ class Preds:
     classes:list=None # Names of the classes; 0 to c-1 if None
     rows:np.ndarray=None # Number of each row in the training CSV, from 0
     images:dict=None # {row number: image} of those rows that can be shown
-    name:str='the net' # What to call the network
+    name:str='the net' # Name of the network
     sha256:str=None # Of the data
     same:np.ndarray=None # A bool for each row: its image is in the training rows too. All False if None
     test_probs:np.ndarray=None # Probabilities of the test rows
@@ -63,7 +63,7 @@ class Preds:
         self.images = self.images or {}
     def __len__(self): return len(self.targs)
     def __repr__(self):
-        return f'{self.name}: {self.hits.sum():,} of {len(self):,} rows right ({100*self.hits.mean():.2f} %)'
+        return f'{self.name}: {self.hits.sum():,} of {len(self):,} rows correct ({100*self.hits.mean():.2f} %)'
     @property
     def preds(self): return self.probs.argmax(1)
     @property
@@ -169,13 +169,13 @@ def _form_fault(a):
     for k in 'valid_rows','test_probs':
         if k in a and not len(a[k]): return f"{k} has no rows"
     for k,o in ('images','image_rows'),('look','likeness'):
-        if (k in a)!=(o in a): return f"it has {k if k in a else o} alone"
+        if (k in a)!=(o in a): return f"it has only {k if k in a else o}"
     return _shape_fault(a)
 
 # %% ../../nbs/runs/02_preds.ipynb #3de557e6
 def _probs_fault(p):
     "Return the fault in the probabilities `p`; None if there is none"
-    if not np.isfinite(p).all(): return "a probability is no number"
+    if not np.isfinite(p).all(): return "a probability is not a number"
     if p.min()<0 or p.max()>1+1e-5: return f"a probability is {p.min() if p.min()<0 else p.max():.3g}"
     s = p.sum(1, dtype=float)
     if (off := np.abs(s-1)).max()>1e-3: return f"the probabilities of a row add up to {s[off.argmax()]:.4g}"
@@ -184,14 +184,14 @@ def _rows_fault(rows):
     "Return the fault in the row numbers `rows`; None if there is none"
     if not len(rows): return
     if rows.min()<0 or rows.max()>=2**40: return f"a row number is {rows.min() if rows.min()<0 else rows.max()}"
-    if len(np.unique(rows))<len(rows): return "a row number is there twice"
+    if len(np.unique(rows))<len(rows): return "a row number occurs twice"
 
 def _label_fault(classes, labels):
     "Return the fault in the arrays `classes` and `labels`; None if there is none"
     index,text = pd.Index(classes.tolist()),classes.dtype.kind=='U'
     if len(index)<2 or not index.is_unique: return f"{len(index):,} classes, {index.nunique():,} of them different"
     if text!=(labels.dtype.kind=='U') or (index.get_indexer(labels.tolist())<0).any():
-        return "a label is none of the classes"
+        return "a label is not a class"
     if text: ''.join(index).encode() # raises `ValueError` where a name is no text
 
 def _fault(a):
@@ -200,13 +200,13 @@ def _fault(a):
     for f,ks in {_rows_fault:('valid_rows','image_rows'), _probs_fault:('valid_probs','test_probs')}.items():
         for k in ks:
             if k in a and (why := f(a[k])): return why
-    if a['valid_same'].all(): return "each row's image is in the training rows too"
-    if not np.isin(a.get('image_rows', []), a['valid_rows']).all(): return "there is a picture of none of its rows"
-    if not all(np.isfinite(a[k]).all() for k in ('look','likeness') if k in a): return "average images are no numbers"
+    if a['valid_same'].all(): return "each row's image is also in the training set"
+    if not np.isin(a.get('image_rows', []), a['valid_rows']).all(): return "there is an image of another row"
+    if not all(np.isfinite(a[k]).all() for k in ('look','likeness') if k in a): return "average images are not numbers"
 
 # %% ../../nbs/runs/02_preds.ipynb #e017c3ea
 def _check_arrays(a, f):
-    "Return the arrays `a` of the file `f`. Raises `RunError` if one is not what it should be."
+    "Return the arrays `a` of the file `f`. Raises `RunError` if any is not what it should be."
     try: why = _fault(a)
     except Exception as e: why = error_text(e) # NumPy has a SystemError for text that is none
     if why: raise damaged_file(f, why)
@@ -236,7 +236,7 @@ def _preds_to_arrays(p):
 
 def load_preds(
     f, # `predictions.npz` or `oof.npz` of a run
-    name='the net', # What to call them
+    name='the net', # Their name
     sha256=None, # Of the data
 )->Preds:
     "Return the predictions in the file `f`. Raises `RunError` if it is damaged."

@@ -64,7 +64,7 @@ def reading(self:Run)->Reading:
 def need(self:Run,
     *names, # Of fields, such as 'data.path'
 )->list: # Their values
-    "Return fields of `metrics`. Raises `RunError` if one is missing."
+    "Return fields of `metrics`. Raises `RunError` if any is missing."
     res,m = [],self.metrics
     for name in names:
         o = m
@@ -146,7 +146,7 @@ def _model_file(f):
 
 @patch
 def model_files(self:Run)->dict: # {path below the folder: path}
-    "Return the files of its model, or of its members' models. Raises `RunError` if one is not a plain file."
+    "Return the files of its model, or of its members' models. Raises `RunError` if any is not a plain file."
     res = {}
     for o in self.members() or [self]:
         p = o/'model' if path_exists(o/'model') or o!=self else o.path # the model's own folder will do
@@ -204,7 +204,7 @@ def read_options(self:Run,
 # %% ../../nbs/runs/06_run.ipynb #5e100005
 @patch
 def locate_data(self:Run,
-    data=None, # What the caller specified: a path, frames or a `DigitData`
+    data=None, # The argument of the caller: a path, frames or a `DigitData`
     todo='Specify its data: run.data(PATH)', # How to specify them, for the end of an error
 ): # `data`, or the path of the run's own data
     "Return where the run's data are. Raises `RunError` if it was trained on frames, or if its path is gone."
@@ -236,7 +236,7 @@ def data(self:Run,
 
 @patch
 def check_imports(self:Run,
-    todo=None, # What to do if a file is not imported
+    todo=None, # Advice if a file is not imported
 ):
     "Raise `RunError` unless the files that the run was trained with are imported, and unchanged"
     from digitfast.learn.plugins import check_same_imports

@@ -11,7 +11,7 @@ from ..device import digit_device, predict_bs, versions
 from ..data.ranges import to_bytes
 from ..data.reading import Reading
 from ..data.block import DigitDataLoaders
-from ..models.nets import Ensemble, archs, create_model, find_arch, is_known_arch, on_meta
+from ..models.nets import Ensemble, archs, create_model, find_arch, is_known_arch, on_meta, run_shapes
 from ..models.packages import is_package_arch, most_weights, vision_archs
 from ..learn.learner import digit_learner
 from ..learn.loss import learner_activation, loss_name, losses
@@ -35,8 +35,9 @@ from .. import __version__
 def _pixel_stats(dls):
     "Return the mean and standard deviation that normalise pixels. Raises `DigitError` if they are not known."
     if dls.stats is None:
-        raise DigitError("the batch transforms of this Learner are not those of a DigitBlock, so no file can say how "
-                         "pixels become its input: use export_pickle")
+        raise DigitError("found batch transforms of a Learner without a DigitBlock, expected those of a DigitBlock, "
+                         "because "
+                         "a file must define how pixels become the input. Use export_pickle")
     return dls.stats
 
 def _scale_probs(probs, temperature):
@@ -69,15 +70,16 @@ def _noise_images(dls):
     return torch.from_numpy(to_bytes(np.rint(low+x.numpy()*((high-low)/255)), value_range))
 
 def _check_alone(learn, net):
-    "Raise `DigitError` unless `net`, the `PixelsToProbs` of `learn`, predicts what `learn` predicts"
+    "Raise `DigitError` unless `net`, the `PixelsToProbs` of `learn`, predicts the same as `learn`"
     dls = DigitDataLoaders.of(learn)
     x = _noise_images(dls)
     want = predict_rows(learn, pd.DataFrame(x.flatten(1).numpy(), columns=dls.row2im.cols))
     with torch.no_grad(): off = np.abs(want-net(x).numpy()).max()
     if not off<.01:
-        raise DigitError(f"what this Learner predicts is not what its net alone predicts for normalised pixels (off by "
-                         f"{off:.2g}): a transform or callback of its own changes it, and no file can hold that. "
-                         f"Leave it out, or use export_pickle")
+        raise DigitError(f"the predictions of this Learner and of its net for normalised pixels differ (by {off:.2g}), "
+                         "expected equal ones. A transform or callback changes them, which a file can't store. Remove "
+                         "it, "
+                         "or use export_pickle")
 
 # %% ../../nbs/runs/03_weights.ipynb #5e200001
 def model_checksum(info):
@@ -217,7 +219,7 @@ _most_batch = 2**27   # numbers that a layer gives for a batch
 class _TooMuch(Exception): "A network needs more than the limit"
 
 def check_cost(net, side):
-    "Return how many images of `side` `net` may predict at a time. Raises `_TooMuch` if one is too much."
+    "Return how many images of `side` `net` may predict at a time. Raises `_TooMuch` if any is too much."
     largest,total,macs = 1,0,0
     def check(n, most, what):
         if n>most: raise _TooMuch(f"{n:,} {what}, expected {most:,} at most")
@@ -234,7 +236,7 @@ def check_cost(net, side):
     check(4*n, 4*most_weights, 'bytes of weights')
     for o in net.modules():
         if not list(o.children()): o.register_forward_hook(count)
-    try: net.to('meta').eval()(torch.empty(1, 1, side, side, device='meta'))
+    try: run_shapes(net, side)
     except _TooMuch: raise
     except Exception: pass # `_check_runs` says why it doesn't run
     return max(_most_batch//largest, 1)
@@ -284,10 +286,10 @@ def load_net(
     if path.suffix.lower() in ('.pkl','.pth','.pt'):
         raise RunError(f"{path} is a pickle, and loading one runs whatever code it holds: digitfast loads run "
                        "directories. If you trust it, use fastai's load_learner yourself")
-    f = path/'metrics.json'
+    f,is_joined = path/'metrics.json',os.path.isdir(path/'members')
+    if not is_joined: learn = _load_one(path, device) # its error about a path comes before any about `metrics.json`
     metrics = check_metrics(read_json(f), f) if path_exists(f) else {}
-    is_joined = os.path.isdir(path/'members')
-    learn = _load_members(path, device, metrics.get('members_weights')) if is_joined else _load_one(path, device)
+    if is_joined: learn = _load_members(path, device, metrics.get('members_weights'))
     learn.temperature = metrics.get('temperature') or 1.
     return learn
 
@@ -315,7 +317,7 @@ def _check_runs(learn, f):
         with torch.no_grad(): out = learn.model.eval()(torch.zeros(1, 1, side, side, device=learn.dls.device))
         if out.ndim!=2 or len(out)!=1 or not out.numel(): what = f'it gives a shape of {tuple(out.shape)}'
         elif out.isnan().any(): what = 'it gives no numbers'
-    except Exception as e: what = str(e)[:100] # whatever a net says to arguments from a stranger
+    except Exception as e: what = str(e)[:100] # a net can raise anything for arguments from a stranger
     if what: raise RunError(f"{f}: the net can't predict an image of {side}x{side} pixels: {what}. {_retrain_or_copy}")
 
 # %% ../../nbs/runs/03_weights.ipynb #2420e9a8
@@ -390,7 +392,7 @@ def export_onnx(
     got = ort.InferenceSession(data, providers=['CPUExecutionProvider']).run(None, dict(image=x.numpy()))[0]
     with torch.no_grad(): off = np.abs(got-net(x).numpy()).max()
     if not off<1e-4/min(temperature, 1):
-        raise RunError(f"the ONNX model says something else than the net (by {off:.2g}): {path} is not written")
+        raise RunError(f"the predictions of the ONNX model and of the net differ (by {off:.2g}): {path} is not written")
     return write_file(path, data)
 
 # %% ../../nbs/runs/03_weights.ipynb #392c88fa

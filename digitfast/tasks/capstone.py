@@ -78,8 +78,8 @@ def choose_answer(
     answer, # The reader's function
     check, # Its checker, as in `check_answer`
 ): # The reader's function if it is right, otherwise ours of the same name
-    "Return the function that the notebook goes on with, and print if it isn't the reader's"
+    "Return the function that the notebook continues with, and print if it is not the reader's"
     with contextlib.redirect_stdout(io.StringIO()): right = check_answer(answer, check)
     if right: return answer
-    print(f'This notebook goes on with our {answer.__name__}.')
+    print(f'This notebook continues with our {answer.__name__}.')
     return _answers[answer.__name__]

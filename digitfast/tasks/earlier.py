@@ -95,7 +95,7 @@ def _check_passed_again(info, objects, out):
                            f"{how_to_resume(out)}")
 
 def _fill_functions(info, changes, out):
-    "Return the recipe's settings, with functions from `changes`. Raises `RunError` if one is missing."
+    "Return the recipe's settings, with functions from `changes`. Raises `RunError` if any is missing."
     settings = dict(info.recipe)
     for k in info.functions or []:
         if changes.get(k) is None:

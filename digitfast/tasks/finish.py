@@ -66,7 +66,7 @@ def collect_preds(
     probs, # Their predicted probabilities
     vocab, # The classes, in the network's order
     seen, # Images that the network was trained on, a uint8 tensor
-    name, # What to call the predictions: the run
+    name, # Name of the predictions: the run
     test_probs=None, # Predicted probabilities of the test rows
 )->Preds:
     "Return predictions of held-out rows as a run keeps them"
@@ -118,7 +118,7 @@ def measure_run(
 )->dict: # Fields of `metrics.json`
     "Measure `preds`, and log rows that occur twice. Raises `DataError` if no row is left to measure on."
     n = int(preds.same.sum())
-    if n: say(f"note: {n:,} validation images are in the training rows too: they are left out of the accuracy")
+    if n: say(f"note: {n:,} validation images are also in the training set and do not count in the accuracy")
     if n==len(preds):
         raise DataError("each validation image is in the training rows too: an accuracy would mean nothing. "
                         "Remove repeated rows")
@@ -250,6 +250,7 @@ def log_result(
     _log_temperature(m, say)
     _log_scores(m, say)
     if m['n_test']:
-        say(f"submission: {out/'submission.csv'} ({m['n_test']:,} rows, checked; {m['canary_rows']} canary rows lived)")
+        say(f"submission: {out/'submission.csv'} ({m['n_test']:,} rows, checked; {m['canary_rows']} control rows "
+            "matched)")
     say(f"report: {out/'report.html'}")
     say(f"run: {out} ({_time_note(m)})")

@@ -8,6 +8,7 @@ __all__ = ['known_names', 'list_models']
 # %% ../../nbs/tasks/13_list_models.ipynb #c0002
 import json, sys
 from importlib import resources
+from ..core import count_noun
 
 # %% ../../nbs/tasks/13_list_models.ipynb #c0005
 def _count(name):
@@ -18,7 +19,7 @@ def _count(name):
 
 def _recipe_length(recipe):
     "Return how long a recipe trains, in words"
-    length = f'{recipe.epochs} epochs' if recipe.epochs else f'{recipe.images:,} images'
+    length = count_noun(recipe.epochs, 'epoch') if recipe.epochs else f'{recipe.images:,} images'
     return f'{recipe.n_members} x {length}' if recipe.n_members>1 else length
 
 def count_models()->dict: # {'archs': {name: parameters, macs, source}, 'recipes': {name: fields}}
@@ -53,7 +54,7 @@ def known_names()->tuple: # (names of recipes, names of architectures)
 def list_models(
     count=False, # Count again, because the user has registered more?
 )->dict: # As `count_models`
-    "Return the architectures and recipes. Count them if one was registered in this process."
+    "Return the architectures and recipes. Count them if any was registered in this process."
     stored = stored_models()
     count = count or known_names()!=(list(stored['recipes']), list(stored['archs']))
     return count_models() if count else stored

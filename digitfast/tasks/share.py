@@ -35,7 +35,7 @@ def files_to_share(
     run, # `Run`
     with_pictures=False, # Include the competition's pictures?
 )->dict: # {name: bytes}
-    "Return the files of `run` to upload, without the model card. Raises `RunError` if one is damaged."
+    "Return the files of `run` to upload, without the model card. Raises `RunError` if any is damaged."
     if why := run.metrics.get('no_model'):
         raise DigitError(f"{run} can't be shared: {why}. Save a network that can be loaded")
     res = {k:read_bytes(f) for k,f in run.model_files().items()}

@@ -46,7 +46,7 @@ def _parse_range(name, text):
     return Range(low, high)
 
 def _check_choices(name, values):
-    "Return the choices `values`. Raises `DigitError` if one can't be a choice, or occurs twice."
+    "Return the choices `values`. Raises `DigitError` if any can't be a choice, or occurs twice."
     for o in values:
         if not (o is None or isinstance(o, (bool,int,str)) or _is_number(o)) or o=='':
             raise DigitError(f"{name}: {quote(o)} can't be a choice, expected a number, a text, True, False or None")
@@ -129,7 +129,7 @@ def how_to_resume_search(
 )->str: # Ends with a complete command or call
     "Return how to resume the search in `out`, for the end of a message"
     more = dict(scheduler=scheduler) if scheduler else {}
-    return f"go on with {spell_call('tune', *['DATA']*in_memory, **more, resume=True, out=Path(out))}"
+    return f"resume it with {spell_call('tune', *['DATA']*in_memory, **more, resume=True, out=Path(out))}"
 
 def check_search_dir(
     path, # Directory of a search

@@ -72,7 +72,7 @@ def check_address(
 @contextmanager
 def _quiet_logs():
     """Keep Dask's log, which has tracebacks, off the terminal: a lost connection is an error in one line. After an
-    error the log stays quiet, because the client goes on trying in the background."""
+    error the log stays quiet, because the client continues to try in the background."""
     loggers = [logging.getLogger(o) for o in logging.root.manager.loggerDict if o.split('.')[0]=='distributed']
     before = [o.level for o in loggers]
     for o in loggers: o.setLevel(logging.CRITICAL+1)
@@ -94,7 +94,7 @@ def _connect(address):
 # %% ../../nbs/tasks/04_spread.ipynb #c0009
 @dataclass
 class _Parcel:
-    "What a worker needs for every job"
+    "The function and the arguments of every job on a worker"
     work:bytes # The function and what all jobs need, pickled
     sources:dict # {file name: bytes} of imported files
     command:bool # Whether messages are for somebody at the command line
@@ -104,7 +104,7 @@ def _pack(f, shared, reports):
     "Return the `_Parcel` for jobs of `f`. Raises `DigitError` if an object can't be sent."
     from distributed.protocol.pickle import dumps # of functions that no module has, too
     try: work = dumps((f, shared))
-    except Exception as e: # what an object's own code raises
+    except Exception as e: # exceptions of an object's own code
         raise DigitError(f"the jobs can't be sent to workers: {type(e).__name__}: {e}. Leave out the callback, the "
                          "transform or the loss that holds an open file, a lock or a generator") from None
     return _Parcel(work, dict(import_sources), is_command(), f'digitfast-{uuid4().hex}' if reports else None)
@@ -180,7 +180,8 @@ class _Driver:
         if parcel.topic: client.subscribe_topic(parcel.topic, self.events.put)
 
     def lost(self):
-        return RunError("the connection to the Dask scheduler was lost. What is done is kept: start the scheduler and "
+        return RunError("the connection to the Dask scheduler was lost. Finished jobs are kept. Start the scheduler "
+                        "and "
                         f"its workers again, and {self.then}")
 
     def look(self):
@@ -208,7 +209,8 @@ class _Driver:
         self.jobs_of = jobs_of
         if jobs_of: self.last_worker = time.monotonic()
         elif time.monotonic()-self.last_worker>=self.patience:
-            raise RunError("the cluster has had no workers for a minute. What is done is kept: start workers with dask "
+            raise RunError("the cluster has had no workers for a minute. Finished jobs are kept. Start workers with "
+                           "dask "
                            f"worker {self.client.scheduler.address} --nthreads 1, and {self.then}")
 
     def free_worker(self):
@@ -232,7 +234,7 @@ class _Driver:
             error = RunError(f"{self.name(job)} was lost with its worker again and again: look at the workers' logs")
             return job,None,error
         except CancelledError: raise self.lost() from None
-        except Exception as e: # what the job raised
+        except Exception as e: # the exception of the job
             if self.client.status!='running': raise self.lost() from None
             return job,None,e
 
@@ -266,7 +268,7 @@ def _finish(job, result, error, keep, fail):
 def spread(
     f, # Function of a job and `shared`, or of a job, `shared` and `report` if there is an `answer`
     jobs, # Objects of any kind; the next one is taken from the iterator when a worker is free
-    shared=None, # What all jobs need; it is sent once
+    shared=None, # Arguments of all jobs, sent once
     keep=noop, # Called here with (job, result) of each finished job
     address=None, # 'host:port' of a Dask scheduler; this machine's GPUs, or this process, if None
     device='auto', # As for `digit_device`; GPUs are used if it allows them
@@ -274,7 +276,7 @@ def spread(
     fail=None, # Called here with (job, error) of each job that failed; the first error is raised if None
     say=noop, # Called with each line of the log
     name=str, # Function of a job that returns what the log calls it
-    then='start again', # What to do if the cluster was lost
+    then='start again', # Advice if the cluster was lost
 ):
     "Run `f` for each of `jobs`, one at a time on each worker. Raises `RunError` if the cluster is lost."
     if has_workers(address, device, say):

@@ -49,7 +49,8 @@ def _check_objects(objects, recipe, changes):
             if not (callable(o) or isinstance(o, Metric) or k=='activation' and o in activations):
                 raise DigitError(f"{k} is {quote(o)}: expected what fastai takes there, a function")
     if objects and isinstance(recipe, HandRecipe):
-        raise DigitError(f"{next(iter(objects))} has no meaning for '{recipe.arch}', which was written by hand: leave "
+        raise DigitError(f"{next(iter(objects))} has no meaning for '{recipe.arch}', which has a loop from scratch: "
+                         "leave "
                          "it out")
     if twice := [(k,f) for k,f in _replaced.items() if k in objects and f in changes]:
         raise DigitError("{} and {} say the same thing twice: give one of them".format(*twice[0]))
@@ -61,7 +62,7 @@ def take_objects(
     recipe, # `Recipe`
     changes, # Fields of the recipe that were specified
 )->dict: # {argument: object, or a list of instances for `cbs`, `batch_tfms` and `metrics`}
-    "Return the objects that were passed. Raises `DigitError` if one has no meaning, or contradicts the recipe."
+    "Return the objects that were passed. Raises `DigitError` if any has no meaning, or contradicts the recipe."
     res = {k:v for k,v in objects.items() if v is not None}
     for k in 'cbs','batch_tfms','metrics':
         if k in res: res[k] = [o() if isinstance(o, type) else o for o in L(res[k])]
@@ -274,14 +275,14 @@ def train(
     seed=None, # Seed of all but the split; 42 if None
     precision=None, # 'auto', 'fp32', 'bf16' or 'fp16'; 'auto' if None
     device=None, # 'auto', 'cpu' or 'cuda'; 'auto' if None
-    resume=False, # Resume an unfinished run in `out`? What is None is as the run was started.
+    resume=False, # Resume an unfinished run in `out`? Arguments that are None keep the values of the run.
     member=None, # Train this member of an ensemble only, from 0
     scheduler=None, # 'host:port' of a Dask cluster to whose workers the members go
     say=echo, # Called with each line of the log
     tick=noop, # Called with (batches done, number of batches)
     test=None, # The test CSV, if it is not the one in `data`; a frame beside a frame
     label=None, # Name of the column with the labels
-    transpose=None, # Turn each image about its diagonal? As `config`'s were, else not, if None
+    transpose=None, # Whether to transpose each image; default: as in `config`, else False
     config=None, # A finished run, to train again as it was
     drop=None, # Rows to exclude from training: their numbers, or a CSV with a column `row`
     valid=None, # Positions of the rows to hold out, in place of the recipe's split

@@ -41,7 +41,7 @@ from .train import check_settings, choose_recipe, describe_run
 
 # %% ../../nbs/tasks/18_tune.ipynb #tn05
 _parts = 'affine','arch_kwargs' # fields whose arguments can vary
-_same_rows = 'split','valid_pct','split_seed','members','folds' # what all trials share
+_same_rows = 'split','valid_pct','split_seed','members','folds' # settings of all trials
 _searched = [o.name for o in fields(Recipe) if o.name not in (*_parts, *_same_rows, 'vary','source','reported')]
 _searched += [f'affine.{k}' for k in affine_kinds]
 
@@ -211,7 +211,7 @@ def _damaged(path, why):
 
 @dataclass
 class Study:
-    "What a journal says a search is"
+    "The description of a search in its journal"
     info:RunInfo # The base of all trials, as a checkpoint would keep it
     space:dict # From `parse_space`
     trials:int|None # How many trials to make; None if only the time ends the search
@@ -289,11 +289,12 @@ def jobs(self:Trials,
     n_ended = len(trials)-len(running)
     for o in running[:None if self.n is None else max(0, self.n-n_ended)]:
         yield self._begin(optuna.Trial(self.optuna, o._trial_id))
-    n = len(trials)
-    while not self.is_over and (self.n is None or n<self.n) and (until is None or perf_counter()<until):
+    n,is_late = len(trials),False # one new trial begins, however short the time
+    while not (self.is_over or is_late or self.n is not None and n>=self.n):
         if self.points: self.optuna.enqueue_trial(self.points[n])
         yield self._begin(self.optuna.ask())
         n += 1
+        is_late = until is not None and perf_counter()>=until
 
 @patch
 def _begin(self:Trials, trial):
@@ -561,7 +562,7 @@ def tune(
     seed=None, # Seed of all trials and of the sampler; 42 if None
     precision=None, # As for `train`
     device=None, # As for `train`
-    resume=False, # Resume the unfinished search in `out`? What is None is as it was started.
+    resume=False, # Resume the unfinished search in `out`? Arguments that are None keep the values of the search.
     say=echo, # Called with each line of the log
     tick=noop, # Called with (trials done, number of trials)
     test=None, # As for `train`
@@ -595,7 +596,8 @@ def tune(
         space = check_space(before.space if space is None else space, recipe, changes)
         settings = dict(earlier.with_defaults(seed=seed, precision=precision, device=device), member=None, graph=True)
         settings = check_settings(settings, recipe, None)
-        n = check_trials(before.trials if before and trials is None and time is None else trials, seconds)
+        if before and trials is None and seconds is None: trials,seconds = before.trials,before.seconds
+        n = check_trials(trials, seconds)
         options = merge_options(earlier.options, None if before else data, test=test and str(test), label=label,
                                 transpose=transpose, groups=column_name(groups))
         if isinstance(data, DigitData): options = {k:v for k,v in options.items() if k=='groups'}

@@ -41,7 +41,7 @@ def same(d, test=True):
     return d
 
 def refused(data, *says, read=as_data, **kw):
-    "The one line that `data` is refused with; it has each of `says`"
+    "The error, one line, that `data` raises; it has each of `says`"
     with pytest.raises(DataError) as e: read(data, **kw)
     msg = str(e.value)
     assert msg.isprintable() and len(msg)<600 and not [o for o in says if o not in msg], msg
@@ -117,7 +117,7 @@ def test_what_is_inferred_is_logged(tmp_path):
     assert all(any(o in s for s in said) for o in ('not read: writer','3 equal colours','numbers from 0 to 1'))
     hf(X, Y).assign(writer='w').to_parquet(tmp_path/'train.parquet')
     d = read_csvs(tmp_path/'train.parquet')
-    assert d.extra.writer.tolist()==['w']*60 and any('writer left out' in o for o in d.notes)
+    assert d.extra.writer.tolist()==['w']*60 and any('column writer omitted' in o for o in d.notes)
     d = read_csvs(tmp_path/'m.npz')
     assert d.test is not None and d.test_labels is None
 
@@ -212,7 +212,7 @@ def test_frames_are_checked_alike():
     assert check_frame(hf(X, Y)).iloc[:,1:].to_numpy().tolist()==X.reshape(60, -1).tolist()
     assert (as_data((hf(X, Y), hf(XT))).test.to_numpy()==XT.reshape(20, -1)).all()
 
-# ---- what is refused
+# ---- errors
 
 BAD = {
     'lengths':((X, Y[:-1]), '59 labels for 60 images'), 'labels twice':((TRAIN, TRAIN.label), "column 'label'"),
@@ -346,9 +346,9 @@ def test_train_and_predict(tiny_run, tmp_path):
     for o in (XT, torch.tensor(XT), ((X, Y), XT), hf(XT), vision(XT, YT), *tmp_path.glob('*.*')):
         lines = []
         f = predict_csv(tiny_run[0], o, tmp_path/'out.csv', device='cpu', say=lines.append)
-        assert pd.read_csv(f).Label.tolist()==want and any('canary' in o for o in lines), o
+        assert pd.read_csv(f).Label.tolist()==want and any('control rows' in o for o in lines), o
         f.unlink()
-    refused(XT/255, 'multiply the numbers by 255', read=lambda o: predict_csv(tiny_run[0], o, tmp_path/'out.csv'))
+    refused(XT/255, 'Multiply the numbers by 255', read=lambda o: predict_csv(tiny_run[0], o, tmp_path/'out.csv'))
     assert not (tmp_path/'out.csv').exists()
 
 def test_groups(tmp_path):
@@ -356,5 +356,5 @@ def test_groups(tmp_path):
     df = hf(X, Y).assign(writer=np.arange(60)//6)
     df.to_parquet(tmp_path/'train.parquet')
     for d in (read_csvs(tmp_path/'train.parquet', groups='writer'), as_data(df, groups='writer')):
-        assert d.extra.writer.astype(int).tolist()==df.writer.tolist() and not any('left out' in o for o in d.notes)
+        assert d.extra.writer.astype(int).tolist()==df.writer.tolist() and not any('omitted' in o for o in d.notes)
     refused(tmp_path, 'author', read=read_csvs, groups='author')

@@ -54,7 +54,7 @@ def test_folds_are_those_of_sklearn():
     theirs = [o.tolist() for _,o in StratifiedGroupKFold(4, shuffle=True, random_state=42).split(df, df.label, g)]
     assert [unseen(df, Split(folds=4, groups=g), k) for k in range(4)]==theirs
 
-def test_positions_may_be_given_with_groups_that_stay_whole():
+def test_positions_can_be_passed_with_groups_that_stay_whole():
     df,g = digits(60),np.arange(60)//6
     assert digit_splitter([*range(6)], groups=g)(df)[1]==[*range(6)]
     with pytest.raises(DataError, match="1 groups have rows on both sides of the split, such as 'b'"):
@@ -68,14 +68,14 @@ WRONG = {'one group':([1]*60, 'all rows are in one group'), 'too few values':([1
 def test_groups_that_cannot_be_split(groups, why):
     with pytest.raises(DataError, match=why): digit_splitter(groups=groups)(digits(60))
 
-def test_rules_that_cut_groups_are_refused():
+def test_rules_that_cut_groups_raise_an_error():
     for rule in 'last','random':
         with pytest.raises(DataError, match=f"found '{rule}' with groups.*split='stratified'"):
             digit_splitter(rule, groups=np.arange(60)//6)(digits(60))
 
 def test_fewer_groups_than_folds():
     df,g = digits(60),np.arange(60)//20
-    with pytest.raises(DataError, match='3 groups to train on, expected one for each of 4 folds.*folds=3'):
+    with pytest.raises(DataError, match='3 groups to train on, expected at least one for each of 4 folds.*folds=3'):
         unseen(df, Split(folds=4, groups=g), 0)
     with pytest.raises(DataError, match="all rows of class '[012]' would be in one"):
         unseen(df, Split(folds=2, groups=df.label.to_numpy()), 0)
@@ -101,7 +101,7 @@ def test_the_reader_keeps_the_column(tmp_path):
     for name,test in dict(without=digits(20), within=table(20)[0]).items():
         d = read_csvs(csvs(tmp_path/name, train=df, test=test.drop(columns='label'), sample=False), groups='writer')
         assert d.extra['writer'].tolist()==df.writer.tolist() and len(d.pixels)==64 and d.options==dict(groups='writer')
-        assert not any('writer left out' in o for o in d.notes if 'train.csv' in o)
+        assert not any('omitted' in o for o in d.notes if 'train.csv' in o)
         assert d.reading.label=='what'
 
 def test_a_column_with_a_number_in_its_name_is_no_pixel(tmp_path):
@@ -139,7 +139,7 @@ def test_dataloaders_of_a_frame_with_writers():
         assert not set(trn)&set(val) and len(dls.row2im.cols)==64
 
 def test_a_new_writer_is_harder():
-    "What the feature is for: rows of a writer are alike, so a split of rows flatters a nearest neighbour"
+    "The purpose: rows of a writer are alike, so a split of rows flatters a nearest neighbour"
     rng = np.random.default_rng(0)
     g,y = np.repeat(np.arange(30), 20),np.tile(np.arange(2), 300)
     x = np.c_[3*rng.normal(size=(30, 2, 5))[g, y]] + rng.normal(size=(600, 5))

@@ -40,7 +40,8 @@ def judged(path, e, **options):
     if 'refuse' in e or 'option' in e:
         with pytest.raises(DataError) as why: read_csvs(path, **options)
         says = str(why.value)
-        assert any(o in says for o in e.get('refuse', ['--label','--test','by name'])) and says.isprintable(), says
+        words = e.get('refuse', ['--label','--test','Name the file'])
+        assert any(o in says for o in words) and says.isprintable(), says
         return says
     d = read_csvs(path, **options)
     assert (d.side, len(d.classes), len(d.train), d.test is not None and len(d.test))==(e['side'], e['classes'],
@@ -171,9 +172,9 @@ OTHERS = {
     'training and testing':({'digits_training.csv':TRAIN, 'digits_testing.csv':TEST}, T),
     'validation beside':({'train.csv':TRAIN, 'validation.csv':TESTED, 'extra.csv':TRAIN, 'test.csv':TEST}, T),
     'a copy':({'train - Copy.csv':TRAIN}, E),
-    'twice':({'train.csv':TRAIN, 'train (1).csv':TRAIN}, no('by name')),
+    'twice':({'train.csv':TRAIN, 'train (1).csv':TRAIN}, no('Name the file')),
     'one table and a text':({'my digits.csv':TRAIN, 'notes.txt':'mine'}, E),
-    'two tables':({'mine.csv':TRAIN, 'yours.csv':TRAIN}, no('by name')),
+    'two tables':({'mine.csv':TRAIN, 'yours.csv':TRAIN}, no('Name the file')),
     'gz':({'train.csv.gz':gzip.compress(TRAIN.encode()), 'test.csv.gz':gzip.compress(TEST.encode())}, T),
     'zip of gz':({'a.zip':zipped(**{'train.csv.gz':gzip.compress(TRAIN.encode())})}, E),
     'zip of zips':({'a.zip':zipped(**{'train.csv.zip':zipped(**{'train.csv':TRAIN}),
@@ -227,7 +228,7 @@ OTHERS = {
     'folders train and test':({'train/data.csv':TRAIN, 'test/data.csv':TEST}, T),
     'folders in a zip':({'digits.zip':zipped(**{'digits/train/part.csv':TRAIN, 'digits/test/part.csv':TEST})}, T),
     'train.csv, and a folder train':({'train.csv':TRAIN, 'train/more.csv':TRAIN, 'test.csv':TEST}, T),
-    'a folder train with two':({'train/a.csv':TRAIN, 'train/b.csv':TRAIN}, no('by name')),
+    'a folder train with two':({'train/a.csv':TRAIN, 'train/b.csv':TRAIN}, no('Name the file')),
     'folders called as files':({'train.csv/train.csv':TRAIN, 'test.csv/test.csv':TEST}, T),
     'three columns of ids':({'train.csv':csv(lab(X, Y).assign(id=range(N), image_id=[f'i{i}' for i in range(N)],
                                                               filename='a.png'))}, E),
@@ -311,11 +312,9 @@ def test_a_label_that_is_specified_beside_an_index(label, at, tmp_path):
 
 def test_label_that_is_not_there(tmp_path):
     put(tmp_path, {'train.csv':TRAIN})
-    with pytest.raises(DataError, match="no column 'nil' for the labels, found label; "
-                                        "name one of them with --label"): read_csvs(tmp_path, label='nil')
+    with pytest.raises(DataError, match="no column 'nil'.*expected one of label"): read_csvs(tmp_path, label='nil')
     put(tmp_path, {'train.csv':bare(lab(X, Y))})
-    with pytest.raises(DataError, match="give the label's place with --label, from 1 to 785"): read_csvs(tmp_path,
-        label='nil')
+    with pytest.raises(DataError, match='from 1 to 785, with --label'): read_csvs(tmp_path, label='nil')
 
 SETS = {f'emnist-{k}-{s}.csv':bare(lab(x, y)) for k in ('letters','digits') for s,x,
         y in (('train',X,Y), ('test',XT,YT))}
@@ -323,7 +322,7 @@ SETS = {f'emnist-{k}-{s}.csv':bare(lab(x, y)) for k in ('letters','digits') for 
 def test_two_files_by_name(kind, tmp_path):
     put(tmp_path, {'e.zip':zipped(**SETS)} if kind=='zip' else {f'e/{k}':v for k,v in SETS.items()})
     p = tmp_path/('e.zip' if kind=='zip' else 'e')
-    with pytest.raises(DataError, match='by name, as in DATA/emnist-digits-train.csv --test '
+    with pytest.raises(DataError, match='as in DATA/emnist-digits-train.csv --test '
                                         'emnist-digits-test.csv'): read_csvs(p)
     d = read_csvs(p/'emnist-letters-train.csv', test=p/'emnist-letters-test.csv')
     assert (d.train.iloc[:,1:].to_numpy()==X).all() and (d.test.to_numpy()==XT).all()
@@ -339,7 +338,7 @@ def test_test_is_another_file(tmp_path):
     assert read_csvs(tmp_path/'d', test=tmp_path/'other.csv').test_labels.tolist()==YT[::-1].tolist()
     assert (read_csvs(tmp_path/'d', test='late.csv').test.to_numpy()==XT).all()
     assert (read_csvs(tmp_path/'d/train.csv', test=tmp_path/'d').test.to_numpy()==XT).all()
-    assert 'test.csv lies beside it' in read_csvs(tmp_path/'d/train.csv').notes[0]
+    assert 'test.csv in the same folder' in read_csvs(tmp_path/'d/train.csv').notes[0]
     with pytest.raises(DataError, match='nil.csv: no such file'): read_csvs(tmp_path/'d', test='nil.csv')
 
 def test_transpose(tmp_path):
@@ -382,7 +381,7 @@ def test_further_columns_are_kept_and_noted(tmp_path):
     assert 'columns fold, who omitted' in d.notes[0] and 'column filename omitted' in d.notes[1]
 
 SAID = [({'train.csv':TRAIN, 'test.csv':TEST}, []), ({'train.csv':csv(lab(X, Y, name='class'), sep='\t')}, ["label: "
-    "column 'class'", 'fields: with tabs']),
+    "column 'class'", 'fields: separated by tabs']),
         ({'a.csv':bare(lab((X/255).round(4), Y))}, ['training set: a.csv', 'label: column 1 of 785', 'header: '
             'none', 'pixels: numbers from 0 to 1']),
         ({'a-z.csv':csv(pd.DataFrame(np.column_stack([np.sort(Y), X]),
@@ -450,7 +449,7 @@ def test_one_odd_picture_is_no_rectangle(form, tmp_path):
     def read(): return read_csvs(put(tmp_path, {'train.csv':form(lab(x, np.arange(20)%2))}))
     assert read().side==28
     x[:] = x[3]*(np.arange(20)[:,None]%3+1)//3
-    with pytest.raises(DataError, match='784 pixels look like rectangles of 49x16, not 28x28'): read()
+    with pytest.raises(DataError, match='784 pixels look like rectangles of 49x16.*28x28'): read()
 
 def packed_by(x): return csv(packed(x).assign(label=Y))
 @pytest.mark.parametrize('form,h,w', [(lambda x: csv(lab(x, Y)),26,30), (lambda x: bare(lab(x, Y)),40,50),
@@ -458,7 +457,7 @@ def packed_by(x): return csv(packed(x).assign(label=Y))
                          ids=['names','none','none, near a square','packed'])
 def test_rectangles_are_named_by_their_sides(form, h, w, tmp_path):
     "and what to do with them"
-    with pytest.raises(DataError, match=rf'\({h}x{w}\)\? Pad or scale'):
+    with pytest.raises(DataError, match=rf'\({h}x{w}\), pad or scale'):
         read_csvs(put(tmp_path, {'train.csv':form(sized(X, h, w))}))
 
 def test_scales_are_those_of_the_training_set(tmp_path):
@@ -487,7 +486,7 @@ def test_another_sample_submission(sub, ok, tmp_path):
     assert d.sample is None and '1 rows, not 30' in d.notes[0]
 
 def test_rows_alone_of_two_tables(tmp_path):
-    with pytest.raises(DataError, match='by name'): read_rows(put(tmp_path, {'mine.csv':TEST, 'yours.csv':TEST}))
+    with pytest.raises(DataError, match='Name the file'): read_rows(put(tmp_path, {'mine.csv':TEST, 'yours.csv':TEST}))
 
 # ---- ink, rows alone, frames, copies, the working directory
 
@@ -541,7 +540,7 @@ def test_frames_whose_columns_say_nothing(at):
     d = as_data(f)
     assert d.train['label'].astype(int).tolist()==Y.tolist() and (d.train.iloc[:,1:].to_numpy()==17*X8).all()
     f[f.columns[-1 if at==0 else 0]] = Y
-    with as_command(False), pytest.raises(DataError, match='say which with label=NAME'): as_data(f)
+    with as_command(False), pytest.raises(DataError, match='label=NAME'): as_data(f)
 
 # ---- near copies
 
@@ -693,7 +692,7 @@ def test_a_test_set_beyond_the_scale_of_the_training_set(a, b, tmp_path):
     as_data((test.assign(label=YT), train.drop(columns='label')))
 
 @pytest.mark.parametrize('test,says', [
-    (lambda x: ((x/255-.1307)/.3081).round(4), r'mean of 0\.1307'),
+    (lambda x: ((x/255-.1307)/.3081).round(4), r'mean 0\.1307'),
     (lambda x: x.astype(np.uint8).astype(np.int8), 'int8'), (lambda x: x*257, '16-bit'),
     (lambda x: (x/255).round(4), 'Multiply the numbers by 255')])
 def test_a_test_set_on_no_scale_gets_its_cause(test, says, tmp_path):
@@ -702,7 +701,7 @@ def test_a_test_set_on_no_scale_gets_its_cause(test, says, tmp_path):
     for read in lambda: as_csvs(tmp_path, train, test),lambda: as_data((train, test)):
         with pytest.raises(DataError, match=f'from 0 to 255 as in the training (set|frame).*{says}'): read()
     test = frame(np.rint(XTI/1.1).astype(int))
-    with pytest.raises(DataError, match='from 0 to 1 as in the training set: divide the numbers by 255'):
+    with pytest.raises(DataError, match='from 0 to 1 as in the training set. Divide the numbers by 255'):
         as_csvs(tmp_path, lab((XI/255).round(4), Y), test)
 
 def test_files_that_differ_by_a_number_may_be_parts(tmp_path):
@@ -719,18 +718,18 @@ def many_greys(x):
 
 NONE = {'int8':(lambda x: x.astype(np.uint8).astype(np.int8), r"found '-\d+'.*0 to 255\. .*-128 to 12\d.*int8"),
         'int8, shifted':(lambda x: x-128, r"found '-\d+'.*add 128"),
-        'normalised':(lambda x: ((x/255-.1307)/.3081).round(4), r'mean of 0\.1307 and a standard deviation of 0\.3081'),
-        'normalised otherwise':(lambda x: ((x/255-.286)/.353).round(4), r'mean of 0\.2860 and .* of 0\.3530'),
-        'normalised, noisy paper':(lambda x: ((many_greys(x)/255-.1307)/.3081).round(4), r'by a mean of 0\.1307 and'),
-        'normalised otherwise, noisy paper':(lambda x: normalised(many_greys(x)), 'by a mean of 0'),
+        'normalised':(lambda x: ((x/255-.1307)/.3081).round(4), r'mean 0\.1307 and the standard deviation 0\.3081'),
+        'normalised otherwise':(lambda x: ((x/255-.286)/.353).round(4), r'mean 0\.2860 and .* 0\.3530'),
+        'normalised, noisy paper':(lambda x: ((many_greys(x)/255-.1307)/.3081).round(4), r'with the mean 0\.1307 and'),
+        'normalised otherwise, noisy paper':(lambda x: normalised(many_greys(x)), 'with the mean 0'),
         'each column':(lambda x: (x-x.mean(0))/(x.std(0)+1), 'each column was normalised by itself'),
-        'overshoot':(lambda x: (x/255*1.26-.13).round(4), "found '-0.13', expected a number from 0 to 1.*Clip"),
-        'overshoot below':(lambda x: (x/255*1.1-.1).round(4), 'from 0 to 1.*Clip'),
+        'overshoot':(lambda x: (x/255*1.26-.13).round(4), "found '-0.13', expected a number from 0 to 1.*clip"),
+        'overshoot below':(lambda x: (x/255*1.1-.1).round(4), 'from 0 to 1.*clip'),
         'overshoot in bytes':(lambda x: x*5//4-30, "found '-30'.*clip the numbers to 0 and 255"),
-        '16 bits':(lambda x: x*256, r"16-bit values\? Divide them by 257"),
-        '12 bits':(lambda x: x*16+5*(x>0), r"12-bit values\? Divide them by 16\.0588"),
-        '10 bits':(lambda x: x*4-(x>249), r"10-bit values\? Divide them by 4\.01176"),
-        'averages':(lambda x: x*.75+.25, r"found '0\.25', .*averages of pixels\? Round"),
+        '16 bits':(lambda x: x*256, r"16-bit values, divide them by 257"),
+        '12 bits':(lambda x: x*16+5*(x>0), r"12-bit values, divide them by 16\.0588"),
+        '10 bits':(lambda x: x*4-(x>249), r"10-bit values, divide them by 4\.01176"),
+        'averages':(lambda x: x*.75+.25, r"found '0\.25', .*averages of pixels, round"),
         'truth among numbers':(lambda x: pd.DataFrame(x, dtype=object).map(lambda o: True if o==1 else o).to_numpy(),
                                "found 'True'")}
 @pytest.mark.parametrize('what', NONE)
@@ -769,7 +768,7 @@ def test_rows_are_on_the_scale_of_their_run(low, high, tmp_path):
     over = x.copy()
     over[0,300] = high+3
     (tmp_path/'over.csv').write_text(csv(frame(over[:2])))
-    with pytest.raises(DataError, match=rf'found .*{high+3}.* from {low} to {high}( as in the run|; fix)'):
+    with pytest.raises(DataError, match=rf'found .*{high+3}.* from {low} to {high}( as in the run|. Fix)'):
         read_rows(tmp_path/'over.csv', reading=reading)
 
 @pytest.mark.parametrize('at', [0,-1])
@@ -902,7 +901,7 @@ def test_labels_that_the_sample_submission_does_not_have(name, tmp_path):
     y,sample,says = OTHER[name]
     d = read_csvs(of_competition(tmp_path, y, sample))
     for data in d,tmp_path:
-        with pytest.raises(DataError, match='mine.csv: .*--allow-other-labels .in Python allow_other_labels=True') as e:
+        with pytest.raises(DataError, match='mine.csv: .*allow.other.labels') as e:
             check_submission(tmp_path/'mine.csv', data)
         assert says in str(e.value)
         assert check_submission(tmp_path/'mine.csv', data, allow_other_labels=True)['rows']==M
@@ -959,7 +958,7 @@ def test_other_small_tables_are_no_pictures(tmp_path):
         with pytest.raises(DataError, match='pixel'):
             read_csvs(put(tmp_path/str(i), {'train.csv':csv(lab(x, y, names, 'Species', -1))}))
         with pytest.raises(DataError, match='pixel'): as_data(lab(x, y, names, 'Species', -1))
-    with pytest.raises(DataError, match='no names of columns, and 5 numbers in a row; expected a square of 8x8'):
+    with pytest.raises(DataError, match='no column names, and 5 numbers per row, expected a square of at least 8x8'):
         read_csvs(put(tmp_path/'bare', {'iris.data':bare(lab(x, y, at=-1))})/'iris.data')
 
 TWICE = {'train':['train.csv','train.csv'], 'test':['train.csv','test.csv','test.csv'],
@@ -980,7 +979,7 @@ def test_a_zip_with_two_files_of_one_name(name, tmp_path):
         with pytest.raises(DataError) as e: read_csvs(p)
         says = str(e.value)
         one = b.replace('\\', '/').removeprefix('./')
-        assert f'2 entries are named {one}' in says or a in says and b in says, says
+        assert f'2 entries named {one}' in says or a in says and b in says, says
 
 def test_a_zip_with_two_readmes_is_read(tmp_path):
     o = io.BytesIO()
@@ -1044,7 +1043,7 @@ def test_tables_of_images_are_found_among_others(tmp_path):
     assert any('not read: california_housing_test.csv, california_housing_train.csv' in o for o in d.said), d.said
     d = read_csvs(put(tmp_path/'z', {'a.zip':zipped(**colab())})/'a.zip')
     assert (d.train.iloc[:,1:].to_numpy()==X).all()
-    assert 'mnist_test.csv lies beside it' in read_csvs(tmp_path/'mnist_train_small.csv').notes[0]
+    assert 'mnist_test.csv in the same folder' in read_csvs(tmp_path/'mnist_train_small.csv').notes[0]
 
 def test_only_tables_of_images_are_proposed(tmp_path):
     "And the advice is followed to its end"
@@ -1099,7 +1098,7 @@ def test_a_folder_of_parts_alone(tmp_path):
     assert (rows.test.to_numpy()==XT).all() and '4 files, read as one table' in rows.said[0]
     one = sorted((tmp_path/'train.csv').glob('part*'))[1]
     d = read_csvs(one)
-    note = f'{one.name} is one of 4 parts of a table: to read all of them, give the folder'
+    note = f'{one.name} is one of 4 parts of a table. To read all of them, use the folder'
     assert len(d.train)==20 and note in d.notes[0]
 
 UNLIKE = {'another name':lambda f: f.rename(columns={'pixel3':'pixel784'}),
@@ -1108,13 +1107,13 @@ UNLIKE = {'another name':lambda f: f.rename(columns={'pixel3':'pixel784'}),
 @pytest.mark.parametrize('name', UNLIKE)
 def test_parts_with_other_columns(name, tmp_path):
     put(tmp_path, spark(X, Y) | {'train.csv/part-00002.csv':csv(UNLIKE[name](lab(X, Y)))})
-    with pytest.raises(DataError, match='part-00002.csv, line 1: 78. columns.*expected the 785 columns of part-00000'):
+    with pytest.raises(DataError, match='00002.csv, line 1: found 78. columns.*expected the 785 columns of part-00000'):
         read_csvs(tmp_path)
 
 def test_a_part_that_is_missing(tmp_path):
     files = PARTS['shards'] | {'train-00002-of-00003.csv':TRAIN}
     put(tmp_path, {k.replace('of-00002', 'of-00003'):v for k,v in files.items() if '00001-' not in k})
-    with pytest.raises(DataError, match='train-.-of-00003.csv: 2 of 3 parts, expected all of them'): read_csvs(tmp_path)
+    with pytest.raises(DataError, match='train-.-of-00003.csv: found 2 of 3 parts, expected all'): read_csvs(tmp_path)
 
 def test_errors_name_the_part(tmp_path):
     for col,bad,says in (('pixel5', 256, "column pixel5: found '256'"), ('label', '', 'column label: blank')):
@@ -1157,7 +1156,7 @@ def test_arrays_that_were_cut_in_printing(form, x, tmp_path, monkeypatch):
     try:
         with np.printoptions(threshold=10): put(tmp_path, {'train.csv':arrays(x, to=form)})
     finally: torch.set_printoptions(profile='default')
-    with pytest.raises(DataError, match=r"line 2, column image: an array printed with '\.\.\.', expected all") as e:
+    with pytest.raises(DataError, match=r"column image: found an array printed with '\.\.\.', expected all") as e:
         read_csvs(tmp_path)
     monkeypatch.chdir(tmp_path)
     eval(str(e.value).rpartition('arrays x and y: ')[2], dict(pd=pd, x=x, y=Y))
@@ -1209,7 +1208,7 @@ def test_a_square_number_of_images_in_columns(cols, tmp_path):
 def test_an_image_a_row_is_never_taken_for_an_image_a_column(tmp_path):
     "Though the rows are as many as a picture has pixels"
     x = np.tile(X[:49], (16,1))
-    with pytest.raises(DataError, match="784 columns, all pixels, and no 'label'"):
+    with pytest.raises(DataError, match="no 'label', found 784 columns, all pixels"):
         read_csvs(put(tmp_path, {'train.csv':bare(frame(x))}))
     with pytest.raises(DataError, match="no 'label' column beside 784 pixels, found nothing else"):
         read_csvs(put(tmp_path/'b', {'train.csv':csv(frame(x))}))
@@ -1235,14 +1234,14 @@ def test_labels_in_a_file_of_their_own(given, name, tmp_path, monkeypatch):
     assert (d.train.iloc[:,1:].to_numpy()==X).all() and d.train['label'].tolist()==Y.tolist()
 
 def test_a_column_without_a_name_is_called_so(tmp_path):
-    with pytest.raises(DataError, match="no 'label' column beside 784 pixels, found a column without a name; expected"):
+    with pytest.raises(DataError, match="no 'label' column, found 784 pixels and a column without a name, expected"):
         read_csvs(put(tmp_path, {'train.csv':csv(frame(X), index=True)}))
 
 def test_in_python_an_error_names_the_argument(tmp_path):
     "The option that decides, as a caller of `read_csvs` writes it, and as an attribute"
     put(tmp_path, {'train.csv':csv(lab(X, Y, name='quux').assign(foo=1))})
     with as_command(False):
-        with pytest.raises(DataError, match='say which with label=NAME$') as e: read_csvs(tmp_path)
+        with pytest.raises(DataError, match='label=NAME$') as e: read_csvs(tmp_path)
         assert e.value.option=='label'
         with pytest.raises(NoSuchColumn, match="no column 'nil' .*; name one of them with label=$") as e:
             read_csvs(tmp_path, label='nil')

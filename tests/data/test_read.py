@@ -268,7 +268,7 @@ def lines_with(i, new):
 FILES = [(b'', 'empty'), (b'\n\n', 'empty'), (b'\xef\xbb\xbf', 'found'), (text(TRAIN[:1]), 'only a '
     'header'), (text(TRAIN[:1]).strip(), 'only a header'),
     (text(TRAIN[1:]), 'no column names, and 17 numbers per row', 'at least 8x8'), ('\n'+text(TRAIN), 'line 1'),
-    (text(TRAIN)[:-30], 'line 7: ', 'fields, expected 17'), (text(TRAIN)+'1', 'line 8: 1 fields, expected 17'),
+    (text(TRAIN)[:-30], 'line 7: ', 'fields, expected 17'), (text(TRAIN)+'1', 'line 8: 1 field, expected 17'),
          (lines_with(3, ''), 'line 3: blank'), (lines_with(3, '   '), 'line 3: blank'),
     (lines_with(4, ','.join(TRAIN[1])+',5'), 'line 4: 18 fields, expected 17'),
          (lines_with(4, ','.join(TRAIN[1])+','), 'line 4: 18 fields'),
@@ -282,26 +282,26 @@ FILES = [(b'', 'empty'), (b'\n\n', 'empty'), (b'\xef\xbb\xbf', 'found'), (text(T
     (text(TRAIN).encode('utf-16'), 'UTF-16'), (text(TRAIN).encode('utf-16-be'), 'UTF-16'),
          (text(TRAIN).encode('utf-16-le'), 'UTF-16'), (text(TRAIN).encode('utf-32'), 'UTF-32'),
     (text(TRAIN).encode('utf-32-le'), 'UTF-32'), (text(TRAIN).encode('utf-32-be'), 'UTF-32'),
-         (pickle.dumps(TRAIN), 'this is a pickle'),
-         (b'% OpenML\n\n@RELATION mnist_784\n@DATA\n', 'this is ARFF'), (b'% '*2000+b'\n1', 'line 1'),
-    (b'5 153:3 154:18 155:.5\n', 'this is LIBSVM'), (b'-1.0 1:1e-3 9:-2 \n', 'this is LIBSVM'),
+         (pickle.dumps(TRAIN), 'found a pickle'),
+         (b'% OpenML\n\n@RELATION mnist_784\n@DATA\n', 'found ARFF'), (b'% '*2000+b'\n1', 'line 1'),
+    (b'5 153:3 154:18 155:.5\n', 'found LIBSVM'), (b'-1.0 1:1e-3 9:-2 \n', 'found LIBSVM'),
          (b'1:0 2:0\n', 'line 1'),
-         (b'[\n {"label":5}]', 'this is JSON'), (b'{"label":['+b'5,'*3_000_000+b'5]}', 'this is JSON'),
+         (b'[\n {"label":5}]', 'found JSON'), (b'{"label":['+b'5,'*3_000_000+b'5]}', 'found JSON'),
          (b'PK,pixel0\n1,2\n', 'column label'),
     *((f'{o}\n0 1,{packed},3\n'.encode(), 'line 1: found', 'expected names') for o in ('', ' ', 'label')
        for packed in ('0 '*63+'1', '0 '*64+'1')),
     (bytes(range(256))*40, 'binary'),
          (np.random.default_rng(0).integers(1,256,5000,dtype=np.uint8).tobytes(), 'line 1'), (b'\0'*100_000, 'binary'),
-         (b'\0'*5_000_000, 'this is binary'),
-    (b'PK\3\4'+b'x'*100, 'this is a zip'), (gzip.compress(text(TRAIN).encode()), 'this is gzip'), (b'<!DOCTYPE '
+         (b'\0'*5_000_000, 'found binary'),
+    (b'PK\3\4'+b'x'*100, 'found a zip'), (gzip.compress(text(TRAIN).encode()), 'found gzip'), (b'<!DOCTYPE '
         b'html><html>Sign in</html>', 'web page'), (b'{"code":403}', 'JSON'),
     (b'\x89PNG\r\n\x1a\n\0\0', 'PNG picture'), (b'PAR1\x15\4\0\0', 'Parquet'),
-         (b'label;pixel0;pixel1', 'line 1', '2 pixel columns', 'no square'), (b'label', 'line 1: found', 'commas'),
+         (b'label;pixel0;pixel1', 'line 1', '2 pixel columns', 'not a square'), (b'label', 'line 1: found', 'commas'),
          ('läbel,'.encode('latin-1')+b'pixel0\n1,2', 'line 1', '0xe4', 'UTF-8'),
-    (b'label,pix\x07el0\n1,2\n', 'line 1', 'no column name'), (b'9'*5_000_000, 'line 1', 'over 4,194,304 '
+    (b'label,pix\x07el0\n1,2\n', 'line 1', 'not a column name'), (b'9'*5_000_000, 'line 1', 'over 4,194,304 '
         'bytes'), (lines_with(4, '1'*5_000_000), 'line 4', 'over 4,194,304 bytes'),
     ((','.join(['label']+[f'pixel{i}' for i in range(1_000_000)])+'\n'), 'line 1', 'over 4,194,304 bytes'),
-         (','.join(['label']+['a']*1_000_000)+'\n1', 'line 1', 'two columns are named a')]
+         (','.join(['label']+['a']*1_000_000)+'\n1', 'line 1', 'two columns named a')]
 @pytest.mark.parametrize('b,says', [(o,says) for o,*says in FILES],
                          ids=[f'{i}-{o[1]}'[:30] for i,o in enumerate(FILES)])
 def test_bad_file(tmp_path, b, says):
@@ -316,14 +316,14 @@ def added(*cols): return text([[*TRAIN[0],*cols], *([*r,*('0' for _ in cols)] fo
 NAMES = [
     (dropped('label'), "no 'label' column"),
     (dropped('pixel5'), 'without pixel5'),
-    (dropped('pixel15'), '15 pixel columns', 'no square'),
-    (dropped('pixel0'), 'no square'),
+    (dropped('pixel15'), '15 pixel columns', 'not a square'),
+    (dropped('pixel0'), 'not a square'),
     (dropped('label', 'pixel3'), 'without pixel3'),
     (dropped(*TRAIN[0][1:]), 'line 1: found', 'commas'),
-    (added('pixel16'), '17 pixel columns', 'no square', '16 (4x4) or 25'),
+    (added('pixel16'), '17 pixel columns', 'not a square', '16 (4x4) or 25'),
     (added('pixel20'), 'without pixel16, pixel17'),
-    (added('pixel3'), 'two columns are named pixel3'),
-    (added('label'), 'two columns are named label'),
+    (added('pixel3'), 'two columns named pixel3'),
+    (added('label'), 'two columns named label'),
     (renamed(pixel0='odd'), "'odd' is neither"),
     (renamed(pixel3='pixel04'), 'pixel04 and pixel4 have one number'),
     (renamed(pixel3='pixel3.1'), 'without pixel3'),
@@ -334,7 +334,7 @@ NAMES = [
     (renamed(**{f'pixel{i}':f'p{chr(97+i)}' for i in range(16)}), 'no pixel columns among'),
     ('sep=;\n'+text(TRAIN).replace(',', ';'), 'no pixel columns', 'for Excel'),
     (renamed(**{f'pixel{4*i+j}':f'{i}x{j*2}' for i in range(4) for j in range(4)}), 'without 0x1, 0x3'),
-    (renamed(**{f'pixel{8*i+j}':f'{i}x{j}' for i in range(2) for j in range(8)}), 'no square')]
+    (renamed(**{f'pixel{8*i+j}':f'{i}x{j}' for i in range(2) for j in range(8)}), 'not a square')]
 @pytest.mark.parametrize('b,says', [(o,says) for o,*says in NAMES],
                          ids=[f'{i}-{o[1]}'[:30] for i,o in enumerate(NAMES)])
 def test_bad_columns(tmp_path, b, says): refused(put(tmp_path, train=b), 'train.csv, line 1', *says)
@@ -354,7 +354,7 @@ TESTS = [
     (test_head(['a',*T[0][1:]]), 'without pixel0 and with a'),
     (text([r[1:] for r in T]), 'without pixel0,'),
     (more('pixel16', lambda i: '0'), 'with pixel16'),
-    (more('pixel3', lambda i: '0'), 'two columns are named pixel3'),
+    (more('pixel3', lambda i: '0'), 'two columns named pixel3'),
     (text(T[1:]), 'no column names'),
     (text(T[:1]), 'only a header'),
     ('', 'empty'),

@@ -98,9 +98,9 @@ def test_damaged_predictions_are_one_clear_line_and_run_nothing(what, tmp_path):
     assert not (tmp_path/'made').exists()
 
 @pytest.mark.parametrize('text,says',
-                         [(None,'no metrics.json'), ('[1]',"no digitfast run's"), ('{"format": 2}','newer digitfast'),
+                         [(None,'no metrics.json'), ('[1]',"no format number"), ('{"format": 2}','newer digitfast'),
                           ('{"form','read'), ('['*100_000,'read'),
-                                       ('{"format": "1"}',"no digitfast run's"), (' '*2**23,'bytes')])
+                                       ('{"format": "1"}',"no format number"), (' '*2**23,'bytes')])
 def test_metrics_that_are_none(text, says, tmp_path):
     if text is not None: (tmp_path/'metrics.json').write_text(text)
     with pytest.raises(RunError, match=says): read_metrics(tmp_path)
@@ -127,7 +127,7 @@ def test_predictions_of_a_learner_leave_out_trained_images_and_its_history_alone
     assert (p.images[47].ravel()==df.iloc[47,1:].to_numpy()).all() and (p.targs==df.label[p.rows]).all()
     assert lrs==list(learn.recorder.lrs) and len(vals)==len(learn.recorder.values)==1
     learn.dls = dls.new_empty()
-    with pytest.raises(DigitError, match='no validation rows'): read_preds(learn)
+    with pytest.raises(DigitError, match='without validation rows'): read_preds(learn)
 
 def test_most_confused_counts_each_way_and_breaks_ties_by_class():
     t,p = [0,0,0,1,1,2,2],[1,1,0,0,2,1,2]
@@ -313,7 +313,7 @@ def test_runs_below_a_folder_best_first_and_damaged_ones_named(tmp_path):
     assert df.note.tolist()[:2]==['',''] and 'unfinished' in df.note[2] and 'predictions.npz' in df.note[3]
     assert (df.low[0],df.high[0])==wilson(190, 200) and df.log_loss[0]>0
     assert len(list_runs(tmp_path/'x'/'b'))==1 and list(list_runs(tmp_path/'x'/'c').run)==[str(tmp_path/'x'/'c')]
-    with pytest.raises(RunError, match='no folder'): list_runs(tmp_path/'nowhere')
+    with pytest.raises(RunError, match='no such folder'): list_runs(tmp_path/'nowhere')
 
 def test_runs_on_other_rows_labels_or_data_raise_an_error(tmp_path):
     a = a_run(tmp_path/'a', **fake())

@@ -47,7 +47,7 @@ def test_no_label_changes(t):
 def test_a_temperature_of_1_changes_nothing(): assert calibrate(edge, 1) is edge
 
 @pytest.mark.parametrize('t', [0, -1, float('nan'), float('inf'), .049, 20.1, '1', True, None])
-def test_a_temperature_out_of_range_is_refused(t):
+def test_a_temperature_out_of_range_raises_an_error(t):
     with pytest.raises(DigitError, match='temperature is .*, expected a number from 0.05 to 20'): calibrate(edge, t)
 
 def test_too_few_rows_fix_no_temperature():
@@ -89,7 +89,7 @@ def test_images_that_were_trained_on_do_not_count():
     lies = np.where(same, p.argmin(1), y)
     assert measure_calibration(Preds(lies, p, same=same))==measure_calibration(Preds(y[150:], p[150:]))
 
-# What a run does with it
+# A run with a temperature
 
 @pytest.fixture(scope='module')
 def run(sample_run, tmp_path_factory):

@@ -162,7 +162,7 @@ def test_the_capstone_continues_with_the_answers_that_it_prints(capsys):
         open_task.__name__ = name
         ours = choose_answer(open_task, check)
         assert ast.dump(ast.parse(inspect.getsource(ours)))==ast.dump(ast.parse(solution)), name
-    assert capsys.readouterr().out.count('This notebook goes on with our ')==len(printed)
+    assert capsys.readouterr().out.count('This notebook continues with our ')==len(printed)
     def right(): pass
     assert choose_answer(right, check) is right and not capsys.readouterr().out
 

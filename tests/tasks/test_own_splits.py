@@ -1,4 +1,4 @@
-"Training with rows of one's own to hold out, and with groups: the run keeps them, and runs of other groups don't mix."
+"Training with the user's own validation rows, and with groups: the run keeps them, and runs of other groups don't mix."
 import numpy as np, pandas as pd, pytest
 from digitfast.core import DigitError, RunError
 from digitfast.report.measure import versus
@@ -123,7 +123,7 @@ def test_a_column_of_weights_and_of_groups(tmp_path):
     r = run(data, tmp_path/'r', weights='w', groups='writer', class_weights={0:2}, say=lines.append)
     m = r.metrics
     assert m['weights']['column']=='w' and m['options']==dict(groups='writer', weights='w')
-    assert m['settings']['class_weights']=={'0':2.0} and 'w left out' not in ' '.join(lines)
+    assert m['settings']['class_weights']=={'0':2.0} and 'omitted' not in ' '.join(lines)
     assert any(o.startswith('weights: of column w and of classes 0: 2, from 0 to 3 for a training row') for o in lines)
     assert 2 in r.predictions(same=True).targs and 2 not in r.predictions(same=True).preds
     assert outcome(train(config=r, out=tmp_path/'again', say=quiet))==outcome(r)
@@ -144,7 +144,7 @@ BAD_WEIGHTS = dict(table=(dict(weights=np.ones((60,1))), r'shape \(60, 1\), expe
     short=(dict(weights=[1]), 'found 1 weights'),
     column=(dict(weights='x'), "unknown column 'x'"), field=(dict(class_weights='heavy'), "expected 'balanced'"),
     unknown=(dict(class_weights={'7':1}), "unknown class '7'"),
-    hand=(dict(weights='w', recipe='linear'), 'written by hand'))
+    hand=(dict(weights='w', recipe='linear'), 'written from scratch'))
 @pytest.mark.parametrize('name', BAD_WEIGHTS)
 def test_weights_that_cannot_be_used(name, tmp_path):
     kw,why = BAD_WEIGHTS[name]

@@ -448,7 +448,7 @@ def test_empty_directory_is_taken(tiny, tmp_path):
     assert names(run(tiny, tmp_path/'r'))==DONE
 
 @pytest.mark.parametrize('out,says',
-                         [('file','is a file'), ('file/below','is a file, expected a folder'),
+                         [('file','a file, expected a'), ('file/below','a file, expected a folder'),
                           ('/proc/nothing/here','can\'t write'), ('x'*300,'can\'t write')])
 def test_out_that_cannot_be(out, says, tiny, tmp_path):
     (tmp_path/'file').write_text('x')
@@ -577,7 +577,7 @@ def copy(tiny_run, tmp_path): return shutil.copytree(tiny_run[0], tmp_path/'copy
 def test_predict_gives_the_runs_submission(tiny_run, tmp_path):
     lines = []
     f = predict_csv(tiny_run[0], out=tmp_path/'s.csv', device='cpu', say=lines.append)
-    assert (f.read_bytes()==(tiny_run[0]/'submission.csv').read_bytes() and any('canary' in o for o in lines)
+    assert (f.read_bytes()==(tiny_run[0]/'submission.csv').read_bytes() and any('control rows' in o for o in lines)
             and any(str(f) in o for o in lines))
 
 def test_predict_other_data_predicts_the_control_rows_from_the_pictures_that_the_run_kept(tiny_run, tmp_path):
@@ -585,7 +585,7 @@ def test_predict_other_data_predicts_the_control_rows_from_the_pictures_that_the
     csvs(tmp_path/'o', n=90, test=digits(30, seed=5).drop(columns='label'))
     f = predict_csv(tiny_run[0], tmp_path/'o', tmp_path/'s.csv', device='cpu', say=lines.append)
     assert (len(pd.read_csv(f))==30 and any('other data' in o for o in lines)
-            and any(o.startswith('canary: 12 ') for o in lines))
+            and any(o.startswith('control rows: 12 ') for o in lines))
     labels = digits(30, seed=5).label
     want = predict_rows(load_net(tiny_run[0], device='cpu'), digits(30, seed=5)).argmax(1)
     assert pd.read_csv(f).Label.tolist()==want.tolist()

@@ -592,7 +592,7 @@ def test_callbacks_with_a_state_refuse_to_resume(cb, ok, tiny, tmp_path):
 
 ODD = dict(loss=(dict(loss_func=F.multi_margin_loss), 'activation='), cbs=(dict(cbs=[1]), 'callbacks'),
            both=(dict(batch_tfms=[], affine=dict(shift=1)), 'same thing twice'),
-    hand=(dict(recipe='linear', cbs=MixUp(), arch=None, bs=None), 'by hand'),
+    hand=(dict(recipe='linear', cbs=MixUp(), arch=None, bs=None), 'from scratch'),
     built=(dict(arch=net(3, 8)), 'already built'), outputs=(dict(arch=lambda n,s: net(n+1, s)), '4 outputs'),
     folds=(dict(folds=30, valid_pct=None), 'class'), many=(dict(members=2, folds=3), '3 folds'),
     all_rows=(dict(valid_pct=0), 'folds=5'), config=(dict(config='nowhere'), 'nowhere'),
@@ -625,10 +625,10 @@ def test_the_control_rows_of_folds_are_predicted_with_the_net_that_knew_each_row
     assert np.abs(predict_rows(r.learner('cpu'), df.iloc[p.rows])-p.probs).max()>.05 # the mean is another thing
     assert predict_csv(r, out=tmp_path/'s.csv', device='cpu',
                        say=lines.append).read_bytes()==(r/'submission.csv').read_bytes()
-    assert 'canary: 60 validation rows get the predictions that they had' in lines
+    assert 'control rows: 60 validation rows have the same predictions as in the run' in lines
     digits(9, seed=5).drop(columns='label').to_csv(tmp_path/'new.csv', index=False)
     predict_csv(r, tmp_path/'new.csv', tmp_path/'t.csv', device='cpu', say=lines.append)
-    assert lines[-2].startswith('canary:'), lines
+    assert lines[-2].startswith('control rows:'), lines
     shutil.rmtree(r/'members'/'1'/'model')
     shutil.copytree(r/'members'/'0'/'model', r/'members'/'1'/'model')
     refused(lambda: predict_csv(r, out=tmp_path/'u.csv', device='cpu', say=quiet), 'control rows do not match',
@@ -871,9 +871,9 @@ def test_import_registers_for_every_subcommand_and_is_needed_to_load(my_py, tiny
     assert not (tmp_path/'t.csv').exists()
     my_py.write_text(my_py.read_text()+'\n# changed')
     assert run_cli('predict', r, '--out', tmp_path/'t.csv', '--import',
-                   my_py)==1 and 'is not what it was' in capsys.readouterr().err
+                   my_py)==1 and 'expected' in capsys.readouterr().err
     for f in predict_csv,(lambda o, **k: train(config=o, **k)):
-        with pytest.raises(RunError, match='is not what it was'): f(r, out=tmp_path/'t.csv', say=quiet)
+        with pytest.raises(RunError, match='expected'): f(r, out=tmp_path/'t.csv', say=quiet)
 
 @pytest.mark.parametrize('text,says',
                          [(None,'No such file'), ('1/0','line 1: ZeroDivisionError'), ('\n(','line 2'),
@@ -1012,7 +1012,7 @@ def test_new_rows_are_predicted(name, probs, good, tmp_path):
     assert got.iloc[:,1].tolist()==want.argmax(1).tolist() and got.iloc[:,0].tolist()==list(range(1,31))
     assert list(got.columns[2:])==(['p_0','p_1','p_2'] if probs else [])
     assert not probs or np.allclose(got.iloc[:,2:], want, atol=1e-5)
-    assert any(o.startswith('canary:') for o in lines)
+    assert any(o.startswith('control rows:') for o in lines)
     score = [o for o in lines if o.startswith('score ')]
     assert ((len(score)==1 and f'{100*(want.argmax(1)==df.label).mean():.2f} %' in score[0])
             if name=='labelled' else not score)

@@ -116,7 +116,7 @@ def reset(h, path, double):
     h.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
     h.connection.close()
 
-FAULTS = [ # part of the address, what happens there, what is said
+FAULTS = [ # part of the address, what happens there, the log
     ('/api/models/', status(401), 'does not accept your token: it may have expired. Log in again with hf auth login'),
     ('/api/models/', status(429), 'limits your requests. Wait'),
     ('/api/models/', html, 'not one of a hub'),
@@ -217,7 +217,7 @@ def test_a_private_run_of_somebody_else(hub, tiny_run, monkeypatch):
     with pytest.raises(HubError, match='revision'): Run.from_hub('ada/digits', revision='v1')
     with pytest.raises(DigitError, match='expected hf:USER/NAME'): Run.from_hub('../../etc')
 
-def test_a_run_without_a_model_is_refused(tiny_run, tmp_path):
+def test_a_run_without_a_model_raises_an_error(tiny_run, tmp_path):
     run = shutil.copytree(tiny_run[0], tmp_path/'r')
     m = json.loads((run/'metrics.json').read_text())
     (run/'metrics.json').write_text(json.dumps({**m, 'no_model':'the net has no registered name'}))

@@ -74,8 +74,8 @@ def test_a_scheduler_that_dies(cluster, capfd):
         kept[job] = result
         os.kill(cluster.scheduler, signal.SIGKILL)
     start = time.monotonic()
-    with pytest.raises(RunError, match='connection to the Dask scheduler was lost.*and go on$') as e:
-        spread(f, range(3), None, keep, cluster.address, then='go on')
+    with pytest.raises(RunError, match='connection to the Dask scheduler was lost.*and continue$') as e:
+        spread(f, range(3), None, keep, cluster.address, then='continue')
     assert kept=={0:None} and time.monotonic()-start<30 and '\n' not in str(e.value)
     assert capfd.readouterr().err==''
 
@@ -108,12 +108,12 @@ def test_a_job_that_kills_its_workers_fails_alone(tmp_path):
 
 def test_a_cluster_without_workers(cluster, monkeypatch):
     monkeypatch.setattr(S._Driver, 'patience', .2)
-    with pytest.raises(RunError, match=r'no workers for a minute.*dask worker tcp://127.*and go on$'):
-        spread(steps, [1], address=cluster.address, then='go on')
+    with pytest.raises(RunError, match=r'no workers for a minute.*dask worker tcp://127.*and continue$'):
+        spread(steps, [1], address=cluster.address, then='continue')
 
 # ---- who may take part
 
-def test_another_digitfast_is_refused_and_another_torch_is_noted(cluster):
+def test_another_digitfast_raises_an_error_and_another_torch_is_noted(cluster):
     import digitfast, torch
     def older(): digitfast.__version__ = '0.0.1'
     def other(): torch.__version__ = '1.0'
@@ -150,7 +150,7 @@ def test_tls_without_certificates_is_named(tiny, tmp_path):
         train(tiny, out=tmp_path/'run', members=2, scheduler='tls://127.0.0.1:9', say=quiet, **TINY)
     assert not (tmp_path/'run').exists()
 
-def test_no_scheduler_is_said(tiny, tmp_path, monkeypatch):
+def test_no_scheduler_is_reported(tiny, tmp_path, monkeypatch):
     def client(*args, timeout, old=distributed.Client, **kw): return old(*args, timeout='1s', **kw)
     monkeypatch.setattr(distributed, 'Client', client)
     with pytest.raises(RunError, match='no Dask scheduler answers'):

@@ -47,7 +47,7 @@ def fake(monkeypatch, tiny_run):
 
 @pytest.fixture(scope='module')
 def found(tiny, tmp_path_factory):
-    "(search, lines said, images that trials saw) of three trials on `tiny`; not to be changed"
+    "(search, log lines, images that trials saw) of three trials on `tiny`; not to be changed"
     seen,make,lines = set(),task.make_learner,[]
     def spy(plan, *args):
         seen.update(map(bytes, plan.data.train.drop(columns='label').to_numpy()))
@@ -71,7 +71,7 @@ def test_the_table_of_trials_and_the_winner(found):
     assert s.winner['trial']==top.trial and s.winner['point']==pytest.approx(dict(lr=top.lr, bs=top.bs))
     assert {k:s.best.metrics['settings'][k] for k in ('lr','bs')}==s.winner['point']
 
-def test_both_accuracies_are_said_and_why_they_differ(found):
+def test_both_accuracies_are_logged_and_why_they_differ(found):
     s,lines,_ = found
     m,text,page = s.best.metrics,'\n'.join(lines),(s.path/'tune.html').read_text()
     for p in s.winner['accuracy'],m['accuracy'],m['accuracy_low'],m['accuracy_high']:
@@ -108,7 +108,7 @@ def test_a_trial_ends_when_it_is_to_be_pruned_or_fails(tiny):
         assert res['state']=='failed' and res['reason'].startswith(why)
 
 def test_bad_trials_are_pruned_by_the_median(tiny, tmp_path, fake):
-    s = search(tiny, tmp_path/'s', dict(lr='1e-6..1e-1'), trials=16)
+    s = search(tiny, tmp_path/'s', dict(lr='1e-6..1e-1'), trials=16, epochs=3)
     pruned = s.trials[s.trials.state=='pruned']
     assert len(pruned)>2 and (pruned.epochs==2).all() and pruned.trial.min()>=5
     assert pruned.lr.max()<s.winner['point']['lr']
@@ -128,6 +128,9 @@ def test_optunas_own_samplers_and_pruners(tiny, tmp_path, fake):
 def test_time_ends_a_search(tiny, tmp_path, fake):
     n = len(search(tiny, tmp_path/'s', trials=None, time=.05).trials)
     assert 1<=n<50
+    with pytest.raises(KeyboardInterrupt): search(tiny, tmp_path/'t', trials=None, time=.05, say=stop_at('[1] '))
+    lines = []
+    assert len(resume(tmp_path/'t', say=lines.append).trials)>1 and any(o.startswith('[2] ') for o in lines)
 
 def test_no_group_is_on_two_sides(tmp_path, monkeypatch, fake):
     df,writers,plans = digits(120),np.arange(120)//3%20,[]
@@ -161,7 +164,7 @@ def test_a_killed_search_resumes(tiny, tmp_path, fake):
     params = [json.loads(o).get('param_value_internal') for o in (out/'journal.jsonl').read_text().splitlines()
               if '"lr"' in o and 'param_name' in o]
     with open(out/'journal.jsonl', 'ab') as f: f.write(b'{"op_code":4,"wor') # a line that was not written completely
-    with pytest.raises(RunError, match=r"unfinished search: .* or go on with tune\(resume=True"): search(tiny, out)
+    with pytest.raises(RunError, match=r"unfinished search: .* or resume it with tune\(resume=True"): search(tiny, out)
     before,s = rows(out),resume(out)
     assert s.trials.trial.tolist()==[0,1,2,3,4] and s.trials.lr.nunique()==5
     assert len(params)==3 and s.trials.lr[2]==params[2] # the trial that was killed keeps its point
@@ -179,7 +182,7 @@ def test_a_search_killed_while_its_winner_is_trained_makes_no_more_trials(tiny, 
 
 def test_ctrl_c_keeps_finished_trials(tiny, tmp_path, fake):
     out = tmp_path/'s'
-    with pytest.raises(KeyboardInterrupt, match=r"s holds 2 finished trials: go on with tune\(resume=True, out='"):
+    with pytest.raises(KeyboardInterrupt, match=r"s holds 2 finished trials: resume it with tune\(resume=True, out='"):
         search(tiny, out, say=stop_at('[2/'), trials=9)
     assert len(rows(out))==2
     assert len(resume(out, trials=2).trials)==2 # as many as there are, which ends the search here

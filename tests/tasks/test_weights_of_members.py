@@ -90,7 +90,7 @@ def test_every_prediction_uses_the_weights(runs, joined, in_tmp):
     assert np.abs(run.predictions().test_probs-want).max()<1e-5
     lines = []
     made = predict_csv(run, out='s.csv', say=lines.append)
-    assert made.read_bytes()==(run/'submission.csv').read_bytes() and any('canary: ' in o for o in lines)
+    assert made.read_bytes()==(run/'submission.csv').read_bytes() and any('control rows: ' in o for o in lines)
     assert (pd.read_csv(made).Label==want.argmax(1)).all()
 
 def test_the_plain_mean_is_still_the_default(runs, tmp_path):
@@ -106,11 +106,11 @@ def test_few_rows_fix_no_weights(runs, tmp_path, monkeypatch):
         ensemble(runs, tmp_path/'run', say=lambda o: None, weights='greedy')
     assert not (tmp_path/'run').exists()
 
-def test_an_unknown_way_is_refused_before_anything_is_read(tmp_path):
+def test_an_unknown_kind_of_weights_raises_before_anything_is_read(tmp_path):
     with pytest.raises(DigitError, match="weights=: found 'best', expected mean or greedy"):
         ensemble([tmp_path/'a', tmp_path/'b'], weights='best')
     p = command('ensemble', tmp_path/'a', tmp_path/'b', '--weights', 'best')
-    assert "'best' is none of mean, greedy" in p.communicate()[1] and p.returncode==2
+    assert "'best' is not one of mean, greedy" in p.communicate()[1] and p.returncode==2
 
 @pytest.mark.parametrize('bad,why', [([.5,.5], '2 members_weights for 3 members'), ([0,0,0], 'sum to 0, expected 1'),
                                      ([.5,.5,.5], 'sum to 1.5'), ([2,-1,0], 'numbers from 0 to 1'),
