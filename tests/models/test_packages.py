@@ -32,7 +32,8 @@ def test_a_network_of_a_package_takes_grey_images_and_is_fresh(name):
     assert not {id(o) for o in net.parameters()}&{id(o) for o in create_model(name, 3).parameters()}
 
 SIZES = [(TIMM,28,None,64), (TIMM,96,None,96), (TIMM,28,28,28), (TIMM,28,40,40)]
-SLOW_SIZES = [('torchvision:vit_b_32',28,None,64), ('torchvision:inception_v3',28,None,96), ('torchvision:maxvit_t',28,None,224),
+SLOW_SIZES = [('torchvision:vit_b_32',28,None,64),
+              ('torchvision:inception_v3',28,None,96), ('torchvision:maxvit_t',28,None,224),
               ('timm:vit_tiny_patch16_224',28,None,64), ('torchvision:regnet_y_400mf',28,None,64)]
 
 @pytest.mark.parametrize('name,side,size,expected',
