@@ -4,7 +4,7 @@
 
 A mutant is one change of one module: a comparison, an operator, a number, a condition or a returned value. It is drawn
 with a fixed seed and written into a copy of the package. First the quick tests that reach its line run, the shortest
-first, and then the other tests of its module. The mutant is killed if one fails. After `--seconds` it counts as not
+first, and then the other tests of its module. The mutant is killed if a test fails. After `--seconds` it counts as not
 found, so the result is a lower bound. Mutants in mutants.csv are not tried again, so you can stop and resume the
 command. If the source has changed, remove the file, because other mutants are drawn."""
 from _common import results

@@ -121,7 +121,7 @@ def too_many(counts):
     "Return what is above the limits, one line each"
     words,n = sum(w for w,_ in counts.values()),sum(c.total() for _,c in counts.values())
     res = [f'{f}: {rate(w, c.total()):.1f} per 1,000 words, at most {FILE}: {", ".join(c)}'
-           for f,(w,c) in counts.items() if rate(max(w, 500), c.total())>FILE] # one in a short file is not many
+           for f,(w,c) in counts.items() if rate(w, c.total())>FILE]
     if rate(words, n)>OVERALL: res.append(f'all files: {rate(words, n):.2f} per 1,000 words, at most {OVERALL}')
     return res
 

@@ -318,6 +318,47 @@ def labels():
             f"labels were not cleaned. The difference is {abs(diff.mean()):.1f} {'fewer' if diff.mean()>0 else 'more'} "
             f"mistakes, with a standard error of {diff.sem():.1f}{so}. {_how('labels')}")
 
+def weights():
+    "Return what calibration and greedy weights gain over the plain mean of the same nets, from weights.csv"
+    t = _csv('weights')
+    n,splits = t.rows[0],t.split.nunique()
+    def total(pool, what): return t[(t.pool==pool) & (t.what==what)]
+    def row(pool, what, o):
+        acc = f'{100*(1-o.wrong.sum()/o.rows.sum()):.2f}'
+        return pool, what, o.wrong.sum(), acc, f'{o.log_loss.mean():.4f}', f'{o.log_loss_calibrated.mean():.4f}'
+    nets,whats = t[t.pool=='single nets'],('best net', 'plain mean', 'greedy weights')
+    pools = [o for o in t.pool.unique() if o!='single nets' and 'folds' not in o]
+    rows = [row('one net', k, nets[nets.what==k]) for k in nets.what.unique()]
+    rows += [row(k, what, total(k, what)) for k in pools for what in whats]
+    gains = {}
+    for k in pools:
+        a,b = (total(k, o) for o in whats[1:])
+        gains[k] = a.wrong.sum()-b.wrong.sum(), a.log_loss_calibrated.to_numpy()-b.log_loss_calibrated.to_numpy()
+    def gain(pool):
+        fewer,lower = gains[pool]
+        return (f"- {pool}: {abs(fewer)} {'fewer' if fewer>=0 else 'more'} mistakes; a calibrated log-loss that is "
+                f"{abs(lower.mean()):.4f} {'lower' if lower.mean()>=0 else 'higher'} on average, and lower in "
+                f"{(lower>0).sum()} of {splits}")
+    chance = {k:2*sum(total(k, o).wrong.sum() for o in whats[1:])**.5 for k in pools}
+    large = [k for k in pools if gains[k][0]>chance[k]]
+    so = (f"Greedy weights make fewer mistakes than chance explains in: {', '.join(large)}." if large else
+          "So these rows do not show that weights make fewer mistakes: if the mistakes of two predictions are "
+          f"unrelated, chance makes them differ by up to {min(chance.values()):.0f}.")
+    folds = t[t.pool.str.contains('folds')]
+    own = folds.what.str.contains('own')
+    used,best = (o.log_loss_calibrated.mean() for o in (folds[~own], folds[own]))
+    heads = ['networks', 'prediction', 'mistakes', 'accuracy, %', 'log-loss', 'log-loss, calibrated']
+    return '\n\n'.join([
+        _table(heads, rows, '  rrrr'),
+        f"Sums and means over {splits} split{'s' if splits>1 else ''} with {n:,} held-out rows each; the networks were "
+        f"trained for 3 epochs on the others. \"best net\" is selected, like the weights and the temperature, on other "
+        f"rows than those that it predicts.",
+        "**Do weights beat the plain mean?** Compared with the plain mean, greedy weights have:",
+        '\n'.join(map(gain, pools)), so,
+        f"**Folds.** The mean of the nets of folds has no held-out row, so it gets the temperature of single nets. On "
+        f"rows that none of them saw, its log-loss is {folds.log_loss.mean():.4f} as predicted, {used:.4f} with that "
+        f"temperature, and {best:.4f} with its own. {_how('weights')}"])
+
 def pictures():
     "Return the table of drawn pictures that a run reads, a row for each kind, from pictures.csv"
     t = _csv('pictures')
@@ -330,7 +371,7 @@ def pictures():
     return '\n\n'.join([_table(heads, rows, ' rrrrr'), f"{text} {_how('pictures')}"])
 
 tables = dict(gpu=gpu, folds=folds, labels=labels, accuracy=accuracy, promises=promises, systems=systems, speed=speed,
-              pictures=pictures, fast=lambda: speed(short=True), planning=planning, ascent=ascent)
+              pictures=pictures, weights=weights, fast=lambda: speed(short=True), planning=planning, ascent=ascent)
 
 def _fill(text): return re.sub(r'<!-- table: (\w+) -->', lambda m: tables[m[1]](), text)
 
@@ -439,6 +480,26 @@ batches, loss and optimiser.
 ## On the same folds
 
 <!-- table: folds -->
+
+## Probabilities and weights
+
+A run has one temperature, which calibrates its probabilities and changes no label.
+[A guide](../nbs/guides/04_probabilities_and_ensembles.ipynb) shows how.
+
+| calibrated | as the network predicts |
+|---|---|
+| `digitfast predict RUN --probs` | `predictions.npz` |
+| the probabilities of predicted pictures | the limits below which a picture is in doubt |
+| the demo and an exported Space | `log_loss` in `metrics.json` |
+| an exported ONNX file | `digitfast versus` |
+
+The temperature is fitted on the same held-out rows on which the run is measured. So `calibrated_log_loss` in
+`metrics.json` is cross-fitted: each row is calibrated with a temperature that was fitted on other rows. The accuracy
+needs no such care, because no label changes.
+
+`digitfast ensemble RUN … --weights greedy` selects weights on held-out rows, too, and its accuracy is cross-fitted.
+
+<!-- table: weights -->
 
 ## Doubtful labels
 

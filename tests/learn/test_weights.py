@@ -73,7 +73,7 @@ def test_rows_of_weight_0_teach_nothing():
     assert all(np.isfinite(o[0]) for o in seen)
 
 def test_a_plain_learner_and_its_interpretation():
-    "fastai's own Learner takes the callback; what it saves and shows is of its own loss"
+    "fastai's own Learner takes the callback, and saves and shows its own loss"
     dls = loaders(valid_pct=.2)
     learn = Learner(dls, stride2(3, 8), loss_func=CrossEntropyLossFlat(), cbs=RowWeights(ROW_W, 'balanced'))
     with learn.no_bar(), learn.no_logging():

@@ -37,7 +37,7 @@ def test_one_net_that_nothing_helps_is_all():
 
 def test_each_row_is_predicted_with_weights_of_other_rows():
     "Labels of one part change: the predictions of that part stay, and those of the others change"
-    y,p = nets(2, 1.5, 1, seed=3)
+    y,p = nets(2, 1.5, 1, n=200, seed=3)
     part = deal_rows(len(y))==1
     other = np.where(part, p[0].argmin(1), y)
     a,b = cross_weigh(y, p),cross_weigh(other, p)
@@ -106,11 +106,11 @@ def test_few_rows_fix_no_weights(runs, tmp_path, monkeypatch):
         ensemble(runs, tmp_path/'run', say=lambda o: None, weights='greedy')
     assert not (tmp_path/'run').exists()
 
-def test_an_unknown_way_is_refused_before_anything_is_read(tmp_path):
+def test_an_unknown_kind_of_weights_raises_before_anything_is_read(tmp_path):
     with pytest.raises(DigitError, match="weights=: found 'best', expected mean or greedy"):
         ensemble([tmp_path/'a', tmp_path/'b'], weights='best')
     p = command('ensemble', tmp_path/'a', tmp_path/'b', '--weights', 'best')
-    assert "'best' is none of mean, greedy" in p.communicate()[1] and p.returncode==2
+    assert "'best' is not one of mean, greedy" in p.communicate()[1] and p.returncode==2
 
 @pytest.mark.parametrize('bad,why', [([.5,.5], '2 members_weights for 3 members'), ([0,0,0], 'sum to 0, expected 1'),
                                      ([.5,.5,.5], 'sum to 1.5'), ([2,-1,0], 'numbers from 0 to 1'),
