@@ -78,7 +78,7 @@ WRONG = dict(twice=(dict(valid=[1,1]), 'found a row twice'), beyond=(dict(valid=
     rule=(dict(valid='last'), "found 'last', expected positions.*split=RULE"),
     split=(dict(valid=ROWS, split='last'), 'valid and split both'),
     folds=(dict(valid=ROWS, folds=2), 'valid and folds both'),
-    last=(dict(groups=WRITERS, split='last'), "'last' beside groups"),
+    last=(dict(groups=WRITERS, split='last'), "found 'last' with groups"),
     column=(dict(groups='wrter'), "did you mean 'writer'"),
     folds_of_groups=(dict(groups='writer', folds=13), '12 groups to train on.*13 folds.*folds=12'),
     cut=(dict(groups='writer', valid=ROWS), "groups have rows on both sides of the split, such as 'w"),
