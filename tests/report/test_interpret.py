@@ -101,7 +101,7 @@ def test_class_accuracy_skips_classes_without_rows():
 
 def test_class_balance():
     ax = I.plot_class_balance(pd.DataFrame(dict(label=[3,3,3,5])))
-    assert [b.get_height() for b in ax.patches]==[3,1] and '1 to 3' in ax.get_title()
+    assert [b.get_height() for b in ax.patches]==[3,1] and '1 to 3 per class' in ax.get_title()
 
 def test_calibration_states_its_error():
     ax = I.plot_calibration([0,1]*50, [[.6,.4]]*100)
