@@ -125,6 +125,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                        'digitfast.data.arrays.cell_rows': ('data/arrays.html#cell_rows', 'digitfast/data/arrays.py'),
                                        'digitfast.data.arrays.cell_text': ('data/arrays.html#cell_text', 'digitfast/data/arrays.py'),
                                        'digitfast.data.arrays.check_count': ('data/arrays.html#check_count', 'digitfast/data/arrays.py'),
+                                       'digitfast.data.arrays.check_order': ('data/arrays.html#check_order', 'digitfast/data/arrays.py'),
                                        'digitfast.data.arrays.image_rows': ('data/arrays.html#image_rows', 'digitfast/data/arrays.py'),
                                        'digitfast.data.arrays.is_picture': ('data/arrays.html#is_picture', 'digitfast/data/arrays.py'),
                                        'digitfast.data.arrays.label_vector': ('data/arrays.html#label_vector', 'digitfast/data/arrays.py'),

@@ -66,9 +66,11 @@ def image_rows(
         raise DataError(f'{name}: an array of {a.dtype}, expected numbers, such as uint8 from 0 to 255')
     shape = a.shape
     if a.ndim==4: a,lines = _drop_colours(a, name)
+    if not a.size: raise DataError(f'{name}: no images in an array of shape {shape}, expected one or more. Fill it')
     turned = a.ndim>1 and shape[-1]!=shape[0] and (shape[-1]==n_labels or a.ndim>2 and shape[0]==shape[1])
-    if a.ndim not in (2,3) or not a.size or a.ndim==3 and turned or a.ndim==2 and turned and len(a)!=n_labels:
-        tip = 'Bring the images to the first axis: np.moveaxis(x, -1, 0)' if turned else 'Reshape it'
+    if a.ndim not in (2,3) or a.ndim==3 and turned or a.ndim==2 and turned and len(a)!=n_labels:
+        tip = 'Bring the images to the first axis: np.moveaxis(x, -1, 0)' if turned else \
+            'Pass (x, y): the images first, then the labels' if a.ndim==1 and n_labels==len(a) else 'Reshape it'
         raise DataError(f'{name}: an array of shape {shape}, expected (n, side, side), (n, 1, side, side), '
                         f'(n, side, side, 1) or (n, side*side). {tip}')
     if a.ndim==3 and a.shape[1]!=a.shape[2]:
@@ -79,6 +81,17 @@ def image_rows(
     return res,lines
 
 # %% ../../nbs/data/06a_arrays.ipynb #a60009
+def check_order(
+    values, # A value for each image, such as its label or weight
+    index, # Of the frame with the images
+    name # What to call the values in an error
+):
+    "Raise `DataError` if a Series has the index of the images in another order, which has two readings"
+    if not isinstance(values, pd.Series) or len(values)!=len(index) or values.index.equals(index): return
+    if set(values.index)==set(index):
+        raise DataError(f'{name}: found a Series with the index of the images in another order, expected the same '
+                        'order. Pass .loc[index] to match by index, or .to_numpy() to match by position')
+
 def label_vector(
     y, # Labels: (n,), (n, 1) or one-hot (n, classes)
     n, # Number of images

@@ -164,6 +164,9 @@ def _choose_table(found, role, path, files):
         found = _image_tables(found) or {k:t for k,t in found.items() if is_wide(t, 3)} or found
     if len(found)>1 and role=='sample':
         found = {k:t for k,t in found.items() if 'sample' in _base_name(k).lower()} or found
+    if len(found)>1 and all(k.lower().endswith('.npy') for k in found):
+        raise DataError(f"{path}: found the NumPy arrays {join_some(sorted(found))}, expected one file with images and "
+                        "labels. Write both to one: np.savez('train.npz', x=x, y=y)")
     if len(found)>1:
         names,tip = join_some(sorted(found)),_choice_hint(found, files, role)
         raise DataError(f'{path}: {names} could each be the {role} CSV, expected one. {tip[0].upper()+tip[1:]}',

@@ -362,6 +362,9 @@ def check_row_weights(
     name='weights', # Their name in an error
 )->np.ndarray: # 64-bit floats
     "Return the weights as numbers. Raises `DataError` if one is missing, negative or infinite, or if all are 0."
+    if np.ndim(weights)!=1:
+        raise DataError(f"{name}: found an array of shape {np.shape(weights)}, expected one weight for each of {n:,} "
+                        "rows. Flatten it")
     values = pd.Series(np.asarray(weights) if isinstance(weights, Tensor) else weights).reset_index(drop=True)
     if len(values)!=n: raise DataError(f"{name}: found {len(values):,} weights, expected one for each of {n:,} rows")
     w = pd.to_numeric(values, errors='coerce').to_numpy(np.float64)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np, pandas as pd
 
 from ..core import DataError, join_some
-from .arrays import as_array, image_rows, label_vector, picture_column
+from .arrays import as_array, check_order, image_rows, label_vector, picture_column
 from .binary import array_role, pair_arrays
 from .columns import least_side
 from .frames import make_frame
@@ -41,6 +41,7 @@ def frame_of_arrays(
     "Return a frame of images and their labels. Raises `DataError` if they do not belong together."
     if isinstance(x, pd.DataFrame):
         if y is None: return Frames(x, name=name)
+        check_order(y, x.index, f'{name}, labels')
         y,lines = label_vector(y, len(x), name)
         if 'label' in x: raise DataError(f"{name}: labels, and a column 'label' in the frame, expected one of both")
         return Frames(x.reset_index(drop=True).assign(label=y), name=name, said=tuple(lines))

@@ -383,7 +383,7 @@ def read_csvs(
 
     seen = infer_reading(train.x, train.value_range, transpose, train.label_column, train.labels)
     notes = [*f.notes, *train.notes]
-    notes += tst.notes if tst else [f'{p}: found no test CSV, so nothing will be predicted.']
+    notes += tst.notes if tst else [f'{p}: found no test set, so nothing will be predicted.']
     notes += mnist_notes(train.labels)
     notes += orientation_notes(seen) or [_emnist_note()]*('emnist' in str(f.train).lower() and not transpose)
     tables = f.train,f.test,f.sample

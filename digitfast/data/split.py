@@ -49,6 +49,9 @@ def _check_sides(splits, y, valid_pct, is_list):
     "Raise `DataError` if a side of `splits` is empty or lacks one of the labels `y`"
     classes = set(y.unique().tolist())
     for name,idxs in zip(('training','validation'), splits):
+        if len(idxs)==0 and is_list:
+            raise DataError(f"valid: the {name} side of the split is empty, because {len(splits[1]):,} of {len(y):,} "
+                            "rows are held out, expected rows on both sides. Choose other positions")
         if len(idxs)==0:
             raise DataError(f"the {name} side of the split is empty for {len(y)} rows with a validation share of "
                             f"{valid_pct:g}, expected rows on both sides. Use another share")

@@ -235,8 +235,9 @@ def _log_joined(m, say):
         say(f"folds: {m['members']} nets, each row held out by one of them. The accuracy and the interval below "
             "are of one net; the submission is by the mean of all, which no row can measure")
     else:
-        say(f"members: {m['members']}, out-of-fold accuracy of one of them {percent(m['oof_accuracy'])} on "
-            f"{m['n_oof']:,} rows; that of their mean follows")
+        accs = m['members_accuracy']
+        say(f"members: {m['members']}, with accuracies from {percent(min(accs))} to {percent(max(accs))}, each on the "
+            "rows that it held out. The accuracy below is that of their mean")
 
 def join_members(
     out, # `Run` with finished members

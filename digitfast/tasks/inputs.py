@@ -11,6 +11,7 @@ import numpy as np, pandas as pd
 from pathlib import Path
 from fastcore.all import noop
 from ..core import DataError, DigitError, check_utf8, join_some, quote, spell
+from ..data.arrays import check_order
 from ..data.files import find_data
 from ..data.frames import DigitData
 from ..data.read import as_data
@@ -106,9 +107,13 @@ def row_values(
     values, # Name of a further column of the training set, or a value for each of its rows
     data, # `DigitData`
     option, # The caller's name for `values`
+    source=None, # What `data` were read from: a frame has an index, which an array of pandas must follow
 ):
     "Return a value for each training row. Raises `DataError` if the column is not there."
-    if not isinstance(values, str): return values
+    if not isinstance(values, str):
+        frame = source[0] if isinstance(source, (tuple,list)) and len(source) else source
+        check_order(values, frame.index if isinstance(frame, pd.DataFrame) else data.train.index, option)
+        return values
     if data.extra is not None and values in data.extra: return data.extra[values]
     found = 'no columns beside the label and the pixels' if data.extra is None else \
         str(unknown_name('column', values, data.extra.columns))
@@ -123,19 +128,21 @@ def column_name(
 def read_weights(
     weights, # Name of a column of `data`, or the weight of each training row
     data, # `DigitData`
+    source=None, # What `data` were read from
 )->tuple: # (weight of each row, what a run keeps of the weights)
     "Return the weight of each training row. Raises `DataError` if they are none."
     column = column_name(weights)
     name = 'weights' if column is None else spell('weights', column)
-    w = check_row_weights(row_values(weights, data, 'weights'), len(data.train), name)
+    w = check_row_weights(row_values(weights, data, 'weights', source), len(data.train), name)
     return w, dict(column=column, sha256=hashlib.sha256(w.tobytes()).hexdigest())
 
 def read_groups(
     groups, # Name of a column of `data`, or the group of each training row
     data, # `DigitData`
+    source=None, # What `data` were read from
 )->tuple: # (number of each row's group, what a run keeps of the groups)
     "Return the group of each training row. Raises `DataError` if there are none that can be split."
     column = column_name(groups)
     name = 'groups' if column is None else spell('groups', column)
-    codes = group_codes(row_values(groups, data, 'groups'), len(data.train), name)
+    codes = group_codes(row_values(groups, data, 'groups', source), len(data.train), name)
     return codes, dict(column=column, n=int(codes.max())+1, sha256=hashlib.sha256(codes.tobytes()).hexdigest())

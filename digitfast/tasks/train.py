@@ -134,6 +134,8 @@ def choose_valid(
     if other or recipe.folds:
         raise DigitError(f"valid and {(other or ['folds'])[0]} both say which rows to hold out: give one of them")
     valid = list(valid)
+    if {str(getattr(o, 'dtype', type(o).__name__)) for o in valid}=={'bool'}:
+        raise DigitError("valid: found a mask of True and False, expected positions. Pass np.flatnonzero(valid)")
     if len(set(valid))<len(valid): raise DigitError("valid: found a row twice, expected each position once. Remove one")
     return valid
 
@@ -215,8 +217,8 @@ def _read_plan(source, options, recipe, name, objects, settings, drop, valid, ar
     if n and keeps_split and valid is None: recipe = _keep_split(recipe, n, len(data.train), groups)
     rows = {k:None if v is None else dict(rows=read_row_numbers(v, len(data.train), k).tolist())
             for k,v in dict(drop=drop, valid=valid).items()}
-    codes,rows['groups'] = (None,None) if groups is None else read_groups(groups, data)
-    w,rows['weights'] = (None,None) if weights is None else read_weights(weights, data)
+    codes,rows['groups'] = (None,None) if groups is None else read_groups(groups, data, source)
+    w,rows['weights'] = (None,None) if weights is None else read_weights(weights, data, source)
     if codes is not None and valid is not None: check_whole_groups(codes, valid, row_values(groups, data, 'groups'))
     if drop is not None and not rows['drop']['rows']: rows['drop'] = None
     info = describe_run(recipe, name, data, options, objects, settings, list(arrays), **rows)

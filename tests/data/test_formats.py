@@ -234,6 +234,9 @@ BAD = {
     'cut picture':(hf(X, Y, lambda b: dict(bytes=b[:-40])), 'no picture'),
     'no picture':(hf(X, Y, lambda b: dict(bytes=b'abc')), 'no picture'),
     'huge picture':(hf(np.zeros((1,600,600), np.uint8), [1]), 'expected 512 a side'),
+    'no images':((X[:0], Y[:0]), 'no images in an array of shape (0, 8, 8)'),
+    'labels first':((Y, X), 'Pass (x, y): the images first'),
+    'other order':((pd.DataFrame(X.reshape(60, -1)), pd.Series(Y)[::-1]), 'labels: found a Series', '.loc[index]'),
     'empty dict':({}, 'expected images x and labels y'),
     'two test sets':(dict(x_train=X, y_train=Y, x_test=XT), 'test is another'),
     'two images in a dict':(dict(a=X, b=X, y=Y), 'a, b could each be the images')}
@@ -242,6 +245,10 @@ BAD = {
 def test_bad_objects(name):
     o,*says = BAD[name]
     refused(o, *says, **(dict(test=XT) if name=='two test sets' else {}))
+
+def test_a_folder_of_arrays_is_written_to_one_file(tmp_path):
+    for k,o in dict(X_train=X, y_train=Y, X_test=XT).items(): np.save(tmp_path/f'{k}.npy', o)
+    assert "np.savez('train.npz', x=x, y=y)" in refused(tmp_path, 'X_train.npy, y_train.npy', read=read_csvs)
 
 def save(f, **arrays):
     np.savez(f, **arrays)

@@ -144,7 +144,7 @@ def test_test_labels_may_be_anything(tmp_path):
 
 def test_training_set_only(tmp_path):
     d = read_csvs(put(tmp_path, train=text(TRAIN)))
-    assert d.test is d.sample is d.test_ids is None and 'no test CSV' in d.notes[0] and '0 test' in repr(d)
+    assert d.test is d.sample is d.test_ids is None and 'no test set' in d.notes[0] and '0 test' in repr(d)
 
 def test_places(tmp_path):
     t, want = text(TRAIN), read_csvs(put(tmp_path/'d', train=text(TRAIN), test=text(csv(label=False))))

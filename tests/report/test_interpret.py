@@ -101,7 +101,7 @@ def test_class_accuracy_skips_classes_without_rows():
 
 def test_class_balance():
     ax = I.plot_class_balance(pd.DataFrame(dict(label=[3,3,3,5])))
-    assert [b.get_height() for b in ax.patches]==[3,1] and '1 to 3 a class' in ax.get_title()
+    assert [b.get_height() for b in ax.patches]==[3,1] and '1 to 3 per class' in ax.get_title()
 
 def test_calibration_states_its_error():
     ax = I.plot_calibration([0,1]*50, [[.6,.4]]*100)
@@ -158,7 +158,7 @@ def test_show_versus_colours_rows_by_who_is_right():
     assert [(ax.get_title(),ax.title.get_color()) for ax in fig.axes if ax.images]==[
         ('1 / 0 / 0','#1a7f37'), ('0 / 1 / 0','#cf222e'), ('1 / 2 / 0','#777777')]
     assert [shown(ax)[0,0] for ax in fig.axes if ax.images]==[1,2,3]
-    with pytest.raises(DigitError, match='no picture'): I.show_versus(versus(Preds(y, a), Preds(y, b)))
+    with pytest.raises(DigitError, match='no stored image'): I.show_versus(versus(Preds(y, a), Preds(y, b)))
 
 def test_learning_curve():
     "A point a training, their mean at each number of rows, and intervals; a column that is missing is named"

@@ -1,5 +1,5 @@
 "Training with the user's own validation rows, and with groups: the run keeps them, and runs of other groups don't mix."
-import numpy as np, pytest
+import numpy as np, pandas as pd, pytest
 from digitfast.core import DigitError, RunError
 from digitfast.report.measure import versus
 from digitfast.runs.run import Run
@@ -72,16 +72,19 @@ def test_a_rule_beside_config_replaces_its_positions(tmp_path):
     assert again.predictions(same=True).rows.tolist()==list(range(54, 60)) and not again.metrics.get('valid')
 
 WRONG = dict(twice=(dict(valid=[1,1]), 'found a row twice'), beyond=(dict(valid=[60]), "'60' is no row"),
-    negative=(dict(valid=[-1]), "'-1' is no row"), mask=(dict(valid=[True]), "'True' is no row"),
+    negative=(dict(valid=[-1]), "'-1' is no row"),
+    mask=(dict(valid=np.arange(60)%5==0), 'found a mask.*np.flatnonzero'),
+    listed=(dict(valid=[True,False]*30), 'found a mask'), nobody=(dict(valid=[]), '0 of 60 rows are held out'),
     rule=(dict(valid='last'), "found 'last', expected positions.*split=RULE"),
     split=(dict(valid=ROWS, split='last'), 'valid and split both'),
     folds=(dict(valid=ROWS, folds=2), 'valid and folds both'),
-    last=(dict(groups=WRITERS, split='last'), "'last' beside groups"),
+    last=(dict(groups=WRITERS, split='last'), "found 'last' with groups"),
     column=(dict(groups='wrter'), "did you mean 'writer'"),
     folds_of_groups=(dict(groups='writer', folds=13), '12 groups to train on.*13 folds.*folds=12'),
     cut=(dict(groups='writer', valid=ROWS), "groups have rows on both sides of the split, such as 'w"),
     array=(dict(groups=WRITERS[:9]), 'found 9 groups, expected one for each of 60 rows'),
-    none=(dict(valid=range(60)), 'training side of the split is empty'))
+    none=(dict(valid=range(60)), 'training side of the split is empty, because 60 of 60 rows are held out'),
+    order=(dict(groups=pd.Series(WRITERS)[::-1]), 'groups: found a Series with the index of the images in another'))
 @pytest.mark.parametrize('name', WRONG)
 def test_rows_that_cannot_be_held_out(name, tmp_path):
     kw,why = WRONG[name]
@@ -134,7 +137,9 @@ def test_other_weights_do_not_resume(tmp_path):
             train(weighed(), out=tmp_path/'r', resume=True, say=quiet, **kw)
     assert outcome(train(weighed(), out=tmp_path/'r', resume=True, say=quiet))==outcome(whole)
 
-BAD_WEIGHTS = dict(zero=(dict(weights=[0]*60), 'rows are 0'), nan=(dict(weights=[np.nan]*60), "the weight 'nan'"),
+BAD_WEIGHTS = dict(table=(dict(weights=np.ones((60,1))), r'shape \(60, 1\), expected one weight for each of 60'),
+    order=(dict(weights=pd.Series(np.arange(60.))[::-1]), 'weights: found a Series.*another order'),
+    zero=(dict(weights=[0]*60), 'rows are 0'), nan=(dict(weights=[np.nan]*60), "the weight 'nan'"),
     text=(dict(weights='writer'), "weights='writer': row 0 .* has the weight 'w"),
     short=(dict(weights=[1]), 'found 1 weights'),
     column=(dict(weights='x'), "unknown column 'x'"), field=(dict(class_weights='heavy'), "expected 'balanced'"),

@@ -724,7 +724,7 @@ def test_changed_frames_claim_no_place(change, in_tmp):
     was = read_csvs('d')
     sha,now = was.sha256,as_data(change(was))
     assert now.source is None and now.files==() and now.options is None and now.sha256!=sha
-    assert any(f'changed after reading, so a run can not find them at {in_tmp}/d' in o for o in now.notes)
+    assert any(f'changed after reading, so a run cannot read them from {in_tmp}/d again' in o for o in now.notes)
     assert as_data(now) is now
 
 def test_inverted_frames_are_read_as_inverted(tiny):
@@ -840,7 +840,7 @@ def test_the_command_sets_fields_and_takes_a_run_s(tiny, tmp_path, capsys):
             and (a/'submission.csv').read_bytes()==(b/'submission.csv').read_bytes())
     assert not run_cli(*base[:-4], '--epochs',1,'--bs',16,'--folds',2,'--out',
                        tmp_path/'f') and Run(tmp_path/'f').metrics['n_valid']==60
-    for args,code,says in ((['--set','smoth=1'],1,'smooth'), (['--set','epochs=2'],2,'same thing'),
+    for args,code,says in ((['--set','smoth=1'],1,'smooth'), (['--set','epochs=2'],2,'set the same field'),
                            (['--set','ema=2'],1,'ema'), (['--folds','1'],2,'folds'), (['--split','x'],2,'stratified')):
         capsys.readouterr()
         assert run_cli(*base, *args, '--out', tmp_path/'no')==code
@@ -901,7 +901,7 @@ def test_models_lists_what_was_put_directly_into_the_registries(tmp_path, capsys
     try:
         assert not run_cli('models', '--import', f)
         out = capsys.readouterr().out.splitlines()
-        assert next(o for o in out if o.startswith('my-folds')).split()[1:7]==['mine','stride2','3','x','1','epochs']
+        assert next(o for o in out if o.startswith('my-folds')).split()[1:7]==['mine','stride2','3','x','1','epoch']
         assert next(o for o in out if o.startswith('my-recipe')).split()[1]=='mine'
         assert not run_cli('models', '--import', f, '--json')
         assert json.loads(capsys.readouterr().out)['recipes']['my-recipe']['arch']=='mine'
