@@ -16,6 +16,7 @@ from itertools import combinations
 from pathlib import Path
 from scipy.stats import binom, binomtest
 from ..core import DigitError, RunError
+from ..runs.files import path_exists
 from ..runs.preds import Preds, class_numbers, with_probs
 from ..runs.run import Run
 
@@ -308,7 +309,9 @@ def list_runs(
     rows = []
     for run in _run_dirs(path):
         try: rows.append(dict(_run_row(run), run=str(run)))
-        except RunError as e: rows.append(dict(run=str(run), note=str(e).removeprefix(f'{run} is no finished run: ')))
+        except RunError as e:
+            note = str(e) if path_exists(run/'metrics.json') else run.why_no_metrics()
+            rows.append(dict(run=str(run), note=note))
     df = pd.DataFrame(rows, columns=_columns)
     return df.sort_values(['data','sha256','accuracy','log_loss','run'], ascending=[True,True,False,True,True],
                           ignore_index=True)

@@ -119,8 +119,7 @@ def _describe_calibration(p, calibrated, m):
     "Return the paragraph that compares the confidence of the predictions `p` with their accuracy"
     def ece(q): return percent(calibration(q.targs, q.probs)[0])
     text = (f"The mean confidence is {percent(p.probs.max(1).mean())}, and the accuracy is {percent(p.hits.mean())}. "
-            "The "
-            f"expected calibration error, over 15 bins of confidence, is {ece(p)}.")
+            f"The expected calibration error, over 15 bins of confidence, is {ece(p)}.")
     if calibrated is None: return text
     whose = ' They are the rows of folds, so both numbers are for single nets and not for the mean of all.'
     return (f"{text} A temperature of {m['temperature']:.3g} calibrates the net: the logarithm of each probability is "

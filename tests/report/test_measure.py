@@ -7,7 +7,7 @@ from scipy.stats import binom, binomtest
 from digitfast.report.measure import (Preds, calibration, doubtful_labels, holm, list_runs, measured, most_confused,
                                read_preds, score_interval,
                                suspicious_labels, versus, versus_table, wilson, worst_mistakes)
-from digitfast.runs.run import read_metrics
+from digitfast.runs.run import Run, read_metrics
 from digitfast.core import DigitError, RunError
 from run_double import a_run, fake
 
@@ -310,7 +310,8 @@ def test_runs_below_a_folder_best_first_and_damaged_ones_named(tmp_path):
     df = list_runs(tmp_path)
     assert [Path(o).name for o in df.run]==['b','c','begun','a'] and df.rows.tolist()[:2]==[200,200]
     assert df.accuracy.tolist()[:2]==[.95,.9]
-    assert df.note.tolist()[:2]==['',''] and 'unfinished' in df.note[2] and 'predictions.npz' in df.note[3]
+    assert df.note.tolist()[:2]==['',''] and df.note[2]==Run(tmp_path/'begun').why_no_metrics()
+    assert 'unfinished' in df.note[2] and 'predictions.npz' in df.note[3]
     assert (df.low[0],df.high[0])==wilson(190, 200) and df.log_loss[0]>0
     assert len(list_runs(tmp_path/'x'/'b'))==1 and list(list_runs(tmp_path/'x'/'c').run)==[str(tmp_path/'x'/'c')]
     with pytest.raises(RunError, match='no such folder'): list_runs(tmp_path/'nowhere')
