@@ -81,8 +81,8 @@ WRONG = dict(inverted=(lambda x: 255-x, 'inverted'), ones=(lambda x: x>127, 'fro
     moved=(lambda x: np.roll(x, 3, 2), '(2.9|3.0|3.1) further right'),
     high=(lambda x: np.roll(x, -3, 1), '(2.9|3.0|3.1) pixels higher'),
     shuffled=(lambda x: x.reshape(len(x), -1)[:,np.random.default_rng(0).permutation(784)].reshape(x.shape),
-    'no class'),
-    noise=(lambda x: np.random.default_rng(0).integers(0, 256, x.shape), 'no class'),
+    'not resemble any class'),
+    noise=(lambda x: np.random.default_rng(0).integers(0, 256, x.shape), 'not resemble any class'),
     blank=(lambda x: x*0, 'each pixel of the test images is 0'),
     full=(lambda x: x*0+255, 'each pixel of the test images is 255'))
 @pytest.mark.parametrize('n', [100,1000])
@@ -110,7 +110,7 @@ def test_sets_that_are_both_from_0_to_1(data):
 def test_the_option_that_turns_them_is_named(data):
     "where it turns these rows alone"
     turned = frame(images(data.test).swapaxes(1, 2))
-    for o in '--transpose','--no-transpose': assert unlike(looks(data.train), turned, o)[0].endswith(f'right: add {o}')
+    for o in '--transpose','--no-transpose': assert unlike(looks(data.train), turned, o)[0].endswith(f'fixed: add {o}')
     assert unlike(looks(data.train), turned)[0].endswith('until this is fixed')
 
 def test_two_wrongs(data):
