@@ -31,10 +31,10 @@ def flat(n): return nn.Sequential(nn.Flatten(), nn.Linear(n, 3))
 ONE = flat(64)
 
 NETS = dict(
-    none=(lambda n,s: None, 'gave a NoneType'), number=(lambda n,s: 5, 'gave a int'),
-    raises=(lambda n,s: Odd(raises), "can't take images of 8x8 pixels: KeyError"),
-    two=(lambda n,s: Odd(lambda net,x: (x,x)), 'gives a tuple'),
-    shape=(lambda n,s: flat(784), "can't take images of 8x8"),
+    none=(lambda n,s: None, 'a NoneType'), number=(lambda n,s: 5, 'a int'),
+    raises=(lambda n,s: Odd(raises), "images of 8x8 pixels: KeyError"),
+    two=(lambda n,s: Odd(lambda net,x: (x,x)), 'a tuple, expected one tensor'),
+    shape=(lambda n,s: flat(784), "images of 8x8 pixels: RuntimeError"),
     no_parameters=(lambda n,s: nn.Sequential(nn.Flatten(), nn.AdaptiveAvgPool1d(n)), 'no parameters'))
 @pytest.mark.parametrize('name', NETS)
 def test_a_net_of_ones_own_that_is_none_is_one_line(name, tiny, tmp_path):
@@ -72,7 +72,7 @@ def test_an_import_is_a_plain_file(tmp_path, capsys):
 # ---- options
 
 @pytest.mark.parametrize('words,code,says', [
-    ('--set precision=fp64',1,'fp64'), ('--set precision=fp32 --precision fp32',2,'same thing'),
+    ('--set precision=fp64',1,'fp64'), ('--set precision=fp32 --precision fp32',2,'--set precision and --precision'),
     ('--folds 3 --valid-pct .2',1,'valid_pct: found it'), ('--folds 3 --split last',1,'split: found it'),
     ('--folds 21',1,"class '0' has 20"), ("--set arch_kwargs={'chs':[0]}",1,"can't process images")])
 def test_options_that_say_nothing_or_no_sense(words, code, says, tiny, tmp_path, capsys):
@@ -86,8 +86,8 @@ ARGS = [(dict(seed=o),'seed is') for o in (-1,1.5,True,'3',2**70)] + [
     (dict(recipe=[]),'unknown recipe'), (dict(out=5),'5 is a int'), (dict(out='o/\0x'),'o/?x is a str'),
     (dict(config=3),'3 is a int'), (dict(cbs=[3]),"cbs holds '3'"), (dict(batch_tfms='x'),'batch_tfms is'),
     (dict(opt_func=3),'opt_func is'), (dict(metrics=[accuracy,3]),"metrics is '3'"), (dict(drop=3),"drop is '3'"),
-    (dict(data=3),'data is a int'), (dict(data=[]),'data is a list of 0'), (dict(data={}),'data is a dict'),
-    (dict(data=np.zeros((3,3))),'data is a ndarray'), (dict(data=(1,2)),'data holds a int')]
+    (dict(data=3),'data holds a int, expected'), (dict(data=[]),'data is a list of 0'), (dict(data={}),'the dict: found nothing'),
+    (dict(data=np.zeros((3,3))),'3 pixel columns'), (dict(data=(1,2)),'data holds a int')]
 @pytest.mark.parametrize('kw,says', ARGS, ids=lambda o: str(o)[:30].replace('\0', '0'))
 def test_arguments_of_another_kind_are_one_line(kw, says, tiny, tmp_path):
     kw = {**TINY, 'out':tmp_path/'r', **kw}
@@ -112,7 +112,7 @@ def test_names_that_people_give_are_names(name, fitted_learn, tmp_path, monkeypa
     assert r.metrics['recipe']==name and r.path.parent==Path('runs')
 
 @pytest.mark.parametrize('f,says', [
-    (lambda r,df: predict_csv(r, df), 'data is a DataFrame'), (lambda r,df: predict_csv(3), '3 is a int'),
+    (lambda r,df: predict_csv(r, 3), 'data holds a int'), (lambda r,df: predict_csv(3), '3 is a int'),
     (lambda r,df: predict_rows(r.learner(), df, tta=1.5), "tta is '1.5'"),
     (lambda r,df: predict_rows(r.learner(), df, tta=9), "tta is '9'"), (lambda r,df: ensemble([1, 2]), '1 is a int')])
 def test_arguments_of_another_kind_for_a_run_are_one_line(f, says, tiny_run):

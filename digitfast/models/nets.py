@@ -297,16 +297,29 @@ def on_meta():
     with torch.device('meta'), _NumbersOnCPU(): yield
 
 # %% ../../nbs/models/01_nets.ipynb #sh4pes01
+def _check_width(found, expected):
+    "Raise `ValueError` if a layer gets another number of channels or features than it was built for"
+    if found!=expected: raise ValueError(f'a layer for {expected} inputs gets {found}')
+
 def _conv_shape(layer, x):
+    _check_width(x.shape[-3], layer.in_channels)
     sizes = zip(x.shape[-2:], layer.kernel_size, layer.stride, layer.padding, layer.dilation)
     return x.new_empty(*x.shape[:-3], layer.out_channels, *((n+2*p-d*(k-1)-1)//s+1 for n,k,s,p,d in sizes))
+
+def _norm_shape(layer, x):
+    _check_width(x.shape[1], layer.num_features)
+    return x
+
+def _linear_shape(layer, x):
+    _check_width(x.shape[-1], layer.in_features)
+    return x.new_empty(*x.shape[:-1], layer.out_features)
 
 def _shape_function(layer):
     "Return a function from the input of `layer` to a tensor of the shape of its output; None for other layers"
     kind = type(layer)
     if kind is nn.Conv2d and not isinstance(layer.padding, str): return partial(_conv_shape, layer)
-    if kind is nn.BatchNorm2d: return lambda x: x
-    if kind is nn.Linear: return lambda x: x.new_empty(*x.shape[:-1], layer.out_features)
+    if kind is nn.BatchNorm2d: return partial(_norm_shape, layer)
+    if kind is nn.Linear: return partial(_linear_shape, layer)
     if kind is nn.AdaptiveAvgPool2d and layer.output_size==1: return lambda x: x[...,:1,:1]
 
 def run_shapes(
