@@ -404,7 +404,7 @@ def forked(f):
     _,status = os.waitpid(pid, 0)
     return os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
 
-def die(*a): os.kill(os.getpid(), signal.SIGKILL)
+def die(*a, **kw): os.kill(os.getpid(), signal.SIGKILL)
 def die_at(n, sig=signal.SIGKILL):
     def tick(i, of):
         if i==n: os.kill(os.getpid(), sig); time.sleep(5)
