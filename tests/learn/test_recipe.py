@@ -24,7 +24,8 @@ WRONG = dict(
     arch=[None, 1, '', [], {}, nn.Linear(1, 1)], arch_kwargs=[None, 1, 'x', [], dict(nope=1)],
     split=ODD, valid_pct=[*SHARE, 0, 1, 1.5],
     split_seed=[*ODD, 2**32], shuffle=[None, 'x', 1, 0, []], normalize=[None, 'yes', 1],
-    bs=[*ODD, 0], loss=ODD, smooth=[*SHARE, 1], opt=ODD, lr=[*RATE, 0, 'Auto'], sched=ODD, wd=RATE, images=[*ODD, 0],
+    bs=[*ODD, 0], loss=ODD, class_weights=[*ODD[1:], {0:-1}, {0:'x'}, {0:math.nan}],
+    smooth=[*SHARE, 1], opt=ODD, lr=[*RATE, 0, 'Auto'], sched=ODD, wd=RATE, images=[*ODD, 0],
     epochs=[*ODD[1:], 0], ema=[*SHARE, 1, 2], tta=[*ODD, 9], precision=[*ODD, 'fp8', 'auto'], valid_every=[*ODD, 0],
     affine=[None, 1, 'x', [], dict(nope=1), dict(shift=-1), dict(rotate='x'), dict(zoom=1)],
     members=[*ODD, 0], folds=[*ODD[1:], 0, 1], source=[None, 1], reported=[None, .5],
@@ -138,7 +139,7 @@ def test_dropped_rows_are_not_trained_on_and_held_out_ones_stay(split):
 def test_what_means_nothing_to_a_loop_from_scratch_raises_an_error(name):
     odd = dict(wd=.1, smooth=.1, ema=.9, sched='one_cycle', opt='adam', affine=dict(shift=1), lr='auto', arch='small')
     for k,v in odd.items():
-        refused(lambda: replace(recipes[name], **{k:v}), k if k!='arch' else 'from scratch')
+        refused(lambda: replace(recipes[name], **{k:v}), *([k] if k!='arch' else ['scratch', v, name]))
 
 def test_numpy_s_rate_can_be_chosen(tiny, tmp_path):
     "Its batch can't, since it has none"

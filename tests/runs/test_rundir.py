@@ -184,13 +184,15 @@ def test_fields_that_are_not_of_their_kind(change, tmp_path):
 def test_an_error_in_a_field_names_file_field_found_and_expected(old):
     "One wording for the three files"
     run = Run(old/'one')
-    edit(run/'metrics.json', accuracy=1.5)
+    shutil.copytree(run, old/'damaged')
+    edit(old/'damaged'/'metrics.json', accuracy=1.5)
     edit(run/'model'/'model.json', side='8')
     (run/'checkpoint').mkdir()
     info = dict(path='a', data=dict(sha256='s'), recipe={}, threads=1, seed=-1)
     (run/'checkpoint'/'state.json').write_text(json.dumps(dict(info=info, epoch=0, sha256='s')))
-    found = {"metrics.json is damaged: accuracy is '1.5', expected a number from 0 to 1. T":lambda: run.metrics,
-             "model.json is damaged: side is '8', expected a whole number from 1 to 1,024. T":lambda: load_net(run),
+    damaged = Run(old/'damaged')
+    found = {"metrics.json is damaged: accuracy is '1.5', expected a number from 0 to 1.":lambda: damaged.metrics,
+             "model.json is damaged: side is '8', expected a whole number from 1 to 1,024.":lambda: load_net(run),
              "is damaged (seed is '-1', expected a whole number)":lambda: read_checkpoint(run/'checkpoint')}
     for want,f in found.items():
         with pytest.raises(RunError) as e: f()
