@@ -78,7 +78,7 @@ def test_images_glued_together(data, lines, n, margin):
     assert np.mean([alike(o.row, v.ravel()) for got,want in whole for o,v in zip(got, want)])>.8
 
 @pytest.mark.parametrize('gap,why',
-                         [(12, 'close above or below'), (1, 'several digits may touch'), (-8, 'several digits may touch')])
+                         [(12, 'close above or below'), (1, 'several that touch'), (-8, 'several digits may touch')])
 def test_stacked_ones_are_unsure(gap, why):
     "A 1 above an 8 is a doubtful 8"
     a = np.full((300,200), 255, np.uint8)
