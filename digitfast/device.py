@@ -8,7 +8,7 @@ __all__ = ['digit_device', 'best_precision', 'Fp32Convs', 'may_need_fp32_convs',
 # %% ../nbs/01_device.ipynb #a6cec546
 from .core import DigitError, count_noun, spell
 from . import __version__
-import platform, torch, warnings
+import platform, sys, torch, warnings
 from functools import lru_cache
 from importlib import metadata
 from torch import nn
@@ -164,5 +164,6 @@ def predict_bs(
 # %% ../nbs/01_device.ipynb #50495d4c
 def versions():
     "Return the versions of the packages that a run depends on"
-    others = {k:metadata.version(k) for k in ('fastai','pandas','numpy')}
+    names = 'fastai','pandas','numpy',*(['timm'] if 'timm' in sys.modules else [])
+    others = {k:metadata.version(k) for k in names}
     return dict(digitfast=__version__, python=platform.python_version(), torch=torch.__version__, **others)

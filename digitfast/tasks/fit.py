@@ -97,8 +97,12 @@ def _log_groups(plan, dls, say):
     rows = np.concatenate([held, dls.train_ds.items.index.to_numpy()])
     check_whole_groups(plan.groups[rows], range(len(held)))
     where = f" in column {info['column']}" if info['column'] else ''
-    say(f"groups: {info['n']:,}{where}, none on both sides; held out: {len(set(plan.groups[held])):,}, with "
+    n_held = len(set(plan.groups[held]))
+    say(f"groups: {info['n']:,}{where}, none on both sides; held out: {n_held:,}, with "
         f"{100*len(held)/len(rows):.1f} % of the rows")
+    if n_held<30:
+        say(f"note: the 95 % interval counts rows, but rows of one group are alike, so with {n_held} held-out "
+            f"group{'s'*(n_held!=1)} it is too narrow for a new group")
     lost = [o for o in dls.vocab if o not in set(dls.valid_ds.items.label)]
     if lost: say(f"note: no held-out row is of class {join_some(lost)}, so the accuracy does not measure it")
 

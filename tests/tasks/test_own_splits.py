@@ -30,6 +30,7 @@ def test_groups_from_beginning_to_end(folder, tmp_path):
     assert not set(WRITERS[held])&set(np.delete(WRITERS, held)) and 3<=len(held)<=24
     assert m['groups']['column']=='writer' and m['groups']['n']==12 and m['options']==dict(groups='writer')
     assert any(o.startswith('groups: 12 in column writer, none on both sides; held out: ') for o in lines)
+    assert any('interval counts rows' in o and 'too narrow' in o for o in lines)
     again = train(config=r, out=tmp_path/'again', say=quiet)
     assert outcome(again)==outcome(r)
     assert r.data().sha256==m['data']['sha256']
