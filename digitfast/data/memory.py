@@ -140,6 +140,7 @@ def both_frames(
         if all(_is_array(v) and not isinstance(v, list) for v in o) and _are_images(a) and _are_images(b):
             raise DataError('data are two arrays of images, expected (x, y), images and their labels. To predict the '
                             'second array: ((x, y), x_test)')
+        if _is_array(a) and as_array(a, 'the labels').ndim==1 and _are_images(b): return frame_of_arrays(a, b) # raises
         f = replace(frame_of(a), test=None if b is None else frame_of(b).train)
     else: f = frame_of(o)
     if test is None: return f

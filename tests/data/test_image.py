@@ -253,14 +253,14 @@ NO_PICTURE,NO_INK = 'no readable picture','no ink'
 REFUSED = dict(
     text=(lambda: b'seven', NO_PICTURE), empty=(lambda: b'', NO_PICTURE),
     cut=(lambda: cut(draw(strokes(3), 300)), NO_PICTURE),
-    missing=(lambda: 'no/such.png', r'no/such\.png: no picture.*\(No such file or directory\)'),
+    missing=(lambda: 'no/such.png', r'no/such\.png: .*no readable picture \(No such file or directory\)'),
     folder=(lambda: '.', NO_PICTURE), none=(lambda: None, 'expected numbers'),
     postscript=(lambda: b'%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n', NO_PICTURE),
     one=(lambda: Image.new('L', (1,1)), '1x1'), tiny=(lambda: Image.new('L', (7,7)), '7x7'),
     strip=(lambda: Image.new('L', (2000,5)), '2,000x5'),
     zero=(lambda: np.zeros((0,28)), '28x0'), channels=(lambda: np.zeros((28,28,7)), r'\(28, 28, 7\)'),
     flat=(lambda: np.zeros(784), r'\(784,\)'),
-    words=(lambda: np.full((28,28), 'a'), 'expected numbers'), nan=(lambda: np.full((28,28), np.nan), 'no numbers'),
+    words=(lambda: np.full((28,28), 'a'), 'expected numbers'), nan=(lambda: np.full((28,28), np.nan), 'not numbers'),
     white=(lambda: Image.new('RGB', (300,200), 'white'), NO_INK), black=(lambda: np.zeros((28,28)), NO_INK),
     transparent=(lambda: Image.new('RGBA', (200,200)), NO_INK),
     noise=(lambda: np.random.default_rng(0).normal(128, 20, (200,300)), NO_INK),
@@ -282,7 +282,7 @@ def test_refused(name, monkeypatch, tmp_path):
 
 def test_errors_name_the_file(tmp_path):
     Image.new('L', (90,90)).save(tmp_path/'blank.png')
-    with pytest.raises(DataError, match=r'blank\.png: no ink'): image_row(tmp_path/'blank.png')
+    with pytest.raises(DataError, match=r'blank\.png: .*no ink'): image_row(tmp_path/'blank.png')
 
 def test_strokes_of_one_digit_are_not_several():
     "The bar of a 5 that floats above it, a 4 whose strokes don't meet"
