@@ -40,7 +40,7 @@ class RunDir:
         return self
 
 # %% ../../nbs/runs/04_rundir.ipynb #f5301f1d
-def _new_directory(): return f"choose a new directory with {spell('out', 'DIR')}"
+def _new_directory(verb='choose'): return f"{verb} a new directory with {spell('out', 'DIR')}"
 
 def _inode(f):
     "Return what identifies the file `f` under any name; None if there is none"
@@ -52,7 +52,8 @@ def _inode(f):
 def _lock(self:RunDir):
     p = self.path
     try:
-        if p.exists() and not p.is_dir(): raise RunError(f"{p} is a file: {_new_directory()}")
+        if p.exists() and not p.is_dir():
+            raise RunError(f"{p}: found a file, expected a directory. {_new_directory('Choose')}")
         self.made = [o for o in (p,*p.parents) if not o.exists()]
         p.mkdir(parents=True, exist_ok=True)
         self.lock = FileLock(p/'.lock', timeout=0)
@@ -61,8 +62,7 @@ def _lock(self:RunDir):
     except Timeout:
         raise RunError(f"{p} is in use by {self._owner()[0]}: wait for it, or {_new_directory()}") from None
     except OSError as e:
-        advice = _new_directory().capitalize()
-        raise RunError(f"can't write to {p}: {e.strerror or e}. {advice}") from None
+        raise RunError(f"can't write to {p}: {e.strerror or e}. {_new_directory('Choose')}") from None
 
 @patch
 def _owner(self:RunDir):

@@ -136,14 +136,14 @@ def check_search_dir(
     resume=False, # Resume an unfinished search?
 ):
     "Raise `RunError` if a search can't be written to `path`, as far as its names show"
-    p,advice = Path(path),f"choose a new directory with {spell('out', 'DIR')}"
-    if os.path.lexists(p) and not p.is_dir(): raise RunError(f"{p} is a file: {advice}")
+    p,advice = Path(path),f"Choose a new directory with {spell('out', 'DIR')}"
+    if os.path.lexists(p) and not p.is_dir(): raise RunError(f"{p}: found a file, expected a directory. {advice}")
     names = {o.name for o in p.iterdir() if o.name[0]!='.'} if p.is_dir() else set()
     if not names: return
-    if 'journal.jsonl' not in names or is_begun(p): raise RunError(f"{p} is not empty and holds no search: {advice}")
+    if 'journal.jsonl' not in names or is_begun(p): raise RunError(f"{p} is not empty and holds no search. {advice}")
     if other := names-set(search_files):
-        raise RunError(f"{p} holds a search and other files ({join_some(other)}): {advice}")
+        raise RunError(f"{p} holds a search and other files ({join_some(other)}). {advice}")
     if (p/'best'/'metrics.json').exists() and not is_begun(p/'best') and 'tune.html' in names:
         raise RunError(f"{p} holds a finished search, whose winner is measured already. More trials would make "
-                       f"that number a part of the choice: {advice}")
-    if not resume: raise RunError(f"{p} holds an unfinished search: {advice}, or {how_to_resume_search(p)}")
+                       f"that number a part of the choice. {advice}")
+    if not resume: raise RunError(f"{p} holds an unfinished search. {advice}, or {how_to_resume_search(p)}")

@@ -38,7 +38,7 @@ NONSENSE = dict(blank=(url_of(Image.new('RGB', (280,280), 'white')), 'no ink'), 
                 number=(7, 'no drawing'), list=([1,2], 'no drawing'), empty=('', 'no drawing'),
     html=('<script>alert(1)</script>', 'no drawing'), file=('file:///etc/passwd', 'no drawing'),
     odd=('data:image/png;base64,!!!', 'no drawing'), letters=('data:image/png;base64,'+'é'*9, 'no drawing'),
-    no_png=('data:image/png;base64,'+base64.b64encode(b'seven').decode(), 'no picture'),
+    no_png=('data:image/png;base64,'+base64.b64encode(b'seven').decode(), 'no readable picture'),
     cut=(url_of(draw(strokes(3), 280))[:900], 'no '), huge=('data:image/png;base64,'+'A'*2**22, 'no drawing'),
     tiny=(url_of(Image.new('L', (1,1))), '1x1'), bomb=(url_of(Image.new('1', (10_000,10_000))), '100 megapixels'))
 

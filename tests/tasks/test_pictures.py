@@ -78,7 +78,7 @@ def test_images_glued_together(data, lines, n, margin):
     assert np.mean([alike(o.row, v.ravel()) for got,want in whole for o,v in zip(got, want)])>.8
 
 @pytest.mark.parametrize('gap,why',
-                         [(12, 'close above or below'), (1, 'several that touch'), (-8, 'several that touch')])
+                         [(12, 'close above or below'), (1, 'several that touch'), (-8, 'several digits may touch')])
 def test_stacked_ones_are_unsure(gap, why):
     "A 1 above an 8 is a doubtful 8"
     a = np.full((300,200), 255, np.uint8)
@@ -94,7 +94,7 @@ def test_touching_ones_are_unsure():
         im = np.asarray(draw(strokes(d), (120,120), pen=.08, height=.9).convert('L'))
         a[40:160, x:x+120] = np.minimum(a[40:160, x:x+120], im)
     (found,) = read_pictures(Image.fromarray(a))
-    assert any('several that touch' in n for n in found.notes)
+    assert any('several digits may touch' in n for n in found.notes)
 
 @pytest.mark.parametrize('digit', range(10))
 def test_one_digit_raises_no_doubt(digit):
@@ -161,7 +161,7 @@ def test_a_folder_with_a_bad_one(photos, net, here, capsys):
     assert code==1 and 'Traceback' not in err
     assert ([o.split(':')[0].split(' at ')[0] for o in lines[:4]]==['note']
             +[str(photos/o) for o in ('a.png','c.JPG','c.JPG')])
-    assert ' at ' in lines[2] and err.count('error:')==1 and 'b.png: no picture' in err
+    assert ' at ' in lines[2] and err.count('error:')==1 and 'b.png: found no readable picture' in err
     rows = list(csv.DictReader(io.StringIO((here/'read.csv').read_text())))
     assert [r['file'] for r in rows]==[str(photos/o) for o in ('a.png','b.png','c.JPG','c.JPG')]
     assert rows[1]['error'] and not rows[1]['digit'] and rows[2]['left']

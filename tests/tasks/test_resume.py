@@ -302,9 +302,14 @@ def test_other_commands_that_are_advised_exist(tiny_run, tiny, tmp_path, capsys,
     assert command(capsys, *words[:-1], tiny, '--out', tmp_path/'s.csv')[0]==0
     words = advised(command(capsys, 'compare', '--system', 'ensemble')[2])
     assert words==['train','--recipe','ensemble'] and command(capsys, *words, '--help')[0]==0
+    (tmp_path/'empty').mkdir()
+    words = advised(command(capsys, 'runs', tmp_path/'empty', '--html', tmp_path/'runs.html')[2])
+    assert words==['train'] and command(capsys, *words, '--help')[0]==0
 
 ADVICE = {'core.py':['digitfast train'], 'train.py':['digitfast train'], 'predict.py':['digitfast predict'],
-          'compare.py':['digitfast train'], 'copy_course.py':['digitfast course']}
+          'compare.py':['digitfast train'], 'copy_course.py':['digitfast course'], 'overview.py':['digitfast train'],
+          'space.py':['digitfast tune'], # followed by test_tune
+          'hub.py':['digitfast share']}  # followed by test_share
 def advised_commands(file):
     "Return the subcommands that `file` advises, in texts that are no docstrings or by `spell_call`"
     subcommands = '|'.join(o.name or o.callback.__name__ for o in cli.app.registered_commands)
@@ -427,7 +432,7 @@ def test_save_run_and_ensemble_leave_the_directory_of_another_alone(makers, tmp_
             with pytest.raises(RunError, match='in use by process'): make(out)
             assert other.is_own() and sorted(os.listdir(out))==['.lock','.owner']
         old,others = getattr(place, name),[]
-        def lose(*args): others.append(take(out, 'removed')); return old(*args)
+        def lose(*args, **kw): others.append(take(out, 'removed')); return old(*args, **kw)
         with monkeypatch.context() as m:
             m.setattr(place, name, lose)
             with pytest.raises(RunError, match='mix was replaced'): make(out)
@@ -437,7 +442,7 @@ def test_save_run_and_ensemble_leave_the_directory_of_another_alone(makers, tmp_
 def test_an_interrupted_save_run_or_ensemble_can_be_started_again(makers, tmp_path, monkeypatch):
     for i,(make,(place,name)) in enumerate(makers):
         out = tmp_path/f'{i}'
-        def stop(*args): raise KeyboardInterrupt
+        def stop(*args, **kw): raise KeyboardInterrupt
         for f in (stop,die)[:1+hasattr(os, 'fork')]:
             with monkeypatch.context() as m:
                 m.setattr(place, name, f)

@@ -180,7 +180,7 @@ def test_no_test_set(tmp_path):
 def test_fewer_rows_than_a_batch_is_logged(tmp_path):
     lines = []
     run(csvs(tmp_path/'d', n=30), tmp_path/'run', say=lines.append, bs=64)
-    assert any('batches are of 24 images, not 64' in o for o in lines)
+    assert any('batch size is 24 instead of 64' in o and '24 training rows' in o for o in lines)
 
 # ---- honest numbers
 
@@ -192,7 +192,7 @@ def test_identical_images_are_reported_and_left_out(tmp_path):
     r = run(csvs(tmp_path/'d', train=df), tmp_path/'run', say=lines.append, split='last', valid_pct=.5)
     m = read_metrics(r)
     assert (m['same_valid']==20 and m['n_valid']==20
-            and any('20 validation images are in the training rows too' in o for o in lines))
+            and any('20 validation images are also in the training set' in o for o in lines))
     with np.load(r/'predictions.npz') as z:
         assert (m['accuracy']==pytest.approx((z['valid_probs'].argmax(1)==z['valid_labels'])[~z['valid_same']].mean())
                 and len(z['valid_rows'])==40)
@@ -404,7 +404,7 @@ def forked(f):
     _,status = os.waitpid(pid, 0)
     return os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
 
-def die(*a): os.kill(os.getpid(), signal.SIGKILL)
+def die(*a, **kw): os.kill(os.getpid(), signal.SIGKILL)
 def die_at(n, sig=signal.SIGKILL):
     def tick(i, of):
         if i==n: os.kill(os.getpid(), sig); time.sleep(5)
@@ -584,7 +584,7 @@ def test_predict_other_data_predicts_the_control_rows_from_the_pictures_that_the
     lines = []
     csvs(tmp_path/'o', n=90, test=digits(30, seed=5).drop(columns='label'))
     f = predict_csv(tiny_run[0], tmp_path/'o', tmp_path/'s.csv', device='cpu', say=lines.append)
-    assert (len(pd.read_csv(f))==30 and any('other data' in o for o in lines)
+    assert (len(pd.read_csv(f))==30 and any("these data are not the run's" in o for o in lines)
             and any(o.startswith('control rows: 12 ') for o in lines))
     labels = digits(30, seed=5).label
     want = predict_rows(load_net(tiny_run[0], device='cpu'), digits(30, seed=5)).argmax(1)
@@ -752,7 +752,7 @@ def test_rows_beyond_the_range_of_the_run(dim_run, tmp_path):
     run,raw = dim_run
     for x in raw.iloc[:3,:64]*15,(raw.iloc[:3,:64]/16).round(3):
         x.to_csv(tmp_path/'rows.csv', index=False, header=False)
-        with pytest.raises(DataError, match='from 0 to 16 as in the run: bring all rows to that range'):
+        with pytest.raises(DataError, match='from 0 to 16 as in the run. Scale all rows to that range'):
             predict_csv(run, tmp_path/'rows.csv', tmp_path/'out.csv', say=lambda s: None)
         assert not (tmp_path/'out.csv').exists()
 

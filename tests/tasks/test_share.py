@@ -197,7 +197,7 @@ def test_answers_that_lie(fault, says, shared, tmp_path, capfd):
     assert not cached(tmp_path)
 
 @pytest.mark.parametrize('name,content,says', [
-    ('metrics.json', b'{}', "metrics.json is no digitfast run's"),
+    ('metrics.json', b'{}', 'metrics.json: found no format number'),
     ('metrics.json', b'[1', "metrics.json can't be read"),
     ('model/model.safetensors', None, 'no model')])
 def test_a_run_that_is_damaged(name, content, says, shared, tmp_path):

@@ -164,7 +164,8 @@ def test_a_killed_search_resumes(tiny, tmp_path, fake):
     params = [json.loads(o).get('param_value_internal') for o in (out/'journal.jsonl').read_text().splitlines()
               if '"lr"' in o and 'param_name' in o]
     with open(out/'journal.jsonl', 'ab') as f: f.write(b'{"op_code":4,"wor') # a line that was not written completely
-    with pytest.raises(RunError, match=r"unfinished search: .* or resume it with tune\(resume=True"): search(tiny, out)
+    with pytest.raises(RunError, match=r"unfinished search. Choose .* or resume it with tune\(resume=True"):
+        search(tiny, out)
     before,s = rows(out),resume(out)
     assert s.trials.trial.tolist()==[0,1,2,3,4] and s.trials.lr.nunique()==5
     assert len(params)==3 and s.trials.lr[2]==params[2] # the trial that was killed keeps its point
