@@ -116,7 +116,8 @@ def create_model(
     the architecture does not support."""
     if isinstance(arch, nn.Module):
         raise DigitError("expected the name of an architecture or a function, "
-                         f"found a {type(arch).__name__} that is already built. Pass the function that builds it.")
+                         f"found a {type(arch).__name__} that is already built. Pass the "
+                         "function that builds it, because two Learners must not share weights.")
     build = arch if callable(arch) else find_arch(arch)
     now = next(_calls)
     args,own = builder_args(build, n_out, side, **kwargs)
