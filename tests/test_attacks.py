@@ -86,8 +86,8 @@ ARGS = [(dict(seed=o),'seed is') for o in (-1,1.5,True,'3',2**70)] + [
     (dict(recipe=[]),'unknown recipe'), (dict(out=5),'5 is a int'), (dict(out='o/\0x'),'o/?x is a str'),
     (dict(config=3),'3 is a int'), (dict(cbs=[3]),"cbs holds '3'"), (dict(batch_tfms='x'),'batch_tfms is'),
     (dict(opt_func=3),'opt_func is'), (dict(metrics=[accuracy,3]),"metrics is '3'"), (dict(drop=3),"drop is '3'"),
-    (dict(data=3),'data holds a int, expected'), (dict(data=[]),'data is a list of 0'), (dict(data={}),'the dict: found nothing'),
-    (dict(data=np.zeros((3,3))),'3 pixel columns'),
+    (dict(data=3),'data holds a int, expected'), (dict(data=[]),'data is a list of 0'),
+    (dict(data={}),'the dict: found nothing'), (dict(data=np.zeros((3,3))),'3 pixel columns'),
     (dict(data=(1,2)),'data holds a int')]
 @pytest.mark.parametrize('kw,says', ARGS, ids=lambda o: str(o)[:30].replace('\0', '0'))
 def test_arguments_of_another_kind_are_one_line(kw, says, tiny, tmp_path):

@@ -345,4 +345,4 @@ def test_two_processes_share_an_epoch(tmp_path, record_property):
     assert (a['n_train'],a['n_valid'])==(50,12)   # one rank saves the run alone
     for o in a,b:
         record_property('share', f"{o['share']/o['epoch']:.2f} of an epoch of {1000*o['epoch']:.1f} ms")
-        assert o['share']<3*o['epoch']   # a hundred times that, row by row; benchmarks/loading.py measures it
+        assert o['share']<20*o['epoch']   # row by row: hundreds of times; benchmarks/loading.py measures it
