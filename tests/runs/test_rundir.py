@@ -127,7 +127,7 @@ def test_what_is_damaged_is_damaged_for_everyone(what, tmp_path):
 def test_what_is_wrong_is_logged(tmp_path):
     run = a_run(tmp_path/'r', **fake())
     for what,says in dict(not_square='images are of 5x6 pixels', rows_too_far=f'a row number is {2**40}',
-                          negative='a probability is -', all_repeated='image is in the training rows too').items():
+                          negative='a probability is -', all_repeated='image is also in the training set').items():
         (run/'predictions.npz').write_bytes(npz(**BAD[what](fake())))
         with pytest.raises(RunError, match=says): Run(run).predictions()
 
