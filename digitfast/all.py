@@ -42,4 +42,4 @@ from digitfast.tasks.tune import Search, tune
 from digitfast.kaggle.submit import submit_to_kaggle
 from digitfast.kaggle.publish import publish_kernel
 from digitfast.tasks.share import share_run
-from digitfast.tasks.spread import spread
+from digitfast.tasks.spread import spread_jobs

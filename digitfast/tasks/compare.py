@@ -19,7 +19,7 @@ from ..models.nets import n_params
 from ..learn.recipe import get_recipe, recipes
 from ..learn.learner import seed_all
 from ..learn.predict import predict_rows
-from .spread import check_address, spread
+from .spread import check_address, spread_jobs
 
 # %% ../../nbs/tasks/10_compare.ipynb #c0005
 def _train_quietly(recipe, train, seed, device):
@@ -111,7 +111,7 @@ def compare(
         rows[job] = row
         say(f"[{len(rows)}/{len(jobs)}] {job[0]:<20} seed {job[1]}  {row['accuracy']:.4f}  {row['seconds']:6.1f} s")
         if out: write_file(Path(out)/'runs.csv', sort_rows().to_csv(index=False))
-    spread(_measure_once, jobs, (todo, train, test, device, d.name), keep, scheduler, device, say=say,
+    spread_jobs(_measure_once, jobs, (todo, train, test, device, d.name), keep, scheduler, device, say=say,
            name=lambda job: f'{job[0]} with seed {job[1]}', then='compare again')
     table = summarise(sort_rows())
     if out:

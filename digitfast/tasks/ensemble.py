@@ -21,7 +21,7 @@ from ..runs.run import Run
 from .info import RunInfo
 from .finish import dated_dir, finish, make_run, open_run, percent, pick_images
 from .fit import resume_info, train_net
-from .spread import has_workers, spread
+from .spread import has_workers, spread_jobs
 
 # %% ../../nbs/tasks/05_ensemble.ipynb #c0005
 def train_member(
@@ -86,7 +86,7 @@ def train_members(
             _keep_member(out, k, files)
             accuracy = percent(Run(out/'members'/str(k)).metrics['accuracy'])
             say(f"member {k} of {n}: accuracy {accuracy} on the rows that it did not see")
-        spread(_train_remotely, todo, plan, keep, scheduler, device, say=say, name=lambda k: f'member {k}',
+        spread_jobs(_train_remotely, todo, plan, keep, scheduler, device, say=say, name=lambda k: f'member {k}',
                then=how_to_resume(out))
     else:
         for k in todo: train_member(k, plan, out, say, lambda i,m: tick(k*m+i, n*m), resume)

@@ -36,7 +36,7 @@ from .info import RunInfo
 from .inputs import column_name, load_data, read_groups
 from .space import (
     Range, check_search_dir, count_points, how_to_resume_search, parse_duration, parse_space, space_json, space_text)
-from .spread import check_address, spread
+from .spread import check_address, spread_jobs
 from .train import check_settings, choose_recipe, describe_run
 
 # %% ../../nbs/tasks/18_tune.ipynb #tn05
@@ -442,7 +442,7 @@ def run_trials(
     def fail(job, error):
         keep(job, dict(state='failed', reason=scrub(error_text(error))[:300], epochs=0, seconds=0.))
     def answer(job, values): return trials.should_prune(job[0], *values)
-    spread(_do_job, trials.jobs(until), plan, keep, scheduler, plan.info.device, answer=answer, fail=fail, say=say,
+    spread_jobs(_do_job, trials.jobs(until), plan, keep, scheduler, plan.info.device, answer=answer, fail=fail, say=say,
            name=lambda job: f'trial {job[0]}', then=then)
 
 # %% ../../nbs/tasks/18_tune.ipynb #tn29

@@ -106,7 +106,7 @@ def test_compare_measures_on_groups_that_no_system_sees(folder, monkeypatch):
     def measure(f, jobs, shared, keep, *args, **kw):
         sides.append(shared[1:3])
         keep(jobs[0], dict(system='quick', seed=0, accuracy=1., seconds=1., parameters=1, reported='', epochs=1))
-    monkeypatch.setattr('digitfast.tasks.compare.spread', measure)
+    monkeypatch.setattr('digitfast.tasks.compare.spread_jobs', measure)
     compare(folder, ['quick'], seeds=1, groups='writer', say=quiet)
     trn,test = (WRITERS[o.index] for o in sides[0])
     assert len(test) and not set(trn)&set(test)

@@ -1,11 +1,11 @@
-"""`spread`: jobs here and on a Dask cluster of forked processes; workers and schedulers that die, TLS, versions."""
+"""`spread_jobs`: jobs here and on a Dask cluster of forked processes; workers and schedulers that die, TLS, versions."""
 import os, signal, sys, threading, time
 import pandas as pd, pytest
 from digitfast.core import DigitError, RunError, as_command, spell
 from digitfast.learn import plugins
 from digitfast.tasks import spread as S
 from digitfast.tasks.compare import compare
-from digitfast.tasks.spread import check_address, spread
+from digitfast.tasks.spread import check_address, spread_jobs
 from digitfast.tasks.train import train
 from conftest import TINY, Cluster, csvs, free_port
 
@@ -31,7 +31,7 @@ def asked(address):
         for k in range(5):
             drawn.append((k, len(kept)+len(failed)))
             yield k
-    spread(steps, jobs(), 10, kept.__setitem__, address, 'cpu', fail=lambda job,e: failed.update({job:str(e)}),
+    spread_jobs(steps, jobs(), 10, kept.__setitem__, address, 'cpu', fail=lambda job,e: failed.update({job:str(e)}),
            answer=lambda job,value: job==1 and value==1)
     assert all(finished>=k-1 for k,finished in drawn), drawn # a job is drawn when a worker is free: here there is one
     return kept,failed
@@ -42,11 +42,11 @@ def test_a_cluster_does_what_this_process_does(cluster):
     assert asked(None)==asked(cluster.address)==want
     with as_command(): assert asked(cluster.address)[1]=={3:'use --label NAME'} # as the driver's reader knows it
     with pytest.raises(DigitError, match='^use label=NAME$'):
-        spread(steps, [3], 1, address=cluster.address, answer=lambda *a: False)
+        spread_jobs(steps, [3], 1, address=cluster.address, answer=lambda *a: False)
 
 def test_what_cannot_be_sent_is_named(cluster):
     with pytest.raises(DigitError, match="the jobs can't be sent to workers.*lock.*Leave out"):
-        spread(steps, [1], threading.Lock(), address=cluster.address)
+        spread_jobs(steps, [1], threading.Lock(), address=cluster.address)
 
 def test_a_file_may_change_between_two_trainings(cluster, tmp_path):
     "The workers run the new one, although they have imported the old one"
@@ -60,7 +60,7 @@ def test_a_file_may_change_between_two_trainings(cluster, tmp_path):
         sys.modules.pop('my_plugin', None)
         plugins.import_file(tmp_path/'my_plugin.py')
         res = {}
-        spread(f, [0], None, res.__setitem__, cluster.address)
+        spread_jobs(f, [0], None, res.__setitem__, cluster.address)
         assert res=={0:value}
 
 # ---- what dies
@@ -75,7 +75,7 @@ def test_a_scheduler_that_dies(cluster, capfd):
         os.kill(cluster.scheduler, signal.SIGKILL)
     start = time.monotonic()
     with pytest.raises(RunError, match='connection to the Dask scheduler was lost.*and continue$') as e:
-        spread(f, range(3), None, keep, cluster.address, then='continue')
+        spread_jobs(f, range(3), None, keep, cluster.address, then='continue')
     assert kept=={0:None} and time.monotonic()-start<30 and '\n' not in str(e.value)
     assert capfd.readouterr().err==''
 
@@ -90,7 +90,7 @@ def test_a_job_whose_worker_dies_is_done_again_by_another(cluster):
         "Whether to die: the first attempt of job 1"
         if job==1: kills.append(job)
         return job==1 and len(kills)==1
-    spread(f, range(4), None, kept.__setitem__, cluster.address, say=lines.append, answer=answer, name='job {}'.format)
+    spread_jobs(f, range(4), None, kept.__setitem__, cluster.address, say=lines.append, answer=answer, name='job {}'.format)
     assert sorted(kept)==[0,1,2,3] and len(set(kept.values()))==1 and len(kills)==2
     assert any(o.endswith('is gone: job 1 will be done again') for o in lines), lines
 
@@ -102,14 +102,14 @@ def test_a_job_that_kills_its_workers_fails_alone(tmp_path):
         def f(job, shared):
             if job=='bad': os.kill(os.getpid(), signal.SIGKILL)
         kept,failed = {},{}
-        spread(f, ['bad',0,1], None, kept.__setitem__, cluster.address, fail=failed.__setitem__)
+        spread_jobs(f, ['bad',0,1], None, kept.__setitem__, cluster.address, fail=failed.__setitem__)
         assert sorted(kept)==[0,1] and str(failed.pop('bad')).startswith('bad was lost with its worker') and not failed
     finally: cluster.stop()
 
 def test_a_cluster_without_workers(cluster, monkeypatch):
     monkeypatch.setattr(S._Driver, 'patience', .2)
     with pytest.raises(RunError, match=r'no workers for a minute.*dask worker tcp://127.*and continue$'):
-        spread(steps, [1], address=cluster.address, then='continue')
+        spread_jobs(steps, [1], address=cluster.address, then='continue')
 
 # ---- who may take part
 
@@ -119,11 +119,11 @@ def test_another_digitfast_raises_an_error_and_another_torch_is_noted(cluster):
     def other(): torch.__version__ = '1.0'
     lines,kept = [],{}
     cluster.worker('a', other)
-    spread(steps, [1], 1, kept.__setitem__, cluster.address, answer=quiet, say=lines.append)
+    spread_jobs(steps, [1], 1, kept.__setitem__, cluster.address, answer=quiet, say=lines.append)
     assert sorted(kept)==[1] and any('has torch 1.0, and this process' in o for o in lines), lines
     cluster.worker('b', older)
     with pytest.raises(RunError, match=r'found digitfast 0\.0\.1, expected .* as here\. Install the same version'):
-        spread(steps, [1]*500, 1, address=cluster.address, answer=quiet) # as soon as it is there
+        spread_jobs(steps, [1]*500, 1, address=cluster.address, answer=quiet) # as soon as it is there
 
 def test_tls(tmp_path):
     pytest.importorskip('cryptography')
@@ -138,7 +138,7 @@ def test_tls(tmp_path):
         cluster.worker('a')
         kept = {}
         with dask.config.set({'distributed.comm.tls':tls}):
-            spread(steps, [2], 1, kept.__setitem__, cluster.address, answer=quiet)
+            spread_jobs(steps, [2], 1, kept.__setitem__, cluster.address, answer=quiet)
         assert sorted(kept)==[2]
         gone = {**tls, 'ca-file':str(tmp_path/'gone')}
         with dask.config.set({'distributed.comm.tls':gone}), pytest.raises(DigitError, match="can't be read: No such"):
@@ -168,7 +168,7 @@ def test_each_gpu_gets_its_jobs(monkeypatch, tmp_path):
             time.sleep(.1)
         return gpu
     res = {}
-    spread(which_gpu, range(4), tmp_path, res.__setitem__)
+    spread_jobs(which_gpu, range(4), tmp_path, res.__setitem__)
     assert sorted(res)==[0,1,2,3] and set(res.values())=={'0','1'}
 
 # ---- who uses it
