@@ -1,4 +1,4 @@
-"""`spread_jobs`: jobs here and on a Dask cluster of forked processes; workers and schedulers that die, TLS, versions."""
+"""`spread_jobs`: jobs here and on a Dask cluster of forked processes; workers and schedulers that die, TLS, versions"""
 import os, signal, sys, threading, time
 import pandas as pd, pytest
 from digitfast.core import DigitError, RunError, as_command, spell
@@ -90,7 +90,8 @@ def test_a_job_whose_worker_dies_is_done_again_by_another(cluster):
         "Whether to die: the first attempt of job 1"
         if job==1: kills.append(job)
         return job==1 and len(kills)==1
-    spread_jobs(f, range(4), None, kept.__setitem__, cluster.address, say=lines.append, answer=answer, name='job {}'.format)
+    spread_jobs(f, range(4), None, kept.__setitem__, cluster.address, say=lines.append, answer=answer,
+                name='job {}'.format)
     assert sorted(kept)==[0,1,2,3] and len(set(kept.values()))==1 and len(kills)==2
     assert any(o.endswith('is gone: job 1 will be done again') for o in lines), lines
 
