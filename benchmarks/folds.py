@@ -49,6 +49,39 @@ def whiten_stem(learn):
     with torch.no_grad(): conv.weight.copy_(torch.cat([w,-w]))
     conv.weight.requires_grad_(False)
 
+def relu_first(learn):
+    "Let each ReLU come before its batch norm"
+    from torch import nn
+    for o in learn.model.modules():
+        if isinstance(o, nn.Sequential) and [type(m) for m in o]==[nn.Conv2d, nn.BatchNorm2d, nn.ReLU]: o[1],o[2] = o[2],o[1]
+
+def unfold_stem(learn):
+    "Compute the first convolution as one matrix product of unfolded patches, with the same weights"
+    from torch import nn
+    from torch.nn.functional import unfold
+    class UnfoldConv(nn.Module):
+        def __init__(self, conv):
+            super().__init__()
+            self.weight,self.stride = conv.weight,conv.stride
+        def forward(self, x):
+            (n,_,h,w),k = x.shape,self.weight.shape[-1]
+            y = unfold(x, k, stride=self.stride).transpose(1, 2)@self.weight.flatten(1).T
+            h,w = ((o-k)//s+1 for o,s in zip((h, w), self.stride))
+            return y.view(n, h, w, -1).permute(0, 3, 1, 2) # channels last
+    block = next(o for o in learn.model.modules() if isinstance(o, nn.Sequential) and isinstance(o[0], nn.Conv2d))
+    block[0] = UnfoldConv(block[0])
+
+def average_last_third(learn):
+    "Train on, and use the mean of the weights of the last third of the steps"
+    import torch
+    from fastai.callback.core import Callback
+    class LastThird(Callback):
+        def before_fit(self): self.avg = torch.optim.swa_utils.AveragedModel(self.learn.model, use_buffers=True)
+        def after_batch(self):
+            if self.training and self.pct_train>=2/3: self.avg.update_parameters(self.model)
+        def after_fit(self): self.learn.model.load_state_dict(self.avg.module.state_dict())
+    learn.add_cb(LastThird())
+
 def soft_loss(p, y):
     "Cross-entropy with a class or with probabilities as target"
     from torch import Tensor
@@ -100,7 +133,10 @@ def of_cheaper():
         '2 epochs, rate 0.03':Arm(two, 500), '2 epochs, rate 0.03, averaged weights':Arm(replace(two, ema=.95), 600),
         'whitened stem':Arm(quick, 700, setup=whiten_stem), 'channels 32-32-48-64':Arm(channels(32, 32, 48, 64), 800),
         'channels 16-32-32-64':Arm(channels(16, 32, 32, 64), 900),
-        'channels 16-32-32-64, whitened stem':Arm(channels(16, 32, 32, 64), 1000, setup=whiten_stem)}, {})
+        'channels 16-32-32-64, whitened stem':Arm(channels(16, 32, 32, 64), 1000, setup=whiten_stem),
+        'ReLU before batch norm':Arm(quick, 1100, setup=relu_first),
+        'stem as a matrix product':Arm(quick, 1200, setup=unfold_stem),
+        '2 epochs, rate 0.03, mean of the last third':Arm(two, 1300, setup=average_last_third)}, {})
 
 groups = dict(quick=of_quick, single=of_single, cheaper=of_cheaper)
 

@@ -36,18 +36,22 @@ def _table(heads, rows, align=''):
     lines = [heads, ['---:' if a=='r' else '---' for a in align.ljust(len(heads))], *rows]
     return '\n'.join('| '+' | '.join(map(str, o))+' |' if o is not lines[1] else '|'+'|'.join(o)+'|' for o in lines)
 
+def _commands(*names): return '; '.join(f'`{_csv(o).command.iloc[0]}`' for o in names)
+
 def _how(*names):
     "Return date, machine, versions and commands of results"
-    return f"{_when(*names)}. {'; '.join(f'`{_csv(o).command.iloc[0]}`' for o in names)}."
+    return f"{_when(*names)}. {_commands(*names)}."
 
 def _days(*dates):
     "Return the first and the last of these dates"
     return ' to '.join(dict.fromkeys((min(dates), max(dates))))
 
 def _when(*names):
-    "Return date, machine and versions of results"
-    o = _csv(names[0]).iloc[0]
-    return f"{_days(*(d for k in names for d in _csv(k).date))}, {o.machine}, {_threads(o.threads)}, {o.versions}"
+    "Return date, machine and versions of results, once for each machine"
+    t = pd.concat([_csv(k)[['date','machine','threads','versions']] for k in names])
+    t = t[t.threads==t.threads.iloc[0]] # millions of rows are measured on one thread
+    return '; '.join(f'{_days(*g.date)}, {machine}, {_threads(threads)}, {versions}'
+                     for (machine,threads,versions),g in t.groupby(['machine','threads','versions'], sort=False))
 
 def systems():
     "Return the results of `digitfast compare`, a row for each system"
@@ -96,12 +100,17 @@ def speed(short=False):
     if not short:
         rows.append(('time of `Learner` with all callbacks, relative to a bare loop',
                      _list(o, lambda k,v: f'`{k}` {v:.2f}'), '1'))
+    whole = [k for k in c.index if k.startswith('digitfast train ') and k.endswith('.zip')]
+    rows += [(f'`{k}`, from start to exit', _seconds(c[k]), f"bare torch script {_seconds(c['bare torch script'])}")
+             for k in whole]
     if short: rows.append(_on_a_card())
     imports = f"import only: {_seconds(c['import of all that train needs'])}"
     shown = c[c.index.str.startswith(('digitfast train sample', 'digitfast predict SINGLE'))]
     if not short: rows += [(f'`{k}`', _seconds(v), imports) for k,v in shown.items()]
-    names = 'loading', 'time_to_accuracy', 'overhead', 'command'
-    how = f'{_when(*names)}. [More results, and how to repeat them](../docs/benchmarks.md).' if short else _how(*names)
+    names = 'loading', 'overhead', 'command'
+    how = f"{_when(*names)}; training to an accuracy {_when('time_to_accuracy')}."
+    how += (' [More results, and how to repeat them](../docs/benchmarks.md).' if short else
+            f" {_commands(*names, 'time_to_accuracy')}.")
     rest = ' Slow systems were trained once, the others three times'
     old = acc[acc.date<acc.date.max()]
     if len(old):

@@ -269,7 +269,8 @@ class Cluster:
         with distributed.Client(self.address, set_as_default=False, **kw) as o: o.wait_for_workers(n, timeout=60)
 
     def stop(self):
-        for p in self.pids:
+        while self.pids:
+            p = self.pids.pop(0)
             try: os.kill(p, signal.SIGKILL)
             except ProcessLookupError: continue
             os.waitpid(p, 0)

@@ -81,14 +81,15 @@ def test_an_array_and_its_ensemble(shell, tiny, tmp_path):
     run_all(calls, tiny)
     assert read_metrics(tmp_path/'runs'/'joined')['members']==2
 
-def test_jobqueue(tiny, tmp_path, monkeypatch):
-    "The Python of the page, with a cluster of this process in place of SLURM's"
-    distributed = pytest.importorskip('distributed', reason="needs digitfast[distributed]")
-    class SLURMCluster(distributed.LocalCluster):
-        def __init__(self, queue, cores, processes, memory, walltime, job_extra_directives):
-            super().__init__(n_workers=0, threads_per_worker=1, processes=False, protocol='tcp://', host='127.0.0.1',
-                             dashboard_address='127.0.0.1:0')
-        def scale(self, jobs): super().scale(1)
+def test_jobqueue(tiny, tmp_path, monkeypatch, cluster):
+    "The Python of the page, with a cluster of other processes in place of SLURM's"
+    class SLURMCluster:
+        scheduler_address = cluster.address
+        def __init__(self, queue, cores, processes, memory, walltime, job_extra_directives): pass
+        def __enter__(self): return self
+        def __exit__(self, *args): cluster.stop()
+        def scale(self, jobs): cluster.worker('worker')
+        def wait_for_workers(self, n): cluster.wait(n)
     monkeypatch.setitem(sys.modules, 'dask_jobqueue', types.SimpleNamespace(SLURMCluster=SLURMCluster))
     monkeypatch.chdir(tmp_path)
     code, = [o for kind,o in BLOCKS if kind=='python']

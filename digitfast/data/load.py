@@ -282,6 +282,10 @@ def after_iter(self:DigitDL):
 # %% ../../nbs/data/12_load.ipynb #it3r0002
 def _is_image(o): return isinstance(o, TensorImageBase)
 
+def is_on_device(b, device):
+    "Return whether the batch `b` is a tuple of tensors on `device`"
+    return isinstance(b, tuple) and all(isinstance(o, Tensor) and o.device==device for o in b)
+
 def _for_images_alone(pipe):
     "Return whether all batch transforms in `pipe` are known to change nothing but images"
     if type(pipe) is not Pipeline: return False
@@ -303,7 +307,8 @@ def __iter__(self:DigitDL):
     self._DataLoader__idxs = self.get_idxs()
     torch.empty((), dtype=torch.int64).random_() # torch's loader draws a seed for workers
     for b in self.create_batches(self.sample()):
-        yield self._transformed(b if self.device is None else to_device(b, self.device))
+        here = self.device is None or is_on_device(b, self.device)
+        yield self._transformed(b if here else to_device(b, self.device))
     self.after_iter()
     if hasattr(self, 'it'): del self.it
 

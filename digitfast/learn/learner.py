@@ -7,16 +7,17 @@ __all__ = ['seed_all', 'DigitLearner', 'digit_learner']
 
 # %% ../../nbs/learn/06_learner.ipynb #382411f7
 import random, warnings
-import torch
+import numpy as np, torch
 from torch import Tensor, nn
 from copy import copy
 from operator import attrgetter
 from pathlib import Path
 from fastcore.all import GetAttr, L, delegates, join_path_file, patch
-from fastai.torch_core import rank_distrib, set_seed, to_device
-import fastai.callback.schedule, fastai.callback.progress # give a Learner `fit_one_cycle`, `lr_find`, `no_bar`
+from fastai.torch_core import rank_distrib, set_seed, to_detach, to_device
+import fastai.callback.progress # gives a Learner `no_bar`
 from fastai.callback.core import Callback, event
-from fastai.learner import Learner
+from fastai.callback.schedule import ParamScheduler, SchedCos
+from fastai.learner import AvgSmoothLoss, Learner
 from fastai.data.core import DataLoaders
 from fastai.data.transforms import get_c
 from fastai.losses import CrossEntropyLossFlat
@@ -24,6 +25,7 @@ from fastai.metrics import accuracy_multi
 from ..core import DigitError, check_kind
 from ..models.nets import create_model, fn_name, n_params
 from ..data.block import DigitDataLoaders
+from ..data.load import is_on_device
 from .graph import StepGraph, captures, graph_problem, losses_on_device
 from .history import FitRecord, epoch_choosers, fit_precision
 from .loss import (LossAccuracy, check_probs, learner_activation, n_classes, own_decodes)
@@ -59,6 +61,13 @@ def _first_record(net):
     if not n or getattr(net, 'pretrained', False): return Seen()
     return Seen().unsure(f"its network was trained on {n:,} batches of unknown images before this Learner was created")
 
+class _SmoothLoss(AvgSmoothLoss):
+    "fastai's average of the losses, which takes no mean of a loss that is one number"
+    def accumulate(self, learn):
+        if learn.loss.ndim: return super().accumulate(learn)
+        self.count += 1
+        self.val = torch.lerp(to_detach(learn.loss), self.val, self.beta)
+
 @delegates(Learner.__init__)
 class DigitLearner(Learner):
     "A `Learner` whose training steps are one graph, if `graph`, the device and all parts of a step allow it"
@@ -70,6 +79,9 @@ class DigitLearner(Learner):
     ):
         self.graph,self.graphed,self.step_graph,self._said,self.activation = graph,False,None,None,activation
         super().__init__(dls, model, **kwargs)
+        recorder = getattr(self, 'recorder', None)
+        if recorder is not None and type(recorder.smooth_loss) is AvgSmoothLoss:
+            recorder.smooth_loss = _SmoothLoss(recorder.smooth_loss.beta)
         self.seen_weights = weights_hash(self.model)
         self.seen_images = known_records.get(self.seen_weights) or _first_record(self.model)
 
@@ -110,6 +122,10 @@ def all_batches(self:DigitLearner):
     with losses_on_device(self, g.losses): super(DigitLearner, self).all_batches()
 
 @patch
+def _set_device(self:DigitLearner, b):
+    return b if is_on_device(b, next(self.model.parameters()).device) else super(DigitLearner, self)._set_device(b)
+
+@patch
 def _do_one_batch(self:DigitLearner):
     if not self.training: return super(DigitLearner, self)._do_one_batch()
     if self.step_graph is not None: return self.step_graph(self.iter, self.xb[0])
@@ -142,6 +158,28 @@ def __call__(self:DigitLearner, event_name):
 def _step(self:DigitLearner):
     if self.step_graph is None: return super(DigitLearner, self)._step()
     self.step_graph.optimise()
+
+# %% ../../nbs/learn/06_learner.ipynb #6c0e0002
+def _combined_cos(pct, start, middle, end):
+    "Return fastai's `combined_cos`, with its 32-bit positions but without tensors"
+    limits = np.cumsum(np.float32([0, pct, 1-pct]), dtype=np.float32)
+    parts = SchedCos(start, middle),SchedCos(middle, end)
+    def value(pos):
+        pos = np.float32(pos)
+        i = int(pos>=limits[1])
+        return parts[i](float((pos-limits[i])/(limits[i+1]-limits[i])))
+    return value
+
+@patch
+def fit_one_cycle(self:DigitLearner, n_epoch, lr_max=None, div=25., div_final=1e5, pct_start=0.25, wd=None, moms=None,
+                  cbs=None, reset_opt=False, start_epoch=0):
+    "Fit with the 1cycle policy, as fastai does"
+    if self.opt is None: self.create_opt()
+    self.opt.set_hyper('lr', self.lr if lr_max is None else lr_max)
+    lr_max = np.array([h['lr'] for h in self.opt.hypers])
+    scheds = dict(lr=_combined_cos(pct_start, lr_max/div, lr_max, lr_max/div_final),
+                  mom=_combined_cos(pct_start, *(self.moms if moms is None else moms)))
+    self.fit(n_epoch, cbs=ParamScheduler(scheds)+L(cbs), reset_opt=reset_opt, wd=wd, start_epoch=start_epoch)
 
 # %% ../../nbs/learn/06_learner.ipynb #d23873bf
 def _has_stepped(opt):
