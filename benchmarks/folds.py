@@ -52,8 +52,9 @@ def whiten_stem(learn):
 def relu_first(learn):
     "Let each ReLU come before its batch norm"
     from torch import nn
-    for o in learn.model.modules():
-        if isinstance(o, nn.Sequential) and [type(m) for m in o]==[nn.Conv2d, nn.BatchNorm2d, nn.ReLU]: o[1],o[2] = o[2],o[1]
+    for block in learn.model.modules():
+        kinds = [type(o) for o in block] if isinstance(block, nn.Sequential) else []
+        if kinds==[nn.Conv2d, nn.BatchNorm2d, nn.ReLU]: block[1],block[2] = block[2],block[1]
 
 def unfold_stem(learn):
     "Compute the first convolution as one matrix product of unfolded patches, with the same weights"
@@ -72,7 +73,7 @@ def unfold_stem(learn):
     block[0] = UnfoldConv(block[0])
 
 def average_last_third(learn):
-    "Train on, and use the mean of the weights of the last third of the steps"
+    "Use the mean of the weights after each step of the last third of the training"
     import torch
     from fastai.callback.core import Callback
     class LastThird(Callback):
