@@ -809,6 +809,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                       'digitfast.data.table.split_rows': ('data/table.html#split_rows', 'digitfast/data/table.py')},
             'digitfast.data.transforms': { 'digitfast.data.transforms.RowToImage': ( 'data/transforms.html#rowtoimage',
                                                                                      'digitfast/data/transforms.py'),
+                                           'digitfast.data.transforms.RowToImage.__getstate__': ( 'data/transforms.html#rowtoimage.__getstate__',
+                                                                                                  'digitfast/data/transforms.py'),
                                            'digitfast.data.transforms.RowToImage.__init__': ( 'data/transforms.html#rowtoimage.__init__',
                                                                                               'digitfast/data/transforms.py'),
                                            'digitfast.data.transforms.RowToImage.__repr__': ( 'data/transforms.html#rowtoimage.__repr__',
