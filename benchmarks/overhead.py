@@ -1,5 +1,6 @@
 """Measure the overhead of the toolkit: a bare PyTorch loop, and `Learner` with the same net, batches, augmentation,
-optimiser, schedule and validation.
+optimiser, schedule and validation. `ratio` is that of complete epochs, which begin with a new net and end with a
+validation; `ratio_training` is that of the steps alone, from the first batch to the end of the last step.
 
     python benchmarks/overhead.py digit-recognizer.zip"""
 from _common import alternate, bars, parse, parser, save
@@ -8,12 +9,18 @@ from contextlib import nullcontext
 from dataclasses import replace
 
 def learner_epoch(recipe, dls, cbs=None):
-    "Train with `recipe` as `digitfast train` does"
-    learn = recipe.learner(dls)
-    with learn.no_bar(), learn.no_logging(): recipe.fit(learn, cbs=cbs)
+    "Train with `recipe` as `digitfast train` does; return the seconds of the training steps"
+    from fastai.callback.core import Callback
+    class Steps(Callback):
+        order,seconds = -100,0.
+        def before_train(self): self.start = time.perf_counter()
+        def after_train(self): self.seconds += time.perf_counter()-self.start
+    learn,steps = recipe.learner(dls),Steps()
+    with learn.no_bar(), learn.no_logging(): recipe.fit(learn, cbs=[*(cbs or []), steps])
+    return steps.seconds
 
 def bare_epoch(recipe, dls):
-    "Train in a bare loop, for recipes with AdamW and 1cycle"
+    "Train in a bare loop, for recipes with AdamW and 1cycle; return the seconds of the training steps"
     import torch, torch.nn.functional as F
     from fastai.torch_core import TensorImage
     from digitfast.data.block import NormalizePixels
@@ -36,7 +43,9 @@ def bare_epoch(recipe, dls):
     def _net(m, x):
         with torch.autocast('cpu', torch.bfloat16) if bf16 else nullcontext(): p = m(x)
         return p.float()
+    seconds = 0.
     for epoch in range(n_epoch):
+        start = time.perf_counter()
         model.train()
         for b in torch.randperm(len(x)).split(bs)[:len(x)//bs]:
             xb = x.index_select(0, b).float().div_(255)
@@ -48,17 +57,21 @@ def bare_epoch(recipe, dls):
             opt.zero_grad()
             sched.step()
             if ema is not None: ema.update_parameters(model)
+        seconds += time.perf_counter()-start
         m = (model if ema is None else ema.module).eval()
         with torch.no_grad():
             batches = (o.float().div_(255).sub_(norm.mean).div_(norm.std) for o in xv.split(dls.valid.bs))
             ps = torch.cat([_net(m, o) for o in batches])
             F.cross_entropy(ps, yv).item(), (ps.argmax(1)==yv).float().mean().item()
+    return seconds
 
 def measure(recipe, df, n, clock=time.perf_counter):
-    "Return the seconds of `n` epochs in a bare loop and in `Learner`, in turn"
-    recipe = replace(recipe, epochs=1)
+    "Return the seconds of `n` epochs in a bare loop and in `Learner`, in turn, and those of their training steps"
+    recipe,steps = replace(recipe, epochs=1),dict(bare=[], learner=[])
     dls = recipe.dls(df, device='cpu')
-    return alternate(dict(bare=lambda: bare_epoch(recipe, dls), learner=lambda: learner_epoch(recipe, dls)), n, clock)
+    fs = dict(bare=lambda: steps['bare'].append(bare_epoch(recipe, dls)),
+              learner=lambda: steps['learner'].append(learner_epoch(recipe, dls)))
+    return alternate(fs, n, clock)|{f'{k} steps':v[1:] for k,v in steps.items()}
 
 if __name__=='__main__':
     p = parser(__doc__)
@@ -73,9 +86,9 @@ if __name__=='__main__':
     for k in args.recipe or [o for o in ('quick','single') if o in recipes]:
         n = args.rows or (None if k=='quick' else 8400)
         res = measure(recipes[k], df.iloc[:n], args.times)
-        bare,ours = (sorted(v)[len(v)//2] for v in res.values())
-        rows.append(dict(recipe=k, bare=bare, learner=ours, ratio=ours/bare, rows=len(df.iloc[:n]), bs=recipes[k].bs,
-                         times=args.times))
+        bare,ours,bare_steps,our_steps = (sorted(v)[len(v)//2] for v in res.values())
+        rows.append(dict(recipe=k, bare=bare, learner=ours, ratio=ours/bare, ratio_training=our_steps/bare_steps,
+                         rows=len(df.iloc[:n]), bs=recipes[k].bs, times=args.times))
     t = save('overhead', rows, args)
     label = 'seconds in Learner / seconds in a bare loop'
     bars('overhead', t.recipe.tolist(), t.ratio.tolist(), label, args, log=False, fmt='{:.2f}')

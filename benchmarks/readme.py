@@ -90,7 +90,7 @@ def _race(acc, goal):
 def speed(short=False):
     "Return the speed of digitfast and of others, from loading, time_to_accuracy, overhead and command.csv"
     load,acc,over,cmd = map(_csv, ('loading', 'time_to_accuracy', 'overhead', 'command'))
-    l,o,c = load.set_index('loader').seconds,over.set_index('recipe').ratio,cmd.set_index('what').seconds
+    l,c = load.set_index('loader').seconds,cmd.set_index('what').seconds
     ours,rivals = (l[l.index.str.startswith('digitfast')==o] for o in (True, False))
     if short: ours,rivals = ours[['digitfast']],rivals[rivals.index.str.contains('bare|workers|from rows')]
     rows = [(f'an epoch of {load.rows[0]:,} images in batches of {load.bs[0]}',
@@ -98,8 +98,10 @@ def speed(short=False):
              _list(rivals, lambda k,v: f'{k} {_seconds(v)}'))]
     rows += filter(None, (_race(acc, goal) for goal in ('99.0%', '99.5%', '99.6%')[:1 if short else 3]))
     if not short:
-        rows.append(('time of `Learner` with all callbacks, relative to a bare loop',
-                     _list(o, lambda k,v: f'`{k}` {v:.2f}'), '1'))
+        for col,what in (('ratio', 'an epoch'), ('ratio_training', 'the steps of an epoch')):
+            o = over.set_index('recipe')[col]
+            rows.append((f'{what} of `Learner` with all callbacks, relative to a bare loop',
+                         _list(o, lambda k,v: f'`{k}` {v:.2f}'), '1'))
     whole = [k for k in c.index if k.startswith('digitfast train ') and k.endswith('.zip')]
     rows += [(f'`{k}`, from start to exit', _seconds(c[k]), f"bare torch script {_seconds(c['bare torch script'])}")
              for k in whole]
