@@ -60,7 +60,7 @@ class RowToImage(Transform):
 
     def encodes(self, o:pd.Series):
         index,cols,positions = getattr(self, '_found', (None,None,None))
-        if not o.index.is_(index) or cols!=self.cols: # rows of one frame share their index, and finding 784 names takes 1 ms
+        if not o.index.is_(index) or cols!=self.cols: # rows of one frame share their index; 784 names take 1 ms
             lost = [c for c in self.cols if c not in o.index]
             if lost:
                 raise DataError(f"the row has no column '{lost[0]}', expected all {len(self.cols)} pixels ({len(lost)} "
