@@ -93,9 +93,13 @@ class EMA(Callback):
     def __repr__(self): return f'EMA({self.decay:g})'
     def before_fit(self):
         self.on,self.swapped = is_fitting(self.learn),False
-        if self.on:
+        if not self.on: return
+        forward = self.model.__dict__.pop('forward', None) # of `BF16`, whose copy would be one of the Learner, too
+        try:
             self.avg = torch.optim.swa_utils.AveragedModel(self.model, multi_avg_fn=partial(_ema, self.decay),
                                                            use_buffers=True)
+        finally:
+            if forward is not None: self.model.forward = forward
     def after_step(self):
         if not self.on: return
         if getattr(self.learn, 'step_graph', None) is None: self.avg.update_parameters(self.model)

@@ -1,5 +1,5 @@
 "`digit_learner`, recipes, callbacks and transforms. For fastai's own calls, see test_fastai.py."
-import pickle, random
+import pickle, random, threading
 from functools import partial
 from dataclasses import FrozenInstanceError, asdict, replace
 import numpy as np, pytest, torch
@@ -200,6 +200,12 @@ def test_a_loss_without_an_activation_raises_an_error_before_training(make, name
 def test_what_gives_no_probabilities_raises_an_error_before_training(kw, says):
     with pytest.raises(DigitError, match=says): digit_learner(loaders(), kw.pop('arch', 'stride2'), **kw)
 
+@pytest.mark.parametrize('share', [-.1, 1.5, float('nan')])
+def test_the_share_of_steps_with_a_rising_rate_is_one(share):
+    "fastai's own asserts it without a text"
+    with pytest.raises(DigitError, match='^pct_start: found .*, expected the share of the steps'):
+        learner(loaders()).fit_one_cycle(1, .01, pct_start=share)
+
 # ---- seeds
 
 def test_seed_all_makes_equal_runs():
@@ -337,6 +343,13 @@ def test_ema_does_not_change_training_and_validates_with_the_average():
     (a,ha),(b,hb) = run([]),run([EMA(.8)])
     assert same(ha.last, hb.last)   # the weights that are trained are the same with and without
     assert same(b.seen, state(b.model)) and not same(a.seen, b.seen)
+
+def test_ema_with_bf16_copies_the_network_alone():
+    "`BF16` wraps the network's forward, and the wrapper holds the Learner, which may hold what can't be copied"
+    learn = learner(loaders(digits(120)), 'fastbook', cbs=[EMA(.8), BF16()])
+    learn.lock = threading.RLock()
+    _fit(learn)
+    assert not {'forward'}&(vars(learn.ema.avg.module).keys()|vars(learn.model).keys())
 
 def test_ema_stays_through_predictions_and_validate():
     learn = _fit(learner(loaders(digits(120)), 'fastbook', cbs=EMA(.8)))
