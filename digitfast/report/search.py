@@ -137,9 +137,10 @@ def render_search(
                                          'importance of each field')
         parallel = inline_svg(plot_parallel(trials, logs, page_axes(wide, 3.1)), 'values of each trial')
     failed = trials[trials.state=='failed']
+    counts = {k:int((trials.state==k).sum()) for k in ('complete','pruned','failed')}
     return render_page('search.html', title=short_name(name, 80), m=metrics, winner=winner, n=len(trials),
                        point=[(k,_value(v)) for k,v in winner['point'].items()], history=history, bars=bars,
-                       parallel=parallel, wide=f'{6.2*wide:.0f}', n_pruned=int((trials.state=='pruned').sum()),
+                       parallel=parallel, wide=f'{6.2*wide:.0f}', counts=counts,
                        names=list(logs), rows=_table(trials, list(logs)),
                        failed=[(o.trial, short_name(o.reason, 300)) for o in failed.itertuples()][:20])
 
