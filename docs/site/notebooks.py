@@ -7,7 +7,7 @@ def anchor(title):
     return re.sub(r'[^\w -]', '', title.lower()).replace(' ', '-')
 
 def github_anchors(text):
-    "Return Markdown or a notebook with the anchors of its links as GitHub names them; Jupyter keeps capitals and points"
+    "Return Markdown or a notebook with the anchors of its links as GitHub names them; Jupyter keeps capitals"
     return re.sub(r'(\]\((?!https?:)[^)#\s]*#)([^)\s]+)\)', lambda m: f'{m[1]}{anchor(m[2])})', text)
 
 def _directives(source):
