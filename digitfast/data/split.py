@@ -15,7 +15,7 @@ from fastcore.all import first
 from functools import lru_cache
 from fastai.data.transforms import IndexSplitter, TrainTestSplitter
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
-from ..core import DataError, count_noun, quote, spell
+from ..core import DataError, count_noun, join_some, quote, spell
 
 # %% ../../nbs/data/13_split.ipynb #68f5feb6
 def _check_rule(valid, valid_pct):
@@ -212,10 +212,11 @@ def check_rare_classes(
     df, # Frame of labelled rows
 ):
     "Raise `DataError` if a class has a single row"
-    few = (df.label.value_counts()<2).sum()
-    if few:
-        raise DataError(f"{few:,} of {df.label.nunique():,} classes have a single row, expected two or more, one to "
-                        "train on and one to hold out. Remove such classes")
+    n = df.label.value_counts(sort=False)
+    if few := list(n.index[n<2]):
+        raise DataError(f"label: found a single row of {'class' if len(few)==1 else 'each of the classes'} "
+                        f"{join_some(few)}, expected two or more, one to train on and one to hold out. Remove the "
+                        f"row{'s'*(len(few)>1)}, or add others")
 
 # %% ../../nbs/data/13_split.ipynb #5c3c5e34
 def held_out(
