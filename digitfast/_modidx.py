@@ -2583,6 +2583,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                     'digitfast/tasks/tune.py'),
                                       'digitfast.tasks.tune.Trials.stop': ('tasks/tune.html#trials.stop', 'digitfast/tasks/tune.py'),
                                       'digitfast.tasks.tune.Trials.winner': ('tasks/tune.html#trials.winner', 'digitfast/tasks/tune.py'),
+                                      'digitfast.tasks.tune.Trials.write': ('tasks/tune.html#trials.write', 'digitfast/tasks/tune.py'),
                                       'digitfast.tasks.tune._NoLock': ('tasks/tune.html#_nolock', 'digitfast/tasks/tune.py'),
                                       'digitfast.tasks.tune._NoLock.acquire': ( 'tasks/tune.html#_nolock.acquire',
                                                                                 'digitfast/tasks/tune.py'),
