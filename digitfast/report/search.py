@@ -86,9 +86,10 @@ def _position(values, name, logs):
 
 def _draw_axis(ax, x, name, labels):
     "Draw the axis of one field"
-    ax.plot([x, x], [-.04, 1.04], color=plt.rcParams['axes.edgecolor'], lw=1, zorder=0)
+    ax.plot([x,x], [0,1], color=plt.rcParams['axes.edgecolor'], lw=1, zorder=0)
     ax.text(x, 1.08, short_name(name, 14), ha='center', va='bottom')
-    for y,text in labels: ax.text(x+.03, y, text, fontsize=7.5, va='center')
+    back = dict(facecolor=plt.rcParams['axes.facecolor'], edgecolor='none', alpha=.8, pad=.6)
+    for y,text in labels: ax.text(x+.03, y, text, fontsize=7.5, va='center', bbox=back)
 
 # %% ../../nbs/report/05_search.ipynb #rs13
 def plot_parallel(
