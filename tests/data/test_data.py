@@ -6,7 +6,7 @@ from fastai.vision.all import (DataBlock, CategoryBlock, ColReader, IndexSplitte
 from digitfast.core import DataError, DigitError
 from digitfast.data.block import DigitBlock, DigitDataLoaders, NormalizePixels
 from digitfast.data.transforms import RowToImage, pixel_stats, same_images
-from digitfast.data.split import check_rare_classes, digit_splitter
+from digitfast.data.split import digit_splitter
 from digitfast.device import digit_device
 from conftest import digits, loaders
 
@@ -53,12 +53,6 @@ def test_split_does_not_depend_on_learners_seed():
     torch.manual_seed(0); random.seed(0); a = rows_of(loaders(df))
     torch.manual_seed(9); random.seed(9); b = rows_of(loaders(df))
     assert a==b and not set(a[0])&set(a[1])
-
-def test_classes_of_a_single_row_are_named():
-    df = digits(60).assign(label=[7,*[1,2]*29,1])
-    with pytest.raises(DataError, match='a single row of class 7, expected two'): check_rare_classes(df)
-    df.loc[1,'label'] = 8
-    with pytest.raises(DataError, match='a single row of each of the classes 7, 8, exp'): check_rare_classes(df)
 
 BAD_SPLITS = dict(unknown=(dict(valid='nope'), 'nope'), zero=(dict(valid_pct=0), 'found 0,'),
                   one=(dict(valid_pct=1.), 'found 1,'), over=(dict(valid_pct=2), 'found 2,'),
