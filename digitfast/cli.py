@@ -585,7 +585,7 @@ def info():
     from digitfast.data.files import find_data
     from digitfast.kaggle.credentials import credentials
     dev,creds = digit_device(),credentials()
-    data = dict(versions=versions(), device=torch.cuda.get_device_name(dev) if dev.type=='cuda' else 'cpu',
+    data = dict(versions=versions(), device=torch.cuda.get_device_name(dev) if dev.type=='cuda' else dev.type,
                 threads=torch.get_num_threads(), precision=best_precision('auto', dev, 'bf16'),
                 data=find_data(), credentials=creds and creds._asdict())
     print_result(data, 'versions: '+', '.join(f'{k} {v}' for k,v in data['versions'].items()),
