@@ -32,12 +32,15 @@ class Range:
 
 def _is_number(o): return isinstance(o, (int,float)) and not isinstance(o, bool) and math.isfinite(o)
 
+def _plain(o): return o.item() if hasattr(o, 'dtype') and getattr(o, 'ndim', 0)==0 else o # a number of NumPy
+
 def _one_point(name, value):
     return DigitError(f"{name}={value}: found a single value, expected a range such as 0.001..0.1, or choices "
                       "separated by commas. Leave it out, or add a value")
 
 def _parse_range(name, text):
     "Return the `Range` in a text such as '1e-3..1e-1'"
+    if '...' in text: raise DigitError(f"{name}={text}: found three dots, expected two, as in 0.001..0.1")
     low,high = (parse_value(o.strip()) for o in text.split('..', 1))
     if not (_is_number(low) and _is_number(high)):
         raise DigitError(f"{name}={text}: expected a number on both sides of '..', such as 0.001..0.1")
@@ -45,15 +48,19 @@ def _parse_range(name, text):
     if low>high: raise DigitError(f"{name}={text}: the range ends below its beginning: exchange the two numbers")
     return Range(low, high)
 
-def _check_choices(name, values):
+def check_choices(
+    name, # Name of the field
+    values, # Its choices
+)->list: # `values`, with Python's own numbers
     "Return the choices `values`. Raises `DigitError` if any can't be a choice, or occurs twice."
+    values = [_plain(o) for o in values]
     for o in values:
         if not (o is None or isinstance(o, (bool,int,str)) or _is_number(o)) or o=='':
             raise DigitError(f"{name}: {quote(o)} can't be a choice, expected a number, a text, True, False or None")
     twice = [k for k,n in Counter(map(repr, values)).items() if n>1]
     if len(values)-len(twice)<2: raise _one_point(name, ','.join(map(str, values)))
     if twice: raise DigitError(f"{name}: the choice {twice[0]} occurs twice: leave it out once")
-    return list(values)
+    return values
 
 def parse_axis(
     name, # Name of the field
@@ -61,12 +68,15 @@ def parse_axis(
 ): # A `Range` or a list of choices
     "Return the values that a search gives the field `name`. Raises `DigitError` if there is only one."
     if isinstance(values, Range): return values
-    if isinstance(values, (list,tuple)): return _check_choices(name, values)
+    if isinstance(values, tuple) and len(values)==2 and all(map(_is_number, values)):
+        raise DigitError(f"{name}={values}: found a tuple of two numbers, expected a range such as "
+                         f"'{values[0]}..{values[1]}', or a list for two choices")
+    if isinstance(values, (list,tuple,range)) or getattr(values, 'ndim', 0)==1: return check_choices(name, values)
     if not isinstance(values, str):
         if _is_number(values): raise _one_point(name, values)
         raise DigitError(f"{name} is {quote(values)}: expected a text such as '0.001..0.1', or a list of choices")
     if '..' in values: return _parse_range(name, values)
-    return _check_choices(name, [parse_value(o.strip()) for o in values.split(',')])
+    return check_choices(name, [parse_value(o.strip()) for o in values.split(',')])
 
 # %% ../../nbs/tasks/17_space.ipynb #sp08
 def parse_space(
@@ -75,7 +85,7 @@ def parse_space(
     "Return the fields that a search varies. Raises `DigitError` if there is none, or if a field has one value."
     if isinstance(space, str): space = [space]
     if not isinstance(space, dict):
-        pairs = [o.partition('=') for o in space or ()]
+        pairs = [[part.strip() for part in o.partition('=')] for o in space or ()]
         for k,eq,v in pairs:
             if not eq: raise DigitError(f"{quote(k)} varies nothing: expected FIELD=LOW..HIGH or FIELD=A,B, such as "
                                         "lr=0.001..0.1")
