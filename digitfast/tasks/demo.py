@@ -216,9 +216,9 @@ def demo(
 
 # %% ../../nbs/tasks/12_demo.ipynb #d4c49e46
 def _model_metrics(metrics):
-    "Return the JSON of what predictions need of `metrics`: a temperature, and weights of members; None without them"
-    if not (metrics.get('temperature') or metrics.get('members_weights')): return None
-    kept = 'format','recipe','arch','members','members_weights','temperature'
+    "Return the JSON of what predictions need of `metrics`; None if they need nothing"
+    if not any(metrics.get(k) for k in ('temperature','members_weights','members_tta')): return None
+    kept = 'format','recipe','arch','members','members_weights','members_tta','temperature'
     return json.dumps({k:metrics[k] for k in kept if k in metrics}|dict(data={}), indent=1)
 
 _app = '''from digitfast.tasks.demo import demo_page, launch_page
