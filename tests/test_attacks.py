@@ -82,7 +82,7 @@ def test_options_that_say_nothing_or_no_sense(words, code, says, tiny, tmp_path,
     assert says in err and 'np.' not in err and not (tmp_path/'r').exists()
 
 ARGS = [(dict(seed=o),'seed is') for o in (-1,1.5,True,'3',2**70)] + [
-    (dict(member=0),'no member 0 of 1'), (dict(member='0', members=2),'no member 0 of 2'), (dict(recipe=''),'unknown'),
+    (dict(member=0),'trains one network'), (dict(member='0', members=2),'a number from 0 to 1'), (dict(recipe=''),'unknown'),
     (dict(recipe=[]),'unknown recipe'), (dict(out=5),'5 is a int'), (dict(out='o/\0x'),'o/?x is a str'),
     (dict(config=3),'3 is a int'), (dict(cbs=[3]),"cbs holds '3'"), (dict(batch_tfms='x'),'batch_tfms is'),
     (dict(opt_func=3),'opt_func is'), (dict(metrics=[accuracy,3]),"metrics is '3'"), (dict(drop=3),"drop is '3'"),
@@ -98,7 +98,7 @@ def test_numbers_of_numpy_are_numbers(tiny, tmp_path):
     kw = dict(seed=np.int64(3), member=np.int64(1), members=np.int64(2))
     m = train(tiny, out=tmp_path/'r', say=quiet, **kw, **TINY).metrics
     assert (m['seed'],m['member'])==(3,1)
-    refused(lambda: train(tiny, out=tmp_path/'s', say=quiet, **{**kw, 'member':1.}, **TINY), 'no member 1.0 of 2')
+    refused(lambda: train(tiny, out=tmp_path/'s', say=quiet, **{**kw, 'member':1.}, **TINY), 'a number from 0 to 1')
 
 def test_metrics_of_fastai_are_metrics(tiny, tmp_path):
     kw = {**TINY, 'metrics':[Perplexity(),AvgMetric(error_rate),F1Score(average='macro')]}

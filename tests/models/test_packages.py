@@ -136,7 +136,7 @@ def run(folder, tmp_path_factory):
     lines = []
     run = train(folder, out=tmp_path_factory.mktemp('runs')/'r', arch=TIMM, arch_kwargs=dict(size=32), epochs=1, bs=16,
                 valid_pct=.2, device='cpu', say=lines.append)
-    assert 'note: images of 8x8 pixels are resized to 32x32 in the net' in lines
+    assert 'note: the network resizes images of 8x8 pixels to 32x32' in lines
     return run
 
 def test_a_run_predicts_as_it_was_measured(run, folder):
@@ -192,7 +192,7 @@ def model(run, tmp_path):
     (dict(arch='timm:hf-hub:somebody/net'), 'a network of the package itself'),
     (dict(arch='torchvision:vit_l_32'), '268,435,456'),
     (dict(arch='timm:nothing_like_it'), 'unknown architecture'),
-    (dict(arch='timm:test_vit'), 'it belongs to another model'),
+    (dict(arch='timm:test_vit'), 'so it belongs to another model'),
     (dict(arch_kwargs=dict(pretrained=True)), 'a saved model has its own weights'),
     (dict(arch_kwargs=dict(checkpoint_path='/dev/zero')), "can't be built"),
     (dict(arch_kwargs=dict(size=10**9)), 'from 8 to 512'), (dict(arch_kwargs=dict(size=[32])), "can't be built"),
@@ -251,7 +251,7 @@ def replaced(learn):
 @pytest.mark.parametrize('kind', OTHER)
 def test_a_network_that_no_name_builds_raises_an_error(kind, tmp_path):
     learn = fitted(OTHER[kind]())
-    refused(lambda: save_net(learn, tmp_path/'m'), 'with @arch above, or use export_pickle')
+    refused(lambda: save_net(learn, tmp_path/'m'), 'Write @arch above')
     assert not (tmp_path/'m').exists()
 
 @pytest.mark.slow

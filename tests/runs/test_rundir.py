@@ -154,11 +154,11 @@ def test_predictions_that_are_another_runs(tmp_path):
     edit(run/'metrics.json', accuracy=.9, n_valid=200)
     assert len(Run(run).predictions())==200
     (run/'predictions.npz').write_bytes(npz(**fake(wrong=30)))
-    with pytest.raises(RunError, match='not those of metrics.json'): Run(run).predictions()
+    with pytest.raises(RunError, match='which differs from metrics.json'): Run(run).predictions()
 
 @pytest.mark.parametrize('name', [None,'/there/file'])
 def test_what_the_disk_refuses_is_named(name, tmp_path):
-    with pytest.raises(RunError, match=f'^{name or tmp_path}: No space. Put it right; nothing was done yet'):
+    with pytest.raises(RunError, match=f'^{name or tmp_path}: No space. Fix this first; nothing was saved yet'):
         with resumable(tmp_path): raise OSError(28, 'No space', name)
 
 # ---- damaged metrics
@@ -244,16 +244,16 @@ def test_threads_of_a_checkpoint(threads, ok, tmp_path):
     (tmp_path/'checkpoint'/'state.json').write_text(json.dumps(dict(info=info, epoch=0, sha256='s')))
     if ok: assert read_checkpoint(tmp_path/'checkpoint')['info']==info
     else:
-        with pytest.raises(RunError, match='threads.*remove it and start again'): read_checkpoint(tmp_path/'checkpoint')
+        with pytest.raises(RunError, match='threads.*Remove it and start again'): read_checkpoint(tmp_path/'checkpoint')
 
 def test_data_that_are_gone_or_changed_are_named_by_their_place(old):
     run,data = Run(old/'one'),old/'digits.zip'
     was = run.metrics['data']['path']
     with pytest.raises(RunError, match=f'no longer at {was}'): run.data()
-    with pytest.raises(RunError, match=f'no longer at {old}/no.zip'): run.data(old/'no.zip')
+    with pytest.raises(RunError, match=f'not at {old}/no.zip'): run.data(old/'no.zip')
     edit(run/'metrics.json', data=dict(run.metrics['data'], path=str(data), sha256='0'*64))
     for path in None,data:
-        with pytest.raises(RunError, match=f'{data} has changed'): Run(run).data(path)
+        with pytest.raises(RunError, match=f'{data}: found other data'): Run(run).data(path)
     edit(run/'metrics.json', data=dict(run.metrics['data'], path=None))
     with pytest.raises(RunError, match='frames in memory'): Run(run).data()
 
@@ -262,7 +262,7 @@ def test_data_of_a_run_may_be_passed_themselves(old):
     d = run.data(old/'digits.zip')
     assert run.data(d) is d and run.locate_data('other')=='other'
     for o in d.train.iloc[:50],(d.train.iloc[:50], d.test):
-        with pytest.raises(RunError, match='the data has changed'): run.data(o)
+        with pytest.raises(RunError, match='the data: found other data'): run.data(o)
     for f in run.data,run.locate_data:
         with pytest.raises(RunError, match='no longer at.*do this$'): f(todo='do this')
 

@@ -120,7 +120,7 @@ def test_a_member_whose_callback_remembers_something_can_t_be_resumed(tiny, tmp_
     def tick(i, n):
         if i>3: raise Stop('by the test') # in the second epoch of the first member
     with pytest.raises(Stop): run(tiny, tmp_path/'run', cbs=Counter(), tick=tick)
-    with pytest.raises(RunError, match='Counter keeps a state of its own'):
+    with pytest.raises(RunError, match='Counter, whose state a checkpoint'):
         run(tiny, tmp_path/'run', cbs=Counter(), resume=True)
 
 def test_a_finished_member_is_not_trained_again(tiny, trio, tmp_path):
@@ -157,8 +157,8 @@ def test_too_few_rows_for_the_folds(tmp_path):
     with pytest.raises(DataError, match='members'): run(data, tmp_path/'run', members=9)
 
 @pytest.mark.parametrize('kw, says',
-                         [(dict(member=3), 'no member 3 of 3'), (dict(member=-1), 'no member -1'),
-                          (dict(members=1, member=1), 'no member 1 of 1'),
+                         [(dict(member=3), 'expected a number from 0 to 2'), (dict(member=-1), "found '-1'"),
+                          (dict(members=1, member=1), 'trains one network'),
                                       (dict(members=1, scheduler='127.0.0.1:1'), 'members'),
                                       (dict(recipe='two-layer-learner', arch=None, bs=None, valid_pct=None),
                                        'averaged')])
@@ -173,7 +173,7 @@ def test_runs_that_do_not_belong_together(trio, tiny, tiny_run, tmp_path):
     bad = shutil.copytree(r, tmp_path/'bad')
     (bad/'predictions.npz').write_bytes((bad/'predictions.npz').read_bytes()[:-100])
     for runs,says in (([r], 'two runs'), ([r,other], 'other data'), ([r,trio], 'ensemble itself'),
-                      ([r,tmp_path/'none'], 'no finished run'), ([r,bad], 'predictions.npz')):
+                      ([r,tmp_path/'none'], 'not a finished run'), ([r,bad], 'predictions.npz')):
         with pytest.raises(RunError, match=says): ensemble(runs, tmp_path/'joined', say=quiet)
     assert not (tmp_path/'joined'/'metrics.json').exists()
     a,b = (set(arrays(r/'predictions.npz')['valid_rows'].tolist()),

@@ -72,8 +72,8 @@ def test_a_rule_beside_config_replaces_its_positions(tmp_path):
     again = train(config=r, data=digits(), out=tmp_path/'again', say=quiet, split='last', valid_pct=.1)
     assert again.predictions(same=True).rows.tolist()==list(range(54, 60)) and not again.metrics.get('valid')
 
-WRONG = dict(twice=(dict(valid=[1,1]), 'found a row twice'), beyond=(dict(valid=[60]), "'60' is no row"),
-    negative=(dict(valid=[-1]), "'-1' is no row"),
+WRONG = dict(twice=(dict(valid=[1,1]), 'found a row twice'), beyond=(dict(valid=[60]), "found '60'"),
+    negative=(dict(valid=[-1]), "found '-1'"),
     mask=(dict(valid=np.arange(60)%5==0), 'found a mask.*np.flatnonzero'),
     listed=(dict(valid=[True,False]*30), 'found a mask'), nobody=(dict(valid=[]), '0 of 60 rows are held out'),
     rule=(dict(valid='last'), "found 'last', expected positions.*split=RULE"),

@@ -253,7 +253,7 @@ def test_a_damaged_checkpoint_is_removed_with_its_run(begun, tiny, tmp_path, cap
     (out/'checkpoint'/'state.json').write_text('[')
     (out/'lr_find.csv').write_text('lr,loss\n1,1\n')
     text = command(capsys, 'train', '--resume', '--out', out)[2]
-    assert f'run in {out} ' in text and 'remove it and start again' in text
+    assert f'run in {out} ' in text and 'Remove it and start again' in text
     shutil.rmtree(out)
     assert names(run(tiny, out))==DONE
 
@@ -448,16 +448,16 @@ def test_an_interrupted_save_run_or_ensemble_can_be_started_again(makers, tmp_pa
                 m.setattr(place, name, f)
                 if f is die: assert forked(lambda: make(out))==signal.SIGKILL and (out/'.owner').exists()
                 else:
-                    with pytest.raises(KeyboardInterrupt, match='nothing was done yet: start again'): make(out)
+                    with pytest.raises(KeyboardInterrupt, match='nothing was saved yet: start again'): make(out)
                     assert not out.exists()
         assert 'metrics.json' in names(make(out).path)
 
 def test_what_a_killed_run_left_is_not_taken_for_somebody_s_files(tiny, tmp_path):
     (tmp_path/'r'/'model').mkdir(parents=True)
-    with pytest.raises(RunError, match='holds no run'): run(tiny, tmp_path/'r')
+    with pytest.raises(RunError, match='files that belong to no run'): run(tiny, tmp_path/'r')
     (tmp_path/'r'/'.owner').write_text('process 1 on a')
     (tmp_path/'r'/'notes.txt').write_text('mine')
-    with pytest.raises(RunError, match='holds no run'): run(tiny, tmp_path/'r')
+    with pytest.raises(RunError, match='files that belong to no run'): run(tiny, tmp_path/'r')
     assert sorted(os.listdir(tmp_path/'r'))==['.owner','model','notes.txt']
 
 # ---- paths that are not UTF-8

@@ -199,8 +199,8 @@ def test_identical_images_are_reported_and_left_out(tmp_path):
 
 def test_only_identical_images_raise_an_error(tmp_path):
     df = digits(30)
-    refused('in the training rows too', data=csvs(tmp_path/'d', train=pd.concat([df, df], ignore_index=True)),
-            out=tmp_path/'run', split='last', valid_pct=.5)
+    twice = csvs(tmp_path/'d', train=pd.concat([df, df], ignore_index=True))
+    refused('image is also a training image', data=twice, out=tmp_path/'run', split='last', valid_pct=.5)
     assert not (tmp_path/'run'/'submission.csv').exists() and not (tmp_path/'run'/'metrics.json').exists()
 
 def test_test_images_seen_in_training_are_reported(tmp_path):

@@ -591,12 +591,12 @@ def test_callbacks_with_a_state_refuse_to_resume(cb, ok, tiny, tmp_path):
     assert r.history().error_rate.tolist()==whole.history().error_rate.tolist()
 
 ODD = dict(loss=(dict(loss_func=F.multi_margin_loss), 'activation='), cbs=(dict(cbs=[1]), 'callbacks'),
-           both=(dict(batch_tfms=[], affine=dict(shift=1)), 'same thing twice'),
+           both=(dict(batch_tfms=[], affine=dict(shift=1)), 'specify the same setting'),
     hand=(dict(recipe='linear', cbs=MixUp(), arch=None, bs=None), 'from scratch'),
     built=(dict(arch=net(3, 8)), 'already built'), outputs=(dict(arch=lambda n,s: net(n+1, s)), '4 outputs'),
     folds=(dict(folds=30, valid_pct=None), 'class'), many=(dict(members=2, folds=3), '3 folds'),
     all_rows=(dict(valid_pct=0), 'folds=5'), config=(dict(config='nowhere'), 'nowhere'),
-    two=(dict(recipe='quick', config='x'), 'no finished run'))
+    two=(dict(recipe='quick', config='x'), 'not a finished run'))
 @pytest.mark.parametrize('name', ODD)
 def test_what_train_cannot_take_raises_an_error_in_python_s_words(name, tiny, in_tmp):
     kw,says = ODD[name]
@@ -668,7 +668,7 @@ def test_config_of_what_was_not_trained_by_a_recipe_raises_an_error(mine, tiny_r
 def test_config_of_runs_that_were_joined_raises_an_error(tiny, tmp_path):
     runs = [train(tiny, out=tmp_path/str(k), say=quiet, seed=k, **{**TINY, 'epochs':1}) for k in range(2)]
     both = ensemble(runs, tmp_path/'both', say=quiet)
-    refused(lambda: train(config=both, out=tmp_path/'r', say=quiet), 'joins runs that were trained apart', 'members/0',
+    refused(lambda: train(config=both, out=tmp_path/'r', say=quiet), 'joins runs that were trained separately', 'members/0',
             left=tmp_path/'r')
     one = train(config=both/'members'/'0', out=tmp_path/'one', say=quiet)
     assert (one/'submission.csv').read_bytes()==(runs[0]/'submission.csv').read_bytes()
@@ -781,7 +781,7 @@ def test_only_times_that_are_known_are_logged(frames, mine, in_tmp):
     lines = []
     a = save_run(known(digits()), frames, in_tmp/'a', say=lines.append)
     assert set(a.metrics['seconds'])=={'predict','total'} and 'of training' not in lines[-1]
-    assert lines[-1].startswith(f"run: {a} (") and lines[-1].endswith(' s, training apart)')
+    assert lines[-1].startswith(f"run: {a} (") and lines[-1].endswith(' s without the training)')
     b = train(frames, out=in_tmp/'b', say=lines.append, **TINY)
     assert lines[-1].endswith(' s in all)') and ' s of training, ' in lines[-1]
     c = train(frames, out=in_tmp/'c', say=quiet, seed=1, **TINY)
@@ -790,7 +790,7 @@ def test_only_times_that_are_known_are_logged(frames, mine, in_tmp):
     assert abs(both.metrics['seconds']['train']-spent)<1e-6
     assert f"({spent:.1f} s of training in 2 runs, joined in {both.metrics['seconds']['total']:.1f} s)" in lines[-1]
     mixed = ensemble([a, b], in_tmp/'mixed', data=frames, say=lines.append)
-    assert 'train' not in mixed.metrics['seconds'] and lines[-1].endswith(' s, training apart)')
+    assert 'train' not in mixed.metrics['seconds'] and lines[-1].endswith(' s without the training)')
     train(frames, out=in_tmp/'d', say=lines.append, members=2, **TINY)
     assert ' s of training, the sum of 2 members, ' in lines[-1]
 
@@ -982,7 +982,7 @@ def test_a_labelled_test_file_is_scored_and_nothing_chosen_by_it(tmp_path):
     m,p = r.metrics,r.predictions()
     assert (m['test_score']==(p.test_probs.argmax(1)==test.label).mean()
             and m['test_low']<=m['test_score']<=m['test_high'])
-    assert any('30 labelled test rows' in o and 'nothing was chosen' in o for o in lines[-5:])
+    assert any('30 labelled test rows' in o and 'used for nothing else' in o for o in lines[-5:])
     test.label = (test.label+1)%3
     csvs(tmp_path/'e', test=test, sample=False)
     other = train(tmp_path/'e', out=tmp_path/'s', say=quiet, **TINY)

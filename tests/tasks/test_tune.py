@@ -220,7 +220,7 @@ BAD = [(dict(space=['lr=.1']), 'lr=0.1: found a single value'), (dict(space=dict
        (dict(space=['epochs=1..2']), 'epochs is both fixed'), (dict(space=['split=last,random']), "can't vary"),
        (dict(space=['folds=2,3']), "can't vary"), (dict(space=['lr=a..b']), 'expected a number on both sides'),
        (dict(recipe='ensemble', arch=None), 'compares single networks'), (dict(trials=0), 'trials is'),
-       (dict(time='20'), 'a duration such as 20m'), (dict(scheduler='nowhere'), 'no address of a Dask scheduler'),
+       (dict(time='20'), 'a duration such as 20m'), (dict(scheduler='nowhere'), 'expected HOST:PORT'),
        (dict(data='nowhere'), 'no such file'), (dict(data=digits(6)), 'class'),
        (dict(groups='writer'), 'an unknown column'), (dict(groups=np.zeros(60), data=digits()), 'in one group'),
        (dict(resume=True, out=None), 'needs out=')]
