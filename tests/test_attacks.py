@@ -82,7 +82,8 @@ def test_options_that_say_nothing_or_no_sense(words, code, says, tiny, tmp_path,
     assert says in err and 'np.' not in err and not (tmp_path/'r').exists()
 
 ARGS = [(dict(seed=o),'seed is') for o in (-1,1.5,True,'3',2**70)] + [
-    (dict(member=0),'trains one network'), (dict(member='0', members=2),'a number from 0 to 1'), (dict(recipe=''),'unknown'),
+    (dict(member=0),'trains one network'), (dict(member='0', members=2),'a number from 0 to 1'),
+    (dict(recipe=''),'unknown'),
     (dict(recipe=[]),'unknown recipe'), (dict(out=5),'5 is a int'), (dict(out='o/\0x'),'o/?x is a str'),
     (dict(config=3),'3 is a int'), (dict(cbs=[3]),"cbs holds '3'"), (dict(batch_tfms='x'),'batch_tfms is'),
     (dict(opt_func=3),'opt_func is'), (dict(metrics=[accuracy,3]),"metrics is '3'"), (dict(drop=3),"drop is '3'"),

@@ -668,8 +668,8 @@ def test_config_of_what_was_not_trained_by_a_recipe_raises_an_error(mine, tiny_r
 def test_config_of_runs_that_were_joined_raises_an_error(tiny, tmp_path):
     runs = [train(tiny, out=tmp_path/str(k), say=quiet, seed=k, **{**TINY, 'epochs':1}) for k in range(2)]
     both = ensemble(runs, tmp_path/'both', say=quiet)
-    refused(lambda: train(config=both, out=tmp_path/'r', say=quiet), 'joins runs that were trained separately', 'members/0',
-            left=tmp_path/'r')
+    refused(lambda: train(config=both, out=tmp_path/'r', say=quiet), 'joins runs that were trained separately',
+            'members/0', left=tmp_path/'r')
     one = train(config=both/'members'/'0', out=tmp_path/'one', say=quiet)
     assert (one/'submission.csv').read_bytes()==(runs[0]/'submission.csv').read_bytes()
 
