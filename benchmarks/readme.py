@@ -300,7 +300,7 @@ def _cheaper_arms():
     words = [f"`{o.arm}` ({o.cpu_seconds/first.cpu_seconds:.2f} of the time, "
              f"{o.only_this_wrong-o.only_first_wrong:+d} rows)" for o in arms.itertuples()]
     good = [o.arm for o in arms.itertuples() if o.only_this_wrong<=o.only_first_wrong]
-    return ("An arm would replace `quick` if it misclassified no more rows in at most 0.75 of the processor time. "
+    return ("A variant would replace `quick` if it misclassified no more rows in at most 0.75 of the processor time. "
             f"As fast are {_list_words(words)}. "
             +(f"{_list_words(good)} misclassified no more." if good else "Each of these misclassified more."))
 
@@ -435,13 +435,13 @@ changes one field.
 | a prediction for each training row by a network that was not trained on it | `--folds 5` with any recipe |
 | to find labels that may be wrong | a run with `--folds 5`, then `digitfast labels RUN` |
 | to learn how each part works | the recipes of the course, from `average` to `stride2-1cycle` |
-| to repeat a published article | the recipes of [the table of systems](benchmarks.md#Systems) |
+| to repeat a published article | the recipes of [the table of systems](benchmarks.md#systems) |
 
 ## How accurate they are
 
 <!-- table: accuracy -->
 
-[The page of benchmarks](benchmarks.md#Speed) gives their training times on a CPU and on a GPU.
+[The page of benchmarks](benchmarks.md#speed) gives their training times on a CPU and on a GPU.
 
 ## How to choose
 

@@ -1,5 +1,5 @@
-"settings.ini names what the package imports, and the releases in tests/oldest.txt are its lower bounds"
-import ast, sys
+"settings.ini names what the package imports, tests/oldest.txt has its lower bounds, and notebooks are clean"
+import ast, json, re, sys
 from configparser import ConfigParser
 from pathlib import Path
 
@@ -41,3 +41,14 @@ def test_no_notebook_has_the_marks_of_a_merge():
     "nbdev-merge writes a conflict as cells of its own, which would export both sides"
     marked = [f.name for f in (REPO/'nbs').rglob('*.ipynb') if '"`<<<<<<<' in f.read_text(encoding='utf-8')]
     assert not marked
+
+def outputs(file):
+    "Return the outputs of a notebook as text, without pictures"
+    outs = [o for c in json.loads(file.read_text(encoding='utf-8'))['cells'] for o in c.get('outputs', [])]
+    for o in outs: o['data'] = {k:v for k,v in o.get('data', {}).items() if not k.startswith('image/')}
+    return json.dumps(outs)
+
+def test_no_output_of_a_notebook_tells_of_the_machine_that_ran_it():
+    where = re.compile(r'/(?:work|tmp|root|home|private|Users)/[\w.-]+|[A-Z]:\\\\Users|\b(?:subagent|scratchpad)\b')
+    found = {f.name:m[0] for f in (REPO/'nbs').rglob('*.ipynb') if (m := where.search(outputs(f)))}
+    assert not found, 'show a relative path, or replace the folder before you print it'

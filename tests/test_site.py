@@ -1,4 +1,4 @@
-"How the site reads notebooks: hidden cells and directives are left out, and engineering notes have a label"
+"How the site reads notebooks: hidden cells and directives are left out; and where links lead, also on GitHub"
 import json, re, sys
 import pytest
 from conftest import REPO
@@ -33,3 +33,27 @@ def test_the_notebook_of_a_module_is_labelled_and_another_is_not():
 def test_links_of_a_page_lead_somewhere(page):
     links = re.findall(r'\]\((?!https?:|#|mailto:)([^)#\s]+)', (REPO/page).read_text(encoding='utf-8'))
     assert not [o for o in links if not (REPO/page).parent.joinpath(o).exists()]
+
+def headings(path):
+    "Return the headings of a page or notebook"
+    text = path.read_text(encoding='utf-8')
+    if path.suffix=='.ipynb':
+        text = '\n'.join(''.join(o['source']) for o in json.loads(text)['cells'] if o['cell_type']=='markdown')
+    return re.findall(r'^#+ (.+)', re.sub(r'```.*?```', '', text, flags=re.S), re.M)
+
+def links_to_headings(path):
+    "Yield (file, anchor) for each link of a page or notebook that leads to a heading"
+    for file,anchor in re.findall(r'\]\((?!https?:)([^)#\s]*)#([^)\s]+)\)', path.read_text(encoding='utf-8')):
+        yield path.parent/file if file else path, anchor
+
+def test_links_lead_to_headings_on_github_and_in_jupyter():
+    "GitHub writes anchors of Markdown in lower case; Jupyter, and GitHub for notebooks, keep the heading"
+    pages = [*REPO.glob('*.md'), *REPO.glob('docs/*.md'), *REPO.glob('nbs/**/*.ipynb'), *REPO.glob('nbs/**/*.md')]
+    found = [(page.name, to, anchor) for page in pages for to,anchor in links_to_headings(page)]
+    assert len(found)>5
+    def anchors(to): return {o.replace(' ', '-') if to.suffix=='.ipynb' else notebooks.anchor(o) for o in headings(to)}
+    assert not [(page, to.name, o) for page,to,o in found if o not in anchors(to)]
+
+def test_the_site_reads_both_kinds_of_anchors():
+    text = '[a](05a.ipynb#The-articles), [b](#9.-What-is-it?), [c](x.md#speed), [d](https://a.b/c#D-E)'
+    assert notebooks.github_anchors(text)=='[a](05a.ipynb#the-articles), [b](#9-what-is-it), [c](x.md#speed), [d](https://a.b/c#D-E)'

@@ -93,9 +93,11 @@ class EMA(Callback):
     def __repr__(self): return f'EMA({self.decay:g})'
     def before_fit(self):
         self.on,self.swapped = is_fitting(self.learn),False
-        if self.on:
-            self.avg = torch.optim.swa_utils.AveragedModel(self.model, multi_avg_fn=partial(_ema, self.decay),
-                                                           use_buffers=True)
+        if not self.on: return
+        forward = self.model.__dict__.pop('forward', None) # that of `BF16` holds the Learner, which can't be copied
+        self.avg = torch.optim.swa_utils.AveragedModel(self.model, multi_avg_fn=partial(_ema, self.decay),
+                                                       use_buffers=True)
+        if forward is not None: self.model.forward = forward
     def after_step(self):
         if not self.on: return
         if getattr(self.learn, 'step_graph', None) is None: self.avg.update_parameters(self.model)

@@ -16,15 +16,16 @@ from matplotlib.figure import Figure
 from matplotlib.image import imsave
 
 # %% ../../nbs/report/02_figures.ipynb #64f088d8
-_colors = {'#010203':'currentColor', '#040506':'var(--accent)', '#070809':'var(--muted)', '#0a0b0c':'var(--line)'}
-page_ink,page_accent,page_muted,page_line = _colors
+_colors = {'#010203':'currentColor', '#040506':'var(--accent)', '#070809':'var(--muted)', '#0a0b0c':'var(--line)',
+           '#0d0e0f':'var(--ground)'}
+page_ink,page_accent,page_muted,page_line,page_back = _colors
 _style = {
     'svg.fonttype':'none', 'svg.hashsalt':'digitfast', 'savefig.transparent':True, 'font.size':9,
     'axes.prop_cycle':cycler(color=[page_accent,page_muted]), 'axes.titlesize':10, 'axes.titleweight':'normal',
     'axes.titlelocation':'left', 'axes.spines.top':False, 'axes.spines.right':False, 'axes.grid':True,
-    'axes.axisbelow':True, 'grid.color':page_line, 'grid.linewidth':.6, 'text.color':page_ink,
-    'axes.labelcolor':page_muted, 'axes.edgecolor':page_line, 'xtick.color':page_line, 'ytick.color':page_line,
-    'xtick.labelcolor':page_ink, 'ytick.labelcolor':page_ink, 'patch.edgecolor':page_line}
+    'axes.axisbelow':True, 'axes.facecolor':page_back, 'grid.color':page_line, 'grid.linewidth':.6,
+    'text.color':page_ink, 'axes.labelcolor':page_muted, 'axes.edgecolor':page_line, 'xtick.color':page_line,
+    'ytick.color':page_line, 'xtick.labelcolor':page_ink, 'ytick.labelcolor':page_ink, 'patch.edgecolor':page_line}
 
 @contextmanager
 def page_theme():

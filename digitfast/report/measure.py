@@ -223,7 +223,7 @@ def _verdict(a, b, na, nb, p):
     win,lose = (B,A) if nb>=na else (A,B)
     result = f"{win} beats {lose}" if p<0.05 else f"no evidence that {win} beats {lose}"
     if p>=0.05 and na==nb: result = f"no evidence that {B} or {A} is better"
-    counts = f"only {B} is correct on {nb:,} and only {A} on {na:,}"
+    counts = f"only {win} is correct on {max(na, nb):,} and only {lose} on {min(na, nb):,}"
     return f"{result} (p {'< 0.001' if p<0.001 else f'= {p:.3f}'})", counts
 
 def _groups_of(o):

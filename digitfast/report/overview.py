@@ -76,11 +76,11 @@ def plot_curves(
         ys = 1-h.accuracy if col=='error' else h[col]
         ys = ys.where(ys>0) # a logarithmic scale has no zero
         if ys.notna().any(): ax.plot(h.epoch+1, ys, marker='.', ms=4, lw=1.2, color=_color(i), label=name)
-    ax.set(title='1 - accuracy' if col=='error' else 'validation loss', xlabel='epoch', yscale='log')
+    ax.set(title='1 - accuracy' if col=='error' else 'validation loss', xlabel='epochs trained', yscale='log')
     ax.yaxis.set_minor_formatter(NullFormatter())
     ax.yaxis.set_major_locator(LogLocator(subs=(1,2,5)))
     ax.yaxis.set_major_formatter('{x:g}')
-    ax.xaxis.get_major_locator().set_params(integer=True)
+    ax.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
     return ax
 
 # %% ../../nbs/report/04_overview.ipynb #0d8fec97

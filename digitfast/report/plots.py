@@ -134,7 +134,7 @@ def plot_history(
     if 'lr' in df: axs[2].plot(df.epoch, df.lr, color='C0', **dot)
     for ax,t in zip(axs, ('loss', 'accuracy on validation rows, %', "learning rate at the epoch's end")):
         ax.set(title=t, xlabel='epoch')
-        ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+        ax.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
     return np.asarray(axs)
 
 # %% ../../nbs/report/01_plots.ipynb #de3c56d4

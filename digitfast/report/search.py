@@ -84,9 +84,10 @@ def _position(values, name, logs):
 
 def _draw_axis(ax, x, name, labels):
     "Draw the vertical axis of the field `name` at `x`"
-    ax.axvline(x, color=plt.rcParams['axes.edgecolor'], lw=1, zorder=0)
+    ax.plot([x,x], [0,1], color=plt.rcParams['axes.edgecolor'], lw=1, zorder=0)
     ax.text(x, 1.08, short_name(name, 14), ha='center', va='bottom')
-    for y,text in labels: ax.text(x+.03, y, text, fontsize=7.5, va='center')
+    back = dict(facecolor=plt.rcParams['axes.facecolor'], edgecolor='none', alpha=.8, pad=.6)
+    for y,text in labels: ax.text(x+.03, y, text, fontsize=7.5, va='center', bbox=back)
 
 # %% ../../nbs/report/05_search.ipynb #rs13
 def plot_parallel(
@@ -137,9 +138,10 @@ def render_search(
                                          'importance of each field')
         parallel = inline_svg(plot_parallel(trials, logs, page_axes(wide, 3.1)), 'values of each trial')
     failed = trials[trials.state=='failed']
+    counts = {k:int((trials.state==k).sum()) for k in ('complete','pruned','failed')}
     return render_page('search.html', title=short_name(name, 80), m=metrics, winner=winner, n=len(trials),
                        point=[(k,_value(v)) for k,v in winner['point'].items()], history=history, bars=bars,
-                       parallel=parallel, wide=f'{6.2*wide:.0f}', n_pruned=int((trials.state=='pruned').sum()),
+                       parallel=parallel, wide=f'{6.2*wide:.0f}', counts=counts,
                        names=list(logs), rows=_table(trials, list(logs)),
                        failed=[(o.trial, short_name(o.reason, 300)) for o in failed.itertuples()][:20])
 

@@ -32,12 +32,15 @@ class Range:
 
 def _is_number(o): return isinstance(o, (int,float)) and not isinstance(o, bool) and math.isfinite(o)
 
+def _plain(o): return o.item() if hasattr(o, 'dtype') and getattr(o, 'ndim', 0)==0 else o # NumPy's numbers to Python's
+
 def _one_point(name, value):
     return DigitError(f"{name}={value}: found a single value, expected a range such as 0.001..0.1, or choices "
                       "separated by commas. Leave it out, or add a value")
 
 def _parse_range(name, text):
     "Return the `Range` in a text such as '1e-3..1e-1'"
+    if '...' in text: raise DigitError(f"{name}={text}: found three dots, expected two, as in 0.001..0.1")
     low,high = (parse_value(o.strip()) for o in text.split('..', 1))
     if not (_is_number(low) and _is_number(high)):
         raise DigitError(f"{name}={text}: found text, expected a number on both sides of '..', such as 0.001..0.1")
@@ -46,15 +49,19 @@ def _parse_range(name, text):
         raise DigitError(f"{name}={text}: found a larger number first, expected the smaller one first. Exchange them")
     return Range(low, high)
 
-def _check_choices(name, values):
+def check_choices(
+    name, # Name of the field
+    values, # Choices for the field
+)->list: # `values`, in which NumPy's numbers became Python's
     "Return the choices `values`. Raises `DigitError` if a value can't be a choice, or occurs twice."
+    values = [_plain(o) for o in values]
     for o in values:
         if not (o is None or isinstance(o, (bool,int,str)) or _is_number(o)) or o=='':
             raise DigitError(f"{name}: found the choice {quote(o)}, expected a number, a text, True, False or None")
     twice = [k for k,n in Counter(map(repr, values)).items() if n>1]
     if len(values)-len(twice)<2: raise _one_point(name, ','.join(map(str, values)))
     if twice: raise DigitError(f"{name}: found the choice {twice[0]} twice, expected it once. Remove one")
-    return list(values)
+    return values
 
 def parse_axis(
     name, # Name of the field
@@ -62,12 +69,15 @@ def parse_axis(
 ): # A `Range` or a list of choices
     "Return the values that a search tries for the field `name`. Raises `DigitError` if there are fewer than two."
     if isinstance(values, Range): return values
-    if isinstance(values, (list,tuple)): return _check_choices(name, values)
+    if isinstance(values, tuple) and len(values)==2 and all(map(_is_number, values)):
+        raise DigitError(f"{name}={values}: found a tuple of two numbers, expected a range such as "
+                         f"'{values[0]}..{values[1]}', or a list for two choices")
+    if isinstance(values, (list,tuple,range)) or getattr(values, 'ndim', 0)==1: return check_choices(name, values)
     if not isinstance(values, str):
         if _is_number(values): raise _one_point(name, values)
         raise DigitError(f"{name}: found {quote(values)}, expected a text such as '0.001..0.1', or a list of choices")
     if '..' in values: return _parse_range(name, values)
-    return _check_choices(name, [parse_value(o.strip()) for o in values.split(',')])
+    return check_choices(name, [parse_value(o.strip()) for o in values.split(',')])
 
 # %% ../../nbs/tasks/17_space.ipynb #sp08
 def parse_space(
@@ -76,7 +86,7 @@ def parse_space(
     "Return the fields that a search varies. Raises `DigitError` if there is none, or if a field has only one value."
     if isinstance(space, str): space = [space]
     if not isinstance(space, dict):
-        pairs = [o.partition('=') for o in space or ()]
+        pairs = [[part.strip() for part in o.partition('=')] for o in space or ()]
         for k,eq,v in pairs:
             if not eq: raise DigitError(f"found {quote(k)}, expected FIELD=LOW..HIGH or FIELD=A,B, such as "
                                         "lr=0.001..0.1")

@@ -35,7 +35,8 @@ from .fit import Plan, make_learner, resume_info, train_net
 from .info import RunInfo
 from .inputs import column_name, load_data, read_groups
 from .space import (
-    Range, check_search_dir, count_points, how_to_resume_search, parse_duration, parse_space, space_json, space_text)
+    Range, check_choices, check_search_dir, count_points, how_to_resume_search, parse_duration, parse_space,
+    space_json, space_text)
 from .spread import check_address, spread_jobs
 from .train import check_settings, choose_recipe, describe_run
 
@@ -73,20 +74,28 @@ def _check_name(name):
     if name not in _searched and not (argument and field=='arch_kwargs'):
         raise unknown_name('field of a search', name, _searched)
 
+def _value_at(recipe, name, value):
+    "Return `value` in the form in which `recipe` stores it in the field `name`"
+    made,(field,_,argument) = at_point(recipe, {name:value}),name.partition('.')
+    if field=='affine': return check_field(name, value, affine_kinds[argument])
+    return getattr(made, field)[argument] if argument else getattr(made, field)
+
 def check_space(
     space, # From `parse_space`
     recipe, # `Recipe` whose fields vary
     fixed=(), # Names of fields that have the same value in all trials
-)->dict: # `space`, in which the ends of each range have the type of the field
-    "Check the fields of a space. Raises `DigitError` if a field is unknown, fixed, or can't have one of its values."
+)->dict: # `space`, in which the values have the types of the fields
+    "Check a space. Raises `DigitError` if a field is unknown, fixed, has no effect or can't have one of its values."
     res = {}
     for name,values in space.items():
         _check_name(name)
         if name in fixed: raise DigitError(f"{name} is both fixed and varied: give it once")
-        ends = [values.low, values.high] if isinstance(values, Range) else values
-        made = [at_point(recipe, {name:o}) for o in ends]
-        if isinstance(values, Range) and '.' not in name: values = Range(*(getattr(o, name) for o in made))
-        res[name] = values
+        is_range = isinstance(values, Range)
+        values = [_value_at(recipe, name, o) for o in ([values.low, values.high] if is_range else values)]
+        res[name] = Range(*values) if is_range else check_choices(name, values)
+    if 'images' in res and (recipe.epochs or 'epochs' in res):
+        raise DigitError("images: found epochs too, expected only one of them, because both specify how long a trial "
+                         "trains. Leave one of them out")
     return res
 
 # %% ../../nbs/tasks/18_tune.ipynb #tn11
@@ -217,6 +226,11 @@ class Study:
     trials:int|None # Number of trials; None if only the time ends the search
     seconds:float|None # Time in which trials may start, in seconds; None for no limit
 
+    @property
+    def is_uneven(self):
+        "Return whether trials train for different numbers of epochs, so they can't be compared at the same epoch"
+        return bool({'epochs','images'}&self.space.keys())
+
     def to_json(self):
         return dict(info=self.info.to_json(), space=space_json(self.space), trials=self.trials, seconds=self.seconds)
 
@@ -265,12 +279,16 @@ class Trials:
         self.optuna = optuna.create_study(storage=_open_storage(self.out/'journal.jsonl'), study_name='digitfast',
                                           direction='maximize', load_if_exists=True)
         n_points = math.inf if sampler else count_points(study.space)
-        self.points = _all_points(study.space, study.info.seed) if n_points<=(self.n or 10_000) else None
-        if self.points: self.n = len(self.points)
+        self.points = None # remaining points, if each point is tried once
+        if n_points<=(self.n or 10_000):
+            tried = [{**o.system_attrs.get('fixed_params', {}), **o.params} for o in self.optuna.trials]
+            self.points = [o for o in _all_points(study.space, study.info.seed) if o not in tried]
+            self.n = min(self.n or math.inf, len(tried)+len(self.points))
         self.optuna.stop = self.stop # Optuna's own method works only in its own loop
         seed = (study.info.seed+len(self.optuna.trials))%2**32 # a resumed search must not draw the first points again
         self.optuna.sampler = sampler or optuna.samplers.TPESampler(seed=seed)
-        self.optuna.pruner = pruner or optuna.pruners.MedianPruner(n_warmup_steps=n_epoch//3)
+        self.optuna.pruner = pruner or (optuna.pruners.NopPruner() if study.is_uneven else
+                                        optuna.pruners.MedianPruner(n_warmup_steps=n_epoch//3))
         if self.optuna.user_attrs.get('digitfast')!=study.to_json():
             self.optuna.set_user_attr('digitfast', study.to_json())
     def stop(self):
@@ -289,9 +307,11 @@ def jobs(self:Trials,
     n_ended = len(trials)-len(running)
     for o in running[:None if self.n is None else max(0, self.n-n_ended)]:
         yield self._begin(optuna.Trial(self.optuna, o._trial_id))
-    n,is_late = len(trials),False # at least one new trial starts, even if the time is short
+    n_waiting = sum(o.state==optuna.trial.TrialState.WAITING for o in trials) # enqueued before the process was killed
+    n,is_late = len(trials)-n_waiting,False # at least one new trial starts, even if the time is short
     while not (self.is_over or is_late or self.n is not None and n>=self.n):
-        if self.points: self.optuna.enqueue_trial(self.points[n])
+        if n_waiting: n_waiting -= 1
+        elif self.points: self.optuna.enqueue_trial(self.points.pop(0))
         yield self._begin(self.optuna.ask())
         n += 1
         is_late = until is not None and perf_counter()>=until
@@ -316,7 +336,7 @@ def should_prune(self:Trials,
 def keep(self:Trials,
     number, # Number of the trial
     result, # From `run_trial`
-):
+)->int: # Number of trials that have ended
     "Report the result of a trial to Optuna, and write `trials.csv`"
     from optuna.trial import TrialState
     trial = self.begun.pop(number)
@@ -324,29 +344,34 @@ def keep(self:Trials,
     states = dict(complete=TrialState.COMPLETE, pruned=TrialState.PRUNED, failed=TrialState.FAIL)
     is_complete = result['state']=='complete'
     self.optuna.tell(trial, result['accuracy'] if is_complete else None, states[result['state']])
-    write_file(self.out/'trials.csv', self.frame().to_csv(index=False, lineterminator='\n'))
+    df = self.frame()
+    write_file(self.out/'trials.csv', df.to_csv(index=False, lineterminator='\n'))
+    return len(df)
 
 @patch
-def frame(self:Trials)->pd.DataFrame: # trial, state, accuracy, log_loss, epochs, seconds, the fields, reason
+def frame(self:Trials)->pd.DataFrame: # trial, state, accuracy, log_loss, epochs_done, seconds, the fields, reason
     "Return a table with a row for each trial that has ended"
-    ended = [o for o in self.optuna.get_trials() if o.state.is_finished() and 'result' in o.user_attrs]
-    rows = [{**o.user_attrs['result'], **o.params, 'trial':o.number} for o in ended]
-    columns = ['trial','state','accuracy','log_loss','epochs','seconds',*self.space,'reason']
+    ended = [o for o in self.optuna.get_trials(deepcopy=False) if o.state.is_finished() and 'result' in o.user_attrs]
+    rows = [dict(o.user_attrs['result'], epochs_done=o.user_attrs['result']['epochs'], trial=o.number,
+                 **{k:'None' if v is None else v for k,v in o.params.items()}) for o in ended]
+    columns = ['trial','state','accuracy','log_loss','epochs_done','seconds',*self.space,'reason']
     res = pd.DataFrame(rows).reindex(columns=columns)
     return res.sort_values('trial', ignore_index=True)
 
 @patch
 def winner(self:Trials)->dict: # The trial's result from `run_trial`, with its number `trial` and its `point`
     "Return the complete trial with the highest accuracy. If several have it, return the one with the lowest log-loss."
-    ended = [o for o in self.optuna.get_trials() if o.user_attrs.get('result', {}).get('state')=='complete']
+    ended = [o for o in self.optuna.get_trials(deepcopy=False)
+             if o.user_attrs.get('result', {}).get('state')=='complete']
     if ended:
         best = min(ended, key=lambda o: (-o.value, o.user_attrs['result']['log_loss'], o.number))
         return dict(best.user_attrs['result'], trial=best.number, point=best.params)
     df = self.frame()
     if not len(df): raise RunError(f"{self.out}: no trial ended. Search for longer")
     why = df.reason.dropna()
-    raise RunError(f"{self.out}: found no complete trial among {len(df)}, expected one at least. "
-                   f"{f'Trial {df.trial[why.index[0]]} failed: {why.iloc[0]}' if len(why) else 'Change the pruner'}")
+    what = (f"Trial {df.trial[why.index[0]]} failed: {why.iloc[0]}. Search other values, in a new directory" if len(why)
+            else 'Change the pruner')
+    raise RunError(f"{self.out}: found no complete trial among {len(df)}, expected one at least. {what}")
 
 # %% ../../nbs/tasks/18_tune.ipynb #tn23
 class SearchDir(RunDir):
@@ -435,8 +460,7 @@ def run_trials(
     "Run the remaining trials, and store the result of each"
     def keep(job, result):
         check()
-        trials.keep(job[0], result)
-        n = len(trials.frame())
+        n = trials.keep(job[0], result)
         say(_trial_line(*job, result, n, trials.n))
         if trials.n: tick(n, trials.n)
     def fail(job, error):
@@ -477,14 +501,17 @@ class Search:
         "Return lines with the two accuracies and the reason why they differ"
         m,w = self.best.metrics,self.winner
         ended = self.trials.state.value_counts()
+        many = ("the first number is the best of many, so it is partly luck, and too high on average. The second had "
+                "no part in the choice: report the second")
+        one = ("they are about different rows, and the winner was trained on more rows than its trial. Report the "
+               "second")
         more = ', '.join(f'{ended[k]} {k}' for k in ('pruned','failed') if k in ended)
         return [f"winner: trial {w['trial']} of {len(self.trials)}{f' ({more})' if more else ''}, "
                 f"{point_text(w['point'])}",
                 f"chosen with {percent(w['accuracy'])} on the {w['n_valid']:,} rows on which trials were compared",
                 f"measured with {percent(m['accuracy'])} (95 %: {percent(m['accuracy_low'])} to "
                 f"{percent(m['accuracy_high'])}) on {m['n_valid']:,} rows that no trial saw",
-                "why they differ: the first number is the best of many, so it is partly luck, and too high on average. "
-                "The second had no part in the choice: report the second"]
+                f"why they differ: {one if ended['complete']==1 else many}"]
 
     def to_json(self)->dict:
         "Return the result for `--json`"
@@ -538,6 +565,7 @@ def _search(trials, plan, final, out, home, scheduler, seconds, say, tick):
     until = None if seconds is None else perf_counter()+seconds
     then = how_to_resume_search(out, scheduler, plan.info.path is None)
     if not _is_chosen(out): run_trials(trials, plan, scheduler, until, say, tick, home.check_owner, then)
+    if until is not None and perf_counter()>=until: say("the time is over, so no more trials start")
     winner = trials.winner()
     say(f"winner: trial {winner['trial']} ({point_text(winner['point'])}), which is trained again now")
     recipe = at_point(final.recipe, winner['point'])
@@ -606,5 +634,9 @@ def tune(
                                  say, t0)
         if before: _check_study(before, plan.info, space, out)
         n_epoch = plan.recipe.n_epoch(len(plan.data.train))
-        trials = Trials(out, Study(plan.info, space, n, seconds), n_epoch, sampler, pruner)
+        study = Study(plan.info, space, n, seconds)
+        trials = Trials(out, study, n_epoch, sampler, pruner)
+        if trials.points is not None: say(f"each of the {count_points(space)} points of the space is tried once")
+        if study.is_uneven and not pruner:
+            say("no trial is pruned, because trials that train for different numbers of epochs can't be compared early")
         return _search(trials, plan, final, out, home, scheduler, seconds, say, tick)

@@ -10,7 +10,7 @@ import digitfast
 repo = Path(__file__).parents[2]
 sys.path.insert(0, str(Path(__file__).parent))
 
-from notebooks import add_label
+from notebooks import add_label, github_anchors
 
 # -- what is built
 
@@ -26,6 +26,7 @@ exclude_patterns = ['nbs/index.ipynb','**/.ipynb_checkpoints','docs/site/content
 nb_execution_mode = 'off' # their outputs are committed
 nb_custom_formats = {'.ipynb':['notebooks.read_notebook',{}]}
 nb_merge_streams = True
+nb_render_markdown_format = 'gfm' # has tables
 myst_enable_extensions = ['amsmath','dollarmath']
 myst_heading_anchors = 4
 myst_heading_slug_func = 'notebooks.anchor'
@@ -56,9 +57,10 @@ def write_api(app):
     for o in ('',*folders):
         package = f'digitfast.{o}'.rstrip('.')
         question = import_module(package).__doc__ if o else 'The modules that are in no folder.'
-        parts = [f'# {package}', question, 'The names that these modules export.']
+        parts = [f'# {package}', question, 'This page lists the public names of each module.']
         for m in module_names(o):
             if m in ('digitfast.all','digitfast.cli'): continue # names of other modules; subcommands
+            if not getattr(import_module(m), '__all__', None): continue # it serves only other modules of the package
             parts += [f"## {m.removeprefix('digitfast.')}", f'```{{eval-rst}}\n.. automodule:: {m}\n```']
         (api/f"{o or 'top'}.md").write_text('\n\n'.join(parts)+'\n', encoding='utf-8')
 
@@ -71,7 +73,7 @@ def escape(text):
     parts = text.split('`')
     if len(parts)%2==0: return re.sub(r'([*|_`])', r'\\\1', text) # a backtick without its partner
     parts[::2] = [re.sub(r'([*|_])', r'\\\1', o) for o in parts[::2]]
-    parts[2::2] = [re.sub(r'^(?=\w)', r'\\ ', o) for o in parts[2::2]] # as in `Run`s
+    parts[2::2] = [re.sub(r'^(?=[\w(])', r'\\ ', o) for o in parts[2::2]] # as in `Run`s
     return '`'.join(parts)
 
 def describe_arguments(app, what, name, obj, options, lines):
@@ -88,7 +90,8 @@ def describe_arguments(app, what, name, obj, options, lines):
     if returned: lines.append(f':returns: {returned}')
 
 def add_to_source(app, docname, source):
-    "Add the table of contents to the README, which is the first page, and a label to each engineering note"
+    "Add the contents to the README, which is the first page, and a label to each engineering note; convert anchors"
+    source[0] = github_anchors(source[0])
     if docname==root_doc: source[0] += '\n\n'+(repo/'docs/site/contents.md').read_text(encoding='utf-8')
     is_note = docname.startswith('nbs/') and not docname.startswith(('nbs/tutorials/','nbs/guides/'))
     if is_note: source[0] = add_label(source[0])

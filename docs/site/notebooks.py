@@ -3,8 +3,12 @@ import json, re
 import nbformat
 
 def anchor(title):
-    "Return the anchor of a heading as Jupyter names it"
-    return title.replace(' ', '-')
+    "Return the anchor of a heading as GitHub names it in Markdown"
+    return re.sub(r'[^\w -]', '', title.lower()).replace(' ', '-')
+
+def github_anchors(text):
+    "Return Markdown or a notebook with the anchors of its links as GitHub names them; Jupyter keeps capitals"
+    return re.sub(r'(\]\((?!https?:)[^)#\s]*#)([^)\s]+)\)', lambda m: f'{m[1]}{anchor(m[2])})', text)
 
 def _directives(source):
     "Return the directives of a code cell, and its source without them"

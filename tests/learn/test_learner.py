@@ -1,5 +1,5 @@
 "`digit_learner`, recipes, callbacks and transforms. For fastai's own calls, see test_fastai.py."
-import pickle, random
+import pickle, random, threading
 from functools import partial
 from dataclasses import FrozenInstanceError, asdict, replace
 import numpy as np, pytest, torch
@@ -337,6 +337,13 @@ def test_ema_does_not_change_training_and_validates_with_the_average():
     (a,ha),(b,hb) = run([]),run([EMA(.8)])
     assert same(ha.last, hb.last)   # the weights that are trained are the same with and without
     assert same(b.seen, state(b.model)) and not same(a.seen, b.seen)
+
+def test_ema_copies_the_net_alone_in_bf16():
+    "The Learner, which the net's own `forward` holds then, may hold a lock, as the log of a run does"
+    learn = learner(loaders(digits(60)), 'fastbook', cbs=[EMA(.8), BF16()])
+    learn.lock = threading.RLock()
+    _fit(learn)
+    assert 'forward' not in vars(learn.ema.avg.module) and 'forward' not in vars(learn.model)
 
 def test_ema_stays_through_predictions_and_validate():
     learn = _fit(learner(loaders(digits(120)), 'fastbook', cbs=EMA(.8)))

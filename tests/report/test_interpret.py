@@ -134,6 +134,14 @@ def test_a_history_that_is_none(text, says, tmp_path):
     if text is not None: (tmp_path/'history.csv').write_text(text)
     with pytest.raises(RunError, match=says): I.read_history(tmp_path if text is not None else tmp_path/'history.csv')
 
+@pytest.mark.parametrize('n', [1,3])
+def test_epochs_are_whole_numbers_on_the_axis(n):
+    axs = I.plot_history(pd.DataFrame(dict(epoch=range(n), train_loss=.5, valid_loss=.4, accuracy=.9, lr=.01)))
+    for ax in axs:
+        low,high = ax.get_xlim()
+        assert not [o for o in ax.get_xticks() if low<=o<=high and o!=int(o)]
+    plt.close('all')
+
 def test_history_of_a_learner():
     from digitfast.data.block import DigitDataLoaders
     from digitfast.learn.learner import digit_learner

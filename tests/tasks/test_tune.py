@@ -65,7 +65,7 @@ def test_no_trial_sees_the_rows_of_the_last_measurement(found, tiny):
 def test_the_table_of_trials_and_the_winner(found):
     s,_,_ = found
     df = rows(s.path)
-    assert list(df)==['trial','state','accuracy','log_loss','epochs','seconds','lr','bs','reason']
+    assert list(df)==['trial','state','accuracy','log_loss','epochs_done','seconds','lr','bs','reason']
     assert df.trial.tolist()==[0,1,2] and set(df.state)=={'complete'} and df.lr.between(.001, .1).all()
     top = df.sort_values(['accuracy','log_loss'], ascending=[False,True]).iloc[0]
     assert s.winner['trial']==top.trial and s.winner['point']==pytest.approx(dict(lr=top.lr, bs=top.bs))
@@ -110,12 +110,48 @@ def test_a_trial_ends_when_it_is_to_be_pruned_or_fails(tiny):
 def test_bad_trials_are_pruned_by_the_median(tiny, tmp_path, fake):
     s = search(tiny, tmp_path/'s', dict(lr='1e-6..1e-1'), trials=16, epochs=3)
     pruned = s.trials[s.trials.state=='pruned']
-    assert len(pruned)>2 and (pruned.epochs==2).all() and pruned.trial.min()>=5
+    assert len(pruned)>2 and (pruned.epochs_done==2).all() and pruned.trial.min()>=5
     assert pruned.lr.max()<s.winner['point']['lr']
 
 def test_each_point_of_a_small_space_is_tried_once(tiny, tmp_path, fake):
-    s = search(tiny, tmp_path/'s', {'bs':'8..9', 'shuffle':[True,False], 'affine.shift':'0..1'}, trials=50)
-    assert len(s.trials)==8 and len(s.trials.drop_duplicates(['bs','shuffle','affine.shift']))==8
+    s = search(tiny, tmp_path/'s', {'bs':'8..9', 'shuffle':[True,False], 'tta':'0..1'}, trials=50)
+    assert len(s.trials)==8 and len(s.trials.drop_duplicates(['bs','shuffle','tta']))==8
+
+def test_more_trials_of_a_small_space_try_the_other_points(tiny, tmp_path, fake):
+    out,points = tmp_path/'s',['bs','shuffle','tta']
+    with pytest.raises(KeyboardInterrupt):
+        search(tiny, out, dict(bs='8..9', shuffle=[True,False], tta='0..1'), trials=4, say=stop_at('[4/'))
+    n = len(rows(out).drop_duplicates(points))
+    df = resume(out, trials=4+8-n).trials
+    assert len(df)==4+8-n and len(df.drop_duplicates(points))==8
+
+def test_epochs_can_vary(tiny, tmp_path, fake):
+    "Then nothing is pruned, because a longer training is worse in its first epochs"
+    lines = []
+    s = search(tiny, tmp_path/'s', dict(lr='1e-6..1e-1', epochs='3..9'), trials=9, epochs=None, say=lines.append)
+    assert (s.trials.state=='complete').all() and s.trials.epochs.nunique()>1 and (s.trials.epochs_done==3).all()
+    assert list(rows(tmp_path/'s')).count('epochs')==1 and any('no trial is pruned, because' in o for o in lines)
+
+def test_choices_of_any_kind(tiny, tmp_path, fake):
+    def points(name, space):
+        df = search(tiny, tmp_path/name, space, trials=50, epochs=None).trials
+        assert len(df)==4==len(df.drop_duplicates([*space]))
+        return df
+    df = points('s', dict(class_weights=['balanced',None], lr=['auto',.01]))
+    assert set(df.class_weights)=={'balanced','None'} and 'balanced' in (tmp_path/'s'/'tune.html').read_text()
+    points('t', dict(bs=np.array([8,16]), epochs=[None,np.int64(1)]))
+    points('u', dict(opt='adam, sgd', bs=range(8,10)))
+    df = search(tiny, tmp_path/'v', [' affine.rotate = 0 .. 20'], trials=2).trials
+    assert (df['affine.rotate']%1>0).all() # an angle is no whole number, although the ends are
+
+def test_the_page_counts_what_it_says(tiny, tmp_path, fake):
+    def text(name, space, **kw):
+        search(tiny, tmp_path/name, space, **kw)
+        return (tmp_path/name/'tune.html').read_text()
+    page = text('one', SPACE, trials=1)
+    assert 'A search of 1 trial<' in page and 'there was no choice' in page and 'best of' not in page
+    page = text('many', dict(lr=[.01,*range(10,40)]), trials=50)
+    assert 'A search of 31 trials: 30 failed<' in page and 'The first 20 of 30' in page
 
 def test_optunas_own_samplers_and_pruners(tiny, tmp_path, fake):
     with pytest.raises(RunError, match='no complete trial among 3.*Change the pruner'):
@@ -223,6 +259,12 @@ BAD = [(dict(space=['lr=.1']), 'lr=0.1: found a single value'), (dict(space=dict
        (dict(time='20'), 'a duration such as 20m'), (dict(scheduler='nowhere'), 'expected HOST:PORT'),
        (dict(data='nowhere'), 'no such file'), (dict(data=digits(6)), 'class'),
        (dict(groups='writer'), 'an unknown column'), (dict(groups=np.zeros(60), data=digits()), 'in one group'),
+       (dict(space=['smooth=0,0.0']), 'a single value'), (dict(space=['smooth=0,0.0,.1']), 'occurs twice'),
+       (dict(space=['lr=1...2']), 'three dots'),
+       (dict(space=dict(lr=(1e-3,.1))), 'found a tuple of two numbers'),
+       (dict(space=['images=100..900']), 'images varies nothing here, because epochs'),
+       (dict(space=['images=100..900','epochs=1,2'], epochs=None), 'images varies nothing here'),
+       (dict(space=['affine.rotate=0..181']), 'rotate'),
        (dict(resume=True, out=None), 'needs out=')]
 
 @pytest.mark.parametrize('kw,says', BAD)
@@ -261,7 +303,7 @@ def test_workers_prune_and_a_scheduler_that_dies_costs_no_trial(cluster, tiny, t
         search(tiny, out, trials=9, epochs=3, scheduler=cluster.address, say=say, pruner=prune)
     monkeypatch.setattr(task, 'train_winner', lambda *_: tiny_run[0])
     assert '\n' not in str(e.value) and len(rows(out))>=2
-    assert (rows(out).state=='pruned').all() and (rows(out).epochs==2).all(), '\n'.join(lines)
+    assert (rows(out).state=='pruned').all() and (rows(out).epochs_done==2).all(), '\n'.join(lines)
     n = len(rows(out))+1
     assert len(resume(out, trials=n).trials)==n
 
