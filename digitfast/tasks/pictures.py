@@ -136,7 +136,7 @@ def pictures_csv(
     res, # From `predict_pictures`
     path # File to write
 )->Path: # `path`
-    "Write the predictions as a CSV: file, box, digit, probabilities and notes. Raises `RunError` if `path` is an input."
+    "Write the predictions as a CSV: file, box, digit, probabilities, notes. Raises `RunError` if `path` is an input."
     check_output(path, *dict.fromkeys(o['file'] for o in res))
     cols = ('file','left','top','right','bottom','digit','probability','runner_up','runner_up_probability',
             'note','doubt','error')

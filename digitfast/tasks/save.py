@@ -50,8 +50,8 @@ def _count_norm_batches(net):
 
 def _unknown_rows(what):
     "Return the error for a training on unknown rows"
-    return DigitError(f"{what}. If you know these rows, pass their positions in data as trained_on=, or [] if there are "
-                      "none")
+    return DigitError(f"{what}. If you know these rows, pass their positions in data as trained_on=, or [] if there "
+                      "are none")
 
 def _find_same(a, b):
     "Return for each image of the DataLoader `a` whether `b` contains an identical image"
@@ -91,10 +91,10 @@ def _check_step_count(learn, say, trained_on):
                          "keeps the record")
     taken = max(steps or 0, len(rec.lrs) if rec else 0)
     if taken>n_batches:
-        raise _unknown_rows(f"this Learner took {taken:,} steps, but its DataLoader returned {n_batches:,} batches: its "
-                            "dls changed, or steps were taken outside fit. fastai's Learner does not record the rows. "
-                            "Create it with digit_learner, which records them")
-    if rec is None: say("note: the history of this Learner is gone, because fastai deletes it at get_preds and validate")
+        raise _unknown_rows(f"this Learner took {taken:,} steps, but its DataLoader returned {n_batches:,} batches: "
+                            "its dls changed, or steps were taken outside fit. fastai's Learner does not record the "
+                            "rows. Create it with digit_learner, which records them")
+    if rec is None: say("note: the history of this Learner is gone: fastai deletes it at get_preds and validate")
     if normed<=n_batches+len(dl): return
     saw = f"its network has seen {normed:,} batches, and its DataLoader returned {n_batches:,}"
     if hasattr(learn.model, 'config') and not getattr(learn.model, 'pretrained', False):
@@ -111,8 +111,8 @@ def _find_rows(df, cols, d, used):
     positions of training rows"""
     x,every = df[cols].to_numpy(np.uint8),d.train[d.pixels].to_numpy(np.uint8)
     if x.shape[1]!=every.shape[1]:
-        raise DataError(f"data: found images of {every.shape[1]:,} pixels, expected {x.shape[1]:,}, as in this Learner. "
-                        "Pass the data that it was trained on")
+        raise DataError(f"data: found images of {every.shape[1]:,} pixels, expected {x.shape[1]:,}, as in this "
+                        "Learner. Pass the data that it was trained on")
     index = df.index.to_numpy()
     is_number = index.dtype.kind in 'iu' and len(index) and 0<=index.min()<=index.max()<len(every)
     if is_number and (every[index]==x).all(): return index

@@ -243,7 +243,7 @@ def test_a_member_is_resumed_by_its_ensemble(tiny, tmp_path, capsys):
         assert advised(text)==['train','--resume','--out',str(out)]
     (out/'members'/'0'/'checkpoint'/'state.json').write_text('[')
     code,_,text = command(capsys, *advised(text))
-    assert code==1 and f'remove {out/"members"/"0"}, which' in text
+    assert code==1 and f'Remove {out/"members"/"0"}, then' in text
     assert advised(text)==['train','--resume','--out',str(out)]
     shutil.rmtree(out/'members'/'0')
     assert command(capsys, *advised(text))[0]==0 and read_metrics(out)['members']==2
@@ -282,7 +282,7 @@ def test_advice_names_what_to_import_and_the_scheduler(tiny, tmp_path, capsys, m
         with as_command(): assert advised(how_to_resume(out))==[*want[:3], '--scheduler', '127.0.0.1:9', *want[3:]]
         assert how_to_resume(out).endswith(call.replace('train(', "train(scheduler='127.0.0.1:9', "))
         code,text,_ = command(capsys, *want)
-        assert code==0 and 'note: without --scheduler 127.0.0.1:9' in text
+        assert code==0 and 'note: this run was started with --scheduler 127.0.0.1:9' in text
     finally: forget()
 
 def test_advice_for_frames_and_callbacks_is_a_call(on_frame, tiny, tmp_path, capsys):
@@ -353,7 +353,7 @@ def test_a_run_that_lost_its_directory_ends_and_leaves_the_other_alone(how, kw, 
     out,others = tmp_path/'a'/'mix',[]
     def tick(i, n):
         if i==at: others.append((take(out, how), left(out)))
-    with pytest.raises(RunError, match='mix was replaced.*in use by process.*start again') as e:
+    with pytest.raises(RunError, match='mix was replaced.*in use by process.*Start again') as e:
         run(digits(), out, tick=tick, **kw)
     (other,was), = others
     assert '\n' not in str(e.value) and left(out)==was and other.is_own() and not list(out.rglob('metrics.json'))

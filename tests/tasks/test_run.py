@@ -440,7 +440,7 @@ def test_unfinished_run_raises_an_error_without_resume(big_tiny, unfinished):
 def test_directory_in_use_for_something_else_raises_an_error(tiny, tmp_path):
     (tmp_path/'r').mkdir()
     (tmp_path/'r'/'notes.txt').write_text('mine')
-    refused('not empty', data=tiny, out=tmp_path/'r')
+    refused('belong to no run', data=tiny, out=tmp_path/'r')
     assert names(tmp_path/'r')==['notes.txt'] and os.listdir(tmp_path/'r')==['notes.txt']
 
 def test_empty_directory_is_taken(tiny, tmp_path):

@@ -224,10 +224,10 @@ NOT = dict(untrained=(lambda: Learner(loaders(), net(3, 8), loss_func=CrossEntro
     no_block=(lambda: fitted(DataLoaders.from_dsets([(torch.randn(1,8,8), i%3) for i in range(32)],
                                                     [(torch.randn(1,8,8), i%3) for i in range(32)], bs=8,
                                                     device='cpu')), 'DigitBlock'),
-    other_rows=(lambda: fitted(loaders(digits(seed=9))), 'none of data'),
-    other_side=(lambda: fitted(loaders(digits(side=9))), '81 pixels'),
+    other_rows=(lambda: fitted(loaders(digits(seed=9))), 'no image equal to image 0'),
+    other_side=(lambda: fitted(loaders(digits(side=9))), 'expected 81, as in'),
     no_probs=(lambda: fitted(loaders(), loss_func=F.multi_margin_loss), 'activation='),
-    classes=(lambda: fitted(loaders(digits(classes=['a','b','c']))), 'classes are'),
+    classes=(lambda: fitted(loaders(digits(classes=['a','b','c']))), 'found the classes'),
     no_valid=(lambda: fitted(loaders(valid=[])), 'validation side of the split is empty'))
 @pytest.mark.parametrize('name', NOT)
 def test_what_cannot_be_a_run_raises_an_error_and_leaves_nothing(name, frames, tmp_path):
@@ -423,7 +423,7 @@ def test_training_rows_that_were_repeated_count_once(frames, tmp_path):
     r = save_run(copies(df, df[12:].query('label==2'), df[40:]), df, tmp_path/'r', say=quiet)
     assert r.metrics['n_train']==48 and sorted(r.predictions().rows)==list(range(12))
 
-@pytest.mark.parametrize('parts,n,says', [(lambda df: (df, df[:4]), 12, 'validation rows were trained on'),
+@pytest.mark.parametrize('parts,n,says', [(lambda df: (df, df[:4]), 12, 'validation rows that were trained on'),
                                           (lambda df: (df[:12], df), 24, 'held out 2 times')])
 def test_validation_rows_that_were_repeated_raise_an_error(parts, n, says, frames, tmp_path):
     learn = copies(*parts(frames[0]), n_valid=n)
@@ -592,7 +592,7 @@ def test_callbacks_with_a_state_refuse_to_resume(cb, ok, tiny, tmp_path):
 
 ODD = dict(loss=(dict(loss_func=F.multi_margin_loss), 'activation='), cbs=(dict(cbs=[1]), 'callbacks'),
            both=(dict(batch_tfms=[], affine=dict(shift=1)), 'specify the same setting'),
-    hand=(dict(recipe='linear', cbs=MixUp(), arch=None, bs=None), 'from scratch'),
+    hand=(dict(recipe='linear', cbs=MixUp(), arch=None, bs=None), 'from-scratch'),
     built=(dict(arch=net(3, 8)), 'already built'), outputs=(dict(arch=lambda n,s: net(n+1, s)), '4 outputs'),
     folds=(dict(folds=30, valid_pct=None), 'class'), many=(dict(members=2, folds=3), '3 folds'),
     all_rows=(dict(valid_pct=0), 'folds=5'), config=(dict(config='nowhere'), 'nowhere'),
@@ -769,13 +769,13 @@ def test_epochs_of_all_fits_are_counted(frames, in_tmp):
     lines = []
     run = save_run(learn, frames, in_tmp/'a', say=lines.append)
     assert run.metrics['epochs']==6 and len(run.history())==3
-    assert 'note: history.csv holds the last fit, 3 of 6 epochs' in lines
+    assert 'note: history.csv has only the last fit, 3 of 6 epochs' in lines
     plain = fitted(loaders(), 2)
     with plain.no_bar(), plain.no_logging(): plain.fit(1, 1e-3)
     assert save_run(plain, frames, in_tmp/'b', say=quiet).metrics['epochs']==3
     once = known(digits())
     assert save_run(once, frames, in_tmp/'c', say=lines.append).metrics['epochs']==1
-    assert sum('history.csv holds' in o for o in lines)==1
+    assert sum('history.csv has only' in o for o in lines)==1
 
 def test_only_times_that_are_known_are_logged(frames, mine, in_tmp):
     lines = []
@@ -1021,7 +1021,7 @@ def test_the_run_s_own_training_rows_are_known_for_what_they_are(good, tmp_path)
     lines = []
     predict_csv(good, Path(good.metrics['data']['path'])/'train.csv', tmp_path/'out.csv', device='cpu',
                 say=lines.append)
-    assert any('180 of these rows were trained on' in o for o in lines), lines
+    assert any('180 of these rows are training rows' in o for o in lines), lines
 
 def test_the_command_predicts_a_table(good, tmp_path, capsys):
     NEW['labelled'](tmp_path)

@@ -250,7 +250,7 @@ def test_frames_in_memory_are_passed_again(tmp_path, fake):
 # ---- bad input
 
 BAD = [(dict(space=['lr=.1']), 'lr=0.1: found a single value'), (dict(space=dict(lr=[.1])), 'found a single value'),
-       (dict(space=['lr=1..1']), 'found a single value'), (dict(space=None), 'needs a field to vary'),
+       (dict(space=['lr=1..1']), 'found a single value'), (dict(space=None), 'no field to vary'),
        (dict(space=['lrr=1..2']), "unknown field of a search 'lrr': did you mean 'lr'"),
        (dict(space=['lr=0..1']), "lr is '0'"), (dict(space=['arch=small,nope'], arch=None), "architecture 'nope'"),
        (dict(space=['epochs=1..2']), 'epochs is both fixed'), (dict(space=['split=last,random']), "can't vary"),
@@ -262,8 +262,8 @@ BAD = [(dict(space=['lr=.1']), 'lr=0.1: found a single value'), (dict(space=dict
        (dict(space=['smooth=0,0.0']), 'a single value'), (dict(space=['smooth=0,0.0,.1']), 'occurs twice'),
        (dict(space=['lr=1...2']), 'three dots'),
        (dict(space=dict(lr=(1e-3,.1))), 'found a tuple of two numbers'),
-       (dict(space=['images=100..900']), 'images varies nothing here, because epochs'),
-       (dict(space=['images=100..900','epochs=1,2'], epochs=None), 'images varies nothing here'),
+       (dict(space=['images=100..900']), 'images: found epochs too'),
+       (dict(space=['images=100..900','epochs=1,2'], epochs=None), 'images: found epochs too'),
        (dict(space=['affine.rotate=0..181']), 'rotate'),
        (dict(resume=True, out=None), 'needs out=')]
 
@@ -275,10 +275,10 @@ def test_bad_input_is_one_line_and_leaves_nothing(kw, says, tiny, in_tmp):
 def test_directories_of_others_are_left_alone(found, tiny, tiny_run, tmp_path):
     (tmp_path/'notes').mkdir()
     (tmp_path/'notes'/'a.txt').touch()
-    with pytest.raises(RunError, match='not empty and holds no search'): search(tiny, tmp_path/'notes')
-    with pytest.raises(RunError, match='not empty and holds no search'): search(tiny, tiny_run[0].path)
+    with pytest.raises(RunError, match='belong to no search'): search(tiny, tmp_path/'notes')
+    with pytest.raises(RunError, match='belong to no search'): search(tiny, tiny_run[0].path)
     for kw in dict(), dict(resume=True):
-        with pytest.raises(RunError, match='holds a finished search'): search(tiny, found[0].path, **kw)
+        with pytest.raises(RunError, match='found a finished search'): search(tiny, found[0].path, **kw)
 
 def test_the_command(tiny, in_tmp, capsys, fake):
     from digitfast.cli import main
