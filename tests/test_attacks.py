@@ -1,4 +1,4 @@
-"""Attacks on nets, losses, recipes, settings and files: one line each, nothing left"""
+"Tests of hostile networks, losses, recipes, settings and files: each raises an error of one line and leaves no files"
 import json, os, shutil
 from pathlib import Path
 import numpy as np, pytest, torch
@@ -21,7 +21,7 @@ from conftest import TINY, digits
 from test_save_run import fitted, quiet, refused, run_cli
 
 class Odd(nn.Module):
-    "A net that does `f` in place of its work"
+    "A network that does `f` in place of its work"
     def __init__(self, f):
         super().__init__()
         self.f,self.lin = f,nn.Linear(64, 3)
@@ -42,7 +42,7 @@ def test_a_net_of_ones_own_that_is_none_is_one_line(name, tiny, tmp_path):
     refused(lambda: train(tiny, out=tmp_path/'r', say=quiet, **{**TINY, 'arch':net}), says, left=tmp_path/'r')
 
 def test_a_net_that_comes_twice_raises_an_error(tiny, tmp_path):
-    "A factory builds a fresh model at each call: two members would share their weights"
+    "A factory must build a new model at each call, or two members would share their weights"
     refused(lambda: train(tiny, out=tmp_path/'r', say=quiet, members=2, **{**TINY, 'arch':lambda n,s: ONE}),
             'same net twice')
 
@@ -165,7 +165,7 @@ def test_a_field_of_another_kind_is_damage(field, value, tiny_run, tmp_path):
 
 @pytest.mark.parametrize('threads,want', [(3,3), (4096,max(os.cpu_count(), 16))])
 def test_threads_of_others_are_no_order(threads, want, tiny_run, tmp_path, monkeypatch):
-    "A run is trained again with its own number of threads, up to what a machine may have"
+    "A run is trained again with its own number of threads, up to a limit"
     r = Path(shutil.copytree(tiny_run[0], tmp_path/'r'))
     m = json.loads((r/'metrics.json').read_text())
     (r/'metrics.json').write_text(json.dumps({**m, 'threads':threads}))
@@ -176,7 +176,7 @@ def test_threads_of_others_are_no_order(threads, want, tiny_run, tmp_path, monke
     assert train(config=r, out=tmp_path/'again', say=quiet).metrics['threads']==want and set_to==[want]
 
 def test_config_says_that_the_data_have_changed(tiny, tiny_run, tmp_path):
-    "And only then"
+    "There is no such note if the data are the same"
     d,r = (Path(shutil.copytree(o, tmp_path/o.name)) for o in (tiny,Path(tiny_run[0])))
     m = json.loads((r/'metrics.json').read_text())
     (r/'metrics.json').write_text(json.dumps({**m, 'data':{**m['data'], 'path':str(d)}}))

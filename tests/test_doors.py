@@ -1,5 +1,5 @@
-"""Values that are easily confused: data for a frame, a frame for DataLoaders, probabilities for labels, more of
-one than of the other. One sentence says what was expected. Lists of different lengths raise an error."""
+"""Tests of values that are easily confused, such as data and a frame, or probabilities and labels. One sentence says
+what was expected. Lists of different lengths raise an error."""
 import numpy as np, pandas as pd, pytest, torch
 from torch import nn
 from fastai.vision.all import (Brightness, Callback, CategoryBlock, ColReader, DataBlock, Learner, MixUp,
@@ -68,7 +68,7 @@ def test_tensors_and_arrays_are_as_good():
 
 @pytest.fixture(scope='module')
 def block():
-    "A Learner on the user's own `DataBlock`, whose classes are NumPy's numbers"
+    "Return a Learner on the user's own `DataBlock`, whose classes are NumPy's numbers"
     db = DataBlock((DigitBlock(), CategoryBlock()), get_y=ColReader('label'), splitter=RandomSplitter(.3, seed=3))
     learn = digit_learner(db.dataloaders(DATA.train, bs=16, device='cpu'), 'stride2')
     with learn.no_bar(), learn.no_logging(): learn.fit(2, .02)
@@ -92,7 +92,8 @@ class Hotter(Callback):
 
 @pytest.mark.parametrize('tfm,cb', [(Invert, None), (None, Hotter), (None, None), (Brightness(p=1.), MixUp)])
 def test_only_a_learner_that_is_its_net_alone_is_exported(tfm, cb, tmp_path):
-    "A transform or callback that changes predictions would be lost in the file; those of training do not count"
+    """The file would lose a transform or callback that changes predictions. Those that only change the training do not
+    matter"""
     torch.manual_seed(0) # a net that learnt nothing would say the same of any image
     dls = DigitDataLoaders.from_df(DATA.train, bs=16, device='cpu', batch_tfms=[tfm] if tfm else None)
     learn = digit_learner(dls, 'stride2', cbs=cb)

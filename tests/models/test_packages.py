@@ -1,4 +1,4 @@
-"Networks of timm and torchvision by name: sizes, limits, what a stranger's file may name, and vision_learner's."
+"Tests of networks of timm and torchvision: sizes, limits, names in a stranger's file, and networks of vision_learner"
 import json, sys, time
 import numpy as np, pytest, timm, torch, torchvision
 from fastai.vision.all import CrossEntropyLossFlat, Learner, resnet18, vision_learner
@@ -140,7 +140,7 @@ def run(folder, tmp_path_factory):
     return run
 
 def test_a_run_predicts_as_it_was_measured(run, folder):
-    "Loaded without an import, and the control rows matched"
+    "The run is loaded without an import, and its control rows match"
     rows = digits().drop(columns='label').iloc[run.predictions().rows]
     assert np.allclose(predict_rows(run.learner('cpu'), rows), run.predictions().probs, atol=1e-5)
     assert run.metrics['arch']==TIMM and run.metrics['canary_rows']>0 and 'no_model' not in run.metrics
@@ -244,7 +244,7 @@ def test_save_run_names_the_network_of_vision_learner(tmp_path):
 def with_head(**kw): return vision_learner(loaders(), 'test_resnet', pretrained=False, n_in=1, **kw)
 OTHER = dict(head=lambda: with_head(bn_final=True), activation=lambda: replaced(with_head()))
 def replaced(learn):
-    "The same weights, and another function"
+    "Return the same weights with another function"
     learn.model[0].model.layer1[0].act2 = nn.Tanh()
     return learn
 

@@ -1,4 +1,4 @@
-"A run's directory as an object: reading, equal answers everywhere, and errors"
+"Tests of a run's directory as an object: reading, equal results everywhere, and errors"
 import io, json, os, shutil, socket
 from pathlib import Path
 import numpy as np, pandas as pd, pytest
@@ -20,14 +20,14 @@ def npz(**arrays):
     return f.getvalue()
 
 def edit(f, **changes):
-    "Replace fields of the JSON file `f`; `...` takes one away"
+    "Replace fields of the JSON file `f`; `...` removes a field"
     m = json.loads(f.read_text())
     m.update(changes)
     f.write_text(json.dumps({k:v for k,v in m.items() if v is not ...}))
 
 @pytest.fixture
 def old(tmp_path):
-    "A copy of the runs of version 0.1, with their data at a path that can be specified"
+    "Return a copy of the runs of version 0.1, with their data at a path that can be specified"
     return shutil.copytree(OLD, tmp_path/'old')
 
 # ---- runs of version 0.1 stay readable
@@ -110,7 +110,7 @@ BAD = dict(
     bytes=lambda a: same(a, 'classes', a['classes'].astype('S3')))
 
 def readers():
-    "Whatever reads predictions of a run"
+    "Return all functions that read predictions of a run"
     return dict(run=lambda r: Run(r).predictions(), report=report, versus=lambda r: versus(r, r))
 
 @pytest.mark.parametrize('what', BAD)
@@ -182,7 +182,7 @@ def test_fields_that_are_not_of_their_kind(change, tmp_path):
         assert len(str(e.value))<400
 
 def test_an_error_in_a_field_names_file_field_found_and_expected(old):
-    "One wording for the three files"
+    "The wording is the same for all three files"
     run = Run(old/'one')
     shutil.copytree(run, old/'damaged')
     edit(old/'damaged'/'metrics.json', accuracy=1.5)
@@ -230,7 +230,7 @@ LIMITS = {'metrics.json':2**22, 'history.csv':2**24, 'lr_find.csv':2**24, 'predi
           'model/model.json':2**22, 'model/model.safetensors':2**32}
 @pytest.mark.parametrize('name', LIMITS)
 def test_files_of_more_bytes_than_they_may_have(name, old):
-    "They are holes: nothing of them is on disk"
+    "The files are sparse, so they need no disk space"
     run,says = Run(old/'one'),f'{LIMITS[name]:,} bytes'
     with open(run/name, 'wb') as f: f.truncate(LIMITS[name]+1)
     def all_of(r): return [r.metrics, r.predictions(), r.history(), r.lr_curve(), r.learner('cpu')]
@@ -348,7 +348,7 @@ def test_a_table_holds_no_number_that_is_too_large(big, old):
 # ---- runs that are joined and given away
 
 def worse(run, change):
-    "Change the arrays that `run` predicted"
+    "Change the arrays of the predictions of `run`"
     f = Path(run)/'predictions.npz'
     with np.load(f) as z: a = dict(z)
     change(a)
@@ -382,7 +382,7 @@ def test_a_space_takes_no_links(old, tmp_path):
 
 @pytest.fixture
 def say(capsys):
-    "Run the command; (exit code, standard output, standard error)"
+    "Run the command, and return (exit code, standard output, standard error)"
     from digitfast.cli import main
     def run(*words):
         try: main([str(o) for o in words]); code = 0

@@ -1,5 +1,5 @@
-"""Ensembles: who sees which rows, members apart and together, what a kill or a lost worker costs, joining, and
-predicting with one."""
+"""Tests of ensembles: the rows of each member, members apart and together, kills and lost workers, joining, and
+predicting"""
 import hashlib, json, os, shutil, signal, threading, time
 import numpy as np, pandas as pd, pytest, torch
 from fastai.callback.core import Callback
@@ -26,7 +26,7 @@ def arrays(f):
 
 @pytest.fixture(scope='module')
 def trio(tiny, tmp_path_factory):
-    "An ensemble of three on `tiny`; not to be changed"
+    "Return an ensemble of three on `tiny`. Do not change it"
     return run(tiny, tmp_path_factory.mktemp('trio')/'run')
 
 # ---- what is seen by whom
@@ -183,7 +183,7 @@ def test_runs_that_do_not_belong_together(trio, tiny, tiny_run, tmp_path):
     assert set(arrays(p/'predictions.npz')['valid_rows'].tolist())==a&b   # only rows that neither saw
 
 def renamed(run, to):
-    "A copy under another name, with other metadata in each of its files"
+    "Return a copy under another name, with other metadata in each of its files"
     from safetensors.torch import load_file, save_file
     from digitfast.runs.weights import model_checksum
     shutil.copytree(run, to)
@@ -256,7 +256,7 @@ def test_a_worker_that_dies_has_its_member_done_again(cluster, tiny, tmp_path, m
     (a,_),(b,tmp) = cluster.worker('a'),cluster.worker('b')
     cluster.wait(2)
     def kill():
-        "Once it is in the midst of its member, and the log names both workers"
+        "Kill the worker in the middle of its member, after the log has named both workers"
         while len({o.split()[-1] for o in lines if 'goes to' in o})<2: time.sleep(.01)
         while not list(tmp.rglob('checkpoint/state.json')): time.sleep(.01)
         os.kill(b, signal.SIGKILL)

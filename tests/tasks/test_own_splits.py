@@ -1,4 +1,5 @@
-"Training with the user's own validation rows, and with groups: the run keeps them, and runs of other groups don't mix."
+"""Tests of training with the user's own validation rows and with groups: the run stores them, and runs with other
+groups are not mixed"""
 import numpy as np, pandas as pd, pytest
 from digitfast.core import DigitError, RunError
 from digitfast.report.measure import versus
@@ -119,7 +120,7 @@ def weighed():
     return df
 
 def test_a_column_of_weights_and_of_groups(tmp_path):
-    "Kept by the run; rows of weight 0 are not learnt, and count in the accuracy all the same"
+    "The run stores both. Rows with weight 0 are not learnt, but they count in the accuracy"
     lines,data = [],csvs(tmp_path/'a', train=weighed())
     r = run(data, tmp_path/'r', weights='w', groups='writer', class_weights={0:2}, say=lines.append)
     m = r.metrics

@@ -1,4 +1,4 @@
-"`share_run` and `Run.from_hub` against a double of the hub: what is sent, and what a stranger may send"
+"Tests of `share_run` and `Run.from_hub` against a double of the hub: what is sent, and what a stranger may send"
 import io, json, shutil, socket, struct, time
 from types import SimpleNamespace
 import numpy as np, pytest
@@ -18,7 +18,7 @@ def quiet(*a): pass
 
 @pytest.fixture
 def hub(tmp_path, monkeypatch):
-    "A hub with a user who is logged in; waiting between attempts takes no time"
+    "Start a hub with a logged-in user, and let waiting between attempts take no time"
     from huggingface_hub import constants
     from huggingface_hub.utils import _http
     with Hub() as o:
@@ -75,7 +75,7 @@ def test_the_card(tiny_run):
               '`stride2`', '8 by 8 pixels', '## Limits', '`valid_pct` | `0.2`'): assert o in text, o
 
 def test_an_ensemble_and_then_one_network(hub, tiny, tiny_run, tmp_path):
-    "The members of the earlier revision are not in the later one"
+    "The later revision does not contain the members of the earlier one"
     both = train(tiny, out=tmp_path/'both', say=quiet, members=2, **TINY)
     share_run(both, REPO, say=quiet)
     got = Run.from_hub('ada/digits')
@@ -130,7 +130,7 @@ FAULTS = [ # part of the address, what happens there, the log
 
 @pytest.mark.parametrize('where,fault,says', FAULTS, ids=[f'{o[0].strip("/")}-{i}' for i,o in enumerate(FAULTS)])
 def test_an_upload_that_fails(where, fault, says, hub, tiny_run, capfd):
-    "One line without the token, and no half of a revision; after it, the same command succeeds"
+    "The error is one line without the token, and there is no incomplete revision. Afterwards the same command succeeds"
     hub.faults = [lambda h,path: fault(h, path, hub) if where in path else False]
     with pytest.raises(HubError, match=says) as e: share_run(tiny_run[0], REPO, say=quiet)
     assert str(e.value).startswith('hf:ada/digits: ') and TOKEN not in str(e.value)+''.join(capfd.readouterr())
@@ -153,7 +153,7 @@ def test_no_hub(hub, tiny_run, monkeypatch):
 
 @pytest.fixture
 def shared(hub, tiny_run):
-    "The double with a shared run, and the files of it"
+    "Return the double with a shared run, and the files of the run"
     share_run(tiny_run[0], REPO, public=True, say=quiet)
     return hub,hub.models['ada/digits']['files']
 
@@ -170,7 +170,7 @@ def test_only_the_files_of_a_run_are_downloaded(shared, tmp_path):
     assert {o.parent for o in cached(tmp_path)}=={got.path, got.path/'model'}
 
 def lie(**changes):
-    "A fault that changes the description of a model"
+    "Return a fault that changes the description of a model"
     def f(h, path, double):
         if '/resolve/' in path or '/api/models/' not in path: return False
         m = double.models['ada/digits']
@@ -226,7 +226,7 @@ def test_a_run_without_a_model_raises_an_error(tiny_run, tmp_path):
     with pytest.raises(RunError, match='not a finished run'): share_run(tmp_path/'none', REPO, dry_run=True, say=quiet)
 
 def test_the_token_goes_nowhere_else(shared, tmp_path):
-    "The bytes may be at another host, as they are at Hugging Face"
+    "The bytes can be at another host, as they are at Hugging Face"
     hub,files = shared
     seen = []
     with Hub() as other:

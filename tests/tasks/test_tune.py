@@ -1,4 +1,4 @@
-"Searches: honest rows, pruning, failures, what a kill and Ctrl-C leave, resuming, workers, and bad input"
+"Tests of searches: honest rows, pruning, failures, kills and Ctrl-C, resuming, workers, and bad input"
 import json, os, shutil, signal, threading
 import numpy as np, pandas as pd, pytest
 from digitfast.core import DigitError, RunError
@@ -14,14 +14,14 @@ SPACE = dict(lr='1e-3..1e-1', bs=[8,16])
 def quiet(*a): pass
 
 def search(data, out, space=SPACE, say=quiet, **kw):
-    "A search of a few trials of one epoch with the network of `tiny`"
+    "Search with a few trials of one epoch with the network of `tiny`"
     return task.tune(data, space, out=out, say=say, **{**dict(trials=3, arch='stride2', epochs=1), **kw})
 
 def resume(out, say=quiet, **kw): return task.tune(resume=True, out=out, say=say, **kw)
 def rows(out): return pd.read_csv(out/'trials.csv')
 
 def stop_at(line):
-    "A log that presses Ctrl-C at a line that begins so"
+    "Return a log that presses Ctrl-C at a line with this beginning"
     def say(o):
         if o.startswith(line): raise KeyboardInterrupt
     return say
@@ -33,7 +33,8 @@ def no_figures(monkeypatch):
 
 @pytest.fixture
 def fake(monkeypatch, tiny_run):
-    "Trials of three epochs without a training, whose accuracy rises with the learning rate, and another run as winner"
+    """Return trials of three epochs without a training, whose accuracy rises with the learning rate, and another run as
+    winner"""
     def run(point, plan, report):
         if point.get('lr', 0)>9: return dict(state='failed', reason='too high', epochs=0, seconds=.1)
         for epoch in range(3):
@@ -47,7 +48,7 @@ def fake(monkeypatch, tiny_run):
 
 @pytest.fixture(scope='module')
 def found(tiny, tmp_path_factory):
-    "(search, log lines, images that trials saw) of three trials on `tiny`; not to be changed"
+    "Return (search, log lines, images of the trials) of three trials on `tiny`. Do not change it"
     seen,make,lines = set(),task.make_learner,[]
     def spy(plan, *args):
         seen.update(map(bytes, plan.data.train.drop(columns='label').to_numpy()))
@@ -126,7 +127,7 @@ def test_more_trials_of_a_small_space_try_the_other_points(tiny, tmp_path, fake)
     assert len(df)==4+8-n and len(df.drop_duplicates(points))==8
 
 def test_epochs_can_vary(tiny, tmp_path, fake):
-    "Then nothing is pruned, because a longer training is worse in its first epochs"
+    "Nothing is pruned, because a longer training is worse in its first epochs"
     lines = []
     s = search(tiny, tmp_path/'s', dict(lr='1e-6..1e-1', epochs='3..9'), trials=9, epochs=None, say=lines.append)
     assert (s.trials.state=='complete').all() and s.trials.epochs.nunique()>1 and (s.trials.epochs_done==3).all()
