@@ -84,9 +84,9 @@ def test_options_that_say_nothing_or_no_sense(words, code, says, tiny, tmp_path,
 ARGS = [(dict(seed=o),'seed is') for o in (-1,1.5,True,'3',2**70)] + [
     (dict(member=0),'trains one network'), (dict(member='0', members=2),'a number from 0 to 1'),
     (dict(recipe=''),'unknown'),
-    (dict(recipe=[]),'unknown recipe'), (dict(out=5),'5 is a int'), (dict(out='o/\0x'),'o/?x is a str'),
-    (dict(config=3),'3 is a int'), (dict(cbs=[3]),"cbs holds '3'"), (dict(batch_tfms='x'),'batch_tfms is'),
-    (dict(opt_func=3),'opt_func is'), (dict(metrics=[accuracy,3]),"metrics is '3'"), (dict(drop=3),"drop is '3'"),
+    (dict(recipe=[]),'unknown recipe'), (dict(out=5),'5: found a int'), (dict(out='o/\0x'),'o/?x: found a str'),
+    (dict(config=3),'3: found a int'), (dict(cbs=[3]),"cbs: found '3'"), (dict(batch_tfms='x'),'batch_tfms is'),
+    (dict(opt_func=3),'opt_func is'), (dict(metrics=[accuracy,3]),"metrics is '3'"), (dict(drop=3),"drop: found '3'"),
     (dict(data=3),'data holds a int, expected'), (dict(data=[]),'data is a list of 0'),
     (dict(data={}),'the dict: found nothing'), (dict(data=np.zeros((3,3))),'3 pixel columns'),
     (dict(data=(1,2)),'data holds a int')]
@@ -114,14 +114,14 @@ def test_names_that_people_give_are_names(name, fitted_learn, tmp_path, monkeypa
     assert r.metrics['recipe']==name and r.path.parent==Path('runs')
 
 @pytest.mark.parametrize('f,says', [
-    (lambda r,df: predict_csv(r, 3), 'data holds a int'), (lambda r,df: predict_csv(3), '3 is a int'),
+    (lambda r,df: predict_csv(r, 3), 'data holds a int'), (lambda r,df: predict_csv(3), '3: found a int'),
     (lambda r,df: predict_rows(r.learner(), df, tta=1.5), "tta is '1.5'"),
     (lambda r,df: predict_rows(r.learner(), df, tta=9), "tta is '9'"), (lambda r,df: ensemble([1, 2]), '1 is a int')])
 def test_arguments_of_another_kind_for_a_run_are_one_line(f, says, tiny_run):
     refused(lambda: f(Run(tiny_run[0]), digits(4).drop(columns='label')), says)
 
 SAVED = [(dict(tta=o),'tta is') for o in (-1,1.5,True,9,'1',None)] + [
-    (dict(name=o),'name is') for o in ('',' ','a/b','x\ny',3,None,'é'*300)]
+    (dict(name=o),'name: found') for o in ('',' ','a/b','x\ny',3,None,'é'*300)]
 @pytest.mark.parametrize('kw,says', SAVED, ids=lambda o: str(o)[:30].replace('\n', 'n'))
 def test_save_run_refuses_arguments_of_another_kind(kw, says, fitted_learn, tmp_path):
     learn,df = fitted_learn
@@ -133,7 +133,7 @@ def test_save_run_refuses_what_is_no_learner_or_went_astray(fitted_learn, tmp_pa
         refused(lambda: save_run(o, df, tmp_path/'r', say=quiet), 'expected a trained Learner', left=tmp_path/'r')
     was = {k:v.clone() for k,v in learn.model.state_dict().items()}
     with torch.no_grad(): next(learn.model.parameters()).fill_(float('nan'))
-    try: refused(lambda: save_run(learn, df, tmp_path/'r', say=quiet), 'no numbers', left=tmp_path/'r')
+    try: refused(lambda: save_run(learn, df, tmp_path/'r', say=quiet), 'NaN', left=tmp_path/'r')
     finally: learn.model.load_state_dict(was)
 
 @pytest.fixture(scope='module')

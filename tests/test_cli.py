@@ -120,7 +120,7 @@ WRONG = [ # words, message, code
     ('tune nowhere --set lr=1..2', 'nowhere: no such file or folder', 1),
     ('tune d', 'found no field to vary, expected at least one. Specify one, such as --set lr=0.001..0.1', 1),
     ('tune d --set lr=.1', 'lr=0.1: found a single value', 1),
-    ('tune d --set lr=1..2 --time 20', "--time is '20', expected a duration such as 20m", 1),
+    ('tune d --set lr=1..2 --time 20', "--time: found '20', expected a duration such as 20m", 1),
     ('tune d --set lr=1..2 --out R', 'R: found files that belong to no search', 1),
     ('tune d --resume', '--resume needs --out', 2),
     ('export nowhere --onnx x', 'nowhere: no such directory, expected a finished run', 1),

@@ -113,7 +113,7 @@ def test_batches_whose_rows_are_not_known():
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
         learn = learner(dls, cbs=RowWeights(ROW_W))
-        with pytest.raises(DigitError, match="isn't known which rows"), learn.no_logging(): learn.fit(1)
+        with pytest.raises(DigitError, match="rows of a batch are unknown"), learn.no_logging(): learn.fit(1)
 
 # ---- rows that are drawn by weight
 

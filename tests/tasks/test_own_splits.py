@@ -55,7 +55,7 @@ def test_other_groups_do_not_resume(folder, tmp_path):
     with pytest.raises(RunError, match=r'with groups \(an array of groups\).*data=?.*groups=groups'):
         train(digits(), out=tmp_path/'array', resume=True, say=quiet)
     r = train(digits(), out=tmp_path/'array', resume=True, groups=WRITERS, say=quiet)
-    with pytest.raises(RunError, match='an array of groups, which a run doesn'):
+    with pytest.raises(RunError, match='an array of groups, which a run does not'):
         train(config=r, data=digits(), out=tmp_path/'x', say=quiet)
 
 ROWS = list(range(0, 60, 5))

@@ -243,7 +243,7 @@ def test_a_member_is_resumed_by_its_ensemble(tiny, tmp_path, capsys):
         assert advised(text)==['train','--resume','--out',str(out)]
     (out/'members'/'0'/'checkpoint'/'state.json').write_text('[')
     code,_,text = command(capsys, *advised(text))
-    assert code==1 and f'Remove {out/"members"/"0"}, then' in text
+    assert code==1 and f'Remove {out/"members"/"0"}, so' in text
     assert advised(text)==['train','--resume','--out',str(out)]
     shutil.rmtree(out/'members'/'0')
     assert command(capsys, *advised(text))[0]==0 and read_metrics(out)['members']==2
