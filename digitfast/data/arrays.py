@@ -7,10 +7,11 @@ __all__ = []
 
 # %% ../../nbs/data/06a_arrays.ipynb #a60002
 import io, warnings
+from collections.abc import Mapping
 
 import numpy as np, pandas as pd
 
-from ..core import DataError, quote
+from ..core import DataError, count_noun, quote
 from .columns import is_square, least_side, rectangle_hint
 from .labels import check_texts
 
@@ -91,6 +92,25 @@ def check_order(
     if set(values.index)==set(index):
         raise DataError(f'{name}: found a Series with the index of the images in another order, expected the same '
                         'order. Pass .loc[index] to match by index, or .to_numpy() to match by position')
+
+def row_vector(
+    values, # A value for each row: an array, a tensor, a list or a column
+    n, # Number of rows
+    noun, # What a value is, such as 'group'
+    name # Name of the values in an error
+)->pd.Series:
+    "Return the values of the rows, numbered from 0. Raises `DataError` unless there is one for each row."
+    expected = f'expected one {noun} for each of {n:,} rows'
+    if hasattr(values, 'detach'): values = as_array(values, name)
+    is_vector = pd.api.types.is_list_like(values, allow_sets=False) and not isinstance(values, (Mapping,pd.DataFrame))
+    if not is_vector and not np.ndim(values):
+        raise DataError(f'{name}: found a {type(values).__name__}, {expected}. Pass an array or a list')
+    if is_vector and not hasattr(values, 'dtype'): values = list(values)
+    if not is_vector or getattr(values, 'ndim', 1)!=1 or isinstance(values, list) and values and np.ndim(values[0]):
+        raise DataError(f'{name}: found an array of shape {np.shape(values)}, {expected}. Flatten it')
+    if len(values)!=n:
+        raise DataError(f'{name}: found {count_noun(len(values), noun)}, expected one for each of {n:,} rows')
+    return pd.Series(values).reset_index(drop=True)
 
 def label_vector(
     y, # Labels: (n,), (n, 1) or one-hot (n, classes)

@@ -20,6 +20,7 @@ from fastai.data.transforms import (Categorize, ColReader, EncodedMultiCategoriz
                                     OneHotEncode, RegressionSetup, ToTensor)
 from fasttransform import Pipeline, Transform
 from ..core import DataError, DigitError, quote
+from .arrays import row_vector
 from .transforms import RowToImage, check_scale, frame_pixels, image_hashes
 
 # %% ../../nbs/data/12_load.ipynb #91be5c84
@@ -367,15 +368,13 @@ def check_row_weights(
     name='weights', # Their name in an error
 )->np.ndarray: # 64-bit floats
     "Return the weights as numbers. Raises `DataError` if one is missing, negative or infinite, or if all are 0."
-    if np.ndim(weights)!=1:
-        raise DataError(f"{name}: found an array of shape {np.shape(weights)}, expected one weight for each of {n:,} "
-                        "rows. Flatten it")
-    values = pd.Series(np.asarray(weights) if isinstance(weights, Tensor) else weights).reset_index(drop=True)
-    if len(values)!=n: raise DataError(f"{name}: found {len(values):,} weights, expected one for each of {n:,} rows")
+    values = row_vector(weights, n, 'weight', name)
+    if values.dtype.kind in 'mMc':
+        raise DataError(f"{name}: found values of {values.dtype}, expected numbers from 0. Pass numbers")
     w = pd.to_numeric(values, errors='coerce').to_numpy(np.float64)
     bad = np.flatnonzero(~(np.isfinite(w)&(w>=0)))
     if len(bad):
         raise DataError(f"{name}: row {bad[0]:,} (from 0) has the weight {quote(values.iloc[bad[0]])}, expected a "
-                        f"number from 0. {len(bad):,} of {n:,} rows are to be fixed")
+                        f"number from 0. Fix {len(bad):,} of {n:,} rows")
     if not w.sum(): raise DataError(f"{name}: the weights of all {n:,} rows are 0, expected a positive one")
     return w

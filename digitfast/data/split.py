@@ -15,7 +15,9 @@ from fastcore.all import first
 from functools import lru_cache
 from fastai.data.transforms import IndexSplitter, TrainTestSplitter
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
-from ..core import DataError, count_noun, quote, spell
+from ..core import DataError, count_noun, join_some, quote, spell
+from .arrays import row_vector
+from .labels import find_two_spellings
 
 # %% ../../nbs/data/13_split.ipynb #68f5feb6
 def _check_rule(valid, valid_pct):
@@ -92,13 +94,15 @@ def group_codes(
     name='groups', # Name of the groups in an error
 )->np.ndarray: # Whole numbers
     "Return the number of each row's group. Raises `DataError` if a row has no group, or if groups can't be split."
-    values = pd.Series(groups if isinstance(groups, (pd.Series,np.ndarray)) else list(groups)).reset_index(drop=True)
-    if len(values)!=n: raise DataError(f"{name}: found {len(values):,} groups, expected one for each of {n:,} rows")
+    values = row_vector(groups, n, 'group', name)
     texts = values.astype(str).str.strip()
     missing = np.flatnonzero(values.isna() | texts.eq('') | texts.str.lower().eq('nan'))
     if len(missing):
-        raise DataError(f"{name}: {len(missing):,} of {n:,} rows have no group, such as row {missing[0]:,} (from 0), "
-                        "expected one for each row. Fill them in, or remove these rows")
+        raise DataError(f"{name}: no group in {len(missing):,} of {n:,} rows, such as row {missing[0]:,} (from 0), "
+                        "expected one for each row. Fill it in, or remove rows without one")
+    if twice := find_two_spellings(texts.unique()):
+        raise DataError(f"{name}: {quote(twice[0])} and {quote(twice[1])} are the same number, expected one spelling "
+                        "for each group. Write the same group alike in all rows")
     codes = pd.factorize(texts)[0]
     found = codes.max(initial=-1)+1
     if found<2:
@@ -130,8 +134,8 @@ def check_whole_groups(
     if not len(both): return
     row = int(np.flatnonzero(codes==both[0])[0])
     name = row if names is None else np.asarray(names)[row]
-    raise DataError(f"valid: {len(both):,} groups have rows on both sides of the split, such as {quote(name)}, "
-                    "expected each group on one side. Hold out all of its rows or none")
+    raise DataError(f"valid: the split cuts {count_noun(len(both), 'group')}, such as {quote(name)}, expected each "
+                    "group on one side. Hold out all rows of a group or none")
 
 # %% ../../nbs/data/13_split.ipynb #6a0e0003
 @lru_cache(maxsize=4)
@@ -213,10 +217,12 @@ def check_rare_classes(
     df, # Frame of labelled rows
 ):
     "Raise `DataError` if a class has a single row"
-    few = (df.label.value_counts()<2).sum()
+    counts = df.label.value_counts()
+    few = sorted(counts.index[counts<2])
     if few:
-        raise DataError(f"{few:,} of {df.label.nunique():,} classes have a single row, expected two or more, one to "
-                        "train on and one to hold out. Remove such classes")
+        have = f"class {few[0]} has" if len(few)==1 else f"classes {join_some(few)} have"
+        raise DataError(f"label: {have} a single row, expected two or more, one to train on and one to hold out. "
+                        "Remove such rows, or add others of their class")
 
 # %% ../../nbs/data/13_split.ipynb #5c3c5e34
 def held_out(

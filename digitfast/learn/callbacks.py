@@ -17,7 +17,7 @@ from fastai.callback.mixup import MixHandler
 from fastai.callback.tracker import TrackerCallback
 from fastai.optimizer import Adam, OptimWrapper
 from fasttransform import Transform
-from ..core import DataError, DigitError
+from ..core import DataError, DigitError, quote
 from ..data.load import DigitDL, check_row_weights
 from ..device import Fp32Convs, may_need_fp32_convs
 from ..schema import unknown_name
@@ -177,11 +177,13 @@ def find_class_weights(
     "Return the weight of each class. Raises `DigitError` if a class is unknown."
     k = (counts>0).sum()
     if isinstance(class_weights, str): return counts.sum()/(k*np.maximum(counts, 1))
-    names = [str(o) for o in vocab]
+    names,done = [str(o) for o in vocab],set()
     res = np.ones(len(names))
     for name,weight in class_weights.items():
         if str(name) not in names: raise DigitError(f"class_weights: {unknown_name('class', name, names)}")
+        if str(name) in done: raise DigitError(f"class_weights: found class {quote(name)} twice. Remove one of them")
         res[names.index(str(name))] = weight
+        done.add(str(name))
     return res
 
 # %% ../../nbs/learn/05_callbacks.ipynb #6e0e0003
@@ -227,7 +229,8 @@ class RowWeights(Callback):
     def before_fit(self):
         if hasattr(self.learn, 'gather_preds'): return # called by `get_preds`, not by a fit
         self.check(self.dls, self.learn.loss_func, self.learn.cbs)
-        self.on_device = torch.as_tensor(self.of(self.dls), dtype=torch.float32, device=self.dls.device)
+        w = self.of(self.dls)
+        self.on_device = torch.as_tensor(w/w.max(), dtype=torch.float32, device=self.dls.device) # the loss has no scale
 
     def after_loss(self):
         if not self.training: return

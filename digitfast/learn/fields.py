@@ -18,7 +18,7 @@ tta_kind = whole('[0, 8]')
 
 def _are_class_weights(value):
     if not isinstance(value, dict): return isinstance(value, str) and value=='balanced'
-    return len(value)>0 and all(map(idle_rate_kind.test, value.values()))
+    return len(set(map(str, value)))==len(value)>0 and all(map(idle_rate_kind.test, value.values()))
 
 recipe_kinds = dict(
     split_seed=seed_kind, bs=whole('[1, 1048576]'), images=whole('[1, 1e12]'), epochs=optional(whole('[1, 1e6]')),

@@ -10,7 +10,8 @@ import html, json, os, stat
 import pandas as pd
 from pathlib import Path
 from fastcore.all import GetAttr, noop, patch
-from ..core import DigitError, RunError, check_output, how_to_resume, is_begun, scrub, spell_import, write_file
+from ..core import (
+    DigitError, RunError, check_output, how_to_resume, is_begun, scrub, spell, spell_import, write_file)
 from ..data.reading import Reading
 from .fields import check_metrics
 from .files import (damaged_file, error_text, max_bytes, parse_json, path_exists, read_bytes, read_json,
@@ -190,6 +191,8 @@ def merge_options(
     "Merge the options of a run with those of the caller. The run's `test` is left out if `data` are other data."
     own = {k:v for k,v in (own or {}).items() if data is None or k!='test'}
     specified = {k:v for k,v in specified.items() if v is not None}
+    if blank := next((k for k,v in specified.items() if isinstance(v, str) and not v.strip()), None):
+        raise DigitError(f"{spell(blank)}: found a blank name, expected one. Leave the option out", option=blank)
     return {k:v for k,v in {**own, **specified}.items() if v}
 
 @patch

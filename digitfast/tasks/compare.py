@@ -101,7 +101,7 @@ def compare(
     todo = _get_single(list(systems or [k for k,r in recipes.items() if r.members==1]), epochs)
     d = read_csvs(data, label=label, transpose=transpose, groups=groups)
     for o in ('compare.csv','runs.csv','compare.png') if out else (): check_output(Path(out)/o, *d.files, option='out')
-    codes = None if groups is None else read_groups(groups, d)[0]
+    codes = None if groups is None else read_groups(groups, d, say=say)[0]
     train,test = (d.train.iloc[o] for o in digit_splitter('stratified', 0.1, seed=0, groups=codes)(d.train))
     say(f"{d.name}: {len(train):,} rows to train on, {len(test):,} to test on, {len(todo)} systems, {seeds} seeds, "
         f"{torch.get_num_threads()} threads")

@@ -7,11 +7,12 @@ __all__ = []
 
 # %% ../../nbs/tasks/00_inputs.ipynb #c0002
 import hashlib, os
+from collections.abc import Mapping
 import numpy as np, pandas as pd
 from pathlib import Path
 from fastcore.all import noop
 from ..core import DataError, DigitError, check_utf8, join_some, quote, spell
-from ..data.arrays import check_order
+from ..data.arrays import as_array, check_order
 from ..data.files import find_data
 from ..data.frames import DigitData
 from ..data.read import as_data
@@ -92,20 +93,57 @@ def _row_column(path):
     raise DataError(f"{path}: found the columns {join_some(df.columns)}, expected a column 'row' with row numbers. "
                     "Rename the column")
 
+def position_list(
+    values, # Positions of rows
+    option, # The caller's name for them
+)->list:
+    "Return the positions as a list. Raises `DataError` for a mask, and for what is no list of positions."
+    if hasattr(values, 'detach'): values = as_array(values, option)
+    expected = 'expected positions of rows, counted from 0'
+    if not pd.api.types.is_list_like(values) or isinstance(values, (Mapping,pd.DataFrame)):
+        raise DataError(f"{option}: found {quote(values)}, {expected}. Pass a list or an array of them")
+    if getattr(values, 'ndim', 1)!=1:
+        raise DataError(f"{option}: found an array of shape {np.shape(values)}, {expected}. Flatten it")
+    res = [o.item() if hasattr(o, 'item') and not np.ndim(o) else o for o in values]
+    kinds = {type(o) for o in res}
+    if (odd := next((o for o in res if isinstance(o, (list,tuple,dict,set,np.ndarray))), None)) is not None:
+        raise DataError(f"{option}: found {quote(odd)}, {expected}. Flatten it")
+    if kinds=={bool} or len(res)>2 and kinds=={int} and set(res)=={0,1}:
+        found = 'a mask of True and False' if kinds=={bool} else f'only 0 and 1 in {len(res):,} values, as in a mask'
+        raise DataError(f"{option}: found {found}, expected positions. Pass np.flatnonzero({option})")
+    return res
+
+def check_positions(
+    values, # Positions of rows, or None
+    source, # What the data are read from
+    option, # The caller's name for the positions
+):
+    "Raise `DataError` if the positions are an Index, and the index of the frame is not its positions"
+    frame = _source_frame(source)
+    if not isinstance(values, pd.Index) or frame is None or frame.index.equals(pd.RangeIndex(len(frame))): return
+    raise DataError(f"{option}: found an Index, but the index of the frame is not 0 to {len(frame)-1:,} in order, "
+                    f"expected positions. Pass df.index.get_indexer({option}), or {option}.to_numpy() if it holds "
+                    "positions")
+
 def read_row_numbers(
     rows, # A CSV with a column `row`, or row numbers, counted from 0
     n, # Number of rows in the training set
     option='drop', # Name of the caller's argument, for errors
 )->np.ndarray: # Sorted row numbers, each once
     "Return the row numbers in `rows`. Raises `DataError` if one of them is not a row of the training set."
-    try: name,numbers = (str(rows),_row_column(rows)) if isinstance(rows, (str,Path)) else (option,list(rows))
-    except TypeError: raise DataError(f"{option}: found {quote(rows)}, expected a CSV or row numbers") from None
+    is_file = isinstance(rows, (str,Path))
+    name,numbers = (str(rows),_row_column(rows)) if is_file else (option,position_list(rows, option))
     for o in numbers:
         if not (str(o).isascii() and str(o).isdecimal() and len(str(o))<19 and int(o)<n):
             raise DataError(f"{name}: found {quote(o)}, expected row numbers of the training set, 0 to {n-1:,}")
     return np.unique(np.array([int(o) for o in numbers], int))
 
 # %% ../../nbs/tasks/00_inputs.ipynb #c0010
+def _source_frame(source):
+    "Return the frame with the training rows if data are read from one, else None"
+    frame = source[0] if isinstance(source, (tuple,list)) and len(source) else source
+    return frame if isinstance(frame, pd.DataFrame) else None
+
 def row_values(
     values, # Name of a further column of the training set, or a value for each of its rows
     data, # `DigitData`
@@ -114,8 +152,8 @@ def row_values(
 ):
     "Return a value for each training row. Raises `DataError` if there is no such column."
     if not isinstance(values, str):
-        frame = source[0] if isinstance(source, (tuple,list)) and len(source) else source
-        check_order(values, frame.index if isinstance(frame, pd.DataFrame) else data.train.index, option)
+        frame = _source_frame(source)
+        check_order(values, (data.train if frame is None else frame).index, option)
         return values
     if data.extra is not None and values in data.extra: return data.extra[values]
     found = 'no columns beside the label and the pixels' if data.extra is None else \
@@ -143,9 +181,14 @@ def read_groups(
     groups, # Name of a column of `data`, or the group of each training row
     data, # `DigitData`
     source=None, # The path or the frames from which `data` were read
+    say=noop, # Called with a warning if most groups have one row
 )->tuple: # (number of each row's group, the column, number of groups and checksum that a run stores)
     "Return the group of each training row. Raises `DataError` if the groups can't be split."
     column = column_name(groups)
     name = 'groups' if column is None else spell('groups', column)
     codes = group_codes(row_values(groups, data, 'groups', source), len(data.train), name)
+    sizes = np.bincount(codes)
+    if (single := int((sizes==1).sum()))>len(sizes)/2:
+        say(f"warning: {name}: {single:,} of {len(sizes):,} groups have one row, so this split is almost one of single "
+            "rows. Check that the values are groups, such as writers")
     return codes, dict(column=column, n=int(codes.max())+1, sha256=hashlib.sha256(codes.tobytes()).hexdigest())

@@ -30,8 +30,10 @@ from ..runs.checkpoint import read_checkpoint
 from ..runs.run import Run, merge_options
 from ..learn.plugins import import_paths, imported
 from ..runs.fingerprint import fingerprint
+from ..kaggle.submission import check_test_ids
 from .spread import check_address
-from .inputs import column_name, load_data, read_groups, read_row_numbers, read_weights, row_values
+from .inputs import (
+    check_positions, column_name, load_data, position_list, read_groups, read_row_numbers, read_weights, row_values)
 from .info import RunInfo
 from .finish import dated_dir, open_run
 from .fit import Plan, object_names, resume_info, train_net
@@ -135,9 +137,7 @@ def choose_valid(
                          f"{spell('split', 'RULE')} for a rule")
     if other or recipe.folds:
         raise DigitError(f"valid and {(other or ['folds'])[0]} both specify the rows to hold out: leave one out")
-    valid = list(valid)
-    if {str(getattr(o, 'dtype', type(o).__name__)) for o in valid}=={'bool'}:
-        raise DigitError("valid: found a mask of True and False, expected positions. Pass np.flatnonzero(valid)")
+    valid = position_list(valid, 'valid')
     if len(set(valid))<len(valid): raise DigitError("valid: found a row twice, expected each position once. Remove one")
     return valid
 
@@ -217,10 +217,11 @@ def _read_plan(source, options, recipe, name, objects, settings, drop, valid, ar
     groups,weights = (arrays.get(k, options.get(k)) for k in _columns)
     if groups is not None and valid is None and not recipe.folds: check_group_rule(recipe.split)
     data,n = load_data(source, say, **options)
+    check_test_ids(data)
     if n and keeps_split and valid is None: recipe = _keep_split(recipe, n, len(data.train), groups)
     rows = {k:None if v is None else dict(rows=read_row_numbers(v, len(data.train), k).tolist())
             for k,v in dict(drop=drop, valid=valid).items()}
-    codes,rows['groups'] = (None,None) if groups is None else read_groups(groups, data, source)
+    codes,rows['groups'] = (None,None) if groups is None else read_groups(groups, data, source, say)
     w,rows['weights'] = (None,None) if weights is None else read_weights(weights, data, source)
     if codes is not None and valid is not None: check_whole_groups(codes, valid, row_values(groups, data, 'groups'))
     if drop is not None and not rows['drop']['rows']: rows['drop'] = None
@@ -312,7 +313,7 @@ def train(
         run,before = _open_unfinished(stack, out) if resume else (None,None)
         earlier = _read_earlier(config, before, out, {**objects, **arrays}, recipe, changes)
         recipe,name = choose_recipe(recipe, changes, earlier)
-        valid = choose_valid(valid, earlier, recipe, changes)
+        indices,valid = dict(valid=valid, drop=drop),choose_valid(valid, earlier, recipe, changes)
         objects = take_objects(objects, recipe, changes)
         settings = earlier.with_defaults(seed=seed, precision=precision, device=device, member=member, graph=graph)
         settings = check_settings(settings, recipe, scheduler)
@@ -323,6 +324,7 @@ def train(
                                   transpose=transpose, groups=column_name(groups), weights=column_name(weights))
         options = {k:v for k,v in options.items() if k not in arrays}
         if resume and before is None: _check_can_begin(out, data, config, say)
+        for k,o in indices.items(): check_positions(o, source, k)
         if earlier.threads: _use_threads(earlier.threads)
         run = run or _lock(stack, out)
         _log_warnings(stack, say)
@@ -332,4 +334,3 @@ def train(
         if before: plan = _resume_plan(plan, before, run, say)
         if data is None: _log_changed_data(plan.data, earlier, config, say)
         return _train_plan(plan, run, say, tick, resume=before is not None)
-

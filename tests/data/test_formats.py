@@ -293,6 +293,15 @@ def bad_files(p):
             'nolabel.parquet':('row 7, column label: blank',), 'bare.parquet':("no 'label' column",),
             'empty.parquet':('no rows',), 'twice.parquet':('label',), 'csv.parquet':('expected Parquet',)}
 
+def test_bits_and_missing_numbers_in_the_first_image(tmp_path):
+    np.savez(tmp_path/'bits.npz', x=X>127, y=Y)
+    assert (read_csvs(tmp_path/'bits.npz').train.iloc[:,1:].to_numpy()==255*(X.reshape(60, -1)>127)).all()
+    x = X.astype(np.float32)
+    x[0,0,3] = np.nan
+    np.savez(tmp_path/'nan.npz', x=x, y=Y)
+    pd.DataFrame(dict(image=nested(x.reshape(60, -1)), label=Y)).to_parquet(tmp_path/'nan.parquet')
+    for o in 'nan.npz','nan.parquet': refused(tmp_path/o, 'row 0, column image 4', "found 'nan'", read=read_csvs)
+
 def test_bad_files(tmp_path):
     for f,says in bad_files(tmp_path).items(): refused(tmp_path/f, f, *says, read=read_csvs)
     assert 'klass' in str(read_csvs(tmp_path/'other.parquet').notes)

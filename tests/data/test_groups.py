@@ -58,13 +58,18 @@ def test_folds_are_those_of_sklearn():
 def test_positions_can_be_passed_with_groups_that_stay_whole():
     df,g = digits(60),np.arange(60)//6
     assert digit_splitter([*range(6)], groups=g)(df)[1]==[*range(6)]
-    with pytest.raises(DataError, match="1 groups have rows on both sides of the split, such as 'b'"):
+    with pytest.raises(DataError, match="the split cuts 1 group, such as 'b'"):
         digit_splitter([0, 1], groups=list(np.array([*'bcdefghijk'])[g]))(df)
 
 WRONG = {'one group':([1]*60, 'all rows are in one group'), 'too few values':([1,2]*10, 'found 20 groups, expected'),
-         'no group':([None, *range(29)]*2, '2 of 60 rows have no group, such as row 0'),
-         'blank':(['', *'ab'*2]*12, '12 of 60 rows have no group'), 'an id':(range(60), 'has its own group'),
-         'numpy nan':(np.r_[np.nan, np.arange(59)//2], '1 of 60 rows have no group')}
+         'no group':([None, *range(29)]*2, 'no group in 2 of 60 rows, such as row 0'),
+         'blank':(['', *'ab'*2]*12, 'no group in 12 of 60 rows'), 'an id':(range(60), 'has its own group'),
+         'numpy nan':(np.r_[np.nan, np.arange(59)//2], 'no group in 1 of 60 rows'),
+         'a table':(np.ones((60,1)), r'groups: found an array of shape \(60, 1\), expected one group for each of 60'),
+         'a number':(5, 'groups: found a int, expected one group'),
+         'a dict':(dict(enumerate([1,2]*30)), 'found a dict'),
+         'one':([1], 'found 1 group, expected'),
+         'two spellings':(['1','2','1.0']*20, "'1' and '1.0' are the same number, expected one spelling")}
 @pytest.mark.parametrize('groups,why', WRONG.values(), ids=WRONG)
 def test_groups_that_cannot_be_split(groups, why):
     with pytest.raises(DataError, match=why): digit_splitter(groups=groups)(digits(60))
@@ -89,6 +94,13 @@ def test_a_class_that_one_writer_has_alone_is_never_untrained():
         try: trn,_ = digit_splitter(seed=seed, groups=g)(df)
         except DataError as e: assert "no row of class 3 is on the training side" in str(e)
         else: assert set(df.label.iloc[trn])=={0,1,2,3}
+
+def test_the_class_of_a_single_row_is_named():
+    df = digits(60)
+    df.loc[7, 'label'] = 8
+    with pytest.raises(DataError, match='^label: class 8 has a single row'): held_out(df, Split())
+    df.loc[9, 'label'] = 6
+    with pytest.raises(DataError, match='^label: classes 6, 8 have a single row'): held_out(df, Split())
 
 def test_codes_number_groups_by_their_text():
     codes = group_codes(pd.Series([3, 1, 3, 1.], index=[9,8,7,6]), 4)

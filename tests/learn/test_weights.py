@@ -144,6 +144,6 @@ def test_draws_follow_the_weights():
     learn,seen = trained(weights=np.arange(300.), dls=d)
     for value,pred,y,rows in seen: assert [d.train_ds.items.label.loc[o] for o in rows]==y.tolist()
 
-@pytest.mark.parametrize('w,why', [([1], 'found 1 weights'), ([0]*48, 'are 0'), ([-1]*48, "weight '-1'")])
+@pytest.mark.parametrize('w,why', [([1], 'found 1 weight,'), ([0]*48, 'are 0'), ([-1]*48, "weight '-1'")])
 def test_weights_that_no_row_can_be_drawn_by(w, why):
     with pytest.raises(DataError, match=why): loaders(valid_pct=.2).weighted_dataloaders(w)

@@ -1,6 +1,6 @@
 """Tests of training with the user's own validation rows and with groups: the run stores them, and runs with other
 groups are not mixed"""
-import numpy as np, pandas as pd, pytest
+import numpy as np, pandas as pd, pytest, torch
 from digitfast.core import DigitError, RunError
 from digitfast.report.measure import versus
 from digitfast.runs.run import Run
@@ -67,6 +67,24 @@ def test_positions_are_held_out_from_every_network(tmp_path):
     both = run(digits(), tmp_path/'both', valid=ROWS, valid_pct=None, members=2, epochs=1)
     assert both.predictions(same=True).rows.tolist()==ROWS and len(both.oof())==60
 
+@pytest.mark.parametrize('option', ['valid', 'drop'])
+def test_an_index_is_no_list_of_positions_if_the_frame_is_in_another_order(option, tmp_path):
+    df = digits().sample(frac=1, random_state=0)
+    with pytest.raises(DigitError, match=f'{option}: found an Index.*df.index.get_indexer') as e:
+        run(df, tmp_path/'r', valid_pct=None, **{option:df.index[ROWS]})
+    assert '\n' not in str(e.value) and not (tmp_path/'r').exists()
+
+def test_positions_of_any_kind(tmp_path):
+    df = digits().sample(frac=1, random_state=0)
+    for i,rows in enumerate((torch.tensor(ROWS), pd.Series(ROWS, index=ROWS[::-1]), [torch.tensor(o) for o in ROWS])):
+        r = run(df, tmp_path/str(i), valid=rows, valid_pct=None, epochs=1)
+        assert r.predictions(same=True).rows.tolist()==ROWS
+
+def test_a_column_that_hardly_groups_rows(tmp_path):
+    lines = []
+    run(digits(), tmp_path/'r', groups=[0,0,*range(1, 59)], epochs=1, say=lines.append)
+    assert [o for o in lines if 'groups: 58 of 59 groups have one row' in o]
+
 @pytest.mark.slow
 def test_a_rule_beside_config_replaces_its_positions(tmp_path):
     r = run(digits(), tmp_path/'r', valid=ROWS, valid_pct=None, epochs=1)
@@ -76,14 +94,21 @@ def test_a_rule_beside_config_replaces_its_positions(tmp_path):
 WRONG = dict(twice=(dict(valid=[1,1]), 'found a row twice'), beyond=(dict(valid=[60]), "found '60'"),
     negative=(dict(valid=[-1]), "found '-1'"),
     mask=(dict(valid=np.arange(60)%5==0), 'found a mask.*np.flatnonzero'),
-    listed=(dict(valid=[True,False]*30), 'found a mask'), nobody=(dict(valid=[]), '0 of 60 rows are held out'),
+    listed=(dict(valid=[True,False]*30), 'found a mask'), bits=(dict(valid=[0,1,0]*20), 'only 0 and 1 in 60 values'),
+    tensor=(dict(valid=torch.arange(60)%5==0), 'valid: found a mask'),
+    drop=(dict(drop=[0,1,0]*20), 'drop: found only 0 and'),
+    slice=(dict(valid=slice(9)), r"'slice\(.*expected positions"),
+    number=(dict(valid=5), "valid: found '5', expected pos"),
+    table=(dict(valid=np.ones((3,1), int)), r'shape \(3, 1\)'), lists=(dict(valid=[[1],[2]]), r"found '\[1\]'"),
+    blank=(dict(groups=''), 'groups=: found a blank name'), matrix=(dict(groups=WRITERS[:,None]), r'shape \(60, 1\)'),
+    nobody=(dict(valid=[]), '0 of 60 rows are held out'),
     rule=(dict(valid='last'), "found 'last', expected positions.*split=RULE"),
     split=(dict(valid=ROWS, split='last'), 'valid and split both'),
     folds=(dict(valid=ROWS, folds=2), 'valid and folds both'),
     last=(dict(groups=WRITERS, split='last'), "found 'last' with groups"),
     column=(dict(groups='wrter'), "did you mean 'writer'"),
     folds_of_groups=(dict(groups='writer', folds=13), '12 groups to train on.*13 folds.*folds=12'),
-    cut=(dict(groups='writer', valid=ROWS), "groups have rows on both sides of the split, such as 'w"),
+    cut=(dict(groups='writer', valid=ROWS), "the split cuts .* groups, such as 'w"),
     array=(dict(groups=WRITERS[:9]), 'found 9 groups, expected one for each of 60 rows'),
     none=(dict(valid=range(60)), 'training side of the split is empty, because 60 of 60 rows are held out'),
     order=(dict(groups=pd.Series(WRITERS)[::-1]), 'groups: found a Series with the index of the images in another'))
@@ -143,7 +168,11 @@ BAD_WEIGHTS = dict(table=(dict(weights=np.ones((60,1))), r'shape \(60, 1\), expe
     order=(dict(weights=pd.Series(np.arange(60.))[::-1]), 'weights: found a Series.*another order'),
     zero=(dict(weights=[0]*60), 'rows are 0'), nan=(dict(weights=[np.nan]*60), "the weight 'nan'"),
     text=(dict(weights='writer'), "weights='writer': row 0 .* has the weight 'w"),
-    short=(dict(weights=[1]), 'found 1 weights'),
+    dates=(dict(weights=pd.date_range('2020', periods=60)), 'datetime64.*expected numbers'),
+    complex=(dict(weights=np.full(60, 1j)), 'complex128'), mapping=(dict(weights={1:2}), 'weights: found a dict'),
+    blank=(dict(weights=' '), 'weights=: found a blank name'),
+    twice=(dict(class_weights={0:2, '0':3}), 'expected .balanced'),
+    short=(dict(weights=[1]), 'found 1 weight,'),
     column=(dict(weights='x'), "unknown column 'x'"), field=(dict(class_weights='heavy'), "expected 'balanced'"),
     unknown=(dict(class_weights={'7':1}), "unknown class '7'"),
     hand=(dict(weights='w', recipe='linear'), 'written from scratch'))

@@ -454,10 +454,10 @@ def test_an_interrupted_save_run_or_ensemble_can_be_started_again(makers, tmp_pa
 
 def test_what_a_killed_run_left_is_not_taken_for_somebody_s_files(tiny, tmp_path):
     (tmp_path/'r'/'model').mkdir(parents=True)
-    with pytest.raises(RunError, match='files that belong to no run'): run(tiny, tmp_path/'r')
+    with pytest.raises(RunError, match='found other files'): run(tiny, tmp_path/'r')
     (tmp_path/'r'/'.owner').write_text('process 1 on a')
     (tmp_path/'r'/'notes.txt').write_text('mine')
-    with pytest.raises(RunError, match='files that belong to no run'): run(tiny, tmp_path/'r')
+    with pytest.raises(RunError, match='found other files'): run(tiny, tmp_path/'r')
     assert sorted(os.listdir(tmp_path/'r'))==['.owner','model','notes.txt']
 
 # ---- paths that are not UTF-8

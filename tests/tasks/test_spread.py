@@ -105,7 +105,7 @@ def test_a_job_that_kills_its_workers_fails_alone(tmp_path):
             if job=='bad': os.kill(os.getpid(), signal.SIGKILL)
         kept,failed = {},{}
         spread_jobs(f, ['bad',0,1], None, kept.__setitem__, cluster.address, fail=failed.__setitem__)
-        assert sorted(kept)==[0,1] and str(failed.pop('bad')).startswith('bad failed because several workers') and not failed
+        assert sorted(kept)==[0,1] and str(failed.pop('bad')).startswith('bad failed because') and not failed
     finally: cluster.stop()
 
 def test_a_cluster_without_workers(cluster, monkeypatch):
@@ -124,7 +124,7 @@ def test_another_digitfast_raises_an_error_and_another_torch_is_noted(cluster):
     spread_jobs(steps, [1], 1, kept.__setitem__, cluster.address, answer=quiet, say=lines.append)
     assert sorted(kept)==[1] and any('has torch 1.0, and this process' in o for o in lines), lines
     cluster.worker('b', older)
-    with pytest.raises(RunError, match=r'found digitfast 0\.0\.1, expected .* as on this machine\. Install this version'):
+    with pytest.raises(RunError, match=r'found digitfast 0\.0\.1, expected .* as on this machine'):
         spread_jobs(steps, [1]*500, 1, address=cluster.address, answer=quiet) # as soon as it is there
 
 def test_tls(tmp_path):
