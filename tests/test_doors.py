@@ -54,7 +54,7 @@ DOORS = {f'{name} for a frame':(lambda l, o=o: DigitDataLoaders.from_df(o), 'rea
         for f in (Preds, worst_mistakes, suspicious_labels, plot_calibration)}
 
 @pytest.mark.parametrize('name', DOORS)
-def test_what_is_taken_for_another_thing_is_reported(name, learn):
+def test_confused_values_are_reported(name, learn):
     f,says = DOORS[name]
     with pytest.raises(DigitError) as e: f(learn)
     assert says in str(e.value)
