@@ -312,6 +312,7 @@ def test_check(cli, here, tiny, tiny_run):
     assert code==0 and '20 rows' in out and 'Kaggle will accept' in out
     code,out,_ = cli('check', s)
     assert code==0 and 'the form is right' in out and 'could not be compared' in out
+    assert re.search(r'rows of each label: \S+ \(\d+\)', out)
     assert json.loads(cli('check', s, tiny, '--json')[1])['rows']==20
     (here/'bad.csv').write_text('ImageId,Label\n1,1\n1,2\n')
     for words in ('check','bad.csv'),('check','bad.csv',tiny):

@@ -177,7 +177,9 @@ def predict_csv(
     if tta==0<own_tta:
         say("note: the run's own submission averages copies of each image, moved by a pixel; with "
             f"{spell('tta', own_tta if not is_command() else True)} this one does too")
-    p,vocab = predict_rows(learn, test, tta=own_tta if tta is None else tta),list(learn.dls.vocab)
+    tta = own_tta if tta is None else tta
+    if tta: say(f"predicting the mean over {(2*tta+1)**2} shifted copies of each image")
+    p,vocab = predict_rows(learn, test, tta=tta),list(learn.dls.vocab)
     _log_unlike(run, d, test, say)
     labels = np.array(vocab)[p.argmax(1)]
     if probs and learn.temperature!=1:

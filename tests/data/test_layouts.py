@@ -300,7 +300,7 @@ def test_label_decides(files, options, classes, tmp_path):
     d = read_csvs(put(tmp_path, files), **options)
     assert d.classes==classes and [classes.index(o) for o in d.train['label']]==Y.tolist()
     assert d.options==dict(label=str(options['label'])) and read_csvs(tmp_path, **d.options).train.equals(d.train)
-    assert any('as specified' in o for o in d.said)
+    assert any(o.startswith('label: column ') for o in d.said)
 
 @pytest.mark.parametrize('label,at', [('2',1), ('last',-1)])
 def test_a_label_that_is_specified_beside_an_index(label, at, tmp_path):
