@@ -96,7 +96,7 @@ def check_order(
 def row_vector(
     values, # A value for each row: an array, a tensor, a list or a column
     n, # Number of rows
-    noun, # What a value is, such as 'group'
+    noun, # Name of one value, such as 'group'
     name # Name of the values in an error
 )->pd.Series:
     "Return the values of the rows, numbered from 0. Raises `DataError` unless there is one for each row."

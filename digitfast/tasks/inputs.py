@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import numpy as np, pandas as pd
 from pathlib import Path
 from fastcore.all import noop
-from ..core import DataError, DigitError, check_utf8, join_some, quote, spell
+from ..core import DataError, DigitError, check_utf8, count_noun, join_some, quote, spell
 from ..data.arrays import as_array, check_order
 from ..data.files import find_data
 from ..data.frames import DigitData
@@ -22,6 +22,7 @@ from ..data.load import check_row_weights
 from ..data.split import group_codes
 from ..schema import unknown_name
 from ..data.drift import looks, unlike
+from ..data.transforms import image_hashes
 from ..kaggle.submission import other_labels
 
 # %% ../../nbs/tasks/00_inputs.ipynb #c0005
@@ -50,12 +51,24 @@ def _is_mnist(path):
     "Return whether the folder `path` contains torchvision's files of MNIST"
     return isinstance(path, (str,Path)) and path!='sample' and (Path(path)/'MNIST').is_dir()
 
+def _log_contradictions(df, say):
+    "Log how many images of the training frame `df` occur with different labels, and the first two such rows"
+    x = df.drop(columns='label').to_numpy(np.uint8)
+    y = df.label.groupby(image_hashes(x))
+    odd = np.flatnonzero(y.transform('nunique')>1)
+    if not len(odd): return
+    n,i = int((y.nunique()>1).sum()),odd[0]
+    j = next(j for j in odd if (x[j]==x[i]).all() and df.label[j]!=df.label[i])
+    say(f"note: {count_noun(n, 'image')} of the training set {'occurs' if n==1 else 'occur'} with different labels, "
+        f"such as rows {i:,} and {j:,} (from 0), with the labels {quote(df.label[i])} and {quote(df.label[j])}")
+
 def _log_data(d, say):
     "Log what was inferred from the data `d`, and what is unusual about them"
     say(f"data: {d!r}")
     for o in d.said: say(o)
     for o in d.notes: say(f"note: {o}")
     for o in [] if d.test is None else unlike(looks(d.train), d.test): say(f"warning: {o}")
+    _log_contradictions(d.train, say)
     if why := other_labels(d): say(f"warning: {why}. check and submit will need {spell('allow_other_labels', True)}")
 
 def load_data(

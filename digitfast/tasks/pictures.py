@@ -8,7 +8,7 @@ __all__ = ['is_picture', 'picture_files', 'are_pictures', 'check_drawings', 'pre
 # %% ../../nbs/tasks/11_pictures.ipynb #de8809ab
 import itertools, os, re
 import numpy as np, pandas as pd, torch
-from ..data.files import table_names
+from ..data.files import is_wide, list_files, table_names
 from ..core import DataError, RunError, check_output, same_file, spell, write_file
 from ..runs.calibration import calibrate
 from ..runs.weights import PixelsToProbs, load_net
@@ -43,6 +43,12 @@ def picture_files(
     return res,notes
 
 # %% ../../nbs/tasks/11_pictures.ipynb #a9e02
+def _has_rows(folder):
+    "Return whether the folder, which has pictures, has a zip or a table of images, too"
+    names = [o for o in os.listdir(folder) if Path(o).suffix.lower() in table_names]
+    tables = [t for k,t in list_files(Path(folder)).items() if k.partition('/')[0] in names]
+    return any(o.lower().endswith('.zip') for o in names) or any(map(is_wide, tables))
+
 def are_pictures(
     data, # Arguments of `digitfast predict`
 )->bool:
@@ -51,8 +57,7 @@ def are_pictures(
     (place,) = data
     if os.path.isdir(place):
         names = os.listdir(place) if os.access(place, os.R_OK) else []
-        rows = any(Path(o).suffix.lower() in ('.csv','.zip','.gz') for o in names)
-        return any(map(is_picture, names)) and not rows
+        return any(map(is_picture, names)) and not _has_rows(place)
     return is_picture(place) or os.path.isfile(place) and not _is_table(place)
 
 def _is_table(place):

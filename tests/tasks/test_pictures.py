@@ -8,10 +8,10 @@ from digitfast.cli import main
 from digitfast.core import DataError
 from digitfast.runs.weights import load_net, save_net
 from digitfast.data.picture import image_row, read_picture, read_pictures
-from digitfast.tasks.pictures import network_judge, predict_pictures
+from digitfast.tasks.pictures import are_pictures, network_judge, predict_pictures
 from digitfast.learn.predict import predict_rows
 from digitfast.data.reading import Reading
-from conftest import every
+from conftest import digits as easy_rows, every
 from draw_digits import draw, strokes
 
 @pytest.fixture(scope='module')
@@ -222,3 +222,16 @@ def test_rows_have_the_range_of_the_run(value_range, net):
     assert abs(want-d.probs).max()<1e-4
     df = pd.DataFrame(row[None], columns=learn.dls.row2im.cols)
     assert abs(predict_rows(learn, df)-want).max()<1e-6
+
+@pytest.mark.parametrize('file,is_table', [('labels.csv',False), ('readings.csv.gz',False), ('rows.csv',True),
+                                           ('train.parquet',True), ('x.npz',True), ('d.zip',True)])
+def test_a_folder_of_pictures_with_another_file(file, is_table, tmp_path):
+    "A list of names beside the pictures is no table of images"
+    Image.new('L', (28,28), 255).save(tmp_path/'a.png')
+    df = pd.DataFrame(dict(file=['a.png'], label=[3])) if file in ('labels.csv','readings.csv.gz') else easy_rows(20)
+    if file.endswith('npz'):
+        x = df.iloc[:,1:].to_numpy(np.uint8).reshape(-1, 8, 8)
+        np.savez(tmp_path/file, x_train=x, y_train=df.label)
+    elif file.endswith('parquet'): df.to_parquet(tmp_path/file)
+    else: df.to_csv(tmp_path/file, index=False)
+    assert are_pictures([str(tmp_path)])!=is_table

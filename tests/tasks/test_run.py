@@ -792,3 +792,16 @@ def test_a_run_without_a_reading_guesses_as_before(dim_run, tmp_path):
     for o in dict(value_range=[16,0]),dict(polarity='grey'),dict(odd=1),'x',dict(label=[1]):
         (old/'metrics.json').write_text(json.dumps({**m, 'reading':o}))
         with pytest.raises(RunError, match='reading is .*expected how data were read'): old.metrics
+
+def test_one_image_with_two_labels_is_logged():
+    from digitfast.tasks.inputs import load_data
+    df,lines = digits(60),[]
+    load_data(df, lines.append)
+    assert not any('different labels' in o for o in lines)
+    two = pd.concat([df, df[:3].assign(label=[*df.label[:2], 2])], ignore_index=True)
+    load_data(two, lines.append)
+    assert not any('different labels' in o for o in lines) # row 2 has the label 2
+    two.loc[[60,61],'label'] = [2,2]
+    load_data(two, lines.append)
+    assert "note: 2 images of the training set occur with different labels, such as rows 0 and 60 (from 0), with the " \
+           "labels '0' and '2'" in lines
