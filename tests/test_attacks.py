@@ -86,7 +86,8 @@ ARGS = [(dict(seed=o),'seed is') for o in (-1,1.5,True,'3',2**70)] + [
     (dict(recipe=''),'unknown'),
     (dict(recipe=[]),'unknown recipe'), (dict(out=5),'5: found a int'), (dict(out='o/\0x'),'o/?x: found a str'),
     (dict(config=3),'3: found a int'), (dict(cbs=[3]),"cbs: found '3'"), (dict(batch_tfms='x'),'batch_tfms: found'),
-    (dict(opt_func=3),'opt_func: found'), (dict(metrics=[accuracy,3]),"metrics: found '3'"), (dict(drop=3),"drop: found '3'"),
+    (dict(opt_func=3),'opt_func: found'), (dict(metrics=[accuracy,3]),"metrics: found '3'"),
+    (dict(drop=3),"drop: found '3'"),
     (dict(data=3),'data holds a int, expected'), (dict(data=[]),'data is a list of 0'),
     (dict(data={}),'the dict: found nothing'), (dict(data=np.zeros((3,3))),'3 pixel columns'),
     (dict(data=(1,2)),'data holds a int')]
@@ -116,7 +117,8 @@ def test_names_that_people_give_are_names(name, fitted_learn, tmp_path, monkeypa
 @pytest.mark.parametrize('f,says', [
     (lambda r,df: predict_csv(r, 3), 'data holds a int'), (lambda r,df: predict_csv(3), '3: found a int'),
     (lambda r,df: predict_rows(r.learner(), df, tta=1.5), "tta is '1.5'"),
-    (lambda r,df: predict_rows(r.learner(), df, tta=9), "tta is '9'"), (lambda r,df: ensemble([1, 2]), '1: found a int')])
+    (lambda r,df: predict_rows(r.learner(), df, tta=9), "tta is '9'"),
+    (lambda r,df: ensemble([1, 2]), '1: found a int')])
 def test_arguments_of_another_kind_for_a_run_are_one_line(f, says, tiny_run):
     refused(lambda: f(Run(tiny_run[0]), digits(4).drop(columns='label')), says)
 
