@@ -30,7 +30,7 @@ def locate_data(
     data=None, # A folder, a zip or 'sample'; None to look for the data
     competition='digit-recognizer', # Kaggle's name of the competition
     say=noop, # Called with each line of the log
-)->Path|str: # For `read_csvs`
+)->Path|str: # Argument for `read_csvs`
     "Return `data`. If it is None, look on disk, then download from Kaggle, then fall back to the packaged sample."
     if data is not None: return data
     path = find_data(competition)
@@ -74,7 +74,7 @@ def _log_data(d, say):
 def load_data(
     data, # A path or an object, as for `as_data`; None to look for a path
     say=noop, # Called with each line of the log
-    **options # For `read_csvs`
+    **options # Options of `read_csvs`
 )->tuple: # (`DigitData`, number of rows that MNIST's own split trains on or None)
     "Read `data`, and log what was found. Raises `DataError` if they can't be read."
     in_memory = data is not None and not isinstance(data, (str,os.PathLike))
@@ -108,9 +108,9 @@ def _row_column(path):
 
 def position_list(
     values, # Positions of rows
-    option, # The caller's name for them
+    option, # Name of the caller's argument, for errors
 )->list:
-    "Return the positions as a list. Raises `DataError` for a mask, and for what is no list of positions."
+    "Return the positions as a list. Raises `DataError` if they are a mask, or not a list of positions."
     if hasattr(values, 'detach'): values = as_array(values, option)
     expected = 'expected positions of rows, counted from 0'
     if not pd.api.types.is_list_like(values) or isinstance(values, (Mapping,pd.DataFrame)):
@@ -128,8 +128,8 @@ def position_list(
 
 def check_positions(
     values, # Positions of rows, or None
-    source, # What the data are read from
-    option, # The caller's name for the positions
+    source, # The path or the frames from which the data are read
+    option, # Name of the caller's argument, for errors
 ):
     "Raise `DataError` if the positions are an Index, and the index of the frame is not its positions"
     frame = _source_frame(source)
