@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from uuid import uuid4
 from fastcore.all import noop
-from ..core import DigitError, RunError, as_command, is_command, quote
+from ..core import DigitError, RunError, as_command, is_command, quote, scrub
 from ..learn.plugins import import_source, import_sources, imported
 
 # %% ../../nbs/tasks/04_spread.ipynb #c0004
@@ -45,10 +45,14 @@ def _local_cluster(n):
     return SpecCluster(workers=workers, scheduler=dict(cls=Scheduler, options=home), silence_logs=40)
 
 # %% ../../nbs/tasks/04_spread.ipynb #c0006
+def _import_distributed():
+    try: import distributed
+    except ImportError: raise DigitError("Dask is not installed: pip install 'digitfast[distributed]'") from None
+    return distributed
+
 def _check_tls(address):
     "Raise `DigitError` if `address` asks for TLS and Dask has no certificates that can be read"
-    try: from distributed.security import Security
-    except ImportError: return # `_connect` raises the error
+    from distributed.security import Security
     todo = f"Use tcp://{address[6:]} if the scheduler has no TLS"
     try: context = Security().get_connection_args('client').get('ssl_context')
     except (OSError, ValueError, TypeError) as e: # `ssl.SSLError` is an `OSError`
@@ -61,11 +65,12 @@ def _check_tls(address):
 def check_address(
     address, # 'host:port' of a Dask scheduler, perhaps with a protocol before it
 ):
-    "Raise `DigitError` unless `address` has the form of an address"
+    "Raise `DigitError` unless `address` has the form of an address, and Dask is installed"
     host,_,port = str(address).removeprefix('tcp://').removeprefix('tls://').rpartition(':')
     if not host or not re.fullmatch(r'[\w.\-\[\]:]+', host) or not port.isdecimal() or not 0<int(port)<65536:
         raise DigitError(f"{quote(address)} is no address of a Dask scheduler: "
                          "expected HOST:PORT, such as 127.0.0.1:8786")
+    _import_distributed()
     if str(address).startswith('tls://'): _check_tls(str(address))
 
 # %% ../../nbs/tasks/04_spread.ipynb #c0007
@@ -80,15 +85,14 @@ def _quiet_logs():
     for o,level in zip(loggers, before): o.setLevel(level)
 
 @contextmanager
-def _connect(address):
+def _connect(address, then):
     "Connect to the scheduler, or to a new cluster of this machine's GPUs. Raises `RunError` if no scheduler answers."
-    try: from distributed import Client
-    except ImportError: raise DigitError("Dask is not installed: pip install 'digitfast[distributed]'") from None
+    Client = _import_distributed().Client
     with _quiet_logs(), (nullcontext() if address else _local_cluster(count_gpus())) as cluster:
         try: client = Client(address or cluster, timeout='10s', set_as_default=False)
         except (OSError, ValueError, RuntimeError) as e:
-            raise RunError(f"no Dask scheduler answers at {address}: "
-                           f"start one with dask scheduler ({str(e)[:100]})") from None
+            raise RunError(f"no Dask scheduler answers at {address} ({scrub(e)[:100]}): check the address, or start "
+                           f"one with dask scheduler. Then {then}") from None
         with client, client.as_current(): yield client
 
 # %% ../../nbs/tasks/04_spread.ipynb #c0009
@@ -280,8 +284,10 @@ def spread_jobs(
 ):
     "Run `f` for each of `jobs`, one at a time on each worker. Raises `RunError` if the cluster is lost."
     if has_workers(address, device, say):
+        _import_distributed()
         parcel = _pack(f, shared, answer is not None)
-        with _connect(address) as client: return _Driver(client, parcel, say, name, then)(jobs, keep, answer, fail)
+        with _connect(address, then) as client:
+            return _Driver(client, parcel, say, name, then)(jobs, keep, answer, fail)
     for job in jobs:
         report = [] if answer is None else [lambda value,job=job: answer(job, value)]
         try: result = f(job, shared, *report)
