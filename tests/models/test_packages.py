@@ -1,4 +1,4 @@
-"Networks of timm and torchvision by name: sizes, limits, what a stranger's file may name, and vision_learner's."
+"Tests of networks of timm and torchvision: sizes, limits, names in a stranger's file, and networks of vision_learner"
 import json, sys, time
 import numpy as np, pytest, timm, torch, torchvision
 from fastai.vision.all import CrossEntropyLossFlat, Learner, resnet18, vision_learner
@@ -32,7 +32,7 @@ def test_a_network_of_a_package_takes_grey_images_and_is_fresh(name):
     assert not {id(o) for o in net.parameters()}&{id(o) for o in create_model(name, 3).parameters()}
 
 SIZES = [(TIMM,28,None,64), (TIMM,96,None,96), (TIMM,28,28,28), (TIMM,28,40,40)]
-SLOW_SIZES = [('torchvision:vit_b_32',28,None,64),
+SLOW_SIZES = [('timm:crossvit_tiny_240',28,None,240), ('torchvision:vit_b_32',28,None,64),
               ('torchvision:inception_v3',28,None,96), ('torchvision:maxvit_t',28,None,224),
               ('timm:vit_tiny_patch16_224',28,None,64), ('torchvision:regnet_y_400mf',28,None,64)]
 
@@ -109,6 +109,13 @@ def test_pretrained_weights_only_if_asked_for(monkeypatch):
     refused(lambda: create_model(f'{TIMM}.r160_in1k'), 'names pretrained weights')
     refused(lambda: create_model(f'{TIMM}.other', pretrained=True), "weights can't be loaded")
 
+def test_pretrained_weights_keep_the_versions_of_their_layers(monkeypatch):
+    big = torchvision.models.mnasnet0_5(num_classes=1000).state_dict()
+    class Weights: get_state_dict = staticmethod(lambda **kw: big)
+    monkeypatch.setattr('torchvision.models.get_model_weights', lambda name: type('Enum', (), dict(DEFAULT=Weights)))
+    first = big['layers.0.weight'].clone()
+    assert create_model('torchvision:mnasnet0_5', pretrained=True)[-1].layers[0].weight.equal(first)
+
 def test_torchvisions_pretrained_weights_are_those_of_the_body(monkeypatch):
     big = torchvision.models.shufflenet_v2_x0_5(num_classes=1000).state_dict()
     class Weights: get_state_dict = staticmethod(lambda **kw: big)
@@ -136,11 +143,11 @@ def run(folder, tmp_path_factory):
     lines = []
     run = train(folder, out=tmp_path_factory.mktemp('runs')/'r', arch=TIMM, arch_kwargs=dict(size=32), epochs=1, bs=16,
                 valid_pct=.2, device='cpu', say=lines.append)
-    assert 'note: images of 8x8 pixels are resized to 32x32 in the net' in lines
+    assert 'note: the network resizes images of 8x8 pixels to 32x32' in lines
     return run
 
 def test_a_run_predicts_as_it_was_measured(run, folder):
-    "Loaded without an import, and the control rows matched"
+    "The run is loaded without an import, and its control rows match"
     rows = digits().drop(columns='label').iloc[run.predictions().rows]
     assert np.allclose(predict_rows(run.learner('cpu'), rows), run.predictions().probs, atol=1e-5)
     assert run.metrics['arch']==TIMM and run.metrics['canary_rows']>0 and 'no_model' not in run.metrics
@@ -176,6 +183,17 @@ def test_the_command_trains_one_and_trains_it_again(command, folder, tmp_path):
     code,out = command('train', '--config', tmp_path/'r', '--out', tmp_path/'again')
     assert code==0 and Run(tmp_path/'again').metrics['arch']==TIMM
 
+def test_layers_with_versions_are_saved_loaded_and_resumed(folder, tmp_path):
+    "MNASNet of torchvision refuses weights without the version of its layers, and safetensors keep none"
+    def stop(i, n):
+        if i>n//2: raise KeyboardInterrupt
+    kw = dict(arch='torchvision:mnasnet0_5', arch_kwargs=dict(size=32), epochs=2, bs=16, valid_pct=.2, device='cpu')
+    with pytest.raises(KeyboardInterrupt): train(folder, out=tmp_path/'r', tick=stop, say=quiet, **kw)
+    run = train(out=tmp_path/'r', resume=True, say=quiet)
+    rows = digits().drop(columns='label').iloc[run.predictions().rows]
+    assert len(run.history())==2
+    assert np.allclose(predict_rows(run.learner('cpu'), rows), run.predictions().probs, atol=1e-5)
+
 # ---- a stranger's file
 
 @pytest.fixture
@@ -192,7 +210,7 @@ def model(run, tmp_path):
     (dict(arch='timm:hf-hub:somebody/net'), 'a network of the package itself'),
     (dict(arch='torchvision:vit_l_32'), '268,435,456'),
     (dict(arch='timm:nothing_like_it'), 'unknown architecture'),
-    (dict(arch='timm:test_vit'), 'it belongs to another model'),
+    (dict(arch='timm:test_vit'), 'so it belongs to another model'),
     (dict(arch_kwargs=dict(pretrained=True)), 'a saved model has its own weights'),
     (dict(arch_kwargs=dict(checkpoint_path='/dev/zero')), "can't be built"),
     (dict(arch_kwargs=dict(size=10**9)), 'from 8 to 512'), (dict(arch_kwargs=dict(size=[32])), "can't be built"),
@@ -244,14 +262,14 @@ def test_save_run_names_the_network_of_vision_learner(tmp_path):
 def with_head(**kw): return vision_learner(loaders(), 'test_resnet', pretrained=False, n_in=1, **kw)
 OTHER = dict(head=lambda: with_head(bn_final=True), activation=lambda: replaced(with_head()))
 def replaced(learn):
-    "The same weights, and another function"
+    "Return the same weights with another function"
     learn.model[0].model.layer1[0].act2 = nn.Tanh()
     return learn
 
 @pytest.mark.parametrize('kind', OTHER)
 def test_a_network_that_no_name_builds_raises_an_error(kind, tmp_path):
     learn = fitted(OTHER[kind]())
-    refused(lambda: save_net(learn, tmp_path/'m'), 'with @arch above, or use export_pickle')
+    refused(lambda: save_net(learn, tmp_path/'m'), 'Write @arch above')
     assert not (tmp_path/'m').exists()
 
 @pytest.mark.slow
