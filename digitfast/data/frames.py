@@ -182,9 +182,25 @@ def _transpose_frame(df, pixels):
     transpose_images(x)
     return make_frame(x, pixels, df['label'] if 'label' in df else None)
 
+def _frame_ids(df, name):
+    """Return the ids of a frame of test rows: a column or the index, by its name; None if there are none. Raises
+    `DataError` for a missing or repeated id."""
+    ids = next((df[c] for c in df if str(c).lower() in id_names), None)
+    if ids is None and str(df.index.name).lower() in id_names: ids = df.index.to_series()
+    if ids is None: return None
+    ids = ids.reset_index(drop=True)
+    bad = np.flatnonzero(ids.isna()|ids.duplicated(keep=False))
+    if len(bad):
+        o = ids.iloc[bad[0]]
+        found = 'blank' if pd.isna(o) else f'{quote(o)} occurs {(ids==o).sum():,} times'
+        raise DataError(f'{name}, row {bad[0]}, column {ids.name}: {found}, expected a different id for each row. '
+                        'Fix it')
+    return ids
+
 def _read_test_frame(df, pixels, label_columns, value_range, train_labels):
     "Return the pixels of a frame to predict, its labels if predictions can be scored, its ids, and notes"
     name = 'the test frame'
+    ids = _frame_ids(df, name)
     df,_ = unpack_pictures(df, name)
     if missing := [c for c in pixels if c not in df]:
         raise DataError(f'{name}: without {join_some(missing)}, expected the pixel columns of the training frame. Add '
@@ -193,7 +209,6 @@ def _read_test_frame(df, pixels, label_columns, value_range, train_labels):
     labels,notes = None,[]
     if len(found)==1:
         labels,notes = labels_to_score([cell_text(l) for l in df[found[0]]], train_labels, name)
-    ids = next((df[c].reset_index(drop=True) for c in df if str(c).lower() in id_names), None)
     return read_frame(df, name, labels=False, value_range=value_range)[0][pixels], labels, ids, notes
 
 def data_from_frames(
@@ -240,6 +255,7 @@ def rows_from_frame(
 )->DigitData: # Without a training set; `test_labels` are text or numbers as they are written
     "Return `DigitData` of a frame to predict. Raises `DataError` if its rows are no images, or contradict `reading`."
     check_kind(df, pd.DataFrame, 'a DataFrame with an image a row', DataError)
+    ids = _frame_ids(df, name)
     df,inferred = unpack_pictures(df, name)
     if label is None and reading and str(reading.label) in map(str, df.columns): label = str(reading.label)
     o = _frame_layout(df, name, False, label)
@@ -254,8 +270,7 @@ def rows_from_frame(
         ls = as_numbers(ls)
     column = str(df.columns[o.label[0]]) if len(o.label)==1 else None
     return DigitData(
-        train=None, test=test, sample=None, name=name, sha256=_hash_frames(test), test_labels=ls,
-        test_ids=next((df[c].reset_index(drop=True) for c in df if str(c).lower() in id_names), None),
+        train=None, test=test, sample=None, name=name, sha256=_hash_frames(test), test_labels=ls, test_ids=ids,
         notes=(f'{name}: omitted columns: {join_some(df.columns[i] for i in o.others)}.',) if o.others else (),
         said=(*inferred, *o.inferred), reading=infer_reading(x, value_range, transpose, column),
         frames_sum=frames_sum(None, test))
