@@ -223,7 +223,7 @@ def check(submission:SubmissionArg, data:CheckData=None, test:TestFile=None, lab
     if data and other_labels(data):
         accepted = 'ids match {}, and labels are classes of its training set, but not those of its sample submission'
     print_result(info, f"{submission}: {info['rows']:,} rows, columns {' and '.join(info['columns'])}",
-           "labels: "+', '.join(f'{k} {v:,}' for k,v in info['labels'].items()),
+           "rows of each label: "+', '.join(f'{k} ({v:,})' for k,v in info['labels'].items()),
            *(f"warning: {o}" for o in info['warnings']),
            accepted.format(info['against']) if data else
            "the form is right. Without DATA, the ids could not be compared with a test set")
@@ -585,7 +585,7 @@ def info():
     from digitfast.data.files import find_data
     from digitfast.kaggle.credentials import credentials
     dev,creds = digit_device(),credentials()
-    data = dict(versions=versions(), device=torch.cuda.get_device_name(dev) if dev.type=='cuda' else 'cpu',
+    data = dict(versions=versions(), device=torch.cuda.get_device_name(dev) if dev.type=='cuda' else dev.type,
                 threads=torch.get_num_threads(), precision=best_precision('auto', dev, 'bf16'),
                 data=find_data(), credentials=creds and creds._asdict())
     print_result(data, 'versions: '+', '.join(f'{k} {v}' for k,v in data['versions'].items()),

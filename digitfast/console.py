@@ -8,7 +8,7 @@ __all__ = ['flags', 'imports', 'app', 'data_help', 'RunArg', 'DeviceName', 'Comp
            'check_unused', 'check_run_exists', 'check_outputs']
 
 # %% ../nbs/03_console.ipynb #c0002
-import atexit, gc, json, math, os, sys, traceback
+import atexit, gc, json, math, os, signal, sys, threading, traceback
 from contextlib import contextmanager
 from functools import wraps
 from inspect import signature
@@ -194,6 +194,7 @@ def main(
         with as_command():
             _check_imports(imports)
             code = app(words, prog_name='digitfast', standalone_mode=False)
+            if code==130: _fail('stopped', code) # Ctrl-C while Typer read the words
     except _Usage as e:
         e.message = '\n'.join(map(scrub, e.message.splitlines()))
         e.show()
@@ -207,6 +208,8 @@ def main(
             _fail(f"error: {line}: {type(e).__name__}: {scrub(e)[:500]}. Add --debug to see the traceback.", 1)
         if not isinstance(e, OSError): raise
         _fail(f"error: {scrub(e.filename or 'the system')[:200]}: {e.strerror or e}", 1)
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.SIG_DFL) # all is done: Ctrl-C leaves no traceback
     sys.exit(code or 0)
 
 # %% ../nbs/03_console.ipynb #c0016

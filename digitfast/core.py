@@ -313,12 +313,14 @@ def check_run_dir(
     advice = f"Choose a new directory with {spell('out', 'DIR')}"
     if os.path.lexists(p) and not p.is_dir(): raise RunError(f"{p}: found a file, expected a directory. {advice}")
     names = {o.name for o in p.iterdir()} if p.is_dir() else set()
-    begun = is_begun(p)
+    begun,seen = is_begun(p),{o for o in names if o[0]!='.'}
     if 'metrics.json' in names and not (resume and 'checkpoint' in names):
-        raise RunError(f"{p}: found a finished run, expected a new directory. {advice}")
+        expected = 'an unfinished run' if resume else 'a new directory'
+        raise RunError(f"{p}: found a finished run, expected {expected}. {advice}")
     if begun and not resume:
         raise RunError(f"{p}: found an unfinished run, expected a new directory. {advice}, or {how_to_resume(p)}")
-    if not begun and any(o[0]!='.' and o not in run_files for o in names):
+    killed = '.owner' in names # what a killed run wrote before its first checkpoint can be replaced
+    if not begun and (seen-set(run_files) or seen and not (killed or resume)):
         raise RunError(f"{p}: found other files, expected a new directory or a run. {advice}")
 
 # %% ../nbs/00_core.ipynb #f01d0002

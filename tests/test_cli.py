@@ -284,6 +284,18 @@ def test_ctrl_c_in_another_subcommand(cli, monkeypatch, tiny_run):
     code,_,err = cli('predict', tiny_run[0], '--debug')
     assert code==130 and 'KeyboardInterrupt' in err
 
+def test_ctrl_c_while_the_words_are_read(cli, monkeypatch):
+    def stop(*a, **k): raise KeyboardInterrupt
+    monkeypatch.setattr('digitfast.cli.app.registered_callback', None) # no help is needed
+    monkeypatch.setattr('digitfast.console._Group.make_context', stop)
+    code,_,err = cli('models')
+    assert code==130 and err=='stopped\n'
+
+def test_ids_of_another_competition_end_it_before_training(cli, here):
+    path = csvs(here/'d', test=digits(20, label=False).assign(id=range(101, 121)))
+    code,out,err = cli('train', path, *OPTS, '--out','r')
+    assert code==1 and 'found the ids 101' in err and 'recipe' not in out and not (here/'r').exists()
+
 # ---- the others
 
 def test_predict(cli, here, tiny, tiny_run):
@@ -300,6 +312,7 @@ def test_check(cli, here, tiny, tiny_run):
     assert code==0 and '20 rows' in out and 'Kaggle will accept' in out
     code,out,_ = cli('check', s)
     assert code==0 and 'the form is right' in out and 'could not be compared' in out
+    assert re.search(r'rows of each label: \S+ \(\d+\)', out)
     assert json.loads(cli('check', s, tiny, '--json')[1])['rows']==20
     (here/'bad.csv').write_text('ImageId,Label\n1,1\n1,2\n')
     for words in ('check','bad.csv'),('check','bad.csv',tiny):

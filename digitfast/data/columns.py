@@ -174,7 +174,7 @@ def pick_label(
     "Return which of the columns `others` is the label"
     if label is not None:
         position = _find_column(cols, others, label, name)
-        return position, f'label: column {quote(cols[position])}, as specified'
+        return position, f'label: column {quote(cols[position])}'
     found = [[i for i in others if sign(str(cols[i]))] for sign,_ in _signs]
     more = ', index or id' if len(others)>1 else ''
     for positions,(_,line) in zip(found, _signs):
@@ -349,7 +349,7 @@ def _layout_as_specified(table, n, k, label):
         raise NoSuchColumn(f"{table}: found no column names, expected '{label}'. Give the label's position, from 1 to "
                            f"{n}, with {spell('label', 1)}", option='label')
     index = [i for i in (0, n-1) if i!=position][:k-1]
-    return _layout_with_label(n, position, index, f'label: column {position+1:,}, as specified')
+    return _layout_with_label(n, position, index, f'label: column {position+1:,}')
 
 def layout_by_position(
     table, # A `Table` without names, or whose names leave the label open

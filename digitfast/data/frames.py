@@ -16,7 +16,7 @@ import numpy as np, pandas as pd
 from ..core import DataError, check_kind, join_some, quote, spell
 from .arrays import cell_text, object_numbers, unpack_pictures
 from .columns import Layout, check_size, class_names, find_label_side, id_names, layout_by_name
-from .labels import as_numbers, bare_labels, check_texts, labels_to_score, parse_labels
+from .labels import as_numbers, bare_labels, check_texts, labels_to_score, parse_labels, spelling_notes
 from .ranges import RangeReader, describe_stretch, stretch
 from .reading import Reading, infer_ink, infer_reading, orientation_notes
 
@@ -127,7 +127,12 @@ def _columns_left_out(df, layout):
 
 def _frame_labels(df, columns, name):
     "Return the labels in a column of a frame, or in columns with one per class"
-    if len(columns)>1: return np.array(class_names(df.columns[columns]))[df.iloc[:,columns].to_numpy(float).argmax(1)]
+    if len(columns)>1:
+        hot = df.iloc[:,columns].to_numpy(float)==1
+        if (bad := np.flatnonzero(hot.sum(1)!=1)).size:
+            raise DataError(f'{name}, row {bad[0]}: {hot[bad[0]].sum()} of the {len(columns)} label columns are 1, '
+                            'expected one. Fix the row')
+        return np.array(class_names(df.columns[columns]))[hot.argmax(1)]
     ls = df.iloc[:,columns[0]].tolist()
     if (i := next((i for i,l in enumerate(ls) if np.ndim(l)), None)) is not None:
         raise DataError(f'{name}, row {i}, column label: found {quote(ls[i])}, expected a number or a text. Fix it or '
@@ -183,24 +188,27 @@ def _transpose_frame(df, pixels):
     return make_frame(x, pixels, df['label'] if 'label' in df else None)
 
 def _frame_ids(df, name):
-    """Return the ids of a frame of test rows: a column or the index, by its name; None if there are none. Raises
-    `DataError` for a missing or repeated id."""
-    ids = next((df[c] for c in df if str(c).lower() in id_names), None)
-    if ids is None and str(df.index.name).lower() in id_names: ids = df.index.to_series()
-    if ids is None: return None
-    ids = ids.reset_index(drop=True)
-    bad = np.flatnonzero(ids.isna()|ids.duplicated(keep=False))
-    if len(bad):
-        o = ids.iloc[bad[0]]
-        found = 'blank' if pd.isna(o) else f'{quote(o)} occurs {(ids==o).sum():,} times'
-        raise DataError(f'{name}, row {bad[0]}, column {ids.name}: {found}, expected a different id for each row. '
-                        'Fix it')
+    """Return the ids in a column or in the index of a frame to predict, by its name; None if it has none. Raises
+    `DataError` unless each row has an id of its own."""
+    cols = [c for c in df if str(c).lower() in id_names]
+    if not cols and str(df.index.name).lower() in id_names:
+        df = df.index.to_frame()
+        cols = list(df)
+    if not cols: return None
+    if len(cols)>1:
+        raise DataError(f'{name}: with {join_some(cols)}, expected one column of ids. Remove or rename the others')
+    ids = df[cols[0]].reset_index(drop=True)
+    blank = ids.isna()|ids.astype(str).str.strip().eq('')
+    if (bad := np.flatnonzero(blank|ids.duplicated(keep=False))).size:
+        i = bad[0]
+        found = 'blank' if blank[i] else f'{quote(ids[i])} occurs {(ids==ids[i]).sum():,} times'
+        raise DataError(f'{name}, row {i}, column {cols[0]}: {found}, expected a different id for each row. Fix it')
     return ids
 
 def _read_test_frame(df, pixels, label_columns, value_range, train_labels):
     "Return the pixels of a frame to predict, its labels if predictions can be scored, its ids, and notes"
     name = 'the test frame'
-    ids = _frame_ids(df, name)
+    ids = _frame_ids(df, name) # before images are unpacked, which numbers the rows
     df,_ = unpack_pictures(df, name)
     if missing := [c for c in pixels if c not in df]:
         raise DataError(f'{name}: without {join_some(missing)}, expected the pixel columns of the training frame. Add '
@@ -209,7 +217,10 @@ def _read_test_frame(df, pixels, label_columns, value_range, train_labels):
     labels,notes = None,[]
     if len(found)==1:
         labels,notes = labels_to_score([cell_text(l) for l in df[found[0]]], train_labels, name)
-    return read_frame(df, name, labels=False, value_range=value_range)[0][pixels], labels, ids, notes
+    test = read_frame(df, name, labels=False, value_range=value_range)[0][pixels]
+    known = {*pixels, *label_columns, *([] if ids is None else [ids.name])}
+    if left := [c for c in df if c not in known]: notes.append(f'{name}: omitted columns: {join_some(left)}.')
+    return test, labels, ids, notes
 
 def data_from_frames(
     df, # The training frame
@@ -231,6 +242,7 @@ def data_from_frames(
     notes = [f'{name}: {left}.'] if (left := _columns_left_out(df, o)) else []
     inferred = [*unpacked, *o.inferred, *bare_labels([cell_text(l) for l in _frame_labels(df, o.label, name)])[1]]
     if value_range!=(0,255): inferred.append(describe_stretch(value_range))
+    notes += spelling_notes(train.label.unique(), name)
     label_columns = [df.columns[i] for i in o.label]
     pixels,ls,ids = list(train.columns[1:]),None,None
     if test is not None:
@@ -270,7 +282,8 @@ def rows_from_frame(
         ls = as_numbers(ls)
     column = str(df.columns[o.label[0]]) if len(o.label)==1 else None
     return DigitData(
-        train=None, test=test, sample=None, name=name, sha256=_hash_frames(test), test_labels=ls, test_ids=ids,
+        train=None, test=test, sample=None, name=name, sha256=_hash_frames(test), test_labels=ls,
+        test_ids=ids,
         notes=(f'{name}: omitted columns: {join_some(df.columns[i] for i in o.others)}.',) if o.others else (),
         said=(*inferred, *o.inferred), reading=infer_reading(x, value_range, transpose, column),
         frames_sum=frames_sum(None, test))

@@ -6,7 +6,7 @@
 __all__ = []
 
 # %% ../../nbs/data/05_labels.ipynb #c0002
-import re
+import re, unicodedata
 from ast import literal_eval
 from collections import Counter
 
@@ -140,14 +140,29 @@ def parse_labels(
                         f'Add rows of another class')
     return res
 
+def _sense(c, words):
+    "Return what spellings of the class `c` have in common: its number, or its word in small letters if `words`"
+    if re.fullmatch(r'\d{1,18}(\.0*)?', c): return int(c.partition('.')[0])
+    if not words: return c
+    s = ' '.join(unicodedata.normalize('NFC', c).split())
+    return s if len(s)==1 else s.casefold() # a and A are two letters
+
 def find_two_spellings(
-    classes # Labels
+    classes, # Labels
+    words=False # Whether to compare words, too
 )->tuple|None: # None if there are none
-    "Return two classes that are spellings of the same number, such as 1 and 01"
+    "Return two classes that are spellings of the same number or word, such as 1 and 01, or zero and Zero"
     seen = {}
     for c in map(str, classes):
-        if re.fullmatch(r'\d{1,18}(\.0*)?', c) and seen.setdefault(int(c.partition('.')[0]), c)!=c:
-            return seen[int(c.partition('.')[0])], c
+        if seen.setdefault(_sense(c, words), c)!=c: return seen[_sense(c, words)], c
+
+def spelling_notes(
+    classes, # Labels
+    name # Name of the table
+)->list: # Of one note, or empty
+    "Return a note if two classes are spellings of the same number or word"
+    if not (two := find_two_spellings(classes, words=True)): return []
+    return [f'{name}: the labels {two[0]} and {two[1]} are two different classes, because their spelling differs.']
 
 # %% ../../nbs/data/05_labels.ipynb #5c0re002
 def labels_to_score(

@@ -25,7 +25,7 @@ from .files import (
 from .frames import (
     DigitData, data_from_frames, forget_source_if_changed, frames_sum, make_frame, rows_from_frame, transpose_images)
 from .labels import (
-    as_numbers, bare_labels, check_texts, find_two_spellings, label_kind, labels_to_score, parse_labels)
+    as_numbers, bare_labels, check_texts, label_kind, labels_to_score, parse_labels, spelling_notes)
 from .memory import both_frames
 from .mnist import mnist_notes
 from .pixels import read_table
@@ -195,9 +195,7 @@ def _read_train(t, h, label=None, reading=None, extra=None)->_TableRows:
         raise DataError(f'{t}: {layout.inferred[0]}, but each row has a different value, expected classes. Specify the '
                         f'label with {spell("label", "NAME")}', option='label')
     if not bare and ls.dtype.kind=='i' and str(ls[0])!=texts[0]: rows.inferred.append(f'labels: {texts[0]} is {ls[0]}')
-    if two := find_two_spellings(ls.unique()):
-        rows.notes.append(f'{t}: the labels {two[0]} and {two[1]} are two different classes, because their spelling '
-                          'differs.')
+    rows.notes += spelling_notes(ls.unique(), t)
     return rows
 
 # %% ../../nbs/data/10_read.ipynb #c0016
@@ -414,13 +412,14 @@ def read_rows(
     layout = _find_layout(t, label or _known_label(t, reading), need=False)
     rows = _read_rows(t, layout, h, reading and reading.value_range, 'run')
     if transpose is None: transpose = reading is not None and reading.transpose
-    ids = next((i for i in layout.others if rows.cols[i].lower() in id_names), None)
+    ids = _find_ids(rows, None)
+    layout.others = [i for i in layout.others if i not in ids]
     _log_layout(rows)
     if transpose: transpose_images(rows.x)
     test = rows.frame()
     return DigitData(
         train=None, test=test, sample=None,
-        test_ids=None if ids is None else _as_column(rows.texts[ids], rows.cols[ids], t, True),
+        test_ids=_as_column(rows.texts[ids[0]], rows.cols[ids[0]], t, True) if ids else None,
         name=p.resolve().name, sha256=h.hexdigest(), notes=tuple(rows.notes),
         test_labels=as_numbers(bare_labels(_label_texts(rows))[0]) if layout.label else None,
         test_extra=rows.extra(), said=(*_log_parts(t), *rows.inferred), source=str(p.resolve()),

@@ -15,6 +15,17 @@ import csv, io, os
 import numpy as np, pandas as pd
 from pathlib import Path
 
+# %% ../../nbs/kaggle/00_submission.ipynb #5ub1d501
+def check_test_ids(
+    data, # `DigitData`
+):
+    "Raise `DataError` if the test set and the sample submission have different ids"
+    if data.sample is None or data.test_ids is None: return
+    want,ids = data.sample.iloc[:,0],data.test_ids
+    if set(want)!=set(ids):
+        raise DataError(f"test set: found the ids {ids.iloc[0]}, …, expected those of sample_submission.csv, "
+                        f"{want.iloc[0]}, …. Use both files from the same competition.")
+
 # %% ../../nbs/kaggle/00_submission.ipynb #61f7b655
 def _columns(data):
     "Return the names of the submission's columns"
@@ -41,11 +52,8 @@ def submission(
                         "that sample_submission.csv and the test set belong together.")
     df = pd.DataFrame({cols[0]: ids.to_numpy(), cols[1]: labels})
     if data.sample is None or data.test_ids is None: return df
-    want = data.sample[cols[0]]
-    if set(want)!=set(ids):
-        raise DataError(f"test set: found the ids {ids.iloc[0]}, …, expected those of sample_submission.csv, "
-                        f"{want.iloc[0]}, …. Use both files from the same competition.")
-    return df.set_index(cols[0]).loc[want].reset_index()
+    check_test_ids(data)
+    return df.set_index(cols[0]).loc[data.sample[cols[0]]].reset_index()
 
 
 # %% ../../nbs/kaggle/00_submission.ipynb #af2ad534

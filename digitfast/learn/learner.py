@@ -174,6 +174,9 @@ def _combined_cos(pct, start, middle, end):
 def fit_one_cycle(self:DigitLearner, n_epoch, lr_max=None, div=25., div_final=1e5, pct_start=0.25, wd=None, moms=None,
                   cbs=None, reset_opt=False, start_epoch=0):
     "Fit with the 1cycle policy, as fastai does"
+    if not 0<=pct_start<=1:
+        raise DigitError(f"pct_start: found {pct_start}, expected the share of the steps in which the learning rate "
+                         "rises, 0 to 1. Choose another one")
     if self.opt is None: self.create_opt()
     self.opt.set_hyper('lr', self.lr if lr_max is None else lr_max)
     lr_max = np.array([h['lr'] for h in self.opt.hypers])

@@ -7,6 +7,7 @@ __all__ = ['archs', 'arch', 'builder_args', 'fn_name', 'create_model', 'conv', '
 
 # %% ../../nbs/models/01_nets.ipynb #d66bc208
 import inspect, math, torch
+from collections import OrderedDict
 from contextlib import contextmanager
 from functools import partial
 from itertools import count
@@ -296,6 +297,16 @@ class _NumbersOnCPU(TorchFunctionMode):
 def on_meta():
     "Build networks on torch's meta device, which allocates nothing"
     with torch.device('meta'), _NumbersOnCPU(): yield
+
+# %% ../../nbs/models/01_nets.ipynb #10adw001
+def load_weights(
+    net, # A network
+    weights, # {name: tensor}, from a safetensors file that digitfast wrote
+):
+    "Load `weights` into `net`, with the versions of its layers"
+    state = OrderedDict(weights)
+    state._metadata = net.state_dict()._metadata
+    net.load_state_dict(state)
 
 # %% ../../nbs/models/01_nets.ipynb #sh4pes01
 def _check_width(found, expected):

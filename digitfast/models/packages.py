@@ -78,11 +78,13 @@ def _build_torchvision(net, n_out, size, pretrained):
     one_head = dict(aux_logits=False, init_weights=True) if net in ('googlenet','inception_v3') else {}
     model = get_model(net, weights=None, num_classes=n_out, **one_head, **_torchvision_sizes(net, size))
     if not pretrained: return model
-    known,own = get_model_weights(net).DEFAULT.get_state_dict(progress=False, check_hash=True),model.state_dict()
+    known = get_model_weights(net).DEFAULT.get_state_dict(progress=False, check_hash=True)
+    own = model.state_dict()
     other = {k for k,v in own.items() if k not in known or known[k].shape!=v.shape}
     if len({k.rpartition('.')[0] for k in other})>1: # more than the head, which has other classes
         raise ValueError(f'{min(other)} has another shape for images of {size}x{size}: set size=224')
-    model.load_state_dict({k:v for k,v in known.items() if k in own and k not in other}, strict=False)
+    for k in [k for k in known if k not in own or k in other]: del known[k] # in place, so it keeps its layers' versions
+    model.load_state_dict(known, strict=False)
     return model
 
 def _build_fastai(package, net, n_out, pretrained, **head):
@@ -110,14 +112,23 @@ def _why_not(net, channels, size, n_out):
     if not isinstance(out, torch.Tensor): return f'it gives a {type(out).__name__}, expected one tensor'
     return '' if out.shape==(2,n_out) else f'it gives a shape of {tuple(out.shape)}, expected {(2,n_out)}'
 
+def _own_sizes(name, least):
+    "Return the size that the network `name` of timm was designed for, in a list, if it is over `least`"
+    package,net,_ = _name_parts(name)
+    if 'timm' not in package: return []
+    from timm.models import get_pretrained_cfg
+    cfg = get_pretrained_cfg(net)
+    return [o for o in ((cfg and cfg.input_size or ())[-1:]) if least<o<=_largest_side]
+
 @lru_cache
 def _find_size(name, n_out, side, size, kwargs):
-    """Return the size of images for the network `name`: `size` if it isn't None, else the first of `side`, but at
-    least 64, and the larger multiples of 32 at which it trains. Raises `DigitError` if there is none or if it is too
-    large."""
+    """Return the size of images for the network `name`: `size` if it isn't None, else the least at which it trains of
+    `side`, but at least 64, the larger multiples of 32 and its own size. Raises `DigitError` if there is none or if
+    the network is too large."""
     from digitfast.models.nets import on_meta
     least = max(side, _least_side)
-    for pixels in [size] if size else [least, *range(32*(least//32+1), _largest_side+1, 32)]:
+    larger = {*range(32*(least//32+1), _largest_side+1, 32), *_own_sizes(name, least)}
+    for pixels in [size] if size else [least, *sorted(larger)]:
         try:
             with on_meta(): net = _build(name, n_out, pixels, **dict(kwargs))
             n,why = sum(o.numel() for o in net.parameters()),''

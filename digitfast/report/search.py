@@ -39,10 +39,11 @@ def plot_trials(
         if len(o): ax.plot(o.trial, o.y, ls='', label=state, **style)
     below = df[100*df.accuracy<low]
     if len(below): ax.plot(below.trial, below.y, ls='', marker='v', ms=4.5, color='C1', label='further below')
-    best = df.assign(y=100*df.accuracy.where(df.state=='complete')).y.cummax().dropna()
+    best = df.y.where(df.state=='complete').cummax().dropna()
     ax.plot(df.trial[best.index], best, drawstyle='steps-post', color='C0', lw=1, label='best so far')
-    ax.set(xlabel='trial', title='accuracy on the rows of comparison, %')
-    ax.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    ax.set(xlabel='trial', title='accuracy on the rows of comparison, %',
+           xlim=(trials.trial.min()-.5, trials.trial.max()+.5)) # failed trials have a place, too
+    ax.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
     ax.legend(frameon=False, fontsize=8)
     return ax
 
@@ -78,7 +79,9 @@ def _position(values, name, logs):
     f = math.log if is_log else float
     span = f(high)-f(low) or 1.
     def at(v): return (f(v)-f(low))/span if high>low else .5
-    ticks = (np.geomspace if is_log else np.linspace)(low, high, 4) if high>low else [low]
+    ticks = np.unique(values) # a few choices, such as 0 and 0.05, are shown as they are
+    if len(ticks)>4 or (np.diff([at(v) for v in ticks])<.1).any():
+        ticks = (np.geomspace if is_log else np.linspace)(low, high, 4)
     return np.array([at(v) for v in values]), [(at(v), _number_text(v)) for v in ticks]
 
 def _draw_axis(ax, x, name, labels):
@@ -101,6 +104,9 @@ def plot_parallel(
     low = least_shown(df)
     shown = df.accuracy.clip(lower=low)
     columns = {k:_position(df[k], k, logs) for k in logs}|{'accuracy, %':_position(100*shown, '', {})}
+    if (df.accuracy<low).any(): # the lines of these trials end at the least value that is shown
+        labels = columns['accuracy, %'][1]
+        labels[0] = labels[0][0],f'≤ {labels[0][1]}'
     ys = np.stack([o for o,_ in columns.values()], 1)
     complete = df.accuracy.where(df.state=='complete', -1)
     strong = complete.rank(ascending=False, method='first').to_numpy()<=max(1, best*len(df))
@@ -133,7 +139,7 @@ def render_search(
     wide = 1.5*(len(logs)+1)+.6
     with page_theme():
         history = inline_svg(plot_trials(trials, page_axes(4.6, 2.9)), 'accuracy of each trial')
-        bars = importance and inline_svg(plot_importance(importance, page_axes(3.9, .8+.3*len(importance))),
+        bars = importance and inline_svg(plot_importance(importance, page_axes(4.6, .8+.3*len(importance))),
                                          'importance of each field')
         parallel = inline_svg(plot_parallel(trials, logs, page_axes(wide, 3.1)), 'values of each trial')
     failed = trials[trials.state=='failed']

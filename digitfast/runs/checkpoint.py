@@ -13,6 +13,7 @@ from fastcore.all import noop, patch
 from fastai.callback.core import Callback, CancelEpochException, CancelFitException
 from safetensors.torch import save as st_bytes, load as st_load
 from ..core import DigitError, RunError, ensemble_of, how_to_resume, is_begun, spell, write_file
+from ..models.nets import load_weights
 from ..learn.callbacks import is_fitting
 from .fields import check_checkpoint
 from .files import error_text, read_bytes, read_json
@@ -119,7 +120,7 @@ def _state(self:RunLog):
 def _restore(self:RunLog, state, tensors):
     def below(name): return {k[len(name)+1:]:v for k,v in tensors.items() if k.startswith(name+'.')}
     def tuples(s): return (s[0], tuple(s[1]), s[2])
-    for m,o in self._modules().items(): o.load_state_dict(below(m))
+    for m,o in self._modules().items(): load_weights(o, below(m))
     _load_opt(self.opt, {**{f'opt.{k}':v for k,v in below('opt').items()}, **state['opt']})
     torch.set_rng_state(tensors['rng.torch'])
     if 'rng.cuda' in tensors: torch.cuda.set_rng_state(tensors['rng.cuda'], self.dls.device)

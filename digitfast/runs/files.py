@@ -53,7 +53,7 @@ def parse_json(b, const=None):
         if not math.isfinite(float(s)): raise ValueError(f'a number that is too large, {s[:20]}')
         return float(s)
     def no_number(s): raise ValueError(f'{s} is not a number')
-    o = json.loads(b.decode('utf-8'), parse_int=whole, parse_float=real, parse_constant=const or no_number)
+    o = json.loads(b.decode('utf-8-sig'), parse_int=whole, parse_float=real, parse_constant=const or no_number)
     json.dumps(o, ensure_ascii=False).encode() # text that can be written again
     return o
 

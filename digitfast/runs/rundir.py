@@ -12,7 +12,8 @@ from filelock import FileLock, Timeout
 from pathlib import Path
 from uuid import uuid4
 from fastcore.basics import patch
-from ..core import RunError, check_utf8, how_to_resume, is_begun, run_files, spell, write_file
+from ..core import (
+    RunError, check_run_dir, check_utf8, how_to_resume, is_begun, run_files, spell, spell_call, write_file)
 from .files import path_exists, read_bytes
 
 # %% ../../nbs/runs/04_rundir.ipynb #9466eea3
@@ -97,18 +98,8 @@ def __exit__(self:RunDir, kind=None, error=None, *args):
 def check_files(self:RunDir):
     "Raise `RunError` if the directory holds other files than those of a run that may write there"
     p = self.path
-    elsewhere = _new_directory()
-    begun = is_begun(p)
-    if path_exists(p/'metrics.json') and not (self.resume and path_exists(p/'checkpoint')):
-        raise RunError(f"{p} holds a finished run: {elsewhere}")
-    if begun and not self.resume:
-        raise RunError(f"{p} holds an unfinished run: {elsewhere}, or {how_to_resume(p)}")
-    names = {o.name for o in p.iterdir() if o.name[0]!='.'}
-    if begun or not names: return
-    killed = path_exists(p/'.owner')
-    if names-set(run_files) or not (killed or self.resume):
-        raise RunError(f"{p} is not empty and holds no run: {elsewhere}")
-    if killed: _remove(p/o for o in run_files)
+    check_run_dir(p, self.resume)
+    if not is_begun(p) and path_exists(p/'.owner'): _remove(p/o for o in run_files) # of a run that was killed
 
 def _remove(files):
     "Remove `files`, which may be folders"
@@ -145,6 +136,8 @@ class Terminated(KeyboardInterrupt):
 
 def _what_is_kept(out):
     "Return what to do after the run in `out` was interrupted"
+    if path_exists(Path(out)/'metrics.json'):
+        return f"{out} holds the finished run. {spell_call('report', Path(out))} writes its page again"
     if not is_begun(out): return "nothing was done yet: start again"
     return f"{out} holds what was done up to the last whole epoch: {how_to_resume(out)}"
 

@@ -11,7 +11,8 @@ from ..device import digit_device, predict_bs, versions
 from ..data.ranges import to_bytes
 from ..data.reading import Reading
 from ..data.block import DigitDataLoaders
-from ..models.nets import Ensemble, archs, create_model, find_arch, is_known_arch, on_meta, run_shapes
+from ..models.nets import (Ensemble, archs, create_model, find_arch, is_known_arch, load_weights, on_meta,
+                                   run_shapes)
 from ..models.packages import is_package_arch, most_weights, vision_archs
 from ..learn.learner import digit_learner
 from ..learn.loss import learner_activation, loss_name, losses
@@ -305,7 +306,7 @@ def _load_one(path, device):
     loss = losses[info['loss']](len(info['classes']), 0.)
     learn = digit_learner(dls, info['arch'], info['arch_kwargs'], loss_func=loss)
     learn.model.config['loss'] = info['loss']
-    learn.model.load_state_dict(st_load(weights))
+    load_weights(learn.model, st_load(weights))
     _check_runs(learn, path/'model.json')
     return learn
 

@@ -222,7 +222,7 @@ def _time_note(m):
 def _log_temperature(m, say):
     "Log the temperature in the metrics `m`, and the log-loss before and after it"
     if m.get('temperature') is None: return
-    say(f"temperature {m['temperature']:.3g}: it lowers the log-loss from {m['log_loss']:.4f} to "
+    say(f"calibration: temperature {m['temperature']:.3g} lowers the log-loss from {m['log_loss']:.4f} to "
         f"{m['calibrated_log_loss']:.4f} (cross-fitted) and changes no label")
 
 def _log_scores(m, say):

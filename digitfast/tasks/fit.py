@@ -304,6 +304,7 @@ def train_net(
     fitted = fit_net(plan, out, member, say, tick, resume)
     learn,recipe,dls,data = fitted.learn,fitted.recipe,fitted.learn.dls,plan.data
     start = time.perf_counter()
+    if recipe.tta: say(f"predicting the mean over {(2*recipe.tta+1)**2} shifted copies of each image")
     probs = predict_rows(learn, tta=recipe.tta)
     preds = collect_preds(data, dls.valid_ds.items.index.to_numpy(), probs, dls.vocab, dls.train.images, out)
     near = check_preds(preds, data, dls.train.images, say)

@@ -18,7 +18,7 @@ from ..data.read import as_rows, read_csvs, read_rows
 from ..data.transforms import same_images
 from ..learn.predict import check_canary, predict_rows
 from ..data.drift import unlike
-from ..kaggle.submission import other_labels, save_submission, submission
+from ..kaggle.submission import check_test_ids, other_labels, save_submission, submission
 from ..runs.calibration import calibrate
 from ..runs.run import Run
 from ..report.measure import score_interval, wilson
@@ -177,13 +177,16 @@ def predict_csv(
     check_output(out, *d.files, option=spell('out'))
     _log_data(d, say)
     if d.test is None: raise DataError(f"{path} has no test set: there is nothing to predict")
+    check_test_ids(d)
     learn = run.learner(device)
     test = _rename_pixels(d, learn, say)
     check_controls(run, learn, d, path, say)
     if tta==0<own_tta:
         say("note: the run's own submission averages copies of each image, moved by a pixel; with "
             f"{spell('tta', own_tta if not is_command() else True)} this one does too")
-    p,vocab = predict_rows(learn, test, tta=own_tta if tta is None else tta),list(learn.dls.vocab)
+    tta = own_tta if tta is None else tta
+    if tta: say(f"predicting the mean over {(2*tta+1)**2} shifted copies of each image")
+    p,vocab = predict_rows(learn, test, tta=tta),list(learn.dls.vocab)
     _log_unlike(run, d, test, say)
     labels = np.array(vocab)[p.argmax(1)]
     if probs and learn.temperature!=1:

@@ -30,6 +30,7 @@ from ..runs.checkpoint import read_checkpoint
 from ..runs.run import Run, merge_options
 from ..learn.plugins import import_paths, imported
 from ..runs.fingerprint import fingerprint
+from ..kaggle.submission import check_test_ids
 from .spread import check_address
 from .inputs import (
     column_name, load_data, read_groups, read_row_numbers, read_weights, row_values, source_frame)
@@ -213,6 +214,7 @@ def _read_plan(source, options, recipe, name, objects, settings, drop, valid, ar
     groups,weights = (arrays.get(k, options.get(k)) for k in _columns)
     if groups is not None and valid is None and not recipe.folds: check_group_rule(recipe.split)
     data,n = load_data(source, say, **options)
+    check_test_ids(data)
     if n and keeps_split and valid is None: recipe = _keep_split(recipe, n, len(data.train), groups)
     rows = {k:None if v is None else dict(rows=read_row_numbers(v, len(data.train), k).tolist())
             for k,v in dict(drop=drop, valid=valid).items()}

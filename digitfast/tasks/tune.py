@@ -344,6 +344,11 @@ def keep(self:Trials,
     states = dict(complete=TrialState.COMPLETE, pruned=TrialState.PRUNED, failed=TrialState.FAIL)
     is_complete = result['state']=='complete'
     self.optuna.tell(trial, result['accuracy'] if is_complete else None, states[result['state']])
+    return self.write()
+
+@patch
+def write(self:Trials)->int: # How many trials ended
+    "Write `trials.csv`"
     df = self.frame()
     write_file(self.out/'trials.csv', df.to_csv(index=False, lineterminator='\n'))
     return len(df)
@@ -381,8 +386,9 @@ class SearchDir(RunDir):
 def _check_study(before, info, space, out):
     "Raise `RunError` unless `info` and `space` are those of the search in `out`"
     if why := before.info.diff(info): raise RunError(f"{out} was started {why}")
+    if before.space==space: return
     was,now = map(space_text, (before.space, space))
-    if was!=now: raise RunError(f"{out} was started with the space {was}, not {now}: resume it without a space")
+    raise RunError(f"{out} was started with the space {was}, not {now}: resume it without a space")
 
 def _check_recipe(recipe):
     "Raise `DigitError` unless `recipe` is one that a search can vary"
@@ -564,6 +570,7 @@ def _search(trials, plan, final, out, home, scheduler, seconds, say, tick):
     from digitfast.report.search import write_search_page # it needs Matplotlib, which trials don't
     until = None if seconds is None else perf_counter()+seconds
     then = how_to_resume_search(out, scheduler, plan.info.path is None)
+    if trials.optuna.trials: trials.write() # after a kill, the journal may have more
     if not _is_chosen(out): run_trials(trials, plan, scheduler, until, say, tick, home.check_owner, then)
     if until is not None and perf_counter()>=until: say("the time is over, so no more trials begin")
     winner = trials.winner()

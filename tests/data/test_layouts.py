@@ -300,7 +300,7 @@ def test_label_decides(files, options, classes, tmp_path):
     d = read_csvs(put(tmp_path, files), **options)
     assert d.classes==classes and [classes.index(o) for o in d.train['label']]==Y.tolist()
     assert d.options==dict(label=str(options['label'])) and read_csvs(tmp_path, **d.options).train.equals(d.train)
-    assert any('as specified' in o for o in d.said)
+    assert any(o.startswith('label: column ') for o in d.said)
 
 @pytest.mark.parametrize('label,at', [('2',1), ('last',-1)])
 def test_a_label_that_is_specified_beside_an_index(label, at, tmp_path):
@@ -426,6 +426,44 @@ def test_one_number_in_two_spellings_is_two_classes_and_logged(tmp_path):
     y = [f'{i:02d}' if k==3 else str(i) for k,i in enumerate(Y)]
     d = read_csvs(put(tmp_path, {'train.csv':csv(lab(X, y))}))
     assert len(d.classes)==11 and f'the labels {Y[3]} and 0{Y[3]} are two different classes' in ' '.join(d.notes)
+
+@pytest.mark.parametrize('a,b,one', [('zero','Zero',True), ('\u00e9','e\u0301',True), ('no digit','no  digit',True),
+                                     ('a','A',False)], ids=['case','accent','spaces','letters'])
+def test_one_word_in_two_spellings_is_logged(a, b, one, tmp_path):
+    y = [a if i==0 else b if i==1 else f'w{i}' for i in Y]
+    for d in (read_csvs(put(tmp_path, {'train.csv':csv(lab(X, y))})), as_data(lab(X, y))):
+        assert ('are two different classes' in ' '.join(d.notes))==one
+
+def test_the_ids_of_rows_to_predict(tmp_path):
+    "A column that is used is not logged as omitted, and two columns of ids are an error, as in a test set"
+    f = lab(X, Y).drop(columns='label').assign(id=range(7, 7+N))
+    path = put(tmp_path, {'rows.csv':csv(f), 'two.csv':csv(f.assign(ImageId=range(N)))})
+    d = read_rows(path/'rows.csv')
+    assert d.test_ids.tolist()[:2]==[7,8] and not d.notes and d.test_extra is None
+    for two in (lambda: read_rows(path/'two.csv'), lambda: as_rows(f.assign(ImageId=range(N))),
+                lambda: as_data((lab(X, Y), f.assign(ImageId=range(N))))):
+        with pytest.raises(DataError, match='with id, ImageId, expected one column of ids'): two()
+
+@pytest.mark.parametrize('ids,found', [([1]*N, "row 0, column id: '1' occurs"), ([0.,float('nan'),*range(2, N)],
+    'row 1, column id: blank'), (['a','  ',*range(2, N)], 'row 1, column id: blank')], ids=['twice','nan','blank'])
+def test_ids_of_a_frame_are_checked_like_those_of_a_file(ids, found):
+    f = lab(X, Y).drop(columns='label').assign(id=ids)
+    for call in (lambda: as_data((lab(X, Y), f)), lambda: as_rows(f)):
+        with pytest.raises(DataError, match=found): call()
+
+def test_a_further_column_of_a_test_frame_is_logged():
+    d = as_data((lab(X, Y), lab(X, Y).drop(columns='label').assign(id=range(N), source='web')))
+    assert d.notes==('the test frame: omitted columns: source.',)
+
+@pytest.mark.parametrize('row,n', [([0,0,0],0), ([1,0,1],2), ([.5,.5,0],0), ([float('nan')]*3,0)])
+def test_each_row_of_a_frame_has_one_label_column_that_is_1(row, n):
+    k = 55 # beyond the rows that show what the columns are
+    y = np.eye(3)[np.arange(60)%3]
+    y[k] = row
+    f = pd.DataFrame(np.random.default_rng(0).integers(0, 256, (60,64)), columns=[f'pixel{i}' for i in range(64)])
+    f = pd.concat([f, pd.DataFrame(y, columns=['label_0','label_1','label_2'])], axis=1)
+    with pytest.raises(DataError, match=f'the frame, row {k}: {n} of the 3 label columns are 1, expected one'):
+        as_data(f)
 
 def test_three_sets_that_are_no_pictures_have_no_colour(tmp_path):
     cols = [f'{c}{i}' for c in 'rgb' for i in range(70)]

@@ -200,6 +200,12 @@ def test_a_loss_without_an_activation_raises_an_error_before_training(make, name
 def test_what_gives_no_probabilities_raises_an_error_before_training(kw, says):
     with pytest.raises(DigitError, match=says): digit_learner(loaders(), kw.pop('arch', 'stride2'), **kw)
 
+@pytest.mark.parametrize('share', [-.1, 1.5, float('nan')])
+def test_the_share_of_steps_with_a_rising_rate_is_one(share):
+    "fastai's own asserts it without a text"
+    with pytest.raises(DigitError, match='^pct_start: found .*, expected the share of the steps'):
+        learner(loaders()).fit_one_cycle(1, .01, pct_start=share)
+
 # ---- seeds
 
 def test_seed_all_makes_equal_runs():

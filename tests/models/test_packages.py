@@ -32,7 +32,7 @@ def test_a_network_of_a_package_takes_grey_images_and_is_fresh(name):
     assert not {id(o) for o in net.parameters()}&{id(o) for o in create_model(name, 3).parameters()}
 
 SIZES = [(TIMM,28,None,64), (TIMM,96,None,96), (TIMM,28,28,28), (TIMM,28,40,40)]
-SLOW_SIZES = [('torchvision:vit_b_32',28,None,64),
+SLOW_SIZES = [('timm:crossvit_tiny_240',28,None,240), ('torchvision:vit_b_32',28,None,64),
               ('torchvision:inception_v3',28,None,96), ('torchvision:maxvit_t',28,None,224),
               ('timm:vit_tiny_patch16_224',28,None,64), ('torchvision:regnet_y_400mf',28,None,64)]
 
@@ -109,6 +109,13 @@ def test_pretrained_weights_only_if_asked_for(monkeypatch):
     refused(lambda: create_model(f'{TIMM}.r160_in1k'), 'names pretrained weights')
     refused(lambda: create_model(f'{TIMM}.other', pretrained=True), "weights can't be loaded")
 
+def test_pretrained_weights_keep_the_versions_of_their_layers(monkeypatch):
+    big = torchvision.models.mnasnet0_5(num_classes=1000).state_dict()
+    class Weights: get_state_dict = staticmethod(lambda **kw: big)
+    monkeypatch.setattr('torchvision.models.get_model_weights', lambda name: type('Enum', (), dict(DEFAULT=Weights)))
+    first = big['layers.0.weight'].clone()
+    assert create_model('torchvision:mnasnet0_5', pretrained=True)[-1].layers[0].weight.equal(first)
+
 def test_torchvisions_pretrained_weights_are_those_of_the_body(monkeypatch):
     big = torchvision.models.shufflenet_v2_x0_5(num_classes=1000).state_dict()
     class Weights: get_state_dict = staticmethod(lambda **kw: big)
@@ -175,6 +182,17 @@ def test_the_command_trains_one_and_trains_it_again(command, folder, tmp_path):
     assert code==0 and f'{TIMM}, ' in out
     code,out = command('train', '--config', tmp_path/'r', '--out', tmp_path/'again')
     assert code==0 and Run(tmp_path/'again').metrics['arch']==TIMM
+
+def test_layers_with_versions_are_saved_loaded_and_resumed(folder, tmp_path):
+    "MNASNet of torchvision refuses weights without the version of its layers, and safetensors keep none"
+    def stop(i, n):
+        if i>n//2: raise KeyboardInterrupt
+    kw = dict(arch='torchvision:mnasnet0_5', arch_kwargs=dict(size=32), epochs=2, bs=16, valid_pct=.2, device='cpu')
+    with pytest.raises(KeyboardInterrupt): train(folder, out=tmp_path/'r', tick=stop, say=quiet, **kw)
+    run = train(out=tmp_path/'r', resume=True, say=quiet)
+    rows = digits().drop(columns='label').iloc[run.predictions().rows]
+    assert len(run.history())==2
+    assert np.allclose(predict_rows(run.learner('cpu'), rows), run.predictions().probs, atol=1e-5)
 
 # ---- a stranger's file
 

@@ -119,7 +119,7 @@ def test_training_fits_one(tmp_path):
     assert m['temperature']==pytest.approx(fit_temperature(p.targs, p.probs)) and m['temperature']<.8
     assert m['log_loss']==pytest.approx(p.log_loss), 'the log-loss of the run is that of its network'
     assert m['calibrated_log_loss']<m['log_loss']
-    [line] = [o for o in lines if o.startswith('temperature')]
+    [line] = [o for o in lines if o.startswith('calibration')]
     assert f"{m['calibrated_log_loss']:.4f} (cross-fitted)" in line and 'changes no label' in line
 
 def test_a_small_run_says_why_it_has_none(tiny_run):

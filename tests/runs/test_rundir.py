@@ -3,10 +3,10 @@ import io, json, os, shutil, socket
 from pathlib import Path
 import numpy as np, pandas as pd, pytest
 
-from digitfast.core import DigitError, RunError, as_command
+from digitfast.core import DigitError, RunError, as_command, check_run_dir
 from digitfast.report.measure import Preds, versus
 from digitfast.report.page import report
-from digitfast.runs.rundir import resumable
+from digitfast.runs.rundir import RunDir, resumable
 from digitfast.runs.checkpoint import read_checkpoint
 from digitfast.runs.run import Run
 from digitfast.runs.weights import load_net
@@ -53,6 +53,49 @@ def test_the_predictions_of_a_run_of_version_0_1_are_those_of_its_net(old):
     d,p = run.data(old/'digits.zip'),run.predictions(same=True)
     got = predict_rows(run.learner('cpu'), d.train.iloc[p.rows], tta=run.metrics['settings']['tta'])
     assert np.allclose(got, p.probs, atol=1e-4)
+
+# ---- one wording for a directory that can't be written to
+
+@pytest.mark.parametrize('files,resume,found', [
+    (['metrics.json','model/model.json'], False, 'a finished run, expected a new directory'),
+    (['metrics.json','model/model.json'], True, 'a finished run, expected an unfinished run'),
+    (['checkpoint/state.json'], False, 'an unfinished run, expected a new directory'),
+    (['notes.txt'], False, 'other files, expected'), (['notes.txt'], True, 'other files, expected'),
+    (['history.csv'], False, 'other files, expected'), (['history.csv'], True, None),
+    (['history.csv','.owner'], False, None), (['history.csv','notes.txt','.owner'], False, 'other files, expected'),
+    (['checkpoint/state.json'], True, None), (['metrics.json','checkpoint/state.json'], True, None), ([], False, None)])
+def test_the_early_check_of_a_directory_and_its_lock_agree(files, resume, found, tmp_path):
+    (out := tmp_path/'r').mkdir()
+    for f in files:
+        (out/f).parent.mkdir(exist_ok=True)
+        (out/f).write_text('{}')
+    def fault(call):
+        try: call()
+        except RunError as e: return str(e)
+    def lock():
+        with RunDir(out, resume): pass
+    early = fault(lambda: check_run_dir(out, resume))
+    assert early==fault(lock) and (early is None)==(found is None) and (not found or f'{out}: found {found}' in early)
+
+# ---- a copy by way of Windows
+
+def test_files_with_a_byte_order_mark_and_windows_line_ends(tmp_path):
+    run = shutil.copytree(OLD/'one', tmp_path/'one')
+    for f in [*run.rglob('*.json'), *run.rglob('*.csv')]:
+        f.write_bytes(b'\xef\xbb\xbf'+f.read_bytes().replace(b'\n', b'\r\n'))
+    a,b = Run(OLD/'one'),Run(run)
+    assert a.metrics==b.metrics and a.history().equals(b.history()) and len(a.predictions())==len(b.predictions())
+    assert b.learner('cpu')
+
+# ---- stopped after all is written
+
+def test_ctrl_c_after_the_run_is_finished_says_that_it_is(tmp_path):
+    out = tmp_path/'r'
+    with pytest.raises(KeyboardInterrupt, match='nothing was done yet'):
+        with resumable(out): raise KeyboardInterrupt
+    a_run(out, **fake())
+    with pytest.raises(KeyboardInterrupt, match='holds the finished run. '):
+        with resumable(out): raise KeyboardInterrupt
 
 # ---- still a path
 

@@ -607,7 +607,10 @@ def test_files_of_a_run_are_its_own_until_they_change(tmp_path):
     assert is_noted(folder/'test.parquet')
 
 def test_predict_with_tta(tiny_run, tmp_path):
-    assert check_submission(predict_csv(tiny_run[0], out=tmp_path/'s.csv', tta=1, device='cpu', say=quiet))['rows']==20
+    said = []
+    path = predict_csv(tiny_run[0], out=tmp_path/'s.csv', tta=1, device='cpu', say=said.append)
+    assert check_submission(path)['rows']==20
+    assert any('9 shifted copies' in o for o in said), 'the slow part begins with a line'
 
 @pytest.mark.parametrize('kw,error',
                          [(dict(side=9),DataError), (dict(prefix='p'),DataError),

@@ -24,7 +24,8 @@ def hub(tmp_path, monkeypatch):
     with Hub() as o:
         env = dict(HF_ENDPOINT=o.url, HF_TOKEN=TOKEN, HF_HOME=str(tmp_path/'hf'), no_proxy='127.0.0.1')
         for k,v in env.items(): monkeypatch.setenv(k, v)
-        monkeypatch.setattr(constants, 'HF_HUB_DISABLE_XET', True)
+        monkeypatch.setattr(constants, 'ENDPOINT', o.url) # older releases parse addresses with it
+        monkeypatch.setattr(constants, 'HF_HUB_DISABLE_XET', True, raising=False) # from 0.31
         monkeypatch.setattr(constants, 'HF_TOKEN_PATH', str(tmp_path/'no-token'))
         monkeypatch.setattr(_http, 'time', SimpleNamespace(**{**vars(time), 'sleep':quiet}))
         yield o

@@ -217,6 +217,16 @@ def test_a_search_killed_while_its_winner_is_trained_makes_no_more_trials(tiny, 
     s = resume(out, trials=50)
     assert len(s.trials)==3 and s.best.metrics['epochs']==2
 
+def test_the_table_follows_the_journal(tiny, tmp_path, fake):
+    "A kill between the two leaves a table without the last trial; the order of fields does not matter"
+    out = tmp_path/'s'
+    with pytest.raises(KeyboardInterrupt): search(tiny, out, say=stop_at('[3/'))
+    before = (out/'trials.csv').read_text()
+    (out/'trials.csv').write_text(before[:before.rstrip().rindex('\n')+1])
+    assert len(rows(out))==2
+    s = resume(out, space=dict(reversed(SPACE.items())))
+    assert len(rows(out))==3==len(s.trials) and sorted(rows(out).lr)==sorted(s.trials.lr)
+
 def test_ctrl_c_keeps_finished_trials(tiny, tmp_path, fake):
     out = tmp_path/'s'
     with pytest.raises(KeyboardInterrupt, match=r"s holds 2 finished trials: resume it with tune\(resume=True, out='"):
