@@ -68,7 +68,7 @@ class Hub:
     # -- what a hub does
 
     def find(self, h, repo, revision):
-        "The model of that name, which is answered for if it can't be read"
+        "Return the model with this name, or answer the request with an error"
         m,signed = self.models.get(repo),self.is_signed(h)
         if not m or m['private'] and not signed:
             error = dict(error='Repository not found' if signed else 'Invalid username or password.')

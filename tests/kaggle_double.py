@@ -24,11 +24,11 @@ def a_zip(files):
     return b.getvalue()
 
 class Refuse(Exception):
-    "An answer that Kaggle gives in place of the one hoped for"
+    "An error that Kaggle answers with"
     def __init__(self, code, message, **headers): self.code,self.message,self.headers = code,message,headers
 
 class Double:
-    "State of the pretended Kaggle; `calls` is what was asked, in order"
+    "The state of the double of Kaggle; `calls` are the requests, in order"
     def __init__(self, files=None, life=600, most=400, body=1<<26):
         self.zip = a_zip(files or {'train.csv':'label,pixel0\n1,0\n', 'test.csv':'pixel0\n0\n',
             'sample_submission.csv':'ImageId,Label\n1,0\n'})
@@ -67,7 +67,7 @@ class Double:
 
     @property
     def env(self):
-        "Environment variables that send the client here, and nowhere else"
+        "Return environment variables that send the client's requests only to this double"
         return dict(KAGGLE_API_ENVIRONMENT='LOCALHOST', http_proxy=f'http://127.0.0.1:{self.port}',
             https_proxy='http://127.0.0.1:9')
 

@@ -22,7 +22,7 @@ from .labels import find_two_spellings
 
 # %% ../../nbs/data/13_split.ipynb #68f5feb6
 def _check_rule(valid, valid_pct):
-    "Raise `DataError` unless `valid` is a rule and `valid_pct` a share"
+    "Raise `DataError` unless `valid` is a rule and `valid_pct` is between 0 and 1"
     if valid not in ('stratified', 'random', 'last'):
         raise DataError(f"valid: found '{valid}', expected 'stratified', 'random', 'last' or a list of row positions. "
                         "Use one of these")
@@ -70,7 +70,7 @@ def _check_positions(valid, n):
                         "repeated and unknown positions")
 
 def _sides(df, y, valid, valid_pct, seed, codes=None):
-    "Return the positions of the training and of the validation rows; `codes` are the groups of the rows"
+    "Return (positions of the training rows, positions of the validation rows); `codes` are the groups of the rows"
     if codes is not None and isinstance(valid, str):
         check_group_rule(valid)
         valid = hold_out_groups(y, codes, valid_pct, seed).tolist()
@@ -100,9 +100,9 @@ def digit_splitter(
     valid_pct=0.2, # Share of the rows to hold out, 0 to 1
     seed=42, # Seed of the split
     label='label', # Column of the labels
-    groups=None, # Group of each row, such as its writer, or the column that has it: no group is on both sides
+    groups=None, # Group of each row, such as its writer, or the name of its column. A group stays on one side
 ):
-    "Return a splitter for a frame. It raises `DataError` if a side is empty or lacks a class."
+    "Return a splitter for a frame. The splitter raises `DataError` if a side is empty or has no row of a class."
     is_list = not isinstance(valid, str)
     if is_list: rows = position_list(valid, 'valid')
     else: _check_rule(rows := valid, valid_pct)
@@ -126,9 +126,9 @@ def digit_splitter(
 def group_codes(
     groups, # Group of each row: numbers, texts or a column
     n, # Number of rows
-    name='groups', # Their name in an error
+    name='groups', # Name of the groups in an error
 )->np.ndarray: # Whole numbers
-    "Return the number of each row's group. Raises `DataError` if a row has none, or if the groups can't be split."
+    "Return the number of each row's group. Raises `DataError` if a row has no group, or if groups can't be split."
     values = row_vector(groups, n, 'group', name)
     texts = values.astype(str).str.strip()
     missing = np.flatnonzero(values.isna() | texts.eq('') | texts.str.lower().eq('nan'))
@@ -151,7 +151,7 @@ def group_codes(
 def check_group_rule(
     rule, # Rule of a split
 ):
-    "Raise `DataError` unless groups can be split by `rule`"
+    "Raise `DataError` unless `rule` can split groups"
     if rule!='stratified':
         raise DataError(f"split: found '{rule}' with groups, expected 'stratified', because '{rule}' would put rows "
                         f"of one group on both sides. Add {spell('split', 'stratified')}, or omit the groups",
@@ -160,9 +160,9 @@ def check_group_rule(
 def check_whole_groups(
     codes, # Number of each row's group
     rows, # Positions of the rows to hold out
-    names=None, # Name of each row's group, for the error; the number of its first row if None
+    names=None, # Name of each row's group, for the error; None for the number of the group's first row
 ):
-    "Raise `DataError` if a group is on both sides of a split"
+    "Raise `DataError` if a group has rows on both sides of a split"
     held = np.zeros(len(codes), bool)
     held[np.asarray(rows, int)] = True
     both = np.intersect1d(codes[held], codes[~held])
@@ -178,12 +178,12 @@ def _cached_folds(y, codes, n, seed):
     "Return the positions in each of `n` folds of whole groups; `y` and `codes` are bytes of whole numbers"
     y,codes = (np.frombuffer(o, np.int64) for o in (y, codes))
     with warnings.catch_warnings():
-        warnings.simplefilter('ignore') # warnings of classes with fewer rows than folds
+        warnings.simplefilter('ignore') # scikit-learn warns if a class has fewer rows than there are folds
         splitter = StratifiedGroupKFold(n, shuffle=True, random_state=seed)
         return tuple(o for _,o in splitter.split(codes, y, codes))
 
 def _group_folds(y, codes, n, seed):
-    "Return the positions in each of `n` folds of whole groups, computed once for all members"
+    "Return the positions in each of `n` folds of whole groups; the result is cached for the next member"
     y = pd.factorize(np.asarray(y))[0].astype(np.int64)
     return list(_cached_folds(y.tobytes(), np.asarray(codes, np.int64).tobytes(), n, seed))
 
@@ -193,7 +193,7 @@ def hold_out_groups(
     valid_pct, # Share of the rows to hold out
     seed, # Seed of the split
 )->np.ndarray: # Positions in `y`, in order
-    "Return the rows of whole groups, about the share `valid_pct`, with each class in its share if possible"
+    "Return about the share `valid_pct` of the rows, in whole groups, with equal shares of each class if possible"
     n = min(20, len(np.unique(codes)), int(pd.Series(np.asarray(y)).value_counts().max()))
     folds = _group_folds(y, codes, n, seed)
     held = []
@@ -203,7 +203,8 @@ def hold_out_groups(
     return np.sort(held)
 
 def _class_folds(y, codes, n, seed, what):
-    "Return the positions in each of `n` folds of whole groups. Raises `DataError` if a network would miss a class."
+    """Return the positions in each of `n` folds of whole groups. Raises `DataError` if a network would have no training
+    row of a class."""
     found = len(np.unique(codes))
     if found<n:
         todo = f"Use {spell(what, found)} or fewer" if found>1 else "Hold out fewer groups"
@@ -226,12 +227,12 @@ class Split:
     seed:int=42           # Seed of the split
     members:int=1         # Number of networks, each trained without one fold of the other rows
     folds:int|None=None   # Number of networks if no row is held out from all of them
-    rows:list|None=None   # Positions of the rows to hold out, in place of the rule
-    groups:np.ndarray|None=None # Number of each row's group, from `group_codes`: no group is on both sides
+    rows:list|None=None   # Positions of the rows to hold out, which replace the rule
+    groups:np.ndarray|None=None # Number of each row's group, from `group_codes`. A group stays on one side
 
     @property
     def n_nets(self):
-        "The number of networks"
+        "Return the number of networks"
         return self.folds or self.members
 
 # %% ../../nbs/data/13_split.ipynb #bfe22f4d
@@ -239,12 +240,12 @@ def stratified_order(
     y, # Labels
     seed, # Seed of the order
 )->np.ndarray: # Positions in `y`
-    "Return a random order of the rows in which each prefix contains every class in its share"
+    "Return a random order of the rows in which the first k rows contain every class in its share, for each k"
     codes = pd.factorize(np.asarray(y))[0]
     order = np.random.default_rng(seed).permutation(len(codes))
     s = pd.Series(codes[order])
-    at = (s.groupby(s).cumcount()+.5)/s.groupby(s).transform('size')
-    return order[np.argsort(at.to_numpy(), kind='stable')]
+    place = (s.groupby(s).cumcount()+.5)/s.groupby(s).transform('size') # from 0 to 1 within the class
+    return order[np.argsort(place.to_numpy(), kind='stable')]
 
 # %% ../../nbs/data/13_split.ipynb #41d2d9a3
 def check_rare_classes(
@@ -263,7 +264,7 @@ def held_out(
     df, # Frame of labelled rows
     split, # A `Split`
 )->np.ndarray: # Positions in `df`
-    "Return the rows that no network is trained on; a larger share contains the rows of a smaller one"
+    "Return the rows that are held out from every network; a larger share contains the rows of a smaller one"
     if split.folds: return np.zeros(0, int)
     check_rare_classes(df)
     if split.rows is not None or split.groups is not None:
@@ -279,7 +280,7 @@ def held_out(
     return val
 
 def _check_each_class(y, val):
-    "Raise `DataError` if the rows `val` lack a class of the labels `y`"
+    "Raise `DataError` if the rows `val` contain no row of a class of the labels `y`"
     lost = pd.Index(y.unique()).difference(y.iloc[val].unique())
     if len(lost):
         few = max(2, min(5, int(y.value_counts().min())))
@@ -293,7 +294,7 @@ def unseen(
     split, # A `Split`
     k # Number of the member
 )->list: # Positions in `df`, in order
-    "Return the rows that member `k` is not trained on: those held out from all members, and its own fold"
+    "Return the rows that member `k` is not trained on: the rows held out from all members, and its own fold"
     val,n,what = held_out(df, split),split.n_nets,'folds' if split.folds else 'members'
     trn = np.setdiff1d(np.arange(len(df)), val)
     y = df.label.iloc[trn]

@@ -161,7 +161,7 @@ def _step(self:DigitLearner):
 
 # %% ../../nbs/learn/06_learner.ipynb #6c0e0002
 def _combined_cos(pct, start, middle, end):
-    "Return fastai's `combined_cos`, with its 32-bit positions but without tensors"
+    "Return a function with the values of fastai's `combined_cos`, which uses float32 positions, but without tensors"
     limits = np.cumsum(np.float32([0, pct, 1-pct]), dtype=np.float32)
     parts = SchedCos(start, middle),SchedCos(middle, end)
     def value(pos):
@@ -173,7 +173,7 @@ def _combined_cos(pct, start, middle, end):
 @patch
 def fit_one_cycle(self:DigitLearner, n_epoch, lr_max=None, div=25., div_final=1e5, pct_start=0.25, wd=None, moms=None,
                   cbs=None, reset_opt=False, start_epoch=0):
-    "Fit with the 1cycle policy, as fastai does"
+    "Fit with the 1cycle policy; arguments and values are those of fastai's `fit_one_cycle`"
     if not 0<=pct_start<=1:
         raise DigitError(f"pct_start: found {pct_start}, expected the share of the steps in which the learning rate "
                          "rises, 0 to 1. Choose another one")

@@ -382,11 +382,11 @@ def fit(self:HandRecipe, learn, cbs=None):
         x,y = (o.as_subclass(torch.Tensor) for o in dl.tensors)
         return x.flatten(1).float()/255, y
     (x,y),(xv,yv) = map(rows, learn.dls.loaders)
-    tell = [cb.tell for cb in L(cbs) if hasattr(cb, 'tell')]
+    record = [cb.record_epoch for cb in L(cbs) if hasattr(cb, 'record_epoch')]
     system,seed = by_hand[self.arch],int(torch.randint(2**31, (1,)))
     system = replace(system, **{k:getattr(self, k) for k in ('lr','bs') if getattr(system, k) is not None})
     hand = system.fit(x, y, xv, yv, seed=seed, epochs=self.epochs, n_classes=len(learn.dls.vocab),
-                      progress=lambda row: [t(*row, self.lr) for t in tell])
+                      progress=lambda row: [f(*row, self.lr) for f in record])
     with torch.no_grad():
         for k,v in hand.params.items(): learn.model.ps[k].copy_(v)
     return learn

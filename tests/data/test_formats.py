@@ -1,4 +1,5 @@
-"Parquet, Feather, .npz, arrays, data sets of torchvision and Hugging Face: the same rows, or one line"
+"""Parquet, Feather, .npz, arrays, and data sets of torchvision and Hugging Face give the same rows as a CSV, or an
+error of one line"""
 import io, pickle, time, zipfile
 from types import SimpleNamespace as NS
 
@@ -30,19 +31,19 @@ def encoded(a, form='PNG', **kw):
     return f.getvalue()
 
 def hf(x, y=None, wrap=lambda b: dict(bytes=b, path=None)):
-    "A frame as Hugging Face writes it"
+    "Return a frame in the form in which Hugging Face writes it"
     df = pd.DataFrame(dict(image=pd.Series([wrap(encoded(o)) for o in x], dtype=object)))
     return df if y is None else df.assign(label=y)
 
 def same(d, test=True):
-    "Are the data `d` those of TRAIN and TEST, by whatever names of pixels?"
+    "Return whether the data `d` are equal to TRAIN and TEST, except for the names of the pixels"
     assert (d.train.iloc[:,1:].to_numpy()==X.reshape(60, -1)).all() and d.train.label.tolist()==Y.tolist()
     assert d.train.dtypes.iloc[1:].eq(np.uint8).all() and d.train.columns[0]=='label'
     if test: assert (d.test.to_numpy()==XT.reshape(20, -1)).all() and list(d.test)==list(d.train)[1:]
     return d
 
 def refused(data, *says, read=as_data, **kw):
-    "The error, one line, that `data` raises; it has each of `says`"
+    "Return the error of one line that `data` raises, and check that it contains each of `says`"
     with pytest.raises(DataError) as e: read(data, **kw)
     msg = str(e.value)
     assert msg.isprintable() and len(msg)<600 and not [o for o in says if o not in msg], msg
@@ -98,7 +99,7 @@ FILES = {
 
 @pytest.mark.parametrize('name', FILES)
 def test_a_folder_and_a_zip_of_it(name, tmp_path):
-    "The same rows as the CSVs, with the sum of the same bytes at each reading"
+    "The rows are those of the CSVs, and the checksum is the same at each reading"
     (tmp_path/'d').mkdir()
     FILES[name](tmp_path/'d'/'mnist.npz')
     d = same(read_csvs(tmp_path/'d'))
@@ -148,7 +149,7 @@ def test_where_data_are_looked_for(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_speed(tmp_path):
-    "A quarter of 42,000 rows of Parquet in half a second or so"
+    "A quarter of 42,000 rows of Parquet is read in about half a second"
     x = np.random.default_rng(0).integers(0, 256, (10_500,784)).astype('int64')
     pd.DataFrame(x).add_prefix('pixel').assign(label=np.arange(len(x))%10).to_parquet(tmp_path/'train.parquet')
     t = time.process_time()
@@ -316,7 +317,7 @@ def test_without_pyarrow(tmp_path, monkeypatch):
     assert "pip install 'digitfast[parquet]'" in refused(tmp_path, 'train.parquet', read=read_csvs)
 
 def test_nothing_is_run_or_opened(tmp_path, monkeypatch):
-    "Neither a pickle in an .npz nor a class in a file's metadata"
+    "Neither a pickle in an .npz nor a class in a file's metadata is loaded"
     class Evil:
         def __reduce__(self): return (open, (str(tmp_path/'ran'), 'w'))
     np.savez(tmp_path/'a.npz', x=np.array([Evil()]*3, dtype=object), y=[0,1,0])
@@ -332,7 +333,7 @@ WHOLE = {}
 @given(kind=st.sampled_from(['a.parquet','a.feather','a.npz','i.parquet']), cut=st.floats(0, 1), flips=st.lists(
     st.tuples(st.floats(0, .999), st.integers(0, 255)), max_size=3), keep=st.booleans())
 def test_damaged_files(kind, cut, flips, keep, tmp_path):
-    "Cut or changed bytes: one line, or rows that are read; never another exception"
+    "Cut or changed bytes give rows or a `DataError` of one line, and never another exception"
     if not WHOLE:
         TRAIN.to_parquet(tmp_path/'a.parquet'), TRAIN.to_feather(tmp_path/'a.feather')
         np.savez(tmp_path/'a.npz', x=X, y=Y), hf(X, Y).to_parquet(tmp_path/'i.parquet')
@@ -352,7 +353,7 @@ def test_ids_in_an_index():
 # ---- train and predict
 
 def test_train_and_predict(tiny_run, tmp_path):
-    "Arrays train the model that the same CSVs train, and each form of the test rows gets the labels that they got"
+    "Arrays train the same model as the same CSVs, and each form of the test rows gets the same labels"
     run = train((X, Y), out=tmp_path/'run', say=lambda o: None, **TINY)
     a,b = Run(run).predictions(),Run(tiny_run[0]).predictions()
     assert (a.rows==b.rows).all() and np.abs(a.probs-b.probs).max()<1e-6
@@ -370,7 +371,7 @@ def test_train_and_predict(tiny_run, tmp_path):
     assert not (tmp_path/'out.csv').exists()
 
 def test_groups(tmp_path):
-    "A column with the writer is no pixel and no label, in each form that has columns"
+    "A column with the writer is neither a pixel nor the label, in each form that has columns"
     df = hf(X, Y).assign(writer=np.arange(60)//6)
     df.to_parquet(tmp_path/'train.parquet')
     for d in (read_csvs(tmp_path/'train.parquet', groups='writer'), as_data(df, groups='writer')):

@@ -1,4 +1,5 @@
-"Weights in the training loss: equal to torch's and scikit-learn's, and absent from validation. Rows drawn by weight."
+"""Tests of weights in the training loss: they equal torch's and scikit-learn's, and validation has none. Rows drawn by
+weight."""
 import warnings
 import numpy as np, pandas as pd, pytest, torch, torch.nn.functional as F
 from fastai.vision.all import (Callback, CategoryBlock, ColReader, CrossEntropyLossFlat, DataBlock, FocalLossFlat,
@@ -17,7 +18,7 @@ from conftest import digits, learner, loaders
 ROW_W = np.random.default_rng(0).uniform(0, 3, 60)
 
 class Keep(Callback):
-    "Keep each training batch's loss, outputs, labels and rows"
+    "Record the loss, outputs, labels and rows of each training batch"
     order = 90
     def before_fit(self): self.seen = []
     def after_loss(self):
@@ -92,7 +93,7 @@ def test_weights_of_one_change_nothing_and_validation_is_not_weighted():
     assert valid_loss==pytest.approx(loss, rel=1e-4)
 
 def test_rows_of_weight_0_teach_nothing():
-    "Also if a batch has no others"
+    "This also holds for a batch with no other rows"
     df = digits()
     w = (df.label!=2).astype(float)
     learn,_ = trained(weights=w, n=4, dls=loaders(df, bs=8, valid_pct=.2))
@@ -101,7 +102,7 @@ def test_rows_of_weight_0_teach_nothing():
     assert all(np.isfinite(o[0]) for o in seen)
 
 def test_a_plain_learner_and_its_interpretation():
-    "fastai's own Learner takes the callback, and saves and shows its own loss"
+    "fastai's own Learner accepts the callback, and saves and shows its own loss"
     dls = loaders(valid_pct=.2)
     learn = Learner(dls, stride2(3, 8), loss_func=CrossEntropyLossFlat(), cbs=RowWeights(ROW_W, 'balanced'))
     with learn.no_bar(), learn.no_logging():
@@ -140,12 +141,12 @@ def test_batches_whose_rows_are_not_known():
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
         learn = learner(dls, cbs=RowWeights(ROW_W))
-        with pytest.raises(DigitError, match="isn't known which rows"), learn.no_logging(): learn.fit(1)
+        with pytest.raises(DigitError, match="rows of a batch are unknown"), learn.no_logging(): learn.fit(1)
 
 # ---- rows that are drawn by weight
 
 def test_weighted_and_partial_draws_are_fastais():
-    "The same rows, in batches of the same type and value, as fastai's WeightedDL and PartialDL"
+    "The rows, and the type and value of the batches, equal those of fastai's WeightedDL and PartialDL"
     dls = loaders(digits(90), valid_pct=.2)
     w = np.random.default_rng(1).uniform(0, 1, len(dls.train_ds))
     ours = dict(weighted=dls.weighted_dataloaders(w, bs=8), partial=dls.partial_dataloaders(20, bs=8))
