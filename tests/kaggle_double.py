@@ -10,8 +10,8 @@ a fault in the next calls of a method:
         k.fail('DownloadDataFiles', 429, retry_after=1)
 """
 import base64, io, json, re, socket, struct, threading, time, zipfile
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
+from loopback import Loopback
 
 USER, TOKEN, KEY, OAUTH = 'ada', 'KGAT_0123456789abcdef', 'fedcba9876543210', 'refresh-0123456789abcdef'
 SIGNED = 'X-Goog-Signature=5163ed'
@@ -27,7 +27,7 @@ class Refuse(Exception):
     "An error that Kaggle answers with"
     def __init__(self, code, message, **headers): self.code,self.message,self.headers = code,message,headers
 
-class Double:
+class Double(Loopback):
     "The state of the double of Kaggle; `calls` are the requests, in order"
     def __init__(self, files=None, life=600, most=400, body=1<<26):
         self.zip = a_zip(files or {'train.csv':'label,pixel0\n1,0\n', 'test.csv':'pixel0\n0\n',
@@ -42,28 +42,6 @@ class Double:
         self.run,self.log,self.message,self.busy = ['QUEUED','RUNNING','COMPLETE'],'',None,1
         self.answers = {}                       # method: function of its answer, whose result is sent in its place
         self.push = {}                                                 # further fields of SaveKernel's answer
-
-    # -- the server
-    def __enter__(self):
-        outer = self
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version,timeout,double = 'HTTP/1.1',10,outer
-            def log_message(self, *args): pass
-            def do_POST(self): self.double.answer(self)
-            do_GET = do_PUT = do_POST
-        self.server = ThreadingHTTPServer(('127.0.0.1', 0), Handler)
-        self.server.daemon_threads,self.server.handle_error = True,lambda *_: None  # a client that hangs up is no news
-        self.port = self.server.server_address[1]
-        threading.Thread(target=self.server.serve_forever, kwargs=dict(poll_interval=.05), daemon=True).start()
-        self.timer = threading.Timer(self.life, self.server.shutdown)
-        self.timer.daemon = True
-        self.timer.start()
-        return self
-
-    def __exit__(self, *_):
-        self.timer.cancel()
-        self.server.shutdown()
-        self.server.server_close()
 
     @property
     def env(self):

@@ -35,8 +35,8 @@ class DigitData:
     extra: pd.DataFrame|None=None # Further columns of the training set; those of a CSV are text
     test_extra: pd.DataFrame|None=None # And of the test CSV
     said: tuple=() # Log lines about inferences
-    reading: Reading=Reading() # How the rows became images: what later rows and pictures need
-    options: dict|None=None # Of `read_csvs`, those that read the same again
+    reading: Reading=Reading() # How the rows became images, which later rows and pictures need
+    options: dict|None=None # Options with which `read_csvs` reads the same data again
     source: str|None=None # Path that was read, or 'sample'; None for frames in memory
     files: tuple=() # Paths of the files that were read
     frames_sum: str|None=None # Checksum of the frames after reading; None if unknown

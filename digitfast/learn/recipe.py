@@ -61,7 +61,7 @@ def _check_kwargs(arch, kwargs):
 class Recipe:
     "A training run as data. Raises `DigitError` if a field is unknown or its value can't be used."
     arch:str='small'        # Name in `archs`, or a function `(n_out, side)` that builds a net
-    arch_kwargs:dict = field(default_factory=dict) # Its arguments
+    arch_kwargs:dict = field(default_factory=dict) # Arguments of the architecture
     split:str='stratified'  # 'stratified', 'random' or 'last'
     valid_pct:float=0.1     # Share of rows held out
     split_seed:int=42       # Seed of the split

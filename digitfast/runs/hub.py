@@ -6,7 +6,7 @@
 __all__ = ['HubError']
 
 # %% ../../nbs/runs/09_hub.ipynb #c0002
-import os, re, shutil, tempfile
+import hashlib, os, re, shutil, tempfile
 from pathlib import Path
 from urllib.parse import quote as quote_url
 from ..core import DigitError, RunError, quote
@@ -41,17 +41,26 @@ def check_repo(
 def status_error(
     status, # HTTP status of the hub's answer, such as 404
     repo, # 'user/name'
+    wait='', # Seconds that the hub asks to wait, as text
+    writes=False, # Was something to be written?
 )->HubError:
     "Return the error for the status of a hub's answer, with advice"
     if status==401:
         why = ("the hub does not accept your token: it may have expired. Log in again with hf auth login" if hub_token()
                else "the hub asks for a login. Log in with hf auth login, and check the name of the repository")
-    elif status==403:
+    elif status==403 and writes:
         why = "your token may not do this. Use a token with write access (hf auth login), or a repository of your own"
+    elif status==403:
+        why = ("the hub does not let you read this. Open the page of the repository, accept its conditions if it has "
+               "any, and log in with hf auth login")
     elif status==404:
         why = ("found no such repository or revision, expected one that you may read. Check the name, and log in with "
                "hf auth login if it is private")
-    elif status==429: why = "the hub limits your requests. Wait a few minutes, then try again"
+    elif status==429:
+        time = f'{int(wait):,} seconds' if re.fullmatch(r'[0-9]{1,9}', wait) else 'a few minutes'
+        why = f"the hub limits your requests. Wait {time}, then try again"
+    elif status<500:
+        why = f"the hub refuses the request with error {status}. Check the name, and the limits of your account"
     else: why = f"the hub answered with error {status}. Try again later"
     return HubError(f"hf:{repo}: {why}")
 
@@ -75,9 +84,15 @@ def is_run_file(
     "Return whether a file belongs to a run, by its name"
     return isinstance(name, str) and bool(_run_file.fullmatch(name))
 
+def _run_files(info): return [o for o in info['siblings'] if is_run_file(o.get('rfilename'))]
+
+def _hashes(info):
+    "Return {name: sha256} of the files of a run whose hash is in the answer `info`, as that of a large file is"
+    return {o['rfilename']:o['lfs']['sha256'] for o in _run_files(info) if o.get('lfs')}
+
 def _choose_files(info, repo):
     "Return {name: bytes} of the run's files in the answer `info`. Raises `HubError` if there is no run, or a huge one."
-    sizes = {o['rfilename']:o.get('size') for o in info['siblings'] if is_run_file(o.get('rfilename'))}
+    sizes = {o['rfilename']:o.get('size') for o in _run_files(info)}
     if 'metrics.json' not in sizes:
         raise HubError(f"hf:{repo}: found no metrics.json, expected a run that digitfast share uploaded")
     for name,size in sizes.items():
@@ -95,7 +110,7 @@ def _get(session, url, most, repo):
     "Yield the bytes at `url` in blocks. Raises `HubError` if there are more than `most`, or if the status is not 200."
     n = 0
     with session.get(url, stream=True, timeout=(10, 60)) as r:
-        if r.status_code!=200: raise status_error(r.status_code, repo)
+        if r.status_code!=200: raise status_error(r.status_code, repo, r.headers.get('Retry-After', ''))
         for b in r.iter_content(2**20):
             n += len(b)
             if n>most:
@@ -110,15 +125,20 @@ def _open_session():
     if token: session.headers['Authorization'] = f'Bearer {token}'
     return session
 
-def _download(session, repo, sha, sizes, folder):
-    "Download the files of `sizes`, {name: bytes}, into `folder`"
+def _download(session, repo, sha, sizes, hashes, folder):
+    "Download the files of `sizes`, {name: bytes}, into `folder`; compare the bytes with `hashes`, {name: sha256}"
     for name,size in sizes.items():
         path = folder/name
         path.parent.mkdir(parents=True, exist_ok=True)
+        found = hashlib.sha256()
         with open(path, 'xb') as f:
-            for b in _get(session, f'{hub_endpoint()}/{repo}/resolve/{sha}/{name}', size, repo): f.write(b)
+            for b in _get(session, f'{hub_endpoint()}/{repo}/resolve/{sha}/{name}', size, repo):
+                f.write(b)
+                found.update(b)
         if path.stat().st_size!=size:
             raise HubError(f"hf:{repo}: {name} has {path.stat().st_size:,} of {size:,} bytes. Try again")
+        if hashes.get(name, found.hexdigest())!=found.hexdigest():
+            raise HubError(f"hf:{repo}: {name} has other bytes than the hub announced (sha256). Try again")
 
 def _hub_cache():
     "Return the folder in which downloaded runs are kept"
@@ -144,7 +164,7 @@ def download_run(
             if path_exists(path/'metrics.json'): return path
             path.parent.mkdir(parents=True, exist_ok=True)
             new = Path(tempfile.mkdtemp(prefix='.new-', dir=path.parent))
-            _download(session, repo, info['sha'], sizes, new)
+            _download(session, repo, info['sha'], sizes, _hashes(info), new)
         try: Run(new).model_files(), Run(new).metrics
         except RunError as e:
             raise HubError(f"hf:{repo}: {str(e).replace(f'{new}/', '').replace(str(new), 'it')}") from None

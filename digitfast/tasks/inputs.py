@@ -29,7 +29,7 @@ def locate_data(
     data=None, # A folder, a zip or 'sample'; None to look for the data
     competition='digit-recognizer', # Kaggle's name of the competition
     say=noop, # Called with each line of the log
-)->Path|str: # For `read_csvs`
+)->Path|str: # Argument for `read_csvs`
     "Return `data`. If it is None, look on disk, then download from Kaggle, then fall back to the packaged sample."
     if data is not None: return data
     path = find_data(competition)
@@ -73,7 +73,7 @@ def _log_data(d, say):
 def load_data(
     data, # A path or an object, as for `as_data`; None to look for a path
     say=noop, # Called with each line of the log
-    **options # For `read_csvs`
+    **options # Options of `read_csvs`
 )->tuple: # (`DigitData`, number of rows that MNIST's own split trains on or None)
     "Read `data`, and log what was found. Raises `DataError` if they can't be read."
     in_memory = data is not None and not isinstance(data, (str,os.PathLike))

@@ -6,7 +6,7 @@
 __all__ = ['Shared', 'check_target', 'share_run']
 
 # %% ../../nbs/tasks/18_share.ipynb #c0002
-import json
+import json, logging
 from collections import namedtuple
 from contextlib import contextmanager
 from dataclasses import replace
@@ -138,16 +138,26 @@ def model_card(
     return _front_matter(m, repo)+text
 
 # %% ../../nbs/tasks/18_share.ipynb #c0008
+class _Notes(logging.Handler):
+    "Log warnings as notes, such as that of a hub which asks to wait an hour"
+    def __init__(self, say):
+        super().__init__(logging.WARNING)
+        self.say = say
+    def emit(self, record): self.say(f"note: {scrub(' '.join(record.getMessage().split()))[:300]}")
+
 @contextmanager
-def _quiet_hub():
-    "Silence the log and the progress bars of `huggingface_hub`"
-    from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars, logging
-    level,bars = logging.get_verbosity(),not are_progress_bars_disabled()
-    logging.set_verbosity(logging.CRITICAL)
+def _quiet_hub(say):
+    "Show warnings of `huggingface_hub` as notes, and no progress bars"
+    from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+    log,bars = logging.getLogger('huggingface_hub'),not are_progress_bars_disabled()
+    level,before = log.level,(log.handlers,log.propagate)
+    log.handlers,log.propagate = [_Notes(say)],False
+    log.setLevel(logging.WARNING)
     disable_progress_bars()
     try: yield
     finally:
-        logging.set_verbosity(level)
+        log.handlers,log.propagate = before
+        log.setLevel(level)
         if bars: enable_progress_bars()
 
 def _open_hub():
@@ -184,8 +194,9 @@ def _upload(api, files, repo, public, say):
 def _upload_error(e, repo):
     "Return the error for an exception of `huggingface_hub`, with the status of the hub's answer if there is one"
     while getattr(e, 'response', None) is None and e.__cause__: e = e.__cause__
-    status = getattr(getattr(e, 'response', None), 'status_code', None)
-    return broken_error(e, repo) if status is None else status_error(status, repo)
+    answer = getattr(e, 'response', None)
+    if getattr(answer, 'status_code', None) is None: return broken_error(e, repo)
+    return status_error(answer.status_code, repo, answer.headers.get('Retry-After', ''), writes=True)
 
 # %% ../../nbs/tasks/18_share.ipynb #c0009
 Shared = namedtuple('Shared', 'url revision files')
@@ -215,7 +226,7 @@ def share_run(
     if dry_run:
         say('dry run: nothing was sent')
         return Shared(None, None, files)
-    with _quiet_hub():
+    with _quiet_hub(say):
         try: commit = _upload(api, files, repo, public, say)
         except DigitError: raise
         except Exception as e: raise _upload_error(e, repo) from None # of huggingface_hub, httpx or json

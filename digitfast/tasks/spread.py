@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from uuid import uuid4
 from fastcore.all import noop
-from ..core import DigitError, RunError, as_command, is_command, quote, spell_import
+from ..core import DigitError, RunError, as_command, is_command, quote, scrub, spell_import
 from ..learn.plugins import import_source, import_sources, imported
 
 # %% ../../nbs/tasks/04_spread.ipynb #c0004
@@ -45,10 +45,14 @@ def _local_cluster(n):
     return SpecCluster(workers=workers, scheduler=dict(cls=Scheduler, options=home), silence_logs=40)
 
 # %% ../../nbs/tasks/04_spread.ipynb #c0006
+def _import_distributed():
+    try: import distributed
+    except ImportError: raise DigitError("Dask is not installed: pip install 'digitfast[distributed]'") from None
+    return distributed
+
 def _check_tls(address):
     "Raise `DigitError` if `address` asks for TLS and Dask has no certificates that can be read"
-    try: from distributed.security import Security
-    except ImportError: return # `_connect` raises the error
+    from distributed.security import Security
     todo = f"Use tcp://{address[6:]} if the scheduler has no TLS"
     try: context = Security().get_connection_args('client').get('ssl_context')
     except (OSError, ValueError, TypeError) as e: # `ssl.SSLError` is an `OSError`
@@ -61,11 +65,12 @@ def _check_tls(address):
 def check_address(
     address, # 'host:port' of a Dask scheduler, with or without tcp:// or tls://
 ):
-    "Raise `DigitError` unless `address` has the form of a scheduler's address"
+    "Raise `DigitError` unless `address` has the form of a scheduler's address, and Dask is installed"
     host,_,port = str(address).removeprefix('tcp://').removeprefix('tls://').rpartition(':')
     if not host or not re.fullmatch(r'[\w.\-\[\]:]+', host) or not port.isdecimal() or not 0<int(port)<65536:
         raise DigitError(f"scheduler: found {quote(address)}, expected HOST:PORT, such as 127.0.0.1:8786. Copy the "
                          "address that dask scheduler prints", option='scheduler')
+    _import_distributed()
     if str(address).startswith('tls://'): _check_tls(str(address))
 
 # %% ../../nbs/tasks/04_spread.ipynb #c0007
@@ -80,15 +85,14 @@ def _quiet_logs():
     for o,level in zip(loggers, before): o.setLevel(level)
 
 @contextmanager
-def _connect(address):
+def _connect(address, then):
     "Connect to the scheduler, or to a new cluster of this machine's GPUs. Raises `RunError` if there is no answer."
-    try: from distributed import Client
-    except ImportError: raise DigitError("Dask is not installed: pip install 'digitfast[distributed]'") from None
+    Client = _import_distributed().Client
     with _quiet_logs(), (nullcontext() if address else _local_cluster(count_gpus())) as cluster:
         try: client = Client(address or cluster, timeout='10s', set_as_default=False)
         except (OSError, ValueError, RuntimeError) as e:
-            raise RunError(f"scheduler {address}: found no answer ({str(e)[:100]}), expected a Dask scheduler. Start "
-                           "one with the command dask scheduler") from None
+            raise RunError(f"scheduler {address}: found no answer ({scrub(e)[:100]}), expected a Dask scheduler. Check "
+                           f"the address, or start one with the command dask scheduler. Then {then}") from None
         with client, client.as_current(): yield client
 
 # %% ../../nbs/tasks/04_spread.ipynb #c0009
@@ -281,8 +285,10 @@ def spread_jobs(
 ):
     "Run `f` for each of `jobs`, one at a time on each worker. Raises `RunError` if the cluster is lost."
     if has_workers(address, device, say):
+        _import_distributed()
         parcel = _pack(f, shared, answer is not None)
-        with _connect(address) as client: return _Driver(client, parcel, say, name, then)(jobs, keep, answer, fail)
+        with _connect(address, then) as client:
+            return _Driver(client, parcel, say, name, then)(jobs, keep, answer, fail)
     for job in jobs:
         report = [] if answer is None else [lambda value,job=job: answer(job, value)]
         try: result = f(job, shared, *report)

@@ -127,7 +127,7 @@ FAULTS = [ # part of the address, what happens there, the log
     ('/blob/', reset, 'was lost'),
     ('/blob/', status(403), 'write access'),
     ('/commit/', reset, 'was lost'),
-    ('/commit/', status(429), 'limits your requests')]
+    ('/commit/', status(429), 'limits your requests. Wait a few'), ('/commit/', status(413), 'refuses the request')]
 
 @pytest.mark.parametrize('where,fault,says', FAULTS, ids=[f'{o[0].strip("/")}-{i}' for i,o in enumerate(FAULTS)])
 def test_an_upload_that_fails(where, fault, says, hub, tiny_run, capfd):
@@ -138,6 +138,22 @@ def test_an_upload_that_fails(where, fault, says, hub, tiny_run, capfd):
     assert not hub.models.get('ada/digits', dict(log=[]))['log']
     hub.faults = []
     assert share_run(tiny_run[0], REPO, say=quiet).revision
+
+def asks_to_wait(h, path, double): double.send(h, 429, dict(error='slow'), **{'Retry-After':'3600'})
+
+@pytest.mark.parametrize('where,waits', [('/api/models/ada/digits', False), ('/preupload/', True)])
+def test_a_hub_that_asks_to_wait_an_hour(where, waits, hub, tiny_run):
+    "The client may wait itself, so it must be visible"
+    hub.faults = [lambda h,path: asks_to_wait(h, path, hub) if where in path else False]
+    lines = []
+    with pytest.raises(HubError, match='limits your requests. Wait 3,600 seconds'):
+        share_run(tiny_run[0], REPO, say=lines.append)
+    assert any(o.startswith('note: ') and '3601' in o for o in lines)==waits and all(o.isprintable() for o in lines)
+
+@pytest.mark.parametrize('code,says', [(403, 'does not let you read this.*conditions'), (410, 'refuses .* error 410')])
+def test_a_run_that_may_not_be_read(code, says, hub):
+    hub.faults = [lambda h,path: status(code)(h, path, hub)]
+    with pytest.raises(HubError, match=says): Run.from_hub('ada/digits')
 
 def test_no_token(hub, tiny_run, monkeypatch):
     monkeypatch.delenv('HF_TOKEN')
@@ -207,6 +223,17 @@ def test_a_run_that_is_damaged(name, content, says, shared, tmp_path):
     else: files[name] = content
     with pytest.raises(HubError, match=says) as e: Run.from_hub('ada/digits')
     assert str(e.value).startswith('hf:ada/digits: ') and str(tmp_path) not in str(e.value) and not cached(tmp_path)
+
+def test_other_bytes_of_the_same_length(shared, tmp_path):
+    "As a proxy or a bad disk may send them; the hash is that of the answer"
+    hub,files = shared
+    def change(h, path):
+        if not path.endswith('.safetensors'): return False
+        hub.send(h, 200, files['model/model.safetensors'][:-1]+b'?')
+    hub.faults = [change]
+    with pytest.raises(HubError, match='model.safetensors has other bytes than the hub announced'):
+        Run.from_hub('ada/digits')
+    assert not cached(tmp_path)
 
 def test_a_private_run_of_somebody_else(hub, tiny_run, monkeypatch):
     share_run(tiny_run[0], REPO, say=quiet)

@@ -155,7 +155,7 @@ def test_tls_without_certificates_is_named(tiny, tmp_path):
 def test_no_scheduler_is_reported(tiny, tmp_path, monkeypatch):
     def client(*args, timeout, old=distributed.Client, **kw): return old(*args, timeout='1s', **kw)
     monkeypatch.setattr(distributed, 'Client', client)
-    with pytest.raises(RunError, match='found no answer'):
+    with pytest.raises(RunError, match=r'found no answer.*Check the address.*Then resume .*train\(resume'):
         train(tiny, out=tmp_path/'run', members=2, scheduler=f'127.0.0.1:{free_port()}', say=quiet, **TINY)
 
 def test_each_gpu_gets_its_jobs(monkeypatch, tmp_path):
@@ -186,3 +186,13 @@ def test_compare(cluster, tmp_path):
     assert pd.read_csv(tmp_path/'o'/'runs.csv').seed.tolist()==[0,1,0,1]
     assert any('mlp-100 with seed 1 goes to' in o for o in lines)
     with pytest.raises(DigitError, match='expected HOST:PORT'): compare(folder, scheduler='nowhere', say=quiet, **kw)
+
+@pytest.mark.parametrize('f', [train, compare], ids=['train','compare'])
+def test_without_dask_the_extra_is_named(f, tiny, in_tmp, monkeypatch):
+    "The error is raised before data are read, and no file is left"
+    monkeypatch.setitem(sys.modules, 'distributed', None)
+    more = dict(members=2, **TINY) if f is train else {}
+    with pytest.raises(DigitError, match=r"^Dask is not installed: pip install 'digitfast\[distributed\]'$"):
+        f(tiny, scheduler='127.0.0.1:9', out='r', **more)
+    with pytest.raises(DigitError, match='Dask is not installed'): spread_jobs(max, [1], address='127.0.0.1:9')
+    assert not list(in_tmp.iterdir())
