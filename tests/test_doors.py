@@ -1,5 +1,5 @@
-"""Tests of values that are easily confused, such as data and a frame, or probabilities and labels. One sentence says
-what was expected. Lists of different lengths raise an error."""
+"""Tests of values that are easily confused, such as data and a frame, or probabilities and labels. Each mistake raises
+an error of one sentence, and so do lists of different lengths."""
 import numpy as np, pandas as pd, pytest, torch
 from torch import nn
 from fastai.vision.all import (Brightness, Callback, CategoryBlock, ColReader, DataBlock, Learner, MixUp,

@@ -193,7 +193,7 @@ def _has_stepped(opt):
 
 @patch
 def check_weights(self:DigitLearner,
-    fits=False, # Whether `fit` calls this: changed weights before a first fit are the user's own start
+    fits=False, # Is this called by `fit`? Weights that were changed before the first fit are the user's start
 ):
     "Compare the weights with those of the record of images, and record unknown facts"
     now = weights_hash(self.model)
@@ -276,7 +276,7 @@ def digit_learner(
     arch_kwargs=None, # Arguments of the architecture
     loss_func=None, # Loss; that of the data if None: cross entropy in its `Flat` form for classes
     metrics=None, # Metrics; accuracy for classes and `accuracy_multi` for several labels if None
-    **kwargs # For `DigitLearner`: fastai's arguments, `graph` and `activation`
+    **kwargs # Arguments of `DigitLearner`: fastai's, `graph` and `activation`
 )->DigitLearner:
     """Return a fastai `Learner` with a new net on the device of `dls`. Raises `DigitError` if `dls` are not
     DataLoaders, or if the net and the loss have no probabilities."""

@@ -207,7 +207,7 @@ def report(
 # %% ../../nbs/report/03_page.ipynb #27ec57a3
 def write_report(
     run, # A finished `Run` or its directory
-)->Path: # Its `report.html`
+)->Path: # The run's `report.html`
     "Draw the report of `run` again. Raises `RunError` if the run is damaged."
     run = Run(run)
     page = report(run)

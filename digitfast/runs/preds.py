@@ -16,7 +16,7 @@ from .files import damaged_file, error_text, read_bytes, unreadable_file
 # %% ../../nbs/runs/02_preds.ipynb #3c7bb195
 def class_numbers(
     *columns # Arrays or tensors of equal length, of whole numbers from 0
-)->list: # Of arrays
+)->list: # An array for each column
     "Return the `columns` as arrays. Raises `DigitError` if one does not hold class numbers, or if lengths differ."
     res = [np.asarray(o.cpu() if hasattr(o, 'cpu') else o) for o in columns]
     for a in res:

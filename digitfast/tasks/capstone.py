@@ -76,7 +76,7 @@ _answers = {f.__name__:f for f in (drop_copies, predict_nearest_mean, make_folds
 # %% ../../nbs/tasks/15_capstone.ipynb #ca900009
 def choose_answer(
     answer, # The reader's function
-    check, # Its checker, as in `check_answer`
+    check, # Checker of this answer, as in `check_answer`
 ): # The reader's function if it is right, otherwise ours with the same name
     "Return the function with which the tutorial continues, and print a line if it is not the reader's"
     with contextlib.redirect_stdout(io.StringIO()): right = check_answer(answer, check)

@@ -39,7 +39,7 @@ from .finish import check_preds, collect_preds, finish
 @dataclass
 class Plan:
     "The checked settings and the data of a training run"
-    recipe:Recipe # How to train
+    recipe:Recipe # Recipe to train
     data:DigitData # Rows to train on, to hold out and to predict
     info:RunInfo # Description of the run, as in its checkpoint
     objects:dict=field(default_factory=dict) # Python objects in addition to the recipe, under fastai's names

@@ -232,7 +232,7 @@ def _loads_alike(out, data, preds, tta):
 # %% ../../nbs/tasks/09_save.ipynb #1a671052
 def save_run(
     learn, # A trained Learner on `DigitDataLoaders`, or on a `DataBlock` with a `DigitBlock`
-    data, # What it was trained on: a path, a frame, `(train, test)` frames or a `DigitData`
+    data, # The data that it was trained on: a path, a frame, `(train, test)` frames or a `DigitData`
     out=None, # Directory of the run; a dated one under `runs/` if None
     name='own', # Name of the run, in place of a recipe's name
     tta=0, # Pixels of shift in test-time augmentation

@@ -495,7 +495,7 @@ def train_winner(
 @dataclass
 class Search:
     "A finished search"
-    path:Path # Its directory
+    path:Path # Directory of the search
     trials:pd.DataFrame # A row a trial, as in `trials.csv`
     winner:dict # The winner's number, its point, and its accuracy on the `n_valid` rows that compared the trials
     best:Run # Run of the winner, trained again and measured on rows that were held out from all trials

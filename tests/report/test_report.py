@@ -222,7 +222,7 @@ def test_in_a_notebook_it_is_a_frame_that_can_run_nothing(run):
 def test_plain_arguments_are_enough():
     p = Preds([0,1,1,0], [[.9,.1],[.2,.8],[.7,.3],[.6,.4]], ['cat','dog'])
     page = check_safe(render_report(p))
-    assert '75.00 %' in page.words() and 'dog taken for cat (1)' in page.words()
+    assert '75.00 %' in page.words() and 'label dog predicted as cat (1)' in page.words()
 
 def test_a_real_run_and_a_learner(tiny_run, tmp_path):
     run = tmp_path/'run'
