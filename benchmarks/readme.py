@@ -46,11 +46,11 @@ def _days(*dates):
     "Return the first and the last of these dates"
     return ' to '.join(dict.fromkeys((min(dates), max(dates))))
 
-def _when(*names):
-    "Return date, machine and versions of results, once for each machine"
+def _when(*names, short=False):
+    "Return date, machine and, unless `short`, versions of results, once for each machine"
     t = pd.concat([_csv(k)[['date','machine','threads','versions']] for k in names])
     t = t[t.threads==t.threads.iloc[0]] # millions of rows are measured on one thread
-    return '; '.join(f'{_days(*g.date)}, {machine}, {_threads(threads)}, {versions}'
+    return '; '.join(f"{_days(*g.date)}, {machine}, {_threads(threads)}{'' if short else ', '+versions}"
                      for (machine,threads,versions),g in t.groupby(['machine','threads','versions'], sort=False))
 
 def systems():
@@ -66,14 +66,14 @@ def systems():
     return '\n\n'.join([
         _table(heads, [row(r) for _,r in t.iterrows()], '   rrr'),
         f"Measured: {round(o.rows/9):,} held-out rows of `train.csv`, mean and standard deviation over {t.seeds.min()} "
-        f"seeds; {o.device.upper()}, {_threads(o.threads)}, {days}; approximate seconds of training on a "
-        f"shared machine. Articles: {'; '.join(f'{k} {v}' for k,v in articles.items())}."])
+        f"seeds; {o.device.upper()}, {_threads(o.threads)}, {days}; approximate seconds on a shared "
+        f"machine. Articles: {'; '.join(f'{k} {v}' for k,v in articles.items())}."])
 
 def _mean(t, col):
     "Return the mean seconds of each system that reached `col` in all its trainings"
     return t.groupby('system', sort=False)[col].agg(lambda o: o.astype(float).mean(skipna=False)).dropna()
 
-def _race(acc, goal):
+def _race(acc, goal, short=False):
     "Return a row: the systems that reached `goal`, with their seconds; None if no recipe reached it"
     t = _mean(acc, goal)
     ours,rest = t[t.index.str.startswith('digitfast')],t[~t.index.str.startswith('digitfast')]
@@ -82,10 +82,13 @@ def _race(acc, goal):
     rest = rest.sort_values()
     rest = rest[~rest.index.map(kinds).duplicated()] # of several lengths, the fastest
     lost = [o for o in dict.fromkeys(kinds.values()) if o not in set(rest.index.map(kinds))]
+    if short: lost = []
     beside = [_list(rest, lambda k,v: f'{k} {_seconds(v)}'), f"not reached: {', '.join(lost)}" if lost else '']
     mine = _list(ours, lambda k,v: f"{k.removeprefix('digitfast ')} {_seconds(v)}")
     how = '/'.join(acc.precision[acc.system.str.startswith('digitfast')].unique())
-    return f'training to {goal[:-1]} % of held-out rows, {how}', mine, ', '.join(filter(None, beside))
+    others = ', '.join(filter(None, beside))
+    return (f'training to {goal[:-1]} % of held-out rows, {how}', mine,
+            others.replace("the 0.99757 ensemble's net", "the net of Kaggle's 0.99757 ensemble"))
 
 def speed(short=False):
     "Return the speed of digitfast and of others, from loading, time_to_accuracy, overhead and command.csv"
@@ -96,7 +99,7 @@ def speed(short=False):
     rows = [(f'an epoch of {load.rows[0]:,} images in batches of {load.bs[0]}',
              _list(ours.sort_index(), lambda k,v: f"{k.partition(', ')[2]} {_seconds(v)}".strip()),
              _list(rivals, lambda k,v: f'{k} {_seconds(v)}'))]
-    rows += filter(None, (_race(acc, goal) for goal in ('99.0%', '99.5%', '99.6%')[:1 if short else 3]))
+    rows += filter(None, (_race(acc, goal, short) for goal in ('99.0%', '99.5%', '99.6%')[:1 if short else 3]))
     if not short:
         for col,what in (('ratio', 'an epoch'), ('ratio_training', 'the steps of an epoch')):
             o = over.set_index('recipe')[col]
@@ -110,7 +113,7 @@ def speed(short=False):
     shown = c[c.index.str.startswith(('digitfast train sample', 'digitfast predict SINGLE'))]
     if not short: rows += [(f'`{k}`', _seconds(v), imports) for k,v in shown.items()]
     names = 'loading', 'overhead', 'command'
-    how = f"{_when(*names)}; training to an accuracy {_when('time_to_accuracy')}."
+    how = f"{_when(*names, short=short)}; training to an accuracy {_when('time_to_accuracy', short=short)}."
     how += (' [More results, and how to repeat them](../docs/benchmarks.md).' if short else
             f" {_commands(*names, 'time_to_accuracy')}.")
     rest = ' Slow systems were trained once, the others three times'
@@ -162,7 +165,8 @@ def gpu():
     return '\n\n'.join([_steps(t), '\n'.join(f'- {o}' for o in lines), f"{t.card[0]}. {_how('gpu')}"])
 
 def captures(t):
-    "digitfast's graph of a training step beside torch's compiler and graphed callables: a sentence a recipe"
+    """Return a sentence for each recipe that compares digitfast's graph of a training step with torch's compiler and
+    graphed callables"""
     def sentence(name, o):
         ours = o[o['mode']=='graph'].iloc[0]
         others = [f"{m.mode} {1000*m.step:.2f} ms a step and {m.to_99:.2f} s ({m.to_99/ours.to_99:.1f} times)"
@@ -185,7 +189,7 @@ def planning():
         f"{base:.1f} GB for torch.")
     if most.rows!=big.rows:
         first += (
-            f" One run with {most.rows:,} rows, on {_threads(most.threads)} of a busy machine, took "
+            f" One run with {most.rows:,} rows, with {_threads(most.threads)} and other programs running, took "
             f"{most.us_per_row:.0f} µs per row, {most.read+most.split:.0f} s until training started, and "
             f"{most.times_pixels:.1f} times the size of the pixels.")
     million = (
@@ -249,14 +253,13 @@ def accuracy():
     rows += [('a network of `ensemble`', f"{100*m['oof_accuracy']:.2f} %",
         f"{m['n_oof']:,} rows, each predicted by a network that was not trained on it"),
              ('`ensemble`', f"{100*m['accuracy']:.2f} %",
-        f"one run, {long}, {m['seconds']['train']/60:.0f} minutes; {m['n_valid']:,} held-out rows, too few to "
-        f"distinguish it from `single`; expected score {m['score_low']:.4f} to {m['score_high']:.4f}")]
+        f"one run, {long}, {m['seconds']['train']/60:.0f} minutes on a busy machine; {m['n_valid']:,} held-out "
+        "rows, too few to distinguish it from `single`")]
     return '\n\n'.join([
         _table(['recipe', 'accuracy', 'measured on'], rows, ' r '),
         f"± is the standard deviation over the networks. {_days(t.date.iloc[0], m['date'])}, {t.machine.iloc[0]}; "
-        f"{_threads(t.threads.iloc[0])}, `ensemble` on {m['threads']} of a busy machine. "
-        "`python benchmarks/folds.py digit-recognizer.zip`, "
-        "`digitfast train digit-recognizer.zip --recipe ensemble`. "
+        f"{_threads(t.threads.iloc[0])}. "
+        "`python benchmarks/folds.py digit-recognizer.zip`. "
         "[A tutorial](tutorials/06_the_ascent.ipynb) measures what each ingredient adds."])
 
 def promises():
