@@ -60,7 +60,8 @@ class Hub(Loopback):
     def describe(self, h, repo, revision=None):
         if m := self.find(h, repo, revision):
             def lfs(k, b):
-                return dict(lfs=dict(sha256=hashlib.sha256(b).hexdigest())) if k.endswith('.safetensors') else {}
+                if not k.endswith('.safetensors'): return {}
+                return dict(lfs=dict(sha256=hashlib.sha256(b).hexdigest(), size=len(b), pointerSize=134))
             siblings = [dict(rfilename=k, size=len(b), **lfs(k, b)) for k,b in m['files'].items()]
             self.send(h, 200, dict(id=repo, modelId=repo, private=m['private'], sha=self.sha(m), tags=[], downloads=0,
                                    likes=0, siblings=siblings))

@@ -89,9 +89,14 @@ def check_order(
 ):
     "Raise `DataError` if `values` is a Series with the index of the images in another order, which is ambiguous"
     if not isinstance(values, pd.Series) or len(values)!=len(index) or values.index.equals(index): return
-    if set(values.index)==set(index):
-        raise DataError(f'{name}: found a Series with the index of the images in another order, expected the same '
-                        'order. Pass .loc[index] to match by index, or .to_numpy() to match by position')
+    if set(values.index)==set(index): raise order_error(name)
+
+def order_error(
+    name # What to call the values
+)->DataError:
+    "Return the error for a Series with the index of the images in another order"
+    return DataError(f'{name}: found a Series with the index of the images in another order, expected the same order. '
+                     'Pass .loc[index] to match by index, or .to_numpy() to match by position')
 
 def row_vector(
     values, # A value for each row: an array, a tensor, a list or a column

@@ -18,7 +18,7 @@ from .columns import least_side
 from .frames import make_frame
 
 # %% ../../nbs/data/08a_memory.ipynb #c80006
-known_data = ('a path, a DataFrame, arrays (x, y), a data set of torchvision or Hugging Face, '
+known_data = ('a path, a DataFrame, arrays (x, y), a TensorDataset, a data set of torchvision or Hugging Face, '
               'or (training, test) of these')
 
 @dataclass
@@ -84,6 +84,8 @@ def frame_of(
         df = o.to_pandas()
         if isinstance(df, pd.DataFrame): return Frames(df.copy(), name=f'the {type(o).__name__}')
     if _targets(o) is not None and getattr(o, 'data', None) is not None: return _frame_of_dataset(o)
+    if isinstance(getattr(o, 'tensors', None), tuple) and len(o.tensors)<3: # torch's `TensorDataset`
+        return frame_of_arrays(*o.tensors, *[None]*(2-len(o.tensors)), name=f'the {type(o).__name__}')
     if _is_array(o): return frame_of_arrays(o, None)
     raise DataError(f'data holds a {type(o).__name__}, expected {known_data}')
 

@@ -7,7 +7,7 @@ __all__ = ['opts', 'RandAffine', 'is_fitting', 'EMA', 'ValidEvery', 'BF16', 'Row
 
 # %% ../../nbs/learn/05_callbacks.ipynb #208067d1
 import inspect
-import numpy as np, torch, torch.nn.functional as F
+import numpy as np, pandas as pd, torch, torch.nn.functional as F
 from contextlib import nullcontext
 from functools import partial
 from fastcore.all import first, patch
@@ -18,6 +18,7 @@ from fastai.callback.tracker import TrackerCallback
 from fastai.optimizer import Adam, OptimWrapper
 from fasttransform import Transform
 from ..core import DataError, DigitError, quote
+from ..data.arrays import order_error
 from ..data.load import DigitDL, check_row_weights
 from ..device import Fp32Convs, may_need_fp32_convs
 from ..schema import unknown_name
@@ -187,6 +188,12 @@ def find_class_weights(
     return res
 
 # %% ../../nbs/learn/05_callbacks.ipynb #6e0e0003
+def _frame_rows(ds):
+    "Return the position of each row of the `Datasets` `ds` in its frame, and whether their index has these positions"
+    part = ds.tls[0].splits[ds.split_idx or 0]
+    if isinstance(part, slice): return ds.items.index.to_numpy(),True # `DigitDataLoaders.from_df` numbers its rows
+    return np.asarray(part, int),False
+
 class RowWeights(Callback):
     "Replace the training loss by the weighted mean of the losses of the rows. The validation loss is not weighted."
     graph_safe,order = True,-5 # before callbacks that scale the loss
@@ -202,8 +209,12 @@ class RowWeights(Callback):
         ds,n = dls.train_ds,len(dls.train_ds)
         w = np.ones(n)
         if self.weights is not None:
-            rows = ds.items.index.to_numpy()
-            w = check_row_weights(self.weights, max(rows.max()+1, len(self.weights)))[rows]
+            rows,is_numbered = _frame_rows(ds)
+            n_weights = len(self.weights) if hasattr(self.weights, '__len__') else 0
+            w = check_row_weights(self.weights, max(rows.max()+1, n_weights))[rows]
+            if isinstance(self.weights, pd.Series) and not is_numbered:
+                own,index = self.weights.index,ds.items.index
+                if not own[rows].equals(index) and index.isin(own).all(): raise order_error('weights')
         if self.class_weights is not None:
             if n_classes(dls) is None:
                 raise DigitError("class_weights: the targets have no classes, expected one for each row. Use weights=")

@@ -20,7 +20,8 @@ from ..models.scratch import by_hand
 from ..models.nets import archs, builder_args, find_arch, fn_name
 from ..models.packages import is_package_arch
 from ..data.block import DigitDataLoaders, class_error
-from ..data.split import Split, check_rare_classes, group_codes, held_out, unseen
+from ..data.arrays import check_order
+from ..data.split import Split, check_positions, check_rare_classes, group_codes, held_out, unseen
 from ..schema import FieldError, check_field, parse_value, unknown_name
 from .fields import affine_kinds, idle_rate_kind, rate_kind, recipe_kinds
 from .callbacks import BF16, EMA, RandAffine, RowWeights, ValidEvery, opts
@@ -186,6 +187,8 @@ def unseen(self:Recipe,
 @patch
 def _split_of(self:Recipe, df, valid, groups):
     "Return the split of the rows of `df`, with the arguments of `held_out`"
+    check_positions(valid, df.index, 'valid')
+    check_order(groups, df.index, 'groups')
     return replace(self.row_split, rows=valid, groups=None if groups is None else group_codes(groups, len(df)))
 
 # %% ../../nbs/learn/07_recipe.ipynb #995bb560

@@ -7,19 +7,18 @@ __all__ = []
 
 # %% ../../nbs/tasks/00_inputs.ipynb #c0002
 import hashlib, os
-from collections.abc import Mapping
 import numpy as np, pandas as pd
 from pathlib import Path
 from fastcore.all import noop
 from ..core import DataError, DigitError, check_utf8, count_noun, join_some, quote, spell
-from ..data.arrays import as_array, check_order
+from ..data.arrays import check_order
 from ..data.files import find_data
 from ..data.frames import DigitData
 from ..data.read import as_data
 from ..data.ahead import read_begun
 from ..data.mnist import read_mnist
 from ..data.load import check_row_weights
-from ..data.split import group_codes
+from ..data.split import group_codes, position_list
 from ..schema import unknown_name
 from ..data.drift import looks, unlike
 from ..data.transforms import image_hashes
@@ -106,38 +105,6 @@ def _row_column(path):
     raise DataError(f"{path}: found the columns {join_some(df.columns)}, expected a column 'row' with row numbers. "
                     "Rename the column")
 
-def position_list(
-    values, # Positions of rows
-    option, # Name of the caller's argument, for errors
-)->list:
-    "Return the positions as a list. Raises `DataError` if they are a mask, or not a list of positions."
-    if hasattr(values, 'detach'): values = as_array(values, option)
-    expected = 'expected positions of rows, counted from 0'
-    if not pd.api.types.is_list_like(values) or isinstance(values, (Mapping,pd.DataFrame)):
-        raise DataError(f"{option}: found {quote(values)}, {expected}. Pass a list or an array of them")
-    if getattr(values, 'ndim', 1)!=1:
-        raise DataError(f"{option}: found an array of shape {np.shape(values)}, {expected}. Flatten it")
-    res = [o.item() if hasattr(o, 'item') and not np.ndim(o) else o for o in values]
-    kinds = {type(o) for o in res}
-    if (odd := next((o for o in res if isinstance(o, (list,tuple,dict,set,np.ndarray))), None)) is not None:
-        raise DataError(f"{option}: found {quote(odd)}, {expected}. Flatten it")
-    if kinds=={bool} or len(res)>2 and kinds=={int} and set(res)=={0,1}:
-        found = 'a mask of True and False' if kinds=={bool} else f'only 0 and 1 in {len(res):,} values, as in a mask'
-        raise DataError(f"{option}: found {found}, expected positions. Pass np.flatnonzero({option})")
-    return res
-
-def check_positions(
-    values, # Positions of rows, or None
-    source, # The path or the frames from which the data are read
-    option, # Name of the caller's argument, for errors
-):
-    "Raise `DataError` if the positions are an Index, and the index of the frame is not its positions"
-    frame = _source_frame(source)
-    if not isinstance(values, pd.Index) or frame is None or frame.index.equals(pd.RangeIndex(len(frame))): return
-    raise DataError(f"{option}: found an Index, but the index of the frame is not 0 to {len(frame)-1:,} in order, "
-                    f"expected positions. Pass df.index.get_indexer({option}), or {option}.to_numpy() if it holds "
-                    "positions")
-
 def read_row_numbers(
     rows, # A CSV with a column `row`, or row numbers, counted from 0
     n, # Number of rows in the training set
@@ -152,7 +119,9 @@ def read_row_numbers(
     return np.unique(np.array([int(o) for o in numbers], int))
 
 # %% ../../nbs/tasks/00_inputs.ipynb #c0010
-def _source_frame(source):
+def source_frame(
+    source, # What data are read from
+)->pd.DataFrame|None:
     "Return the frame with the training rows if data are read from one, else None"
     frame = source[0] if isinstance(source, (tuple,list)) and len(source) else source
     return frame if isinstance(frame, pd.DataFrame) else None
@@ -165,7 +134,7 @@ def row_values(
 ):
     "Return a value for each training row. Raises `DataError` if there is no such column."
     if not isinstance(values, str):
-        frame = _source_frame(source)
+        frame = source_frame(source)
         check_order(values, (data.train if frame is None else frame).index, option)
         return values
     if data.extra is not None and values in data.extra: return data.extra[values]

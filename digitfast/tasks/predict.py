@@ -66,6 +66,13 @@ def _rename_pixels(d, learn, say):
 # %% ../../nbs/tasks/08_predict.ipynb #c0009
 def _is_own_data(run, d): return d.train is not None and d.sha256==run.metrics['data'].get('sha256')
 
+def _are_own_rows(run, d):
+    "Return whether the rows `d` are of files that `run` was trained with, and that have not changed since"
+    own = {os.path.realpath(o) for o in run_inputs(run)[1:]}
+    if not d.files or not own.issuperset(map(os.path.realpath, d.files)): return False
+    try: return run.data() is not None
+    except (RunError, DataError): return False
+
 def _control_rows(run, cols, d, path, n):
     "Return `n` control rows and the probabilities that `run` predicted for them; None if there are no such rows"
     p = run.predictions(same=True)
@@ -96,7 +103,7 @@ def check_controls(
     if any(o is None for o in known):
         return say("note: these data are not the run's, and the run stores no images for control rows. Check "
                    "yourself that their format is that of the training rows")
-    if not _is_own_data(run, d):
+    if not (_is_own_data(run, d) if d.train is not None else _are_own_rows(run, d)):
         say("note: these data are not the run's. Check yourself that their format is that of the training rows")
     for (_,l),(df,probs) in zip(nets, known): check_canary(predict_rows(l, df, tta=tta), probs)
     say(f"control rows: {sum(len(df) for df,_ in known)} validation rows have the same predictions as in the run")

@@ -86,7 +86,7 @@ def _recipe_rows(m):
 _card = """
 # {name}
 
-A network that reads one handwritten digit, trained with digitfast {version} (`pip install digitfast`).
+A network that reads one handwritten digit, trained with the Python package digitfast {version}.
 
 ## Accuracy
 

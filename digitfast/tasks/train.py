@@ -18,7 +18,7 @@ from fastai.learner import Metric
 from ..core import DigitError, RunError, quote, check_output, echo, spell, spell_call
 from ..models.nets import archs
 from ..data.frames import DigitData
-from ..data.split import check_group_rule, check_whole_groups
+from ..data.split import check_group_rule, check_positions, check_whole_groups, position_list
 from ..learn.loss import activations
 from ..learn.recipe import HandRecipe, Recipe, get_recipe, recipes
 from ..schema import check_field
@@ -33,7 +33,7 @@ from ..runs.fingerprint import fingerprint
 from ..kaggle.submission import check_test_ids
 from .spread import check_address
 from .inputs import (
-    check_positions, column_name, load_data, position_list, read_groups, read_row_numbers, read_weights, row_values)
+    column_name, load_data, read_groups, read_row_numbers, read_weights, row_values, source_frame)
 from .info import RunInfo
 from .finish import dated_dir, open_run
 from .fit import Plan, object_names, resume_info, train_net
@@ -324,7 +324,8 @@ def train(
                                   transpose=transpose, groups=column_name(groups), weights=column_name(weights))
         options = {k:v for k,v in options.items() if k not in arrays}
         if resume and before is None: _check_can_begin(out, data, config, say)
-        for k,o in indices.items(): check_positions(o, source, k)
+        if (frame := source_frame(source)) is not None:
+            for k,o in indices.items(): check_positions(o, frame.index, k)
         if earlier.threads: _use_threads(earlier.threads)
         run = run or _lock(stack, out)
         _log_warnings(stack, say)

@@ -7,6 +7,7 @@ import numpy as np, pandas as pd, pytest, torch
 from conftest import TINY, digits
 from hypothesis import HealthCheck, given, settings, strategies as st
 from PIL import Image
+from torch.utils.data import TensorDataset
 
 from digitfast.core import DataError
 from digitfast.data.files import find_data
@@ -177,6 +178,7 @@ OBJECTS = {
     'list of targets':lambda: vision(X, Y.tolist()),
     'QMNIST':lambda: vision(torch.tensor(X), torch.tensor(np.stack([Y]*8, 1)), 'QMNIST'),
     'pair of them':lambda: (vision(X, Y), vision(XT, YT)), 'subset':subset,
+    'tensor data set':lambda: TensorDataset(torch.tensor(X)[:,None]/255, torch.tensor(Y)),
     'bunch':lambda: NS(data=X.reshape(60, -1)/1., target=Y),
     'hugging face':lambda: HF(hf(X, Y)),
     'its dict':lambda: dict(train=HF(hf(X, Y)), test=HF(hf(XT, YT))), 'frame of images':lambda: hf(X, Y),
@@ -238,6 +240,8 @@ BAD = {
     'no images':((X[:0], Y[:0]), 'no images in an array of shape (0, 8, 8)'),
     'labels first':((Y, X), 'Pass (x, y): the images first'),
     'other order':((pd.DataFrame(X.reshape(60, -1)), pd.Series(Y)[::-1]), 'labels: found a Series', '.loc[index]'),
+    'repeated ids':((TRAIN, TEST.assign(id=0)), 'the test frame, row 0, column id', 'occurs 20 times'),
+    'a missing id':((TRAIN, TEST.assign(id=[*range(19), None])), 'the test frame, row 19, column id: blank'),
     'empty dict':({}, 'expected images x and labels y'),
     'two test sets':(dict(x_train=X, y_train=Y, x_test=XT), 'test is another'),
     'two images in a dict':(dict(a=X, b=X, y=Y), 'a, b could each be the images')}
@@ -340,6 +344,11 @@ def test_damaged_files(kind, cut, flips, keep, tmp_path):
     (tmp_path/kind).write_bytes(b)
     try: read_csvs(tmp_path/kind)
     except DataError as e: assert str(e).isprintable() and kind in str(e)
+
+def test_ids_in_an_index():
+    "As pandas reads them with index_col"
+    d = as_data((TRAIN, TEST.iloc[:,1:].set_index(pd.Index(range(7, 27), name='ImageId'))))
+    assert d.test_ids.tolist()==list(range(7, 27)) and d.test_ids.name=='ImageId' and same(d)
 
 # ---- train and predict
 

@@ -5,6 +5,7 @@ from conftest import csvs, digits
 from digitfast.core import DataError
 from digitfast.data.block import DigitDataLoaders
 from digitfast.data.read import as_data, read_csvs
+from digitfast.learn.recipe import Recipe
 from digitfast.data.split import Split, digit_splitter, group_codes, held_out, unseen
 from sklearn.model_selection import StratifiedGroupKFold, cross_val_score
 from sklearn.neighbors import KNeighborsClassifier
@@ -150,6 +151,20 @@ def test_dataloaders_of_a_frame_with_writers():
         dls = DigitDataLoaders.from_df(frame, valid_pct=.2, groups=groups, bs=16, device='cpu')
         trn,val = (g[o.items.index] for o in (dls.train_ds, dls.valid_ds))
         assert not set(trn)&set(val) and len(dls.row2im.cols)==64
+
+def test_dataloaders_of_a_frame_in_another_order():
+    "Positions are positions, and a Series or an Index that contradicts them raises an error"
+    df = digits(60).sample(frac=1, random_state=0)
+    g = pd.Series(np.arange(60)//6)
+    dls = DigitDataLoaders.from_df(df, groups=g[df.index], device='cpu', bs=16)
+    trn,val = (df.index[o.items.index]//6 for o in (dls.train_ds, dls.valid_ds))
+    assert not set(trn)&set(val)
+    for kw,why in (dict(groups=g), 'groups: found a Series'),(dict(valid=df.index[:9]), 'valid: found an Index'):
+        with pytest.raises(DataError, match=why): DigitDataLoaders.from_df(df, device='cpu', **kw)
+        with pytest.raises(DataError, match=why): digit_splitter(**kw)(df)
+        with pytest.raises(DataError, match=why): Recipe('stride2', bs=16).dls(df, device='cpu', **kw)
+    for mask in np.arange(60)<9,[1]*9+[0]*51:
+        with pytest.raises(DataError, match='as in a mask|a mask of'): digit_splitter(mask)
 
 def test_a_new_writer_is_harder():
     "Rows of a writer are similar, so a nearest neighbour is more accurate on a split of rows than on a split of groups"

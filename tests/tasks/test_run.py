@@ -590,6 +590,22 @@ def test_predict_other_data_predicts_the_control_rows_from_the_pictures_that_the
     want = predict_rows(load_net(tiny_run[0], device='cpu'), digits(30, seed=5)).argmax(1)
     assert pd.read_csv(f).Label.tolist()==want.tolist()
 
+def test_files_of_a_run_are_its_own_until_they_change(tmp_path):
+    "However they are given: also the test set alone, and also as Parquet"
+    pytest.importorskip('pyarrow')
+    folder,test = csvs(tmp_path/'d'),digits(20, seed=1).drop(columns='label')
+    (folder/'test.csv').unlink()
+    test.to_parquet(folder/'test.parquet')
+    r = run(folder, tmp_path/'r', epochs=1)
+    shutil.copytree(folder, tmp_path/'copy')
+    def is_noted(f):
+        lines = []
+        predict_csv(r, f, tmp_path/'s.csv', device='cpu', say=lines.append)
+        return any("these data are not the run's" in o for o in lines)
+    for o in 'test.parquet','train.csv': assert not is_noted(folder/o) and is_noted(tmp_path/'copy'/o)
+    test[:9].to_parquet(folder/'test.parquet')
+    assert is_noted(folder/'test.parquet')
+
 def test_predict_with_tta(tiny_run, tmp_path):
     said = []
     path = predict_csv(tiny_run[0], out=tmp_path/'s.csv', tta=1, device='cpu', say=said.append)

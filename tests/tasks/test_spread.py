@@ -155,7 +155,7 @@ def test_tls_without_certificates_is_named(tiny, tmp_path):
 def test_no_scheduler_is_reported(tiny, tmp_path, monkeypatch):
     def client(*args, timeout, old=distributed.Client, **kw): return old(*args, timeout='1s', **kw)
     monkeypatch.setattr(distributed, 'Client', client)
-    with pytest.raises(RunError, match=r'found no answer.*Check the address.*Then resume .*train\(resume'):
+    with pytest.raises(RunError, match=r'found no answer.*Check the address.*Then resume .*train\(scheduler'):
         train(tiny, out=tmp_path/'run', members=2, scheduler=f'127.0.0.1:{free_port()}', say=quiet, **TINY)
 
 def test_each_gpu_gets_its_jobs(monkeypatch, tmp_path):
