@@ -161,7 +161,7 @@ def test_a_finished_member_is_not_trained_again(tiny, trio, tmp_path):
     stamps = {k:(out/'members'/k/'metrics.json').stat().st_mtime_ns for k in '01'}
     lines = []
     run(tiny, out, resume=True, say=lines.append)
-    assert '2 of 3 members are finished already' in lines
+    assert 'finished already: 2 of 3 members' in lines
     assert stamps=={k:(out/'members'/k/'metrics.json').stat().st_mtime_ns for k in '01'} and sub(out)==sub(trio)
 
 # ---- predicting
