@@ -79,7 +79,7 @@ def train_members(
     plan.recipe.unseen(plan.data.train, 0, **plan.split) # raises an error if there are too few rows
     if not resume: _begin(out, plan.info)
     todo = [k for k in range(n) if not _is_finished(out/'members'/str(k))]
-    if len(todo)<n: say(f"{n-len(todo)} of {n} members are finished already")
+    if len(todo)<n: say(f"finished already: {n-len(todo)} of {n} members")
     device = plan.info.device
     if todo and (scheduler or len(todo)>1 and has_workers(None, device, say)):
         def keep(k, files):
