@@ -187,7 +187,7 @@ def join_preds(
     def n_test(p): return 0 if p.test_probs is None else len(p.test_probs)
     wanted = 0 if data.test is None else len(data.test)
     if any(p.classes!=ps[0].classes or n_test(p)!=wanted for p in ps):
-        raise RunError(f"{name}: its members have other classes or test sets than one another")
+        raise RunError(f"{name}: found members with other classes or test sets, expected equal ones. Join others")
     rows,oof = reduce(np.intersect1d, [p.rows for p in ps]),_first_preds(ps)
     if weights=='greedy':
         plain = _mean_preds(ps, rows)
@@ -302,20 +302,22 @@ def _check_different(runs):
 
 def _check_joinable(runs):
     "Raise `RunError` unless `runs` can be joined"
-    if len(runs)<2: raise RunError("an ensemble needs two runs at least")
+    if len(runs)<2: raise RunError(f"an ensemble: found {len(runs)} run, expected two or more. Name another one")
     sha = runs[0].need('data.sha256')[0]
     for o in runs:
-        if o.members(): raise RunError(f"{o} is an ensemble itself: name its members, {o}/members/0 and so on")
+        if o.members():
+            raise RunError(f"{o}: found an ensemble, expected a single network. Name its members, {o}/members/0 …")
         o.need('data.name', 'settings', 'params', 'accuracy', 'canary_rows', 'seconds')
         if o.metrics['data'].get('sha256')!=sha:
-            raise RunError(f"{o} was trained on other data than {runs[0]}: the rows that one holds out, "
-                           f"the other may have seen")
+            raise RunError(f"{o}: found a run on other data than {runs[0]}, expected the same, because one may have "
+                           "been trained on rows that the other holds out. Train it again on the same data")
     def groups_of(run): return (run.metrics.get('groups') or {}).get('sha256')
     if odd := next((o for o in runs if groups_of(o)!=groups_of(runs[0])), None):
         raise RunError(f"{odd} was not split by the groups of {runs[0]}, so one of them may have been trained on "
                        "groups that the other holds out. Train both with the same groups")
     same = [o for i,o in enumerate(runs) if any(o.samefile(p) for p in runs[:i])]
-    if same: raise RunError(f"{same[0]} is named twice, and would count twice in the mean: name each run once")
+    if same:
+        raise RunError(f"{same[0]}: found a run that is named twice, expected different ones. Name each run once")
     _check_different(runs)
 
 # %% ../../nbs/tasks/05_ensemble.ipynb #c0013
