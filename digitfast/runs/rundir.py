@@ -136,7 +136,7 @@ class Terminated(KeyboardInterrupt):
 
 def _what_is_kept(out):
     "Return what to do after the run in `out` was interrupted"
-    if path_exists(Path(out)/'metrics.json'):
+    if path_exists(Path(out)/'metrics.json') and not is_begun(out):
         return f"{out} holds the finished run. {spell_call('report', Path(out))} writes its page again"
     if not is_begun(out): return "nothing was done yet: start again"
     return f"{out} holds what was done up to the last whole epoch: {how_to_resume(out)}"

@@ -22,7 +22,7 @@ from ..kaggle.submission import check_test_ids, other_labels, save_submission, s
 from ..runs.calibration import calibrate
 from ..runs.run import Run
 from ..report.measure import score_interval, wilson
-from .finish import percent, why_unexpected
+from .finish import BatchesLeft, percent, why_unexpected
 
 # %% ../../nbs/tasks/08_predict.ipynb #c0005
 def _has_train(path):
@@ -179,7 +179,8 @@ def predict_csv(
             f"{spell('tta', own_tta if not is_command() else True)} this one does too")
     tta = own_tta if tta is None else tta
     if tta: say(f"predicting the mean over {(2*tta+1)**2} shifted copies of each image")
-    p,vocab = predict_rows(learn, test, tta=tta),list(learn.dls.vocab)
+    with learn.added_cbs(BatchesLeft(say)): p = predict_rows(learn, test, tta=tta)
+    vocab = list(learn.dls.vocab)
     _log_unlike(run, d, test, say)
     labels = np.array(vocab)[p.argmax(1)]
     if probs and learn.temperature!=1:
