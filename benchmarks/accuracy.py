@@ -58,7 +58,7 @@ class ElasticRecipe(Recipe):
         return DigitDataLoaders.from_df(df, batch_tfms=[Elastic(self.alpha, **self.affine)], **kwargs)
 
 def systems(epochs):
-    "Return {name: recipe}: one more ingredient each, then recipes with their own length"
+    "Return {name: recipe}: each has one more ingredient than the last; then recipes with their own length"
     a = Recipe(arch='fastbook', lr=5e-3, epochs=epochs, precision='bf16', valid_pct=0.05)
     b = replace(a, arch='small', arch_kwargs=dict(chs=(32,48,64,96,128), ks=(5,3,3,3,3), strides=(2,1,1,2,1)))
     c = replace(b, smooth=0.05)

@@ -123,7 +123,7 @@ def of_single():
     return Group(arms|{'single, taught by all three':Arm(single, teachers=tuple(arms))}, means)
 
 def of_cheaper():
-    "`quick` in fewer images, in larger batches, and with a net whose step takes less"
+    "Return `quick` with fewer images, with larger batches, and with a network whose step takes less time"
     from digitfast.learn.recipe import recipes
     quick = replace(recipes['quick'], epochs=3)
     def channels(*chs): return replace(quick, arch_kwargs=dict(chs=chs))

@@ -165,7 +165,8 @@ def gpu():
     return '\n\n'.join([_steps(t), '\n'.join(f'- {o}' for o in lines), f"{t.card[0]}. {_how('gpu')}"])
 
 def captures(t):
-    "digitfast's graph of a training step beside torch's compiler and graphed callables: a sentence a recipe"
+    """Return a sentence for each recipe that compares digitfast's graph of a training step with torch's compiler and
+    graphed callables"""
     def sentence(name, o):
         ours = o[o['mode']=='graph'].iloc[0]
         others = [f"{m.mode} {1000*m.step:.2f} ms a step and {m.to_99:.2f} s ({m.to_99/ours.to_99:.1f} times)"

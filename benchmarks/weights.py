@@ -22,7 +22,7 @@ nets = alike|other
 pools = {'four alike':list(alike), 'all eight':list(nets), 'one quick and the other kinds':['quick, seed 0', *other]}
 
 def trained(recipe, df, trn, val, seed):
-    "Probabilities by a net that is trained on the rows `trn`, of the rows `val`"
+    "Return the probabilities of the rows `val` by a network that is trained on the rows `trn`"
     from digitfast.learn.learner import seed_all
     from digitfast.learn.predict import predict_rows
     dls = recipe.dls(df.iloc[np.concatenate([trn, val])], valid=list(range(len(trn), len(trn)+len(val))))
@@ -32,7 +32,7 @@ def trained(recipe, df, trn, val, seed):
     return predict_rows(learn)
 
 def best_net(y, probs):
-    "Each row by the net with the least log-loss on the other parts of the rows"
+    "Return each row by the network with the smallest log-loss on the other parts of the rows"
     from digitfast.runs.calibration import deal_rows
     own,part = -np.log(probs[:,np.arange(len(y)),y].clip(1e-7)),deal_rows(len(y))
     res = np.empty_like(probs[0])
@@ -48,7 +48,7 @@ def row(split, pool, what, y, p, calibrated=None, weights=()):
                 weights=' '.join(f'{o:.2f}' for o in weights))
 
 def joined_rows(split, y, probs):
-    "Rows of the table for the pools of nets with these `probs`, {name: (n, classes)}"
+    "Return rows of the table for the pools of networks with these `probs`, {name: (n, classes)}"
     from digitfast.tasks.ensemble import cross_weigh, greedy_weights
     for pool,names in pools.items():
         p = np.stack([probs[k] for k in names])
@@ -57,7 +57,7 @@ def joined_rows(split, y, probs):
         yield row(split, pool, 'greedy weights', y, cross_weigh(y, p), weights=greedy_weights(y, p))
 
 def fold_rows(split, df, trn, val, recipe, k=3):
-    "Rows of the table for the mean of nets that were trained on folds of the rows `trn`"
+    "Return rows of the table for the mean of networks that were trained on folds of the rows `trn`"
     from sklearn.model_selection import StratifiedKFold
     from digitfast.runs.calibration import calibrate, fit_temperature
     y,own,mean = df.label.to_numpy(),np.empty((len(trn),10), np.float32),0

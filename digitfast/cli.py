@@ -466,11 +466,12 @@ def labels(
     df,n = doubtful_labels(run, times),len(run.oof() or run.predictions())
     if out: write_file(out, df.to_csv(index=False, lineterminator='\n'))
     k = save_doubtful(run, df, png) if png else 0
+    kept = f'{k:,} of {len(df):,} are stored in the run' if len(df) else 'empty, because no label looks wrong'
     head = f"{'row':>8}  {'label':>8}  {'p(label)':>10}  {'predicted':>9}  {'p(predicted)':>12}"
-    lines = [f'{len(df):,} of {n:,} training rows; row numbers start at 0'] if len(df) else [f'none of {n:,} rows']
-    print_result(df.to_dict('records'), *([head] if len(df) else []), *map(_label_line, df.itertuples()), *lines,
-           *([f'rows: {out}'] if out else []), *([f'pictures: {png} ({k:,} of {len(df):,} are stored in the '
-                                                  'run)'] if png else []))
+    found = (f'{len(df):,} of {n:,} training rows; row numbers start at 0' if len(df) else
+             f'none of {n:,} rows has a label that looks wrong')
+    print_result(df.to_dict('records'), *([head] if len(df) else []), *map(_label_line, df.itertuples()), found,
+           *([f'rows: {out}'] if out else []), *([f'pictures: {png} ({kept})'] if png else []))
 
 # %% ../nbs/04_cli.ipynb #c002b
 def _check_ensemble(runs, out):

@@ -215,7 +215,7 @@ def main(
 # %% ../nbs/03_console.ipynb #c0016
 def one_of(
     *names, # The values that the option accepts
-)->dict: # For `Option`
+)->dict: # Arguments of `Option`
     "Return a parser and a metavar of an option with the values `names`"
     def _name(s):
         if s not in names: raise typer.BadParameter(f"'{s}' is not one of {', '.join(names)}")

@@ -73,7 +73,7 @@ def count_noun(
 class DigitError(Exception):
     "An error that the user can fix: one printable line, and the facts that code needs as attributes"
     def __init__(self,
-        msg='', # What was found, what was expected and what to do; cut to 600 characters
+        msg='', # Message: what was found, what was expected and what to do; cut to 600 characters
         option=None, # Name of the argument that fixes it, such as 'label'; see `spell`
         file=None, # The faulty file
         line=None # The faulty line, from 1
@@ -140,9 +140,9 @@ _functions = dict(predict='predict_csv', save='save_run', course='copy_course', 
 
 def spell_call(
     command, # Name of a subcommand, such as 'train'
-    *args, # Its arguments: a `Path`, or a placeholder such as 'DATA'
+    *args, # Arguments of the call: a `Path`, or a placeholder such as 'DATA'
     imports=(), # Python files to import first
-    **options # Its options, as for `spell`
+    **options # Options of the call, as for `spell`
 )->str:
     "Return a complete command, or the same call in Python"
     if is_command():
@@ -156,7 +156,7 @@ def spell_call(
 # %% ../nbs/00_core.ipynb #d659b530
 def write_file(
     path, # File to write
-    data, # Its bytes or text
+    data, # Bytes or text to write
     make=True, # Whether to create a missing folder
 )->Path:
     "Write `data` to `path` in one step: under a temporary name, then renamed. Raises `RunError` if that fails."

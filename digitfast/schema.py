@@ -90,8 +90,8 @@ def _converted(value, kind): return value if kind.convert is None else kind.conv
 # %% ../nbs/02_schema.ipynb #5c00000c
 def check_field(
     name, # Name of the field
-    value, # Its value
-    kind, # Its `Kind`
+    value, # Value of the field
+    kind, # `Kind` of the field
 ): # `value`; a number as a Python number
     "Return the value of a field. Raises `FieldError` if the value is not of its kind."
     if kind.test(value): return _converted(value, kind)

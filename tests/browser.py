@@ -1,4 +1,4 @@
-"A page in headless Chromium, over its DevTools protocol"
+"Control a page in headless Chromium through its DevTools protocol"
 import base64, json, shutil, subprocess, tempfile, time, urllib.request
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"One thread everywhere, so that equal seeds give equal bytes; the sample and small runs are made once a session."
+"Use one thread everywhere, so that equal seeds give equal bytes. Read the sample and train small runs once a session."
 import os, signal, socket, subprocess, sys, tempfile, time, traceback
 # before torch is imported; subprocesses inherit them
 os.environ.update(OMP_NUM_THREADS='1', MKL_NUM_THREADS='1', MPLBACKEND='Agg')
@@ -10,8 +10,8 @@ sys.path += [str(o) for o in sorted((REPO/'tests').iterdir()) if o.is_dir()] # h
 BIG = Path(os.environ.get('DIGITFAST_DATA') or REPO.parent/'shared'/'data'/'digit-recognizer.zip')
 
 def pytest_configure(config):
-    """GPUs are hidden unless `-m cuda` asks for them: what a forked child, another device or another precision would
-    change is not what the other tests are about."""
+    """Hide GPUs unless `-m cuda` asks for them. Most tests do not depend on the device, and a forked child can't use a
+    GPU."""
     if 'cuda' not in (config.getoption('-m') or ''): os.environ['CUDA_VISIBLE_DEVICES'] = ''
 
 def pytest_collection_modifyitems(config, items):
@@ -23,7 +23,8 @@ def pytest_collection_modifyitems(config, items):
     if why: [o.add_marker(pytest.mark.skip(reason=f'needs a GPU: {why}')) for o in cuda]
 
 def digits(n=60, side=8, n_class=3, seed=0, classes=None, prefix='pixel', label=True):
-    "A frame of `n` easy images: class k has a bright bar in row k+1 on a dim ground, with noise; no two alike"
+    """Return a frame of `n` easy images: class k has a bright bar in row k+1 on a dim background, with noise. No two
+    images are equal"""
     rng = np.random.default_rng(seed)
     y = np.arange(n)%n_class
     x = rng.integers(0, 90, (n,side,side))
@@ -33,24 +34,25 @@ def digits(n=60, side=8, n_class=3, seed=0, classes=None, prefix='pixel', label=
     return df
 
 def every(n, cases):
-    "Parameters, of which each `n`-th is quick; the others, which repeat it with other values, are slow"
+    "Return the parameters. Every `n`-th is quick, and the others, which repeat it with other values, are slow"
     return [pytest.param(*(o if isinstance(o, tuple) else (o,)), marks=[pytest.mark.slow] if i%n else [])
             for i,o in enumerate(cases)]
 
 def loaders(df=None, **kw):
-    "`DigitDataLoaders` of a frame like `digits()`, in batches of 16"
+    "Return `DigitDataLoaders` of a frame like `digits()`, in batches of 16"
     from digitfast.data.block import DigitDataLoaders
     return DigitDataLoaders.from_df(digits() if df is None else df, **{**dict(bs=16, device='cpu'), **kw})
 
 def learner(dls=None, arch='stride2', bar=False, **kw):
-    "A Learner on them, without a progress bar"
+    "Return a Learner on these DataLoaders, without a progress bar"
     from digitfast.learn.learner import digit_learner
     learn = digit_learner(dls or loaders(), arch, **kw)
     if not bar: learn.remove_cbs([o for o in learn.cbs if o.name=='progress'])
     return learn
 
 def csvs(path, train=None, test=None, sample=None, **kw):
-    "A folder with the CSVs of small made-up digits, as Kaggle lays them out; frames replace them, False leaves one out"
+    """Write a folder with the CSVs of small invented digits, in Kaggle's format. A frame replaces a file, False leaves
+    it out"""
     path.mkdir(parents=True, exist_ok=True)
     if train is None: train = digits(**kw)
     if test is None: test = digits(**{**kw, 'n':20, 'seed':1}).drop(columns='label')
@@ -70,7 +72,7 @@ def one_thread():
 
 @pytest.fixture(autouse=True)
 def own_imports():
-    "Files that a test had the command import are forgotten after it"
+    "Forget the files that a test imported through the command, after the test"
     plugins = sys.modules.get('digitfast.learn.plugins')
     if not plugins: return (yield)
     was = [(o,dict(o)) for o in (plugins.imported,plugins.import_paths,plugins.import_sources)]
@@ -91,14 +93,14 @@ def undrawn():
 
 @pytest.fixture(scope='module')
 def drawn(undrawn):
-    "Reports with their figures, as everyone else has them"
+    "Draw the figures of reports, as outside the tests"
     with pytest.MonkeyPatch.context() as m:
         if undrawn: m.setattr('digitfast.report.page.inline_svg', undrawn)
         yield
 
 def child(f, log=None):
-    """Fork a process that runs `f`, its output in the file `log`, and give its id as soon as it does. It exits with 1
-    for a `RunError` in one line, 99 for anything else that is raised"""
+    """Fork a process that runs `f` and writes its output to the file `log`, and return its id at once. It exits with 1
+    for a `RunError` of one line, and with 99 for any other error"""
     begun,begins = os.pipe()
     pid = os.fork()
     if pid:
@@ -123,14 +125,14 @@ def child(f, log=None):
         os._exit(code)
 
 def ended(pid):
-    "How a process ended: 'SIGKILL' or an exit code"
+    "Return how a process ended: 'SIGKILL' or an exit code"
     _,status = os.waitpid(pid, 0)
     return signal.Signals(os.WTERMSIG(status)).name if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
 
 def forked(f, log=None): return ended(child(f, log))
 
 def _become(words, env):
-    "Run `digitfast words` in this process, from start to end"
+    "Run `digitfast words` in this process from start to end"
     from digitfast.cli import main
     os.closerange(3, 4096)
     os.environ.update(env)
@@ -150,26 +152,26 @@ def _become(words, env):
     finally: os._exit(code)
 
 def command(*words, env={}, **kw):
-    """Start `digitfast words` in a process that is forked from this one, which has imported what takes long, and give
-    its `Popen`. The start of a new Python, and its warnings, are not included"""
+    """Start `digitfast words` in a process that is forked from this one, and return its `Popen`. This process has
+    imported the slow packages already, so the start is quick"""
     kw = {**dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True), **kw}
     return subprocess.Popen(['digitfast'], preexec_fn=lambda: _become([*map(str, words)], env), **kw)
 
 @pytest.fixture(scope='session')
 def data():
-    "The packaged sample"
+    "Return the packaged sample"
     from digitfast.data.read import read_csvs
     return read_csvs('sample')
 
 @pytest.fixture(scope='session')
 def big_zip():
-    "The whole competition's zip"
+    "Return the path of the complete competition's zip"
     if not BIG.exists(): pytest.skip(f'the competition\'s zip is not at {BIG}: say where in DIGITFAST_DATA')
     return BIG
 
 @pytest.fixture(scope='session')
 def trained():
-    "A Learner that tells the bright bars apart; not to be trained further"
+    "Return a Learner that distinguishes the bright bars. Do not train it further"
     from digitfast.learn.learner import seed_all
     seed_all(0)
     dls = loaders(digits(300))
@@ -180,28 +182,28 @@ def trained():
 
 @pytest.fixture(scope='session')
 def sample_run(tmp_path_factory):
-    "(run directory, lines logged) of one epoch on the sample; not to be changed"
+    "Return (run directory, lines of the log) of one epoch on the sample. Do not change it"
     from digitfast.tasks.train import train
     lines = []
     return train('sample', epochs=1, out=tmp_path_factory.mktemp('sample')/'run', say=lines.append), lines
 
 @pytest.fixture(scope='session')
 def tiny(tmp_path_factory):
-    "Folder with 60 training and 20 test images of 8x8, three classes"
+    "Return a folder with 60 training and 20 test images of 8x8 and three classes"
     return csvs(tmp_path_factory.mktemp('tiny')/'tiny')
 
 TINY = dict(arch='stride2', epochs=2, bs=16, valid_pct=.2)   # options of `train` that suit `tiny`
 
 @pytest.fixture(scope='session')
 def tiny_run(tiny, tmp_path_factory):
-    "(run directory, lines logged) of two epochs on `tiny`; not to be changed"
+    "Return (run directory, lines of the log) of two epochs on `tiny`. Do not change it"
     from digitfast.tasks.train import train
     lines = []
     return train(tiny, out=tmp_path_factory.mktemp('tinyrun')/'run', say=lines.append, **TINY), lines
 
 @pytest.fixture
 def here(tmp_path, monkeypatch):
-    "The test's own folder, as the working directory, with an empty home, without Kaggle's mount and credentials"
+    "Change to the test's own folder, with an empty home, without Kaggle's mount and credentials"
     for k in list(os.environ):
         if k.startswith('KAGGLE_'): monkeypatch.delenv(k)
     home,work = tmp_path/'home',tmp_path/'work'
@@ -219,7 +221,7 @@ def in_tmp(tmp_path, monkeypatch):
     return tmp_path
 
 def free_port():
-    "A port of loopback that nobody uses"
+    "Return a free port of the loopback interface"
     with socket.socket() as s:
         s.bind(('127.0.0.1', 0))
         return s.getsockname()[1]
@@ -240,7 +242,7 @@ class Cluster:
             time.sleep(.1)
 
     def start(self, name, make, before=lambda: None):
-        "Start a process that serves what `make` makes, and give its id and its temporary folder"
+        "Start a process that serves the result of `make`, and return its id and its temporary folder"
         import asyncio, dask
         from concurrent.futures import ThreadPoolExecutor
         from distributed import utils
@@ -277,7 +279,7 @@ class Cluster:
 
 @pytest.fixture
 def cluster(tmp_path):
-    "A `Cluster` without workers; it is gone after the test"
+    "Return a `Cluster` without workers, which is stopped after the test"
     pytest.importorskip('distributed', reason="needs digitfast[distributed]")
     o = Cluster(tmp_path)
     yield o

@@ -4,37 +4,16 @@ It keeps models as {repository: dict(private, files, log)}. Files that end in .s
 the commit. It answers a bounded number of requests of bounded size, and stops by itself. `faults` are functions of
 (handler, path) that answer in place of the double; one that returns False leaves the request to it.
 """
-import base64, hashlib, json, re, threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+import base64, hashlib, json, re
 from urllib.parse import unquote, urlsplit
+from loopback import Loopback
 
 USER,TOKEN = 'ada','hf_0123456789abcdefABCDEF'
 
-class Hub:
+class Hub(Loopback):
     def __init__(self, life=300, most=400, body=1<<26):
         self.life,self.most,self.body = life,most,body
         self.models,self.blobs,self.calls,self.faults = {},{},[],[]
-
-    def __enter__(self):
-        outer = self
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version,timeout = 'HTTP/1.1',10
-            def log_message(self, *args): pass
-            def do_GET(self): outer.answer(self)
-            do_POST = do_PUT = do_HEAD = do_GET
-        self.server = ThreadingHTTPServer(('127.0.0.1', 0), Handler)
-        self.server.daemon_threads,self.server.handle_error = True,lambda *_: None
-        self.url = f'http://127.0.0.1:{self.server.server_address[1]}'
-        threading.Thread(target=self.server.serve_forever, kwargs=dict(poll_interval=.05), daemon=True).start()
-        self.timer = threading.Timer(self.life, self.server.shutdown)
-        self.timer.daemon = True
-        self.timer.start()
-        return self
-
-    def __exit__(self, *_):
-        self.timer.cancel()
-        self.server.shutdown()
-        self.server.server_close()
 
     # -- one request
 
@@ -68,7 +47,7 @@ class Hub:
     # -- what a hub does
 
     def find(self, h, repo, revision):
-        "The model of that name, which is answered for if it can't be read"
+        "Return the model with this name, or answer the request with an error"
         m,signed = self.models.get(repo),self.is_signed(h)
         if not m or m['private'] and not signed:
             error = dict(error='Repository not found' if signed else 'Invalid username or password.')
@@ -80,7 +59,10 @@ class Hub:
 
     def describe(self, h, repo, revision=None):
         if m := self.find(h, repo, revision):
-            siblings = [dict(rfilename=k, size=len(b)) for k,b in m['files'].items()]
+            def lfs(k, b):
+                if not k.endswith('.safetensors'): return {}
+                return dict(lfs=dict(sha256=hashlib.sha256(b).hexdigest(), size=len(b), pointerSize=134))
+            siblings = [dict(rfilename=k, size=len(b), **lfs(k, b)) for k,b in m['files'].items()]
             self.send(h, 200, dict(id=repo, modelId=repo, private=m['private'], sha=self.sha(m), tags=[], downloads=0,
                                    likes=0, siblings=siblings))
 

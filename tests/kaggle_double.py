@@ -10,8 +10,8 @@ a fault in the next calls of a method:
         k.fail('DownloadDataFiles', 429, retry_after=1)
 """
 import base64, io, json, re, socket, struct, threading, time, zipfile
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
+from loopback import Loopback
 
 USER, TOKEN, KEY, OAUTH = 'ada', 'KGAT_0123456789abcdef', 'fedcba9876543210', 'refresh-0123456789abcdef'
 SIGNED = 'X-Goog-Signature=5163ed'
@@ -24,11 +24,11 @@ def a_zip(files):
     return b.getvalue()
 
 class Refuse(Exception):
-    "An answer that Kaggle gives in place of the one hoped for"
+    "An error that Kaggle answers with"
     def __init__(self, code, message, **headers): self.code,self.message,self.headers = code,message,headers
 
-class Double:
-    "State of the pretended Kaggle; `calls` is what was asked, in order"
+class Double(Loopback):
+    "The state of the double of Kaggle; `calls` are the requests, in order"
     def __init__(self, files=None, life=600, most=400, body=1<<26):
         self.zip = a_zip(files or {'train.csv':'label,pixel0\n1,0\n', 'test.csv':'pixel0\n0\n',
             'sample_submission.csv':'ImageId,Label\n1,0\n'})
@@ -43,31 +43,9 @@ class Double:
         self.answers = {}                       # method: function of its answer, whose result is sent in its place
         self.push = {}                                                 # further fields of SaveKernel's answer
 
-    # -- the server
-    def __enter__(self):
-        outer = self
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version,timeout,double = 'HTTP/1.1',10,outer
-            def log_message(self, *args): pass
-            def do_POST(self): self.double.answer(self)
-            do_GET = do_PUT = do_POST
-        self.server = ThreadingHTTPServer(('127.0.0.1', 0), Handler)
-        self.server.daemon_threads,self.server.handle_error = True,lambda *_: None  # a client that hangs up is no news
-        self.port = self.server.server_address[1]
-        threading.Thread(target=self.server.serve_forever, kwargs=dict(poll_interval=.05), daemon=True).start()
-        self.timer = threading.Timer(self.life, self.server.shutdown)
-        self.timer.daemon = True
-        self.timer.start()
-        return self
-
-    def __exit__(self, *_):
-        self.timer.cancel()
-        self.server.shutdown()
-        self.server.server_close()
-
     @property
     def env(self):
-        "Environment variables that send the client here, and nowhere else"
+        "Return environment variables that send the client's requests only to this double"
         return dict(KAGGLE_API_ENVIRONMENT='LOCALHOST', http_proxy=f'http://127.0.0.1:{self.port}',
             https_proxy='http://127.0.0.1:9')
 

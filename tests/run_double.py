@@ -1,9 +1,9 @@
-"A finished run of made-up predictions, for tests that need no training"
+"Write a finished run of invented predictions, for tests that need no training"
 import json
 import numpy as np
 
 def fake(n=200, c=3, seed=0, wrong=20, n_pics=None, side=5):
-    "Arrays of `predictions.npz` for `n` rows, `wrong` of them wrong"
+    "Return arrays of `predictions.npz` for `n` rows, of which `wrong` are misclassified"
     rng = np.random.default_rng(seed)
     y = rng.integers(0, c, n)
     logged = y.copy()
@@ -18,7 +18,7 @@ def fake(n=200, c=3, seed=0, wrong=20, n_pics=None, side=5):
                 images=rng.integers(0, 256, (wrong,side,side), dtype=np.uint8)[:n_pics])
 
 def a_run(path, file='predictions.npz', sha='s', **arrays):
-    "A finished run's directory with those arrays"
+    "Write the directory of a finished run with these arrays"
     path.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(path/file, **arrays)
     (path/'metrics.json').write_text(json.dumps(dict(format=1, recipe='quick', arch='small',

@@ -1,4 +1,4 @@
-"What `from digitfast.all import *` brings: all of fastai's names, untouched, and digitfast's own beside them"
+"Tests of `from digitfast.all import *`: all of fastai's names, unchanged, and digitfast's own names"
 import importlib, pkgutil, subprocess, sys
 
 import pytest
@@ -9,13 +9,13 @@ FASTAI = ['fastai.vision.all', 'fastai.tabular.all', 'fastai.text.all', 'fastai.
 NOT_IMPORTED = {'cli', '__main__'}  # the command: its functions are named after subcommands, and nobody imports them
 
 def star(*modules):
-    "The names that `from module import *` brings, the later over the earlier"
+    "Return the names that `from module import *` imports"
     names = {}
     for m in modules: exec(f'from {m} import *', names)
     return {k:v for k,v in names.items() if k!='__builtins__'}
 
 def modules():
-    "Names of the package's modules, those in its folders included"
+    "Return the names of the package's modules, including those in its folders"
     found = [m.name for m in pkgutil.walk_packages(digitfast.__path__, 'digitfast.') if not m.ispkg]
     return sorted(set(found)-{f'digitfast.{o}' for o in ('all', '_modidx', *NOT_IMPORTED)})
 
@@ -71,7 +71,7 @@ slow = 'optuna kaggle kagglesdk onnx onnxruntime gradio distributed dask'.split(
 print(fastais, time.process_time()-fastais, *[o for o in slow if o in sys.modules])"""
 
 def test_it_costs_little_more_than_fastai():
-    "The slow parts (Kaggle's client, ONNX, Gradio, Dask) wait until they are used; one process times both, alike"
+    "Kaggle's client, ONNX, Gradio and Dask are imported only when they are used. One process times both imports"
     args = [sys.executable, '-Wignore', '-c', CODE]
     fastais,ours,*slow = subprocess.run(args, capture_output=True, text=True, check=True).stdout.split()
     assert not slow and float(ours)<.15*float(fastais)+.2
@@ -83,7 +83,7 @@ OLD_PATHS = dict(baseline='cross_entropy mean_squared_error nearest_label',
 
 @pytest.mark.parametrize('module', OLD_PATHS)
 def test_an_old_import_path_still_works(module):
-    "The README, the tutorials and 20_fastai of version 0.1 showed these"
+    "The README, the tutorials and 20_fastai of version 0.1 used these paths"
     names = {}
     exec(f"from digitfast.{module} import {', '.join(OLD_PATHS[module].split())}", names)
     assert all(callable(names[o]) for o in OLD_PATHS[module].split())

@@ -1,4 +1,4 @@
-"""Attacks on nets, losses, recipes, settings and files: one line each, nothing left"""
+"Tests of hostile networks, losses, recipes, settings and files: each raises an error of one line and leaves no files"
 import json, os, shutil
 from pathlib import Path
 import numpy as np, pytest, torch
@@ -21,7 +21,7 @@ from conftest import TINY, digits
 from test_save_run import fitted, quiet, refused, run_cli
 
 class Odd(nn.Module):
-    "A net that does `f` in place of its work"
+    "A network that does `f` in place of its work"
     def __init__(self, f):
         super().__init__()
         self.f,self.lin = f,nn.Linear(64, 3)
@@ -42,7 +42,7 @@ def test_a_net_of_ones_own_that_is_none_is_one_line(name, tiny, tmp_path):
     refused(lambda: train(tiny, out=tmp_path/'r', say=quiet, **{**TINY, 'arch':net}), says, left=tmp_path/'r')
 
 def test_a_net_that_comes_twice_raises_an_error(tiny, tmp_path):
-    "A factory builds a fresh model at each call: two members would share their weights"
+    "A factory must build a new model at each call, or two members would share their weights"
     refused(lambda: train(tiny, out=tmp_path/'r', say=quiet, members=2, **{**TINY, 'arch':lambda n,s: ONE}),
             'same net twice')
 
@@ -82,10 +82,12 @@ def test_options_that_say_nothing_or_no_sense(words, code, says, tiny, tmp_path,
     assert says in err and 'np.' not in err and not (tmp_path/'r').exists()
 
 ARGS = [(dict(seed=o),'seed is') for o in (-1,1.5,True,'3',2**70)] + [
-    (dict(member=0),'no member 0 of 1'), (dict(member='0', members=2),'no member 0 of 2'), (dict(recipe=''),'unknown'),
-    (dict(recipe=[]),'unknown recipe'), (dict(out=5),'5 is a int'), (dict(out='o/\0x'),'o/?x is a str'),
-    (dict(config=3),'3 is a int'), (dict(cbs=[3]),"cbs holds '3'"), (dict(batch_tfms='x'),'batch_tfms is'),
-    (dict(opt_func=3),'opt_func is'), (dict(metrics=[accuracy,3]),"metrics is '3'"), (dict(drop=3),"drop is '3'"),
+    (dict(member=0),'trains one network'), (dict(member='0', members=2),'a number from 0 to 1'),
+    (dict(recipe=''),'unknown'),
+    (dict(recipe=[]),'unknown recipe'), (dict(out=5),'5: found a int'), (dict(out='o/\0x'),'o/?x: found a str'),
+    (dict(config=3),'3: found a int'), (dict(cbs=[3]),"cbs: found '3'"), (dict(batch_tfms='x'),'batch_tfms: found'),
+    (dict(opt_func=3),'opt_func: found'), (dict(metrics=[accuracy,3]),"metrics: found '3'"),
+    (dict(drop=3),"drop: found '3'"),
     (dict(data=3),'data holds a int, expected'), (dict(data=[]),'data is a list of 0'),
     (dict(data={}),'the dict: found nothing'), (dict(data=np.zeros((3,3))),'3 pixel columns'),
     (dict(data=(1,2)),'data holds a int')]
@@ -98,7 +100,7 @@ def test_numbers_of_numpy_are_numbers(tiny, tmp_path):
     kw = dict(seed=np.int64(3), member=np.int64(1), members=np.int64(2))
     m = train(tiny, out=tmp_path/'r', say=quiet, **kw, **TINY).metrics
     assert (m['seed'],m['member'])==(3,1)
-    refused(lambda: train(tiny, out=tmp_path/'s', say=quiet, **{**kw, 'member':1.}, **TINY), 'no member 1.0 of 2')
+    refused(lambda: train(tiny, out=tmp_path/'s', say=quiet, **{**kw, 'member':1.}, **TINY), 'a number from 0 to 1')
 
 def test_metrics_of_fastai_are_metrics(tiny, tmp_path):
     kw = {**TINY, 'metrics':[Perplexity(),AvgMetric(error_rate),F1Score(average='macro')]}
@@ -113,14 +115,15 @@ def test_names_that_people_give_are_names(name, fitted_learn, tmp_path, monkeypa
     assert r.metrics['recipe']==name and r.path.parent==Path('runs')
 
 @pytest.mark.parametrize('f,says', [
-    (lambda r,df: predict_csv(r, 3), 'data holds a int'), (lambda r,df: predict_csv(3), '3 is a int'),
+    (lambda r,df: predict_csv(r, 3), 'data holds a int'), (lambda r,df: predict_csv(3), '3: found a int'),
     (lambda r,df: predict_rows(r.learner(), df, tta=1.5), "tta is '1.5'"),
-    (lambda r,df: predict_rows(r.learner(), df, tta=9), "tta is '9'"), (lambda r,df: ensemble([1, 2]), '1 is a int')])
+    (lambda r,df: predict_rows(r.learner(), df, tta=9), "tta is '9'"),
+    (lambda r,df: ensemble([1, 2]), '1: found a int')])
 def test_arguments_of_another_kind_for_a_run_are_one_line(f, says, tiny_run):
     refused(lambda: f(Run(tiny_run[0]), digits(4).drop(columns='label')), says)
 
 SAVED = [(dict(tta=o),'tta is') for o in (-1,1.5,True,9,'1',None)] + [
-    (dict(name=o),'name is') for o in ('',' ','a/b','x\ny',3,None,'é'*300)]
+    (dict(name=o),'name: found') for o in ('',' ','a/b','x\ny',3,None,'é'*300)]
 @pytest.mark.parametrize('kw,says', SAVED, ids=lambda o: str(o)[:30].replace('\n', 'n'))
 def test_save_run_refuses_arguments_of_another_kind(kw, says, fitted_learn, tmp_path):
     learn,df = fitted_learn
@@ -132,7 +135,7 @@ def test_save_run_refuses_what_is_no_learner_or_went_astray(fitted_learn, tmp_pa
         refused(lambda: save_run(o, df, tmp_path/'r', say=quiet), 'expected a trained Learner', left=tmp_path/'r')
     was = {k:v.clone() for k,v in learn.model.state_dict().items()}
     with torch.no_grad(): next(learn.model.parameters()).fill_(float('nan'))
-    try: refused(lambda: save_run(learn, df, tmp_path/'r', say=quiet), 'no numbers', left=tmp_path/'r')
+    try: refused(lambda: save_run(learn, df, tmp_path/'r', say=quiet), 'NaN', left=tmp_path/'r')
     finally: learn.model.load_state_dict(was)
 
 @pytest.fixture(scope='module')
@@ -164,7 +167,7 @@ def test_a_field_of_another_kind_is_damage(field, value, tiny_run, tmp_path):
 
 @pytest.mark.parametrize('threads,want', [(3,3), (4096,max(os.cpu_count(), 16))])
 def test_threads_of_others_are_no_order(threads, want, tiny_run, tmp_path, monkeypatch):
-    "A run is trained again with its own number of threads, up to what a machine may have"
+    "A run is trained again with its own number of threads, up to a limit"
     r = Path(shutil.copytree(tiny_run[0], tmp_path/'r'))
     m = json.loads((r/'metrics.json').read_text())
     (r/'metrics.json').write_text(json.dumps({**m, 'threads':threads}))
@@ -175,7 +178,7 @@ def test_threads_of_others_are_no_order(threads, want, tiny_run, tmp_path, monke
     assert train(config=r, out=tmp_path/'again', say=quiet).metrics['threads']==want and set_to==[want]
 
 def test_config_says_that_the_data_have_changed(tiny, tiny_run, tmp_path):
-    "And only then"
+    "There is no such note if the data are the same"
     d,r = (Path(shutil.copytree(o, tmp_path/o.name)) for o in (tiny,Path(tiny_run[0])))
     m = json.loads((r/'metrics.json').read_text())
     (r/'metrics.json').write_text(json.dumps({**m, 'data':{**m['data'], 'path':str(d)}}))

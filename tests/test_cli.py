@@ -1,4 +1,4 @@
-"The `digitfast` command: what it prints, where, and the code it exits with."
+"Tests of the `digitfast` command: its output, its errors and its exit codes"
 import json, os, re, signal, subprocess, sys, time
 from pathlib import Path
 import numpy as np, pandas as pd, pytest
@@ -12,7 +12,7 @@ def subcommands(): return [o.name or o.callback.__name__ for o in app.registered
 
 @pytest.fixture
 def cli(capsys, here):
-    "Call the command in-process: (exit code, stdout, stderr)"
+    "Call the command in this process, and return (exit code, stdout, stderr)"
     def _cli(*words):
         try: main([str(o) for o in words]); code = 0
         except SystemExit as e: code = e.code or 0
@@ -29,7 +29,7 @@ def sub(*words, cwd=None, env=None, **kw):
 # ---- help and usage
 
 def test_help_of_each_subcommand_without_torch(tmp_path):
-    "One process asks for every help; none may import torch, fastai or matplotlib"
+    "One process prints every help, and none of them may import torch, fastai or matplotlib"
     code = f'''
 import sys, io, contextlib
 from digitfast.cli import main
@@ -72,7 +72,7 @@ SLOW_IMPORTS = 'torch','fastai','sklearn','matplotlib','sympy','torch._dynamo'
     ('tune t --set lr=1',''), ('tune t --set lr=1..2 --recipe nope',''),
     ('predict a t','torch fastai sklearn matplotlib')])
 def test_which_slow_packages_a_subcommand_imports(words, allowed, tmp_path, tiny_run, tiny):
-    "A table, and an error in the arguments, cost no import of torch or fastai"
+    "A table, and an error in the arguments, do not import torch or fastai"
     import shutil
     run = tiny_run[0]
     for o in 'a','b': shutil.copytree(run, tmp_path/o)
@@ -89,7 +89,7 @@ print('imported', *[o for o in {SLOW_IMPORTS!r} if o in sys.modules])"""
     assert 'Traceback' not in r.stderr and r.stdout.splitlines()[-1].split()[1:]==allowed.split(), r.stdout+r.stderr
 
 def test_the_table_of_models_is_up_to_date():
-    "python benchmarks/models.py writes it"
+    "`python benchmarks/models.py` writes the table"
     from digitfast.tasks.list_models import count_models, stored_models
     assert json.loads(json.dumps(count_models()))==stored_models()
 
@@ -118,10 +118,10 @@ WRONG = [ # words, message, code
     ('ensemble R nowhere', 'nowhere: no such directory, expected a finished run', 1),
     ('compare nowhere', 'nowhere: no such file or folder', 1),
     ('tune nowhere --set lr=1..2', 'nowhere: no such file or folder', 1),
-    ('tune d', 'a search needs a field to vary: specify one, such as --set lr=0.001..0.1', 1),
+    ('tune d', 'found no field to vary, expected at least one. Specify one, such as --set lr=0.001..0.1', 1),
     ('tune d --set lr=.1', 'lr=0.1: found a single value', 1),
-    ('tune d --set lr=1..2 --time 20', "--time is '20', expected a duration such as 20m", 1),
-    ('tune d --set lr=1..2 --out R', 'R is not empty and holds no search', 1),
+    ('tune d --set lr=1..2 --time 20', "--time: found '20', expected a duration such as 20m", 1),
+    ('tune d --set lr=1..2 --out R', 'R: found files that belong to no search', 1),
     ('tune d --resume', '--resume needs --out', 2),
     ('export nowhere --onnx x', 'nowhere: no such directory, expected a finished run', 1),
     ('export R', '--onnx FILE or --pickle FILE', 2),
@@ -136,7 +136,7 @@ WRONG = [ # words, message, code
     ('versus R nowhere', 'nowhere: no such directory, expected a finished run', 1)]
 
 def test_errors_are_raised_before_torch_is_imported(tmp_path):
-    "One process asks for all of it"
+    "One process raises all of these errors"
     csvs(tmp_path/'d')
     for o in 'R/metrics.json','R/predictions.npz','U/checkpoint/state.json','empty/notes.md':
         (tmp_path/o).parent.mkdir(parents=True, exist_ok=True)
@@ -437,7 +437,7 @@ main(sys.argv[1:])
 @pytest.mark.parametrize('words', [['info'], pytest.param(['train','--arch','mlp-30','--epochs','1','--out','r'],
     marks=pytest.mark.slow)])
 def test_a_containers_user_without_a_home(words, tmp_path):
-    "No HOME, and no entry among the system's users"
+    "There is no HOME, and the system does not know the user"
     env = {**os.environ, 'PYTHONPATH':PATHS, 'MPLCONFIGDIR':str(tmp_path/'mpl'),
         'DIGITFAST_KAGGLE_INPUT':str(tmp_path/'none')}
     r = subprocess.run([sys.executable,'-c',NOBODY,*words], cwd=tmp_path, capture_output=True, text=True, timeout=300,
@@ -455,7 +455,7 @@ def test_names_that_no_file_has(words, cli, here):
     assert code==1 and out=='' and err.startswith('error: ') and err.count('\n')==1 and len(err)<700
 
 def test_a_closed_pipe_does_not_end_a_training(tmp_path, tiny):
-    "`digitfast train | head -1`: what was begun is finished, and nothing is promised that is not there"
+    "After `digitfast train | head -1`, the training is complete, with all of its files"
     p = command('train', tiny, *OPTS, '--out','r', cwd=tmp_path)
     assert p.stdout.readline().startswith('data: ')
     p.stdout.close()
@@ -473,7 +473,7 @@ def test_a_full_disk_is_logged(tmp_path):
 ESC = '\x1b[31mred\x1b]0;title\x07\u202e'
 @pytest.mark.parametrize('flag', [None,'--json'])
 def test_no_escape_reaches_the_terminal(flag, cli, here):
-    "Not in a label, a column, a file's name, an argument, or an error"
+    "Check a label, a column, a file's name, an argument, and an error"
     (here/f'{ESC}.csv').write_text(f'{ESC}id,label\n1,{ESC}\n2,{ESC}\n')
     for words in ['check',f'{ESC}.csv'],['check','.',f'{ESC}.csv'],['train',ESC],[ESC],['train','sample',ESC],['check',
         '--'+ESC]:
@@ -515,7 +515,7 @@ def test_version_and_module(tmp_path):
 
 @pytest.fixture
 def apart(here):
-    "kinds.csv, whose label is the column kind beside another, and rows.csv to predict, a labelled new.csv"
+    "Write kinds.csv, with the label `kind` and another column, rows.csv to predict, and a labelled new.csv"
     def table(n, seed): return digits(n, seed=seed).rename(columns=dict(label='kind')).assign(batch=1)
     table(60, 0).to_csv('kinds.csv', index=False)
     table(30, 2).to_csv('new.csv', index=False)

@@ -1,4 +1,5 @@
-"The page about clusters: its scripts are shell, its commands exist, and they do what the page says, on stubs"
+"""Tests of the page about clusters: its scripts are valid, its commands exist, and they do what the page says, with
+stubs"""
 import os, re, shlex, subprocess, sys, types
 import pytest
 from digitfast.cli import main
@@ -26,7 +27,8 @@ echo 7
 
 @pytest.fixture
 def shell(tmp_path, monkeypatch):
-    "A function that runs a script on stubs of dask, digitfast and sbatch, and returns what it called, and its output"
+    """Return a function that runs a script with stubs of dask, digitfast and sbatch, and returns the calls and the
+    output"""
     (tmp_path/'bin').mkdir()
     monkeypatch.chdir(tmp_path)
     for name,code in dict(dask=RECORD, digitfast=RECORD, sbatch=SBATCH).items():
@@ -68,7 +70,7 @@ def run_all(calls, tiny):
         except SystemExit as e: assert not e.code
 
 def test_an_array_and_its_ensemble(shell, tiny, tmp_path):
-    "The array skips members that are finished, if it is submitted again"
+    "If it is submitted again, the array skips finished members"
     (tmp_path/'members.sh').write_text(ARRAY.replace('array=0-7', 'array=0-1').replace('--members 8', '--members 2'))
     first,second = SUBMIT.splitlines()
     calls,out = shell(first+'\necho $array')
@@ -82,7 +84,7 @@ def test_an_array_and_its_ensemble(shell, tiny, tmp_path):
     assert read_metrics(tmp_path/'runs'/'joined')['members']==2
 
 def test_jobqueue(tiny, tmp_path, monkeypatch, cluster):
-    "The Python of the page, with a cluster of other processes in place of SLURM's"
+    "Run the Python of the page with a cluster of local processes in place of SLURM's"
     class SLURMCluster:
         scheduler_address = cluster.address
         def __init__(self, queue, cores, processes, memory, walltime, job_extra_directives): pass

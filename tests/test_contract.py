@@ -22,7 +22,7 @@ from digitfast.data.transforms import RowToImage
 from conftest import digits
 
 class Tag(Transform):
-    "A batch transform that only sees categories"
+    "A batch transform that gets only categories"
     order = 40
     def encodes(self, x:TensorCategory): return x+1
 
@@ -33,7 +33,7 @@ class Noise(Transform):
     def encodes(self, x:TensorImage): return (x+torch.randint(0, 9, x.shape, dtype=torch.uint8)).clamp(0, 255)
 
 class Skip(ItemTransform):
-    "Some of the items are skipped"
+    "A transform that skips some of the items"
     order = 20
     def encodes(self, o):
         if int(o[0].float().sum())%4==1: raise SkipItemException
@@ -90,7 +90,7 @@ def light(r, cols=None): return (r[[c for c in r.index if c.startswith('pixel')]
 
 
 def loaders(c, dl_type):
-    "The case's DataLoaders, with `dl_type` for both sides"
+    "Return the DataLoaders of the case, with `dl_type` for both sides"
     random.seed(c['seed']); np.random.seed(c['seed']); torch.manual_seed(c['seed'])
     df = frame(c['rows'], c['side'], c['seed'])
     block = DigitBlock(pixels(df), *c['stats'])
@@ -108,7 +108,7 @@ def loaders(c, dl_type):
     return dblock.dataloaders(df, **kw)
 
 def epochs(c, dls):
-    "Two epochs of each side, between which something may change"
+    "Run two epochs of each side, with a possible change between them"
     res = []
     for dl in dls.loaders:
         if c['shuffle'] and c['hook']!='last': dl.shuffle_fn = partial(DigitDL.shuffle_fn, dl)   # one order for both
@@ -126,7 +126,7 @@ def change(kind, ds):
     if kind=='items': ds.items = df
 
 def same(a, b):
-    "Equal in type and value, all the way down"
+    "Return whether two objects are equal in type and value, with all their parts"
     if type(a) is not type(b): return False
     if isinstance(a, torch.Tensor): return a.dtype==b.dtype and a.shape==b.shape and torch.equal(a, b)
     if isinstance(a, (list,tuple)): return len(a)==len(b) and all(map(same, a, b))

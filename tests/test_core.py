@@ -1,4 +1,4 @@
-"The ground: what is printable, files that are whole or absent, files that are read with care."
+"Tests of the basics: printable text, files that are complete or absent, and careful reading"
 import io, os, socket, threading
 import pytest
 from digitfast.core import DataError, DigitError, KaggleError, RunError, echo, read_plain, scrub, short_name, write_file
@@ -82,7 +82,7 @@ def test_write_file_refuses_in_one_line(name, tmp_path):
     assert str(e.value).isprintable() and sorted(o.name for o in tmp_path.iterdir())==['file','folder']
 
 def test_write_file_follows_no_link(tmp_path):
-    "Neither one at the final name, nor one that somebody put where it writes first"
+    "Check a link at the final name, and one at the temporary name"
     (tmp_path/'mine').write_text('mine')
     (tmp_path/'link').symlink_to(tmp_path/'mine')
     write_file(tmp_path/'link', 'new')
@@ -99,7 +99,7 @@ def test_write_file_of_many_threads_is_one_of_theirs(tmp_path):
 
 @pytest.fixture
 def odd(tmp_path):
-    "Things that have a name and are no regular file"
+    "Create things that have a name and are not regular files"
     (tmp_path/'file').write_bytes(b'x'*1000)
     (tmp_path/'folder').mkdir()
     os.mkfifo(tmp_path/'pipe')

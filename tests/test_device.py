@@ -1,4 +1,4 @@
-"The device: a GPU is believed in once it has taken a training step"
+"Tests of the device: a GPU is used only after it has run a training step"
 import pytest, torch
 from digitfast import device
 from digitfast.core import DigitError
@@ -6,7 +6,7 @@ from digitfast.device import device_error, digit_device
 
 @pytest.fixture
 def gpu(monkeypatch):
-    "torch says that there is a GPU of a kind; its training step says `what`, or raises it"
+    "Let torch report a GPU of a kind, whose training step returns or raises `what`"
     def _gpu(kind, what):
         def step(d):
             if isinstance(what, Exception): raise what
@@ -25,7 +25,7 @@ bad = [RuntimeError('CUDA error: no kernel image is available\nmore'),
 @pytest.mark.parametrize('kind', ['cuda','mps'])
 @pytest.mark.parametrize('what', bad, ids=lambda o: type(o).__name__)
 def test_a_gpu_that_fails(kind, what, gpu, recwarn):
-    "`auto` skips it with a note; its name raises an error of one line; the seeds do not change"
+    "`auto` skips it with a note, its name raises an error of one line, and the seeds do not change"
     gpu(kind, what)
     torch.manual_seed(0)
     a = torch.rand(1)
@@ -43,7 +43,7 @@ def test_a_gpu_that_works(kind, gpu, recwarn):
     assert digit_device('mps' if kind=='mps' else 'cpu').type in ('mps','cpu')
 
 def test_no_gpu(gpu, recwarn):
-    "Where there is none, nothing is logged"
+    "Without a GPU, nothing is logged"
     gpu('none', None)
     assert digit_device('auto').type=='cpu' and not recwarn
     for kind,says in (('cuda','no CUDA GPU'), ('mps','no Apple GPU'), ('mps:0','no Apple GPU')):
@@ -62,7 +62,7 @@ def test_one_too_many(gpu, monkeypatch):
 @pytest.mark.parametrize('broken,says', [(lambda net: net[-1].weight.data.fill_(float('nan')), 'loss'),
                                          (lambda net: net[-1].bias.requires_grad_(False), 'changes no weight')])
 def test_the_step_notices(broken, says, monkeypatch):
-    "A loss that is not a number, and weights that do not change, are reported"
+    "A loss that is NaN, and weights that do not change, are reported"
     make = torch.nn.Sequential
     def sequential(*layers):
         net = make(*layers)
@@ -74,7 +74,7 @@ def test_the_step_notices(broken, says, monkeypatch):
 # ---- bf16 on a CPU: a rule on shapes, so that a CPU without AMX tests it too
 
 def conv_dtypes(net, x):
-    "The type in which each convolution of `net` is computed under BF16's autocast"
+    "Return the type in which each convolution of `net` is computed under BF16's autocast"
     from torch.nn.modules.conv import _ConvNd
     seen = []
     for m in net.modules():
@@ -122,7 +122,7 @@ def test_a_net_that_calls_functions_stays_in_fp32_too():
     assert w.grad.isfinite().all()
 
 def test_small_images_train_in_bf16():
-    "On a CPU with AMX the gradients were whatever was in memory"
+    "On a CPU with AMX, the gradients were uninitialised memory"
     from conftest import digits, learner, loaders
     from digitfast.learn.callbacks import BF16
     seen = []

@@ -1,5 +1,5 @@
-"""Values that are easily confused: data for a frame, a frame for DataLoaders, probabilities for labels, more of
-one than of the other. One sentence says what was expected. Lists of different lengths raise an error."""
+"""Tests of values that are easily confused, such as data and a frame, or probabilities and labels. Each mistake raises
+an error of one sentence, and so do lists of different lengths."""
 import numpy as np, pandas as pd, pytest, torch
 from torch import nn
 from fastai.vision.all import (Brightness, Callback, CategoryBlock, ColReader, DataBlock, Learner, MixUp,
@@ -40,10 +40,10 @@ DOORS = {f'{name} for a frame':(lambda l, o=o: DigitDataLoaders.from_df(o), 'rea
     'a submission for its path':(lambda l: check_submission(submission([0]*20, DATA), DATA), 'the path of a'),
     'probabilities for predictions':(lambda l: plot_confusion(Y, P), 'argmax(1)'),
     'labels for probabilities':(lambda l: worst_mistakes(Y, Y), 'expected probabilities'),
-    'names for numbers':(lambda l: Preds([*'abcabcabc'], P), 'class numbers'),
-    'none for numbers':(lambda l: plot_calibration(None, P), 'class numbers'),
-    'too few classes':(lambda l: Preds(Y, P[:,:2]), 'class number 2, and probabilities of 2'),
-    'a number below 0':(lambda l: suspicious_labels(Y-1, P), 'from 0 up'),
+    'names for numbers':(lambda l: Preds([*'abcabcabc'], P), 'class number'),
+    'none for numbers':(lambda l: plot_calibration(None, P), 'class number'),
+    'too few classes':(lambda l: Preds(Y, P[:,:2]), 'class number 2, expected numbers below 2'),
+    'a number below 0':(lambda l: suspicious_labels(Y-1, P), '0 or above'),
     'more right than there are':(lambda l: wilson(5, 3), 'found 5 correct rows of 3'),
     'no rows':(lambda l: wilson(0, 0), 'found 0 correct rows of 0'),
     'fewer titles':(lambda l: show_digits(X, Y), 'expected one label per image'),
@@ -54,7 +54,7 @@ DOORS = {f'{name} for a frame':(lambda l, o=o: DigitDataLoaders.from_df(o), 'rea
         for f in (Preds, worst_mistakes, suspicious_labels, plot_calibration)}
 
 @pytest.mark.parametrize('name', DOORS)
-def test_what_is_taken_for_another_thing_is_reported(name, learn):
+def test_confused_values_are_reported(name, learn):
     f,says = DOORS[name]
     with pytest.raises(DigitError) as e: f(learn)
     assert says in str(e.value)
@@ -68,7 +68,7 @@ def test_tensors_and_arrays_are_as_good():
 
 @pytest.fixture(scope='module')
 def block():
-    "A Learner on the user's own `DataBlock`, whose classes are NumPy's numbers"
+    "Return a Learner on the user's own `DataBlock`, whose classes are NumPy's numbers"
     db = DataBlock((DigitBlock(), CategoryBlock()), get_y=ColReader('label'), splitter=RandomSplitter(.3, seed=3))
     learn = digit_learner(db.dataloaders(DATA.train, bs=16, device='cpu'), 'stride2')
     with learn.no_bar(), learn.no_logging(): learn.fit(2, .02)
@@ -92,7 +92,8 @@ class Hotter(Callback):
 
 @pytest.mark.parametrize('tfm,cb', [(Invert, None), (None, Hotter), (None, None), (Brightness(p=1.), MixUp)])
 def test_only_a_learner_that_is_its_net_alone_is_exported(tfm, cb, tmp_path):
-    "A transform or callback that changes predictions would be lost in the file; those of training do not count"
+    """The file would lose a transform or callback that changes predictions. Those that only change the training do not
+    matter"""
     torch.manual_seed(0) # a net that learnt nothing would say the same of any image
     dls = DigitDataLoaders.from_df(DATA.train, bs=16, device='cpu', batch_tfms=[tfm] if tfm else None)
     learn = digit_learner(dls, 'stride2', cbs=cb)

@@ -127,7 +127,7 @@ def test_a_message_has_all_facts(name, tmp_path, monkeypatch):
 def test_there_are_enough_kinds(): assert len(CASES)>=25
 
 def test_the_same_message_on_the_command_line(tmp_path, monkeypatch):
-    "An option is spelled as the reader types it"
+    "An option is spelled as the user types it"
     monkeypatch.chdir(tmp_path)
     with as_command(): s = message(CASES['no label column'][0])
     assert '--label NAME' in s and 'label=' not in s

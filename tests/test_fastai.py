@@ -25,14 +25,14 @@ from conftest import digits, learner, loaders
 # ---- helpers
 
 class Steps(Callback):
-    "Steps of the optimiser, and the labels that were trained on"
+    "Record the steps of the optimiser, and the labels of the batches"
     def before_fit(self): self.n,self.seen = 0,[]
     def before_batch(self):
         if self.training and len(self.yb): self.seen.append(self.yb[0])
     def after_step(self): self.n += 1
 
 def fit(how=lambda l: l.fit(2, .01), n=2, dls=None, **kw):
-    "A Learner after `how`: its weights moved, it has figures of `n` epochs, all of them finite"
+    "Check a Learner after `how`: its weights changed, and it has finite numbers for `n` epochs"
     learn = learner(dls, **kw)
     learn.was = {k:v.clone() for k,v in learn.model.state_dict().items()}
     with quiet(learn): how(learn)
@@ -45,11 +45,11 @@ def quiet(learn):
     with learn.no_bar(), learn.no_logging(), contextlib.redirect_stdout(io.StringIO()): yield learn
 
 def moved(learn):
-    "How far the weights went"
+    "Return how far the weights have moved"
     return sum((p-learn.was[k]).detach().pow(2).sum().item() for k,p in learn.model.named_parameters())**.5
 
 def block(second, get_y, df, **kw):
-    "DataLoaders of images and `second`, without the factory"
+    "Return DataLoaders of images and `second`, without the factory"
     cols = [c for c in df.columns if c.startswith('pixel')]
     kw = {**dict(splitter=RandomSplitter(seed=1)), **kw}
     return DataBlock((DigitBlock(cols), second), get_y=get_y, **kw)
@@ -141,7 +141,7 @@ def hooked(l):
 def preds(l, **kw):
     with quiet(l): return l.get_preds(**kw)[0]
 def events():
-    "The names that TensorBoard received"
+    "Return the names that TensorBoard received"
     pytest.importorskip('tensorboard', reason='tensorboard is not installed')
     from fastai.callback.tensorboard import TensorBoardCallback
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -224,7 +224,7 @@ def in_pieces(l):
     l.get_preds(save_preds=Path('p'), save_targs=Path('t'))
     return torch.cat([torch.load(o) for o in sorted(Path('p').iterdir())])
 def worst(l):
-    "Are they those with the largest loss?"
+    "Return whether these rows have the largest losses"
     probs,y = l.get_preds()
     each = F.nll_loss(probs.log(), y, reduction='none')
     return each[explained(l).top_losses(3)[1]].tolist()==pytest.approx(each.topk(3)[0].tolist(), rel=1e-3, abs=1e-5)
@@ -235,7 +235,7 @@ def unreduced(l):
 # ---- what Kagglers do with rows
 
 def folded():
-    "Each row predicted once, by a net that did not see it; the folds are a column"
+    "Predict each row once, by a network that was not trained on it; the folds are a column"
     df = digits(90)
     df['fold'] = np.arange(90)//3%3
     out = torch.full((90,), -1)
@@ -250,14 +250,14 @@ def folded():
     return (out>=0).all().item()
 
 def positions():
-    "Folds as scikit-learn gives them, by position"
+    "Use folds from scikit-learn, by position"
     from sklearn.model_selection import StratifiedKFold
     df = digits(90)
     vals = [val for _,val in StratifiedKFold(3).split(df, df.label)]
     return all(loaders(df, valid=val).valid_ds.items.index.tolist()==val.tolist() for val in vals)
 
 def pseudo(l):
-    "Rows that the net is sure of, with its labels, beside the others; validation stays as it was"
+    "Train on confident predictions as labels, in addition to the other rows; the validation rows stay the same"
     df,test = digits(90),digits(30, seed=9)
     probs = l.get_preds(dl=l.dls.test_dl(test.drop(columns='label')))[0]
     sure = probs.max(1)[0].numpy()>.6
@@ -268,21 +268,21 @@ def pseudo(l):
 
 def counts(dl): return torch.cat([y for _,y in dl]).bincount(minlength=3).tolist()
 def copied():
-    "Rows of a rare class several times in the training frame"
+    "Repeat rows of a rare class several times in the training frame"
     df = digits(60).query('label<2 or index<12')   # 20, 20 and 4 of a class
     trn,val = df[8:],df[:8]
     more = pd.concat([val, trn, *[trn.query('label==2')]*4], ignore_index=True)
     return counts(loaders(more, valid=range(8), drop_last=False).train)==[17,17,5*(trn.label==2).sum()]
 
 def weighted():
-    "A class with all the weight, in fastai's WeightedDL"
+    "Give all weight to one class, in fastai's WeightedDL"
     ds = datasets()
     w = (ds.train.items.label==2).to_numpy().astype(float)
     dls = ds.weighted_dataloaders(w, bs=16, device='cpu', after_batch=[V.IntToFloatTensor])
     return counts(dls.train)[:2]==[0,0] and sum(counts(dls.train))==48
 
 def longer():
-    "More rows an epoch than there are, by `get_idxs`"
+    "Draw more rows in an epoch than there are, with `get_idxs`"
     df = digits()
     dls = block(CategoryBlock(vocab=[0,1,2], sort=False), ColReader('label'), df).dataloaders(
         df, bs=16, device='cpu', get_idxs=lambda: list(range(48))*2, drop_last=False)
@@ -325,8 +325,8 @@ def normalisations(dls): return [type(o) for o in dls.train.after_batch.fs if is
 
 @pytest.mark.parametrize('pretrained', [False,True])
 def test_vision_learner_normalises_once(pretrained, monkeypatch, in_tmp):
-    """A net of torchvision's for one channel. Its weights are made up here: what matters is that fastai, which adds the
-    statistics of ImageNet to a pretrained net, finds the images normalised."""
+    """Use a network of torchvision for one channel with invented weights. fastai adds ImageNet's statistics to a
+    pretrained network, and must find that the images are normalised"""
     weights = V.resnet18().state_dict()
     monkeypatch.setattr('torchvision.models._api.load_state_dict_from_url', lambda *a,**k: weights)
     learn = vision_learner(loaders(), V.resnet18, n_in=1, pretrained=pretrained, metrics=V.accuracy)
@@ -335,7 +335,7 @@ def test_vision_learner_normalises_once(pretrained, monkeypatch, in_tmp):
     assert np.isfinite(learn.recorder.values[-1]).all() and preds(learn).shape==(12,3)
 
 def test_two_processes_share_an_epoch(tmp_path, record_property):
-    "Each sees half of the rows, a whole batch at a time, and both end with the same weights"
+    "Each process gets half of the rows in complete batches, and both end with the same weights"
     pytest.importorskip('accelerate', reason="fastai's distrib_ctx wants accelerate, which is not installed")
     from two_ranks import both
     a,b = both(tmp_path)

@@ -1,4 +1,4 @@
-"No function and no subcommand replaces a file that it reads, or a file of a run."
+"Test that no function and no subcommand replaces a file that it reads, or a file of a run"
 import os, shutil, zipfile
 from pathlib import Path
 import numpy as np, pytest
@@ -23,7 +23,8 @@ def quiet(*a): pass
 
 @pytest.fixture(scope='module')
 def made(tiny, tmp_path_factory):
-    "A folder with data in folder `d` and zip `s.zip`, a run `R` on `d`, one `Z` on the zip, and their ensemble `E`"
+    """Return a folder with data in the folder `d` and the zip `s.zip`, a run `R` on `d`, a run `Z` on the zip, and
+    their ensemble `E`"""
     home = tmp_path_factory.mktemp('made')
     shutil.copytree(tiny, home/'d')
     csvs(home/'de', test=digits(20, seed=1))
@@ -47,7 +48,7 @@ def work(made, tmp_path, monkeypatch):
 def contents(folder): return {o:o.read_bytes() for o in sorted(folder.rglob('*')) if o.is_file()}
 
 def refused(f, folder):
-    "`f` raises one line and changes no file"
+    "Check that `f` raises an error of one line and changes no file"
     was = contents(folder)
     with pytest.raises((DigitError, SystemExit)) as e: f()
     assert contents(folder)==was

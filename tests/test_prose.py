@@ -1,4 +1,4 @@
-"The words of the repository, as `benchmarks/prose.py` counts them"
+"Test the words of the repository, as `benchmarks/prose.py` counts them"
 import importlib.util
 import pytest
 from conftest import REPO

@@ -1,4 +1,4 @@
-"The README's commands, run in order in one folder, as somebody who follows it would"
+"Run the README's commands in order in one folder, like a reader who follows it"
 import re, shlex
 from pathlib import Path
 import pytest
@@ -12,7 +12,7 @@ def blocks():
     return [m[1].strip().splitlines() for m in re.finditer(r'```sh\n(.*?)```', text, re.S)]
 
 def lines():
-    "Return the words of each `digitfast` command, without those of the blocks that install or activate"
+    "Return the words of each `digitfast` command, without the blocks that install or activate"
     found = [o for b in blocks() for o in b if o.startswith('digitfast ')]
     return [shlex.split(o, comments=True)[1:] for o in found]
 
@@ -21,7 +21,7 @@ def test_the_first_two_blocks_install_and_the_third_activates():
     assert first.endswith('digitfast train sample') and second.endswith('-m pytest') and 'activate' in third
 
 def test_the_commands_run_in_order(tmp_path, monkeypatch):
-    "Without data on disk they train on the sample; without credentials nothing is submitted, and the message says why"
+    "Without data on disk they train on the sample. Without credentials nothing is submitted, and the message says why"
     monkeypatch.chdir(tmp_path)
     (tmp_path/'nbs').symlink_to(REPO/'nbs')
     home = dict(HOME=str(tmp_path/'home'), KAGGLE_API_TOKEN='', KAGGLE_USERNAME='', KAGGLE_KEY='')

@@ -19,7 +19,8 @@ QUICK = '10_to_kaggle'  # the tutorial that speaks of kernels; the others take u
 
 @pytest.fixture(scope='module')
 def image(tmp_path_factory):
-    "A stand-in for Kaggle's image: all that is installed here, the overlay first, but no digitfast and no fastkaggle"
+    """Return a stand-in for Kaggle's image: the overlay first, then all packages that are installed here, except
+    digitfast and fastkaggle"""
     absent = ('digitfast', 'fastkaggle', '__editable__', '__pycache__')
     env = tmp_path_factory.mktemp('image')
     venv.EnvBuilder(symlinks=True).create(env)
@@ -34,7 +35,8 @@ def image(tmp_path_factory):
 
 @pytest.fixture
 def kaggle(image, tmp_path, monkeypatch):
-    "A function that publishes a notebook to this pretended Kaggle, and gives its working directory after the run"
+    """Return a function that publishes a notebook to this stand-in for Kaggle, runs it, and returns its working
+    directory"""
     data = tmp_path/'input/competitions/digit-recognizer'
     data.mkdir(parents=True)
     for d in ('home','working','jupyter/kernels/python3'): (tmp_path/d).mkdir(parents=True)
@@ -71,7 +73,7 @@ assert not [m for m in ('nbdev','fastkaggle') if m in sys.modules]'''))
     return run
 
 def with_hidden_cells(notebook):
-    "The notebook with its hidden cells shown, beside the original, so that their assertions run as well"
+    "Return the notebook with its hidden cells shown, so that their assertions run as well"
     nb = json.loads(notebook.read_text())
     for c in nb['cells']: c['source'] = ''.join(c['source']).removeprefix('#| hide\n')
     to = Path(tempfile.mkdtemp())/notebook.name
@@ -79,7 +81,7 @@ def with_hidden_cells(notebook):
     return to
 
 def test_small_kernel(kaggle, tmp_path):
-    "The wheel installs, and the data is found where Kaggle mounts it"
+    "The wheel installs, and the data are found at Kaggle's path"
     src = ['#| hide\nraise Exception', 'from digitfast.data import find_data, read_csvs\nfound = find_data()',
            'open("found.txt", "w").write(str(found))', 'assert len(read_csvs(found).train)>10']
     cells = [dict(cell_type='code', source=s, metadata={}, outputs=[], execution_count=None) for s in src]
@@ -91,7 +93,7 @@ def test_small_kernel(kaggle, tmp_path):
 def cases(marks): return [pytest.param(p, marks=marks(p), id=p.stem) for p in TUTORIALS]
 
 def what_it_left(work, data, notebook):
-    "The submission of a tutorial passes the check, against the table beside it if there is one"
+    "Check the submission of a tutorial, against the table in its folder if there is one"
     for p in work.rglob('*submission*.csv'): check_submission(p, p.parent if (p.parent/'train.csv').exists() else data)
     cells = json.loads(notebook.read_text())['cells']
     code = ''.join(''.join(c['source']) for c in cells if c['cell_type']=='code')
@@ -99,7 +101,7 @@ def what_it_left(work, data, notebook):
 
 @pytest.mark.parametrize('notebook', cases(lambda p: [] if OLD and p.stem==QUICK else [pytest.mark.slow]))
 def test_tutorial(kaggle, notebook):
-    "Each tutorial runs as a kernel; CI tries one, with the older releases that Kaggle has"
+    "Each tutorial runs as a kernel. CI runs one, with Kaggle's older releases"
     work,data,_ = kaggle(notebook)
     what_it_left(work, data, notebook)
 
@@ -107,6 +109,6 @@ def test_tutorial(kaggle, notebook):
 @pytest.mark.skipif(not BIG.exists(), reason=f'{BIG} is not here')
 @pytest.mark.parametrize('notebook', cases(lambda p: []))
 def test_tutorial_on_the_whole_data(kaggle, notebook):
-    "A tutorial's numbers hold on the competition's data, too: the hidden cells run with the others"
+    "The numbers of a tutorial also hold for the competition's data, because its hidden cells run, too"
     work,data,_ = kaggle(with_hidden_cells(notebook), BIG)
     what_it_left(work, data, notebook)

@@ -1,4 +1,5 @@
-"settings.ini names what the package imports, tests/oldest.txt has its lower bounds, and notebooks are clean"
+"""settings.ini names all packages that the package imports, tests/oldest.txt has its lower bounds, and notebooks are
+clean"""
 import ast, json, re, sys
 from configparser import ConfigParser
 from pathlib import Path
@@ -18,7 +19,7 @@ def settings():
 def required(): return dict(o.split('>=') for o in settings()['requirements'].split())
 
 def imported(file):
-    "Names of the packages that a module imports, at its top or within a function"
+    "Return the names of the packages that a module imports, at its top or within a function"
     for o in ast.walk(ast.parse(file.read_text(encoding='utf-8'))):
         if isinstance(o, ast.Import): yield from (a.name.split('.')[0] for a in o.names)
         elif isinstance(o, ast.ImportFrom) and not o.level: yield o.module.split('.')[0]
@@ -30,7 +31,7 @@ def test_what_is_imported_is_required(file):
     assert not {CALLED.get(o, o) for o in names}-set(required())
 
 def test_lower_bounds_are_those_that_were_tried():
-    "`pip install -c tests/oldest.txt .` is how they were tried"
+    "They were tried with `pip install -c tests/oldest.txt .`"
     tried = dict(o.split('==') for o in (REPO/'tests'/'oldest.txt').read_text().split() if '==' in o)
     def whole(v): return [int(o) for o in v.split('.')]+[0]*(3-v.count('.'))
     assert {k:whole(v)[:3] for k,v in required().items()}=={k:whole(v)[:3] for k,v in tried.items()}
@@ -38,7 +39,7 @@ def test_lower_bounds_are_those_that_were_tried():
 def test_fastai_stays_at_kaggles_release(): assert required()['fastai']=='2.8.7'
 
 def test_no_notebook_has_the_marks_of_a_merge():
-    "nbdev-merge writes a conflict as cells of its own, which would export both sides"
+    "nbdev-merge writes a conflict as separate cells, and both sides would be exported"
     marked = [f.name for f in (REPO/'nbs').rglob('*.ipynb') if '"`<<<<<<<' in f.read_text(encoding='utf-8')]
     assert not marked
 

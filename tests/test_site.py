@@ -1,4 +1,4 @@
-"How the site reads notebooks: hidden cells and directives are left out; and where links lead, also on GitHub"
+"Tests of the site: hidden cells and directives are left out, and links lead to headings, also on GitHub"
 import json, re, sys
 import pytest
 from conftest import REPO

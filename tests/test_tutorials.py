@@ -1,4 +1,4 @@
-"Rules for the tutorials of the course: goals, questions, experiments, and a folder of their own"
+"Tests of rules for the tutorials: goals, questions, experiments, and a folder of their own"
 import json, re, subprocess
 from pathlib import Path
 
@@ -13,7 +13,7 @@ def cells(nb, kind=None):
 def source(cs): return '\n'.join(''.join(c['source']) for c in cs)
 
 def section(nb, title):
-    "The text below a heading, up to the next"
+    "Return the text below a heading, up to the next heading"
     text = source(cells(nb, 'markdown'))+'\n## '
     m = re.search(rf'^## {title}\n(.*?)^## ', text, re.S|re.M)
     assert m, f'{nb.stem} has no section {title}'
@@ -22,7 +22,7 @@ def section(nb, title):
 each = pytest.mark.parametrize('nb', TUTORIALS, ids=lambda p: p.stem)
 
 def test_they_are_numbered_without_a_gap():
-    "A letter, as in 01b or 05a, marks a second notebook on one subject"
+    "A letter, as in 01b or 05a, marks a further notebook on the same subject"
     numbers = [p.stem.split('_')[0] for p in TUTORIALS]
     assert sorted({o[:2] for o in numbers})==[f'{i:02}' for i in range(13)] and len(set(numbers))==len(numbers)==16
 
@@ -38,7 +38,7 @@ def test_it_says_what_the_reader_will_be_able_to_do(nb):
 
 @each
 def test_it_says_how_to_install_on_kaggle_or_colab(nb, tmp_path):
-    "The line finds a wheel in the working folder or below Kaggle's input folder"
+    "The line finds a wheel in the working folder or in Kaggle's input folder"
     (tmp_path/'digitfast-0.1.0-py3-none-any.whl').touch()
     line = re.search(r'^\*\*On Kaggle or Colab\*\*.*`!(pip install [^`]*)`', source(cells(nb)[:1]), re.M)[1]
     r = subprocess.run(['sh','-c','echo '+line], cwd=tmp_path, capture_output=True, text=True)
@@ -89,7 +89,7 @@ MEASURED = [p for p in sorted(FOLDER.parent.rglob('*.ipynb')) if 'benchmarks/res
 
 @pytest.mark.parametrize('nb', MEASURED, ids=lambda p: p.stem)
 def test_its_words_are_what_was_measured_last(nb, monkeypatch):
-    "Cells that hold prose to benchmarks/results, run alone: what a new measurement contradicts is red here, in seconds"
+    "Run the cells that compare the text with benchmarks/results. They fail if a new measurement contradicts the text"
     names,asserted = {},0
     exec('from digitfast.all import *\nimport json\nfrom fastcore.test import test_eq', names)
     monkeypatch.chdir(nb.parent)
@@ -137,14 +137,14 @@ def test_the_glossary_leads_to_notebooks_that_use_the_word():
             assert any(o.lower()[:5].rstrip('e') in text[to] for o in _names(row)), (row[1], to)
 
 def test_the_readme_is_short():
-    "900 words, tables and all, but code"
+    "It has at most 900 words, including tables, without code"
     text = (FOLDER.parents[1]/'README.md').read_text(encoding='utf-8')
     for a,b in ((r'```.*?```', ''), (r'<div>.*?</div>', ''), (r'!?\[([^\]]*)\]\([^)]*\)', r'\1'), (r'<[^>]+>', '')):
         text = re.sub(a, b, text, flags=re.S)
     assert len([o for o in text.split() if re.search(r'\w', o)])<=900
 
 def code_of(nb, *titles):
-    "Code cells below these headings, without hidden ones"
+    "Return the code cells below these headings, without hidden ones"
     res,on = [],False
     for c in cells(nb):
         s = ''.join(c['source'])

@@ -1,4 +1,4 @@
-"""Two processes that train one net together under fastai's `distrib_ctx`, on CPUs, over gloo"""
+"Train one network in two processes under fastai's `distrib_ctx`, on CPUs, with gloo"
 import json, os, socket, time
 from multiprocessing import get_context
 import torch, torch.distributed as dist
@@ -13,7 +13,7 @@ def over_gloo(self, t, rank):
     return t.tolist()
 
 class Rows(Callback):
-    "Which rows are trained on, batch by batch"
+    "Record the rows of each batch"
     order = 100
     def __init__(self, df):
         self.where,self.rows = {o.to_numpy().tobytes():i for i,o in df.drop(columns='label').iterrows()},[]
@@ -24,7 +24,7 @@ class Rows(Callback):
         self.rows.append([self.where[o.tobytes()] for o in x])
 
 def seconds(dl, n=3):
-    "The shortest of `n` epochs of batches"
+    "Return the seconds of the shortest of `n` epochs of batches"
     res = []
     for _ in range(n):
         t = time.perf_counter()
@@ -33,7 +33,7 @@ def seconds(dl, n=3):
     return min(res)
 
 def counted(f):
-    "How often an item was asked for while `f` ran"
+    "Return how often an item was loaded while `f` ran"
     n,getitem = [],Datasets.__getitem__
     def count(self, i): n.append(i); return getitem(self, i)
     Datasets.__getitem__ = count

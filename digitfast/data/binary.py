@@ -31,19 +31,19 @@ class FrameTable(Table):
         self.inferred = [] # log lines
     @property
     def heading(self): return str(self)
-    def lines(self, h=None): return iter(()) # it has no lines of text
+    def lines(self, h=None): return iter(()) # a binary file has no lines of text
     def no_rows_error(self): return DataError(f'{self}: no rows; expected one an image', file=str(self))
 
     def row_place(self, i):
-        "Return the place of a row in the table that was read, counted from 0 as pandas does"
+        "Return the place of the row with number `i` of all parts, as its file and its number there, from 0"
         k = next((k for k,end in enumerate(self.ends) if i<end), 0) if len(self.parts)>1 else 0
         place = f'row {i-(self.ends[k-1] if k else 0)}'
         return f'{self.parts[k].name.rpartition("/")[2]}, {place}' if len(self.parts)>1 else place
 
     def blocks(self,
-        h=None # Hash that is updated with the file
+        h=None # Hash that is updated with the bytes of the file
     ):
-        "Yield (part, number of its first row, frame, images or None) of all rows"
+        "Yield (part, number of the frame's first row in it, frame, images or None) for all rows"
         self.ends,n,cols,position,shape = [],0,None,None,None
         for part in self.parts:
             start = 0
@@ -62,7 +62,7 @@ class FrameTable(Table):
             self.ends.append(n)
 
 def _other_columns_error(part, df, cols, first):
-    "Return the error for a part of a table that has other columns than the `cols` of the `first` part"
+    "Return the error for the frame `df` of a part of a table whose columns differ from the `cols` of the `first` part"
     odd = [o for o in df.columns if o not in cols] or [o for o in cols if o not in df] or list(df.columns)
     return DataError(f'{part}: {len(df.columns):,} columns, which differ in {quote(odd[0])}, expected the '
                      f'{len(cols):,} columns of {first.name}, because both are parts of one table. Write all parts '
@@ -70,7 +70,7 @@ def _other_columns_error(part, df, cols, first):
 
 # %% ../../nbs/data/06b_binary.ipynb #b60008
 def _texts(df, i, part, start):
-    "Return a column of a frame as texts. Raises `DataError` at a cell that holds several values."
+    "Return a column of a frame as texts. Raises `DataError` at a cell that contains several values."
     cells = df.iloc[:,i].tolist()
     if df.dtypes.iloc[i]==object:
         bad = next((r for r,o in enumerate(cells) if isinstance(o, dict) or np.ndim(o)), None)
@@ -80,7 +80,7 @@ def _texts(df, i, part, start):
     return [cell_text(o) for o in cells]
 
 def _look_at_frames(t):
-    "Return what the first rows of the `FrameTable` `t` show"
+    "Return the `Look` at the first rows of the `FrameTable` `t`"
     blocks = t.blocks()
     part,start,df,x = next(blocks, (None,0,None,None))
     blocks.close()
@@ -99,14 +99,14 @@ def image_column(self:FrameTable, df)->int:
 
 @patch
 def look(self:FrameTable)->Look:
-    "Return what the first rows show. Raises `DataError` if the file can't be read."
+    "Return the names of the columns and the first rows. Raises `DataError` if the file can't be read."
     if not hasattr(self, '_look'): self._look = _look_at_frames(self)
     return self._look
 
 @patch
 def column(self:FrameTable,
-    *positions # Of columns, from 0; negative ones count from the end
-)->list: # Of lists of texts
+    *positions # Positions of columns, from 0; negative ones count from the end
+)->list: # A list of texts for each column
     "Return columns as text. Each call reads the complete file."
     res = [[] for _ in positions]
     for part,start,df,_ in self.blocks():
@@ -115,13 +115,13 @@ def column(self:FrameTable,
 
 @patch
 def read(self:FrameTable,
-    pixels, # Positions of the pixel columns, in the image's order; a range of their count if one column holds them
+    pixels, # Positions of the pixel columns in the image's order; range(count) if one column contains all pixels
     others=(), # Positions of other columns
     h=None, # Hash that is updated with every byte
     value_range=None, # Numbers for black and white, such as (0, 1); inferred if None
-    source='training set' # Data with that range, for errors
-)->tuple: # uint8 pixels, a row an image; columns `others`, lists of text; the range
-    "Read all rows as `read_table` reads those of a CSV. Raises `DataError` at the first number that is no pixel."
+    source='training set' # Name of the data with this range, for errors
+)->tuple: # (uint8 pixels with a row for each image, the columns `others` as lists of text, the range)
+    "Read all rows, like `read_table` for a CSV. Raises `DataError` at the first number outside the value range."
     reader,texts,n = RangeReader(value_range, source),[[] for _ in others],0
     for part,start,df,x in self.blocks(h):
         v = df.iloc[:,list(pixels)].to_numpy() if x is None else x
@@ -137,7 +137,7 @@ def read(self:FrameTable,
     return x,texts,value_range
 
 # %% ../../nbs/data/06b_binary.ipynb #b6000b
-_most_packed = 2**31 # bytes of a file that lies in a zip, because all of it is held in memory
+_most_packed = 2**31 # bytes of a file inside a zip, because it is read into memory completely
 
 def _import_arrow(t):
     "Return pyarrow. Raises `DataError` if it is not installed."
@@ -150,16 +150,16 @@ def _import_arrow(t):
 
 @contextmanager
 def _convert_arrow_errors(t):
-    "Raise `DataError` for what pyarrow raises"
+    "Convert the errors of pyarrow to `DataError`"
     try: yield
     except DataError: raise
-    except Exception as e: # of many classes, by how a file is damaged
+    except Exception as e: # pyarrow raises many classes of errors for damaged files
         why = next((o.strip() for o in str(e).splitlines() if o.strip()), type(e).__name__)
         raise DataError(f'{t}: cannot be read as {t.kind} ({why}), expected a complete file. Get it again, '
                         f'or write it again: {t.example}', file=str(t)) from None
 
 def _read_pieces(t, h=None):
-    "Yield the bytes of the file `t`, un-gzipped and taken out of zips. Raises `DataError` if they are very many."
+    "Yield the bytes of the file `t`, unpacked from zips and gzip. Raises `DataError` if there are too many."
     n = 0
     with t.open() as (f,raw):
         while b := f.read(2**22):
@@ -174,7 +174,7 @@ class ArrowTable(FrameTable):
     "A table in a file that pyarrow reads"
     kind,starts,example = 'Parquet',(b'PAR1',),"df.to_parquet('train.parquet')"
     def frames(self, h=None):
-        "Yield (frame, None) for some rows after each other"
+        "Yield (frame, None) for all rows, a few thousand at a time"
         pa = _import_arrow(self)
         with convert_file_errors(self):
             if h:
@@ -188,7 +188,7 @@ class ArrowTable(FrameTable):
             for o in self.batches(pa, source): yield o.to_pandas(ignore_metadata=True),None
 
     def batches(self, pa, source):
-        "Yield batches of rows"
+        "Yield the rows in pyarrow's batches"
         import pyarrow.parquet as pq
         with pq.ParquetFile(source) as f:
             m = f.metadata
@@ -198,7 +198,7 @@ class ArrowTable(FrameTable):
             yield from f.iter_batches(batch_size=int(np.clip(2**25//max(size, 1), 16, _rows_at_once)))
 
     def check_columns(self, names):
-        "Raise `DataError` if there are more columns than a large image has pixels"
+        "Raise `DataError` if there are more columns than the largest image has pixels"
         if len(names)>most_side**2+100:
             raise DataError(f'{self}: {len(names):,} columns, expected {most_side**2:,} pixels at most. '
                             'Scale the images down', file=str(self))
@@ -207,7 +207,7 @@ class FeatherTable(ArrowTable):
     "A table in a Feather file of either version, or in an Arrow file or stream"
     kind,starts,example = 'Feather or Arrow',(b'ARROW1',b'FEA1',b'\xff\xff\xff\xff'),"df.to_feather('train.feather')"
     def batches(self, pa, source):
-        "Yield batches of rows"
+        "Yield the rows in pyarrow's batches"
         import pyarrow.feather, pyarrow.ipc
         with pa.BufferReader(source.getbuffer()) if self.members else pa.memory_map(str(source)) as f:
             start = f.read(4)
@@ -223,9 +223,9 @@ class FeatherTable(ArrowTable):
 
 # %% ../../nbs/data/06b_binary.ipynb #b6000d
 def array_role(
-    name # Of an array
+    name # Name of an array
 )->str|None:
-    "Return 'train', 'test' or 'val' if that is a part of the name"
+    "Return the role of an array according to its name: 'train', 'test', 'val' or None"
     m = re.search('train|trn|test|tst|val', name.lower())
     return m and dict(trn='train', tst='test').get(m[0], m[0])
 
@@ -233,9 +233,9 @@ def _is_label_name(name): return bool(re.search('(^|[^a-z])y([^a-z]|t|$)|label|t
 
 def pair_arrays(
     shapes, # {name of an array: its shape}
-    name # Of the file, for errors
-)->tuple: # ({name of images: name of labels or None}, names that are left)
-    "Return which arrays are images, and which are their labels. Raises `DataError` if that leaves a question."
+    name # Name of the file, for errors
+)->tuple: # ({name of images: name of their labels or None}, names of the other arrays)
+    "Find the arrays of images and their labels. Raises `DataError` if several arrays are possible."
     images = [k for k,s in shapes.items() if len(s) in (3,4) or len(s)==2 and s[1]>=least_side**2]
     vectors = [k for k,s in shapes.items() if len(s)==1 or len(s)==2 and s[1]<least_side**2]
     res = {}
@@ -256,10 +256,10 @@ def pair_arrays(
     return res,[k for k in shapes if k not in res and k not in res.values()]
 
 # %% ../../nbs/data/06b_binary.ipynb #b6000f
-_most_bytes = 2**33 # of one array
+_most_bytes = 2**33 # bytes of one array
 
 def _array_header(z, member, name):
-    "Return (shape, dtype) of an array in the zip `z`. Raises `DataError` if it holds objects, or is very large."
+    "Return (shape, dtype) of an array in the zip `z`. Raises `DataError` if it contains objects, or is too large."
     i = z.getinfo(member)
     with z.open(i) as f:
         version = np.lib.format.read_magic(f)
@@ -280,7 +280,7 @@ def _array_header(z, member, name):
 
 @contextmanager
 def _open_npz(path, members):
-    "Open the `.npz` file at `path`, or in the zip there"
+    "Open the `.npz` file at `path`, or the one inside the zip at `path`"
     t = Table(path, *members)
     with convert_file_errors(t):
         source = io.BytesIO(b''.join(_read_pieces(t))) if members else path
@@ -294,7 +294,7 @@ class NpzTable(FrameTable):
         if error: self.name = str(members[-1] if members else path)
 
     def arrays(self):
-        "Return (images, a row each; labels or None). Raises `DataError` if they do not belong together."
+        "Return (rows of images, labels or None). Raises `DataError` if their numbers differ."
         if self.error: raise self.error
         if hasattr(self, '_arrays'): return self._arrays
         with _open_npz(self.path, self.members[:-1]) as z:
@@ -312,7 +312,7 @@ class NpzTable(FrameTable):
         return x,y
 
     def frames(self, h=None):
-        "Yield (frame with the labels, images) for some rows after each other"
+        "Yield (frame with the labels, images) for all rows, a few thousand at a time"
         x,y = self.arrays()
         for o in (x,y) if h else ():
             if o is not None: h.update(repr((o.shape, o.dtype.str)).encode()+np.ascontiguousarray(o).tobytes())
@@ -324,20 +324,20 @@ class NpzTable(FrameTable):
     def image_column(self, df): return 0
 
 # %% ../../nbs/data/06b_binary.ipynb #b60011
-binary_endings = '.parquet','.pq','.feather','.arrow','.npz' # of names, in small letters
+binary_endings = '.parquet','.pq','.feather','.arrow','.npz' # extensions in lower case
 _kinds = {'.parquet':ArrowTable, '.pq':ArrowTable, '.feather':FeatherTable, '.arrow':FeatherTable}
 
 def is_npz(
-    names # Of the files in a zip
+    names # Names of the files in a zip
 )->bool:
-    "Return whether a zip holds arrays and nothing else"
+    "Return whether a zip contains only arrays of NumPy"
     return bool(names) and all(o.endswith('.npy') for o in names)
 
 def npz_tables(
-    path, # Of the file
-    *members # Its place in a zip
+    path, # Path of the file, or of the zip that contains it
+    *members # Names of the file inside the zip
 )->dict: # {name of the images in the file: `NpzTable`}
-    "Return the tables in an `.npz` file. Raises `DataError` if it holds none."
+    "Return the tables in an `.npz` file. Raises `DataError` if it contains no images."
     t = Table(path, *members)
     with _open_npz(path, members) as z:
         if len(z.namelist())>1000: raise DataError(f'{t}: {len(z.namelist()):,} arrays, expected images and labels')
@@ -353,9 +353,9 @@ def npz_tables(
     return tables
 
 def open_tables(
-    name, # Of the file, with its folders
-    path, # Of it, or of a zip that holds it
-    *members # Its place in the zip
+    name, # Name of the file, with its folders
+    path, # Path of the file, or of the zip that contains it
+    *members # Names of the file inside the zip
 )->dict: # {name: `Table`}
     "Return the table in a file, or the tables in an `.npz` file"
     ending = re.search(r'\.[^./\\]*$|$', name.lower())[0]
@@ -364,8 +364,8 @@ def open_tables(
     except DataError as e: return {name:NpzTable(path, *members, error=e)}
 
 def open_file(
-    path, # Of a file on disk that is no zip
-    start # Its first bytes
+    path, # Path of a file that is not a zip
+    start # First bytes of the file
 )->Table:
     "Return the table in the file `path`"
     if start.startswith(ArrowTable.starts): return ArrowTable(path)
@@ -373,15 +373,15 @@ def open_file(
     return next(iter(open_tables(path.name, path).values()))
 
 class FrameParts(FrameTable):
-    "One table in several binary files, the tables `parts`; `name` is the name of all of them"
+    "One table in several binary files; `parts` are the tables of the files, and `name` is the name of the whole table"
     def __init__(self, name, parts):
         super().__init__(parts[0].path, *parts[0].members)
         self.name,self.parts = name,parts
     __str__ = Parts.__str__
 
 def join_tables(
-    name, # Name of all of them
-    parts # Tables
+    name, # Name of the joined table
+    parts # Tables with the same columns
 )->Table:
-    "Return one table that has the rows of all `parts`"
+    "Return one table with the rows of all `parts`"
     return (FrameParts if all(isinstance(o, FrameTable) for o in parts) else Parts)(name, parts)

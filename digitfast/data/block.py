@@ -8,6 +8,7 @@ __all__ = ['NormalizePixels', 'DigitBlock', 'class_error', 'DigitDataLoaders']
 # %% ../../nbs/data/14_block.ipynb #036fea63
 import warnings
 import numpy as np, pandas as pd
+from numbers import Integral
 from pathlib import Path
 from fastcore.all import L, delegates, first, patch
 from torch import Tensor
@@ -17,8 +18,9 @@ from fastai.data.block import CategoryBlock, DataBlock, TransformBlock
 from fastai.data.core import DataLoaders, Datasets
 from fastai.data.load import DataLoader
 from fastai.data.transforms import ColReader, IntToFloatTensor, Normalize
-from ..core import DataError, DigitError
+from ..core import DataError, DigitError, count_noun
 from ..device import digit_device, predict_bs
+from .arrays import check_order
 from .ranges import fits, to_bytes
 from .reading import Reading
 from .columns import pixel_cols
@@ -28,7 +30,7 @@ from .read import read_csvs
 from .reading import infer_reading
 from .transforms import RowToImage, check_scale, frame_pixels, pixel_stats
 from .load import DigitDL, PartialDigitDL, WeightedDigitDL, check_row_weights, working_transforms
-from .split import digit_splitter
+from .split import check_positions, digit_splitter
 
 # %% ../../nbs/data/14_block.ipynb #4bc94a26
 def _keep_type(x, y):
@@ -174,12 +176,16 @@ class DigitDataLoaders(DataLoaders):
         "Create DataLoaders from a frame. Raises `DataError` if the frame has no images or can't be split."
         extra = dict(groups=groups) if isinstance(groups, str) else {}
         raw,(df,value_range) = df,read_frame(df, extra=extra)
-        if extra: groups = raw[groups].to_numpy()
+        if extra: groups = raw[groups]
+        check_positions(valid, raw.index, 'valid')
+        check_order(groups, raw.index, 'groups')
+        if isinstance(valid, pd.Index): valid = valid.tolist()
+        if isinstance(groups, pd.Series): groups = groups.array
         if classes is None: classes = sorted(df.label.unique().tolist())
         trn,val = digit_splitter(valid, valid_pct, seed, groups=groups)(df)
         if len(trn)<bs:
-            warnings.warn(f"the batch size is {len(trn)} instead of {bs}, because there are only {len(trn)} training "
-                          "rows")
+            warnings.warn(f"the batch size is {len(trn)} instead of {bs}, because of only "
+                          f"{count_noun(len(trn), 'training row')}")
         n,df = len(trn),df.iloc[np.concatenate([trn,val]).astype(int)]
         dblock = _SliceBlock((DigitBlock(list(df.columns[1:]), mean, std), CategoryBlock(vocab=classes, sort=False)),
                              get_y=ColReader('label'),
@@ -286,4 +292,7 @@ def partial_dataloaders(self:DigitDataLoaders,
     **kwargs # For the DataLoader, such as `bs`
 )->DigitDataLoaders:
     "Return DataLoaders that draw `partial_n` of the training rows in each epoch, without replacement"
+    if partial_n and (not isinstance(partial_n, Integral) or isinstance(partial_n, bool) or partial_n<0):
+        raise DataError(f"partial_n: found {partial_n!r}, expected a number of rows from 1 to {len(self.train_ds):,}. "
+                        "Pass a whole number")
     return self._with_train(self.train.new(cls=PartialDigitDL, partial_n=partial_n, **kwargs))

@@ -136,7 +136,7 @@ _signs = ((lambda c: c=='label', ''),
 def find_extra(
     cols, # Names of all columns
     extra, # {option: name of a column that is neither pixel nor label}; None if there are none
-    name # Of the table, for errors
+    name # Name of the table, for errors
 )->list: # In the order of `extra`
     "Return the positions of the columns `extra`. Raises an error that suggests the nearest name if any is not there."
     names,res = list(map(str, cols)),[]

@@ -186,7 +186,7 @@ def _group_by_likelihood(files):
 
 def tables_by_role(
     files, # {name: `Table`}
-    path # Their location, for errors
+    path # Location of the files, for errors
 )->tuple: # ({role: (name, table)}, {name: other table})
     "Return the table for each role, and the other tables"
     res,seen,left = {},{},{}

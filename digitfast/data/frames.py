@@ -35,8 +35,8 @@ class DigitData:
     extra: pd.DataFrame|None=None # Further columns of the training set; those of a CSV are text
     test_extra: pd.DataFrame|None=None # And of the test CSV
     said: tuple=() # Log lines about inferences
-    reading: Reading=Reading() # How the rows became images: what later rows and pictures need
-    options: dict|None=None # Of `read_csvs`, those that read the same again
+    reading: Reading=Reading() # How the rows became images, which later rows and pictures need
+    options: dict|None=None # Options with which `read_csvs` reads the same data again
     source: str|None=None # Path that was read, or 'sample'; None for frames in memory
     files: tuple=() # Paths of the files that were read
     frames_sum: str|None=None # Checksum of the frames after reading; None if unknown
@@ -188,8 +188,12 @@ def _transpose_frame(df, pixels):
     return make_frame(x, pixels, df['label'] if 'label' in df else None)
 
 def _frame_ids(df, name):
-    "Return the ids in a frame to predict, or None. Raises `DataError` unless each row has an id of its own."
+    """Return the ids in a column or in the index of a frame to predict, by its name; None if it has none. Raises
+    `DataError` unless each row has an id of its own."""
     cols = [c for c in df if str(c).lower() in id_names]
+    if not cols and str(df.index.name).lower() in id_names:
+        df = df.index.to_frame()
+        cols = list(df)
     if not cols: return None
     if len(cols)>1:
         raise DataError(f'{name}: with {join_some(cols)}, expected one column of ids. Remove or rename the others')
@@ -204,6 +208,7 @@ def _frame_ids(df, name):
 def _read_test_frame(df, pixels, label_columns, value_range, train_labels):
     "Return the pixels of a frame to predict, its labels if predictions can be scored, its ids, and notes"
     name = 'the test frame'
+    ids = _frame_ids(df, name) # before images are unpacked, which numbers the rows
     df,_ = unpack_pictures(df, name)
     if missing := [c for c in pixels if c not in df]:
         raise DataError(f'{name}: without {join_some(missing)}, expected the pixel columns of the training frame. Add '
@@ -213,7 +218,6 @@ def _read_test_frame(df, pixels, label_columns, value_range, train_labels):
     if len(found)==1:
         labels,notes = labels_to_score([cell_text(l) for l in df[found[0]]], train_labels, name)
     test = read_frame(df, name, labels=False, value_range=value_range)[0][pixels]
-    ids = _frame_ids(df, name)
     known = {*pixels, *label_columns, *([] if ids is None else [ids.name])}
     if left := [c for c in df if c not in known]: notes.append(f'{name}: omitted columns: {join_some(left)}.')
     return test, labels, ids, notes
@@ -263,6 +267,7 @@ def rows_from_frame(
 )->DigitData: # Without a training set; `test_labels` are text or numbers as they are written
     "Return `DigitData` of a frame to predict. Raises `DataError` if its rows are no images, or contradict `reading`."
     check_kind(df, pd.DataFrame, 'a DataFrame with an image a row', DataError)
+    ids = _frame_ids(df, name)
     df,inferred = unpack_pictures(df, name)
     if label is None and reading and str(reading.label) in map(str, df.columns): label = str(reading.label)
     o = _frame_layout(df, name, False, label)
@@ -278,7 +283,7 @@ def rows_from_frame(
     column = str(df.columns[o.label[0]]) if len(o.label)==1 else None
     return DigitData(
         train=None, test=test, sample=None, name=name, sha256=_hash_frames(test), test_labels=ls,
-        test_ids=_frame_ids(df, name),
+        test_ids=ids,
         notes=(f'{name}: omitted columns: {join_some(df.columns[i] for i in o.others)}.',) if o.others else (),
         said=(*inferred, *o.inferred), reading=infer_reading(x, value_range, transpose, column),
         frames_sum=frames_sum(None, test))

@@ -159,7 +159,7 @@ def find_two_spellings(
 def spelling_notes(
     classes, # Labels
     name # Name of the table
-)->list: # Of one note, or empty
+)->list: # A list with one note, or an empty one
     "Return a note if two classes are spellings of the same number or word"
     if not (two := find_two_spellings(classes, words=True)): return []
     return [f'{name}: the labels {two[0]} and {two[1]} are two different classes, because their spelling differs.']

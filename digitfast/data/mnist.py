@@ -67,8 +67,8 @@ def _check_arrays(raw, x, y):
                         "Get the files again")
 
 def mnist_notes(
-    labels # Of a training set
-)->list: # Of sentences
+    labels # Labels of a training set
+)->list: # A list with one note, or an empty one
     "Return a note if the labels are those of MNIST's training set, in its order"
     first = [5,0,4,1,9,2,1,3,1,4,3,5,3,6,1,7]
     if len(labels) not in (60_000,70_000) or list(labels[:len(first)])!=first: return []

@@ -20,8 +20,8 @@ def _leads_out(name):
 def zip_fault(
     path, # A zip file
 )->str|None: # The fault, or None
-    """Describe why a zip can't be trusted, or return None: a wrong checksum, a name outside the folder, an unpacked
-    size above 16 times the limit of a download, or no zip file"""
+    """Return why a zip can't be trusted, or None. The reason can be a wrong checksum, a name outside the folder, an
+    unpacked size above 16 times the limit of a download, or a file that is not a zip."""
     try:
         with zipfile.ZipFile(path) as z:
             names = z.namelist()

@@ -185,7 +185,7 @@ class Kernel:
     user:str # Your name on Kaggle
     title:str|None=None # Default: the notebook's first heading, or its file name if Kaggle would reject the heading
     competition:str|None='digit-recognizer' # Slug of the competition whose data it needs; None for none
-    gpu:bool=False # Whether it runs on a GPU
+    gpu:bool=False # Whether the kernel runs on a GPU
     internet:bool=False # Whether it can use the internet
     public:bool=False # Whether everyone can see it
     docker_image_pinning_type:str|None=None # 'original' for the image of its first run, or 'latest'

@@ -7,7 +7,7 @@ __all__ = ['opts', 'RandAffine', 'is_fitting', 'EMA', 'ValidEvery', 'BF16', 'Row
 
 # %% ../../nbs/learn/05_callbacks.ipynb #208067d1
 import inspect
-import numpy as np, torch, torch.nn.functional as F
+import numpy as np, pandas as pd, torch, torch.nn.functional as F
 from contextlib import nullcontext
 from functools import partial
 from fastcore.all import first, patch
@@ -18,6 +18,7 @@ from fastai.callback.tracker import TrackerCallback
 from fastai.optimizer import Adam, OptimWrapper
 from fasttransform import Transform
 from ..core import DataError, DigitError, quote
+from ..data.arrays import order_error
 from ..data.load import DigitDL, check_row_weights
 from ..device import Fp32Convs, may_need_fp32_convs
 from ..schema import unknown_name
@@ -81,12 +82,12 @@ def is_fitting(
 
 # %% ../../nbs/learn/05_callbacks.ipynb #8e887d64
 def _ema(decay, avg, now, n):
-    "Update the average, with a smaller decay in the first steps"
+    "Update the average `avg` with the weights `now`; in the first steps, the decay is smaller"
     torch.optim.swa_utils.get_ema_multi_avg_fn(min(decay, (1+n.item())/(10+n.item())))(avg, now, n)
 
 class EMA(Callback):
-    """Validate, and end, with an exponential moving average of the weights (Polyak and Juditsky, 1992), which
-    forgets the first steps sooner: `decay` is (1+n)/(10+n) at most after `n`"""
+    """Validate and end with an exponential moving average of the weights (Polyak and Juditsky, 1992). After `n` steps
+    its decay is the smaller of `decay` and (1+n)/(10+n), so the first steps are forgotten sooner."""
     graph_safe = True
     order = 64 # after fastai's trackers, which save, and stop, with the average in the model
     def __init__(self, decay=0.998): self.decay,self.on,self.swapped = decay,False,False
@@ -170,7 +171,7 @@ class BF16(Callback):
 
 # %% ../../nbs/learn/05_callbacks.ipynb #6e0e0002
 def find_class_weights(
-    class_weights, # 'balanced', or {class: weight}; a class that is missing has the weight 1
+    class_weights, # 'balanced', or {class: weight}; classes that are not listed have the weight 1
     counts, # Number of training rows of each class
     vocab, # The classes, in order
 )->np.ndarray: # A weight for each class
@@ -187,23 +188,33 @@ def find_class_weights(
     return res
 
 # %% ../../nbs/learn/05_callbacks.ipynb #6e0e0003
+def _frame_rows(ds):
+    "Return the position of each row of the `Datasets` `ds` in its frame, and whether their index has these positions"
+    part = ds.tls[0].splits[ds.split_idx or 0]
+    if isinstance(part, slice): return ds.items.index.to_numpy(),True # `DigitDataLoaders.from_df` numbers its rows
+    return np.asarray(part, int),False
+
 class RowWeights(Callback):
-    "Make the training loss the weighted mean over the rows of a batch. Validation is not weighted."
+    "Replace the training loss by the weighted mean of the losses of the rows. The validation loss is not weighted."
     graph_safe,order = True,-5 # before callbacks that scale the loss
     def __init__(self,
-        weights=None, # Weight of each row of the frame, the held-out rows among them; all 1 if None
-        class_weights=None, # 'balanced', or {class: weight}; all 1 if None
+        weights=None, # Weight of each row of the frame, including held-out rows; None for 1
+        class_weights=None, # 'balanced', or {class: weight}; None for 1
     ): self.weights,self.class_weights = weights,class_weights
 
     def of(self,
         dls, # DataLoaders
     )->np.ndarray:
-        "Return the weight of each training row. Raises an error if there are none that can be used."
+        "Return the weight of each training row. Raises an error if there are no classes, or if all weights are 0."
         ds,n = dls.train_ds,len(dls.train_ds)
         w = np.ones(n)
         if self.weights is not None:
-            rows = ds.items.index.to_numpy()
-            w = check_row_weights(self.weights, max(rows.max()+1, len(self.weights)))[rows]
+            rows,is_numbered = _frame_rows(ds)
+            n_weights = len(self.weights) if hasattr(self.weights, '__len__') else 0
+            w = check_row_weights(self.weights, max(rows.max()+1, n_weights))[rows]
+            if isinstance(self.weights, pd.Series) and not is_numbered:
+                own,index = self.weights.index,ds.items.index
+                if not own[rows].equals(index) and index.isin(own).all(): raise order_error('weights')
         if self.class_weights is not None:
             if n_classes(dls) is None:
                 raise DigitError("class_weights: the targets have no classes, expected one for each row. Use weights=")
@@ -227,7 +238,7 @@ class RowWeights(Callback):
         self.of(dls)
 
     def before_fit(self):
-        if hasattr(self.learn, 'gather_preds'): return # it predicts
+        if hasattr(self.learn, 'gather_preds'): return # called by `get_preds`, not by a fit
         self.check(self.dls, self.learn.loss_func, self.learn.cbs)
         w = self.of(self.dls)
         self.on_device = torch.as_tensor(w/w.max(), dtype=torch.float32, device=self.dls.device) # the loss has no scale
@@ -240,13 +251,14 @@ class RowWeights(Callback):
         self.learn.loss = self.loss_grad.clone()
 
     def _positions(self):
-        "Return which training rows the batch is of"
+        "Return the positions of the batch's rows among the training rows"
         graph,dl = getattr(self.learn, 'step_graph', None),self.learn.dls.train
         if graph is not None: return graph.rows
-        while not isinstance(dl, DigitDL) and hasattr(dl, 'dl'): dl = dl.dl # as fastai's `DistributedDL` wraps one
+        while not isinstance(dl, DigitDL) and hasattr(dl, 'dl'): dl = dl.dl # fastai's `DistributedDL` wraps another one
         if getattr(dl, 'positions', None) is None:
-            raise DigitError("weights: it isn't known which rows a batch is of, because its items are asked one by "
-                             "one, expected whole batches of a DigitDL. Leave out what print(dls.train) names")
+            raise DigitError("weights: found items that are loaded one by one, expected complete batches of a DigitDL, "
+                             "because otherwise the rows of a batch are unknown. print(dls.train) shows the reason. "
+                             "Remove it")
         return dl.positions
 
 # %% ../../nbs/learn/05_callbacks.ipynb #12cbbe24

@@ -161,7 +161,7 @@ def _step(self:DigitLearner):
 
 # %% ../../nbs/learn/06_learner.ipynb #6c0e0002
 def _combined_cos(pct, start, middle, end):
-    "Return fastai's `combined_cos`, with its 32-bit positions but without tensors"
+    "Return a function with the values of fastai's `combined_cos`, which uses float32 positions, but without tensors"
     limits = np.cumsum(np.float32([0, pct, 1-pct]), dtype=np.float32)
     parts = SchedCos(start, middle),SchedCos(middle, end)
     def value(pos):
@@ -173,7 +173,7 @@ def _combined_cos(pct, start, middle, end):
 @patch
 def fit_one_cycle(self:DigitLearner, n_epoch, lr_max=None, div=25., div_final=1e5, pct_start=0.25, wd=None, moms=None,
                   cbs=None, reset_opt=False, start_epoch=0):
-    "Fit with the 1cycle policy, as fastai does"
+    "Fit with the 1cycle policy; arguments and values are those of fastai's `fit_one_cycle`"
     if not 0<=pct_start<=1:
         raise DigitError(f"pct_start: found {pct_start}, expected the share of the steps in which the learning rate "
                          "rises, 0 to 1. Choose another one")
@@ -193,7 +193,7 @@ def _has_stepped(opt):
 
 @patch
 def check_weights(self:DigitLearner,
-    fits=False, # Whether `fit` calls this: changed weights before a first fit are the user's own start
+    fits=False, # Is this called by `fit`? Weights that were changed before the first fit are the user's start
 ):
     "Compare the weights with those of the record of images, and record unknown facts"
     now = weights_hash(self.model)
@@ -276,7 +276,7 @@ def digit_learner(
     arch_kwargs=None, # Arguments of the architecture
     loss_func=None, # Loss; that of the data if None: cross entropy in its `Flat` form for classes
     metrics=None, # Metrics; accuracy for classes and `accuracy_multi` for several labels if None
-    **kwargs # For `DigitLearner`: fastai's arguments, `graph` and `activation`
+    **kwargs # Arguments of `DigitLearner`: fastai's, `graph` and `activation`
 )->DigitLearner:
     """Return a fastai `Learner` with a new net on the device of `dls`. Raises `DigitError` if `dls` are not
     DataLoaders, or if the net and the loss have no probabilities."""

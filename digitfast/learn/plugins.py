@@ -64,7 +64,7 @@ import_sources = {} # {file name: bytes} of these files, for workers on other ma
 
 def import_source(
     name, # Name of the file, `NAME.py`
-    source, # Its bytes
+    source, # Bytes of the file
 ):
     "Run `source` as a module, once. Raises `DigitError` if it raises, or if other code has that name."
     sha = hashlib.sha256(source).hexdigest()
@@ -95,7 +95,7 @@ def own_line(
 # %% ../../nbs/learn/09_plugins.ipynb #96892588
 def import_file(
     path, # A Python file that registers architectures, losses or recipes
-)->str: # Its name
+)->str: # Name of the file
     "Run the Python file `path`. Raises `DigitError` if it is missing or raises."
     path = Path(path)
     try: source = read_plain(path, 2**24)

@@ -20,7 +20,8 @@ from ..models.scratch import by_hand
 from ..models.nets import archs, builder_args, find_arch, fn_name
 from ..models.packages import is_package_arch
 from ..data.block import DigitDataLoaders, class_error
-from ..data.split import Split, check_rare_classes, group_codes, held_out, unseen
+from ..data.arrays import check_order
+from ..data.split import Split, check_positions, check_rare_classes, group_codes, held_out, unseen
 from ..schema import FieldError, check_field, parse_value, unknown_name
 from .fields import affine_kinds, idle_rate_kind, rate_kind, recipe_kinds
 from .callbacks import BF16, EMA, RandAffine, RowWeights, ValidEvery, opts
@@ -60,7 +61,7 @@ def _check_kwargs(arch, kwargs):
 class Recipe:
     "A training run as data. Raises `DigitError` if a field is unknown or its value can't be used."
     arch:str='small'        # Name in `archs`, or a function `(n_out, side)` that builds a net
-    arch_kwargs:dict = field(default_factory=dict) # Its arguments
+    arch_kwargs:dict = field(default_factory=dict) # Arguments of the architecture
     split:str='stratified'  # 'stratified', 'random' or 'last'
     valid_pct:float=0.1     # Share of rows held out
     split_seed:int=42       # Seed of the split
@@ -186,6 +187,8 @@ def unseen(self:Recipe,
 @patch
 def _split_of(self:Recipe, df, valid, groups):
     "Return the split of the rows of `df`, with the arguments of `held_out`"
+    check_positions(valid, df.index, 'valid')
+    check_order(groups, df.index, 'groups')
     return replace(self.row_split, rows=valid, groups=None if groups is None else group_codes(groups, len(df)))
 
 # %% ../../nbs/learn/07_recipe.ipynb #995bb560
@@ -379,11 +382,11 @@ def fit(self:HandRecipe, learn, cbs=None):
         x,y = (o.as_subclass(torch.Tensor) for o in dl.tensors)
         return x.flatten(1).float()/255, y
     (x,y),(xv,yv) = map(rows, learn.dls.loaders)
-    tell = [cb.tell for cb in L(cbs) if hasattr(cb, 'tell')]
+    record = [cb.record_epoch for cb in L(cbs) if hasattr(cb, 'record_epoch')]
     system,seed = by_hand[self.arch],int(torch.randint(2**31, (1,)))
     system = replace(system, **{k:getattr(self, k) for k in ('lr','bs') if getattr(system, k) is not None})
     hand = system.fit(x, y, xv, yv, seed=seed, epochs=self.epochs, n_classes=len(learn.dls.vocab),
-                      progress=lambda row: [t(*row, self.lr) for t in tell])
+                      progress=lambda row: [f(*row, self.lr) for f in record])
     with torch.no_grad():
         for k,v in hand.params.items(): learn.model.ps[k].copy_(v)
     return learn

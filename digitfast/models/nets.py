@@ -23,7 +23,7 @@ from .packages import is_package_arch, package_arch, package_config, package_nam
 archs = {}
 
 def arch(
-    name, # Its name in `archs`, the command and saved models
+    name, # Name of the architecture in `archs`, the command and saved models
     source, # The article, book or package that it comes from
 ):
     "Register a function `(n_out, side, **kwargs) -> nn.Module` as an architecture, as a decorator"
@@ -111,7 +111,7 @@ def create_model(
     arch, # Name in `archs`, or a function or class that builds a net, as for `builder_args`
     n_out=10, # Number of classes
     side=28, # Height and width of an image in pixels
-    **kwargs # For the architecture
+    **kwargs # Arguments of the architecture
 )->nn.Module: # Maps (n, 1, side, side) floats to (n, n_out)
     """Build a new net. Raises `DigitError` for an unknown name, for a net that is already built, and for a side that
     the architecture does not support."""

@@ -29,9 +29,9 @@ _style = {
 
 @contextmanager
 def page_theme():
-    "Draw with matplotlib's defaults, in the placeholder colours"
+    "A context in which matplotlib draws with its default settings and the placeholder colours"
     with mpl.rc_context(), warnings.catch_warnings():
-        warnings.simplefilter('ignore')   # the browser draws a glyph that matplotlib's font lacks
+        warnings.simplefilter('ignore')   # matplotlib warns of missing glyphs, but the browser has them
         mpl.rcdefaults()
         mpl.rcParams.update(_style)
         yield
@@ -39,16 +39,16 @@ def page_theme():
 # %% ../../nbs/report/02_figures.ipynb #d66e6762
 def page_axes(
     w=3.6, # Width of the figure in inches
-    h=2.3, # Its height
-):
-    "Return the Axes of a new figure, outside pyplot"
+    h=2.3, # Height of the figure in inches
+): # Axes
+    "Return the Axes of a new figure, without pyplot"
     return Figure(figsize=(w,h), layout='constrained').subplots()
 
 def inline_svg(
     ax, # Axes whose figure to draw, or the figure
-    label, # Text for screen readers
-)->str:
-    "Return a figure as SVG to put into a page"
+    label, # Text for screen readers; must be different for each figure of a page
+)->str: # SVG
+    "Return a figure as SVG for a page"
     f = io.StringIO()
     getattr(ax, 'figure', ax).savefig(f, format='svg', metadata=dict.fromkeys(('Date','Creator','Format','Type')))
     s = f.getvalue()
@@ -66,7 +66,7 @@ def inline_png(
     im, # uint8 image, (side, side)
     color=(0,0,0), # RGB of the ink
 )->str:
-    "Return an image as a data address, as opaque as the image is bright"
+    "Return an image as a data URL; brighter pixels are more opaque"
     f = io.BytesIO()
     imsave(f, np.dstack([np.full((*im.shape,3), color, np.uint8), im]), format='png', metadata=dict(Software=None))
     return 'data:image/png;base64,'+base64.b64encode(f.getvalue()).decode()
@@ -74,9 +74,9 @@ def inline_png(
 # %% ../../nbs/report/02_figures.ipynb #e28421c5
 def percent(
     p, # Fraction
-    d=2, # Decimals
+    d=2, # Number of decimals
 )->str:
-    "Write a fraction as a percentage"
+    "Return a fraction as a percentage, such as '99.31 %'"
     return f'{100*p:.{d}f} %'
 
 def render_page(

@@ -50,7 +50,7 @@ def measured(
     n_test=None, # Number of test rows; None if there is no test set
     test_hits=None, # For each labelled test row, whether its prediction is correct
 )->dict: # Fields of `metrics.json`
-    "Measure a network on held-out rows. Rows with an image from the training set do not count."
+    "Return the measurements of a network on held-out rows, without the rows whose image is also a training image"
     p = p.unseen
     k,n = int(p.hits.sum()),len(p)
     low,high = wilson(k, n)
@@ -85,8 +85,8 @@ def _learner_preds(learn):
 def read_preds(
     o, # A `Run` or its directory, a Learner, or `Preds`
 )->Preds:
-    """Return predictions for validation rows whose image is not in the training set. Raises `RunError` for a damaged
-    run."""
+    """Return the predictions for validation rows whose image is not a training image. Raises `RunError` if the run is
+    damaged, `DigitError` if a Learner has no such rows."""
     if isinstance(o, Preds): return o.unseen
     return _learner_preds(o) if _is_learner(o) else Run(o).predictions()
 
@@ -125,7 +125,7 @@ def suspicious_labels(
 )->np.ndarray: # Positions of the rows
     "Return the rows where another class is at least `times` as likely as the label, the least likely label first"
     targs,probs = with_probs(targs, probs)
-    odds = probs[np.arange(len(targs)),targs]/probs.max(1) # a ratio, because of label smoothing
+    odds = probs[np.arange(len(targs)),targs]/probs.max(1) # a ratio, because label smoothing lowers all probabilities
     order = np.argsort(odds, kind='stable')
     return order[odds[order]*times<=1]
 
@@ -137,10 +137,9 @@ def doubtful_labels(
     "Return the rows whose label looks wrong to a net not trained on them, the least likely label first"
     own = isinstance(o, Preds) or _is_learner(o)
     p = read_preds(o) if own else Run(o).oof() or Run(o).predictions()
-    at = suspicious_labels(p.targs, p.probs, times)
-    q,t,said = p.probs[at],p.targs[at],p.preds[at]
-    cols = dict(row=p.rows[at], label=p.labels[at], predicted=np.array(p.classes)[said],
-                p_label=q[np.arange(len(at)),t].astype(float), p_predicted=q.max(1).astype(float) if len(at) else [])
+    q = p.take(suspicious_labels(p.targs, p.probs, times))
+    cols = dict(row=q.rows, label=q.labels, predicted=np.array(p.classes)[q.preds],
+                p_label=q.probs[np.arange(len(q)),q.targs].astype(float), p_predicted=q.probs.max(1).astype(float))
     return pd.DataFrame(cols)
 
 # %% ../../nbs/report/00_measure.ipynb #e98ad04f
@@ -149,7 +148,7 @@ def calibration(
     probs, # Probabilities, (n, c)
     bins=15, # Bins of equal width
 )->tuple: # (expected calibration error, frame with a row for each nonempty bin: confidence, accuracy, rows)
-    "Measure the distance between a network's confidence and its accuracy (Guo et al., 2017)"
+    "Return the mean absolute difference between confidence and accuracy, over bins of confidence (Guo et al., 2017)"
     targs,probs = with_probs(targs, probs)
     df = pd.DataFrame(dict(confidence=probs.max(1), accuracy=(probs.argmax(1)==targs).astype(float)))
     g = df.groupby(np.ceil(df.confidence*bins).clip(1, bins))
@@ -158,7 +157,7 @@ def calibration(
 
 # %% ../../nbs/report/00_measure.ipynb #e1e3723b
 def _least(d):
-    "Return the difference in rows that is needed for p < 0.05 if exactly one net is right on `d` rows; at least six"
+    "Return the difference in rows needed for p < 0.05 if exactly one net is correct on `d` rows; at least 6 rows"
     d = max(d, 6)
     k = int(binom.ppf(.025, d, .5))
     while 2*binom.cdf(k, d, .5)>=.05: k -= 1
@@ -202,7 +201,8 @@ def more(self:Versus)->str:
 
 # %% ../../nbs/report/00_measure.ipynb #e5dbe8a8
 def _common(a, b):
-    "Return the common rows of both `Preds`, in one order. Raises `RunError` if there are none, or for other data."
+    """Return the predictions of both `Preds` for their common rows, in the same order. Raises `RunError` if there are
+    none, or if the data differ."""
     two = f'{a.name} and {b.name}'
     if a.sha256 and b.sha256 and a.sha256!=b.sha256:
         raise RunError(f"{two} were trained on different data, expected the same. Compare runs of one data set.")
@@ -218,7 +218,7 @@ def _common(a, b):
     return a.take(i), b.take(j)
 
 def _verdict(a, b, na, nb, p):
-    "Return whether net `b` is better than net `a`, in words"
+    "Return (whether net `b` is better than net `a`, the number of rows that only one is correct on), as texts"
     A,B = ('A','B') if a==b else (a,b)
     win,lose = (B,A) if nb>=na else (A,B)
     result = f"{win} beats {lose}" if p<0.05 else f"no evidence that {win} beats {lose}"
@@ -232,28 +232,28 @@ def _groups_of(o):
     return (Run(o).metrics.get('groups') or {}).get('sha256') if is_run else None
 
 def _group_note(a, b):
-    "Return the end of the verdict on runs that were split by different groups; '' if they were not"
+    "Return a note for the end of the result if both runs were split by different groups; otherwise ''"
     if _groups_of(a)==_groups_of(b): return ''
     return ("; note: they were split by different groups, so one of them may have been trained on groups of these "
             "rows, which makes them easier for it")
 
 def versus(
     a, # A `Run` or its directory, a Learner or `Preds`
-    b, # Another
+    b, # Another one
 )->Versus:
     "Test whether `b` is better than `a`: McNemar's exact test (1947) on the rows that neither was trained on"
     note = _group_note(a, b)
     a,b = _common(read_preds(a), read_preds(b))
     na,nb = int((a.hits&~b.hits).sum()),int((b.hits&~a.hits).sum())
     p = binomtest(na, na+nb).pvalue if na+nb else 1.
-    says,counts = _verdict(a.name, b.name, na, nb, p)
-    return Versus(a, b, na, nb, p, f"{says}: of {len(a):,} rows, {counts}{note}")
+    result,counts = _verdict(a.name, b.name, na, nb, p)
+    return Versus(a, b, na, nb, p, f"{result}: of {len(a):,} rows, {counts}{note}")
 
 # %% ../../nbs/report/00_measure.ipynb #f417fdb5
 def holm(
     ps, # p-values of the tests
 )->np.ndarray: # Corrected p-values
-    "Return p-values with Holm's correction for several tests"
+    "Return the p-values of several tests with Holm's correction (1979)"
     ps = np.asarray(ps, float)
     order = np.argsort(ps, kind='stable')
     res = np.empty_like(ps)
@@ -269,7 +269,7 @@ def _versus_row(v):
 def versus_table(
     *os, # `Run`s or their directories, Learners or `Preds`, two or more
 )->pd.DataFrame: # A row for each pair: a, b, rows, a_only, b_only, difference, least, log_loss, p, p_holm, text
-    "Compare each pair on rows that neither net was trained on; sort by p-value"
+    "Compare each pair of nets on rows that neither was trained on, and sort the pairs by p-value"
     ps = [read_preds(o) for o in os]
     vs = [versus(a, b) for a,b in combinations(ps, 2)]
     df = pd.DataFrame([_versus_row(v) for v in vs])
@@ -303,9 +303,9 @@ _columns = ['run','accuracy','low','high','log_loss','rows','test_score','recipe
             'sha256','date','note']
 
 def list_runs(
-    path='runs', # Folder that holds runs, at whatever depth
-)->pd.DataFrame: # A row a run; `low` and `high` are the 95 % interval
-    "List the runs below `path`, grouped by data and the best first. `note` says why a run at the end has no result."
+    path='runs', # Folder that contains runs, at any depth
+)->pd.DataFrame: # A row for each run; `low` and `high` are the 95 % interval of `accuracy`
+    "List the runs below `path`, grouped by data, the best first. Runs without a result are last, with a `note`."
     rows = []
     for run in _run_dirs(path):
         try: rows.append(dict(_run_row(run), run=str(run)))

@@ -51,7 +51,7 @@ def _getter(m):
 
 # %% ../../nbs/report/03_page.ipynb #407f627f
 def _system(m, p):
-    "Return the known rows of the table of the run"
+    "Return the rows of the table about the run as (name, text), for the known fields of the metrics `m`"
     get,accs,c = _getter(m),m.get('members_accuracy'),p.classes
     mean = f"{percent(sum(accs)/len(accs))} on average, each on its held-out rows" if accs else None
     times = (('load','reading'), ('train','training'), ('predict','predicting'), ('total','in all'))
@@ -77,7 +77,7 @@ def _system(m, p):
 
 # %% ../../nbs/report/03_page.ipynb #a72017b8
 def _describe_doubts(d, source, odd):
-    "Return the paragraph about the rows `odd` of the `Preds` `d`, whose label looks wrong"
+    "Return the paragraph about the rows with the positions `odd` in the `Preds` `d`, whose label looks wrong"
     n = f'{len(d):,}'
     if not len(odd):
         return f"None: for all of the {n} {source}, no other class is at least 50 times as likely as the label."
@@ -87,7 +87,7 @@ def _describe_doubts(d, source, odd):
             f"Look at them before you change a label.{weak if d.hits.mean()<.95 else ''}")
 
 def _curves(history, lr_curve, lr):
-    "Return the figures of the training history, as far as it is known"
+    "Return the figures of the training history and of `lr_find`, without those that have no data"
     res = []
     if history is not None and len(history):
         axs = [page_axes() for _ in range(3)]
@@ -167,13 +167,13 @@ class Report:
     def save(self,
         path='report.html', # File to write
     )->Path:
-        "Write the page to `path` in one step. Raises `RunError` if that is another file of a run."
+        "Write the page to `path`. Raises `RunError` if `path` is another file of a run."
         if Path(path).name!='report.html': check_output(path)
         return write_file(path, self.html)
 
 # %% ../../nbs/report/03_page.ipynb #c2c89245
 def _seen(learn, p, most=2400):
-    "Return occlusion maps of `learn` for its most confident mistakes, as {row number: map}"
+    "Return {row number: occlusion map} for the most confident mistakes of `learn`, with at most `most` predictions"
     n = max(1, most//(49*len(getattr(learn.model, 'models', [0]))))
     rows = [r for r in p.rows[worst_mistakes(p.targs, p.probs, min(n, 24))].tolist() if r in p.images]
     ims = [p.images[r] for r in rows if p.images[r].shape==(DigitDataLoaders.of(learn).side,)*2]
@@ -197,7 +197,7 @@ def _run_seen(run, p):
 def report(
     o, # A finished `Run` or its directory, or a trained Learner
 )->Report:
-    "Collect a run's results and mistakes for one page. Raises `RunError` if the run is damaged."
+    "Return the report of a run or of a trained Learner as a page. Raises `RunError` if the run is damaged."
     if isinstance(o, Learner): return _learner_report(o)
     run = Run(o)
     m,p = run.metrics,run.predictions()
@@ -207,7 +207,7 @@ def report(
 # %% ../../nbs/report/03_page.ipynb #27ec57a3
 def write_report(
     run, # A finished `Run` or its directory
-)->Path: # Its `report.html`
+)->Path: # The run's `report.html`
     "Draw the report of `run` again. Raises `RunError` if the run is damaged."
     run = Run(run)
     page = report(run)

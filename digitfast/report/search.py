@@ -15,9 +15,9 @@ from .figures import inline_svg, page_axes, page_theme, percent, render_page
 
 # %% ../../nbs/report/05_search.ipynb #rs05
 def least_shown(
-    trials, # Frame with a row a trial, as in `trials.csv`
+    trials, # Frame with a row for each trial, as in `trials.csv`
 )->float:
-    "Return the accuracy at which an axis of accuracies begins"
+    "Return the lowest accuracy to draw, as a fraction"
     complete = trials.accuracy[trials.state=='complete']
     best = complete.max()
     return max(trials.accuracy.min(), best-max(4*(best-complete.median()), .005))
@@ -26,10 +26,10 @@ def _new_axes(ax, w, h): return plt.subplots(figsize=(w,h), layout='constrained'
 
 # %% ../../nbs/report/05_search.ipynb #rs08
 def plot_trials(
-    trials, # Frame with a row a trial, as in `trials.csv`
+    trials, # Frame with a row for each trial, as in `trials.csv`
     ax=None, # Axes to draw on
 ): # Axes
-    "Draw the accuracy of each trial, and the best so far"
+    "Plot the accuracy of each trial, and the best accuracy so far"
     ax = _new_axes(ax, 5.2, 2.8)
     low = 100*least_shown(trials)
     df = trials.dropna(subset='accuracy').assign(y=lambda o: (100*o.accuracy).clip(lower=low))
@@ -52,7 +52,7 @@ def plot_importance(
     importance, # {field: share of the variation of the accuracy that it explains}
     ax=None, # Axes to draw on
 ): # Axes
-    "Draw how much of the variation of the accuracy each field explains"
+    "Plot the share of the variation of the accuracy that each field explains"
     ax = _new_axes(ax, 4.2, .8+.3*len(importance))
     items = sorted(importance.items(), key=lambda o: o[1])
     names,shares = [short_name(k, 16) for k,_ in items],[100*v for _,v in items]
@@ -67,25 +67,26 @@ def plot_importance(
 def _number_text(v): return f'{v:,.0f}' if v>=100 else f'{v:.3g}' if v>=1 else f'{v:.2g}'
 
 def _position(values, name, logs):
-    "Return the positions of `values` on an axis from 0 to 1, and the labels of the axis as (position, text)"
+    """Return the positions of `values` on an axis from 0 to 1, and the labels of the axis as (position, text); `logs`
+    are {field: is its axis logarithmic?}"""
     kind = pd.api.types
     if kind.is_bool_dtype(values) or not kind.is_numeric_dtype(values):
         names = values.astype(str)
         order = sorted(names.unique())
-        at = {k:(i+.5)/len(order) for i,k in enumerate(order)}
-        return names.map(at).to_numpy(float), [(at[k], short_name(k, 12)) for k in order]
+        positions = {k:(i+.5)/len(order) for i,k in enumerate(order)}
+        return names.map(positions).to_numpy(float), [(positions[k], short_name(k, 12)) for k in order]
     low,high = float(values.min()),float(values.max())
     is_log = logs.get(name, False) and low>0
     f = math.log if is_log else float
     span = f(high)-f(low) or 1.
-    def at(v): return (f(v)-f(low))/span if high>low else .5
-    ticks = np.unique(values) # a few choices, such as 0 and 0.05, are shown as they are
-    if len(ticks)>4 or (np.diff([at(v) for v in ticks])<.1).any():
+    def position(v): return (f(v)-f(low))/span if high>low else .5
+    ticks = np.unique(values) # a few choices, such as 0 and 0.05, are the labels of the axis
+    if len(ticks)>4 or (np.diff([position(v) for v in ticks])<.1).any():
         ticks = (np.geomspace if is_log else np.linspace)(low, high, 4)
-    return np.array([at(v) for v in values]), [(at(v), _number_text(v)) for v in ticks]
+    return np.array([position(v) for v in values]), [(position(v), _number_text(v)) for v in ticks]
 
 def _draw_axis(ax, x, name, labels):
-    "Draw the axis of one field"
+    "Draw the vertical axis of the field `name` at `x`"
     ax.plot([x,x], [0,1], color=plt.rcParams['axes.edgecolor'], lw=1, zorder=0)
     ax.text(x, 1.08, short_name(name, 14), ha='center', va='bottom')
     back = dict(facecolor=plt.rcParams['axes.facecolor'], edgecolor='none', alpha=.8, pad=.6)
@@ -93,12 +94,12 @@ def _draw_axis(ax, x, name, labels):
 
 # %% ../../nbs/report/05_search.ipynb #rs13
 def plot_parallel(
-    trials, # Frame with a row a trial, as in `trials.csv`
+    trials, # Frame with a row for each trial, as in `trials.csv`
     logs, # {field: is its axis logarithmic?}, in the order of the axes
     ax=None, # Axes to draw on
-    best=.1, # Share of the trials to draw strongly; one at least
+    best=.1, # Share of the trials to draw with thicker lines; at least one trial
 ): # Axes
-    "Draw each trial as a line through its values, up to its accuracy"
+    "Plot each trial as a line through its values and its accuracy"
     ax = _new_axes(ax, 1.5*(len(logs)+1)+.6, 3)
     df = trials[trials.state.isin(['complete','pruned'])&trials.accuracy.notna()]
     low = least_shown(df)
@@ -122,20 +123,20 @@ def plot_parallel(
 def _value(o): return f'{o:.4g}' if isinstance(o, float) else short_name(o, 24)
 
 def _table(df, names, n=20):
-    "Return the best `n` trials as rows of texts"
+    "Return the best `n` complete trials as rows of texts; `names` are the fields to show"
     top = df[df.state=='complete'].sort_values(['accuracy','log_loss'], ascending=[False,True])[:n]
     return [[f'{o.trial:,}', percent(o.accuracy), *(_value(df.at[o.Index, k]) for k in names)]
             for o in top.itertuples()]
 
 def render_search(
-    trials, # Frame with a row a trial, as in `trials.csv`
+    trials, # Frame with a row for each trial, as in `trials.csv`
     logs, # {field: is its axis logarithmic?}
     importance, # {field: share of the variation of the accuracy that it explains}
-    winner, # Its number, point, accuracy and `n_valid`
-    metrics, # Metrics of the winner on rows that no trial saw
-    name, # Of the search
+    winner, # Dict about the best trial: trial, point, accuracy and n_valid
+    metrics, # Metrics of the winner on rows that were held out from all trials
+    name, # Name of the search
 )->str: # HTML
-    "Return the page of a search, in one file"
+    "Return the page of a search as self-contained HTML"
     wide = 1.5*(len(logs)+1)+.6
     with page_theme():
         history = inline_svg(plot_trials(trials, page_axes(4.6, 2.9)), 'accuracy of each trial')
@@ -151,7 +152,7 @@ def render_search(
                        failed=[(o.trial, short_name(o.reason, 300)) for o in failed.itertuples()][:20])
 
 def write_search_page(
-    search, # A finished search, with its path, trials, winner, best run and importance
+    search, # A finished search, with the attributes path, trials, winner, best and importance
     logs, # {field: is its axis logarithmic?}
 )->Path: # `tune.html` of the search
     "Write the page of a search into its directory"

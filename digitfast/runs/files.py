@@ -33,11 +33,11 @@ def path_exists(f):
 _limits = {'.json':2**22, '.csv':2**24, '.npz':2**30, '.safetensors':2**32, 'state.json':2**26, '.owner':2**10}
 
 def max_bytes(f):
-    "Return how many bytes the file `f` may have, by its name"
+    "Return the largest allowed size of the file `f` in bytes, according to its name"
     return _limits.get(f.name, _limits.get(f.suffix, 2**24))
 
 def read_bytes(f):
-    "Return the bytes of the plain file `f`. Raises `RunError` for other files, or if it is longer than `max_bytes`."
+    "Return the bytes of the plain file `f`. Raises `RunError` if it is not plain, or larger than `max_bytes`."
     try:
         if Path(f).is_symlink(): raise ValueError('it is a symbolic link')
         return read_plain(f, max_bytes(Path(f)), links=False)
@@ -45,7 +45,7 @@ def read_bytes(f):
 
 # %% ../../nbs/runs/00_files.ipynb #d7287b6c
 def parse_json(b, const=None):
-    "Return the JSON in the bytes `b`. Raises `ValueError` if it is none, or if a number is too large to use."
+    "Return the JSON value in the bytes `b`. Raises `ValueError` if they are not JSON, or if a number is too large."
     def whole(s):
         if len(s)>20: raise ValueError(f'a number of {len(s):,} digits')
         return int(s)
@@ -53,12 +53,12 @@ def parse_json(b, const=None):
         if not math.isfinite(float(s)): raise ValueError(f'a number that is too large, {s[:20]}')
         return float(s)
     def no_number(s): raise ValueError(f'{s} is not a number')
-    o = json.loads(b.decode('utf-8-sig'), parse_int=whole, parse_float=real, parse_constant=const or no_number)
-    json.dumps(o, ensure_ascii=False).encode() # text that can be written again
-    return o
+    value = json.loads(b.decode('utf-8-sig'), parse_int=whole, parse_float=real, parse_constant=const or no_number)
+    json.dumps(value, ensure_ascii=False).encode() # raises `ValueError` for text that UTF-8 can't hold
+    return value
 
 def read_json(f, **kw):
-    "Return the JSON in the plain file `f`. Raises `RunError` if there is none."
+    "Return the JSON value in the plain file `f`. Raises `RunError` if the file can't be read or is not JSON."
     b = read_bytes(f)
     try: return parse_json(b, **kw)
     except (ValueError, RecursionError, MemoryError) as e: raise unreadable_file(f, error_text(e)) from None
@@ -66,9 +66,9 @@ def read_json(f, **kw):
 # %% ../../nbs/runs/00_files.ipynb #5e000004
 def read_table(
     f, # A CSV file of numbers
-    cols=(), # Columns that it must have
+    cols=(), # Required columns
 )->pd.DataFrame:
-    "Return the numbers in the CSV `f`. Raises `RunError` if it is damaged."
+    "Return the numbers in the CSV `f`. Raises `RunError` if a column is missing or a cell is not a usable number."
     b = read_bytes(f)
     try:
         df = pd.read_csv(io.BytesIO(b), nrows=10**6).apply(pd.to_numeric)

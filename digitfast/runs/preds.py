@@ -16,29 +16,29 @@ from .files import damaged_file, error_text, read_bytes, unreadable_file
 # %% ../../nbs/runs/02_preds.ipynb #3c7bb195
 def class_numbers(
     *columns # Arrays or tensors of equal length, of whole numbers from 0
-)->list: # Of arrays
-    "Return the `columns` as arrays. Raises `DigitError` if any has no class numbers, or another length."
+)->list: # An array for each column
+    "Return the `columns` as arrays. Raises `DigitError` if one does not hold class numbers, or if lengths differ."
     res = [np.asarray(o.cpu() if hasattr(o, 'cpu') else o) for o in columns]
     for a in res:
         if a.ndim==1 and (not a.size or a.dtype.kind in 'iu' and a.min()>=0): continue
-        tip = ': take .argmax(1) of probabilities' if a.ndim==2 else ''
-        raise DigitError(f"expected class numbers, from 0 up, one a row; found {a.dtype} of shape {a.shape}{tip}")
+        tip = '. Use .argmax(1) of the probabilities' if a.ndim==2 else ''
+        raise DigitError(f"found {a.dtype} of shape {a.shape}, expected a class number, 0 or above, for each row{tip}")
     if len({len(a) for a in res})>1:
-        raise DigitError(f"expected as many of each, found {' and '.join(f'{len(a):,}' for a in res)} rows")
+        raise DigitError(f"found {' and '.join(f'{len(a):,}' for a in res)} rows, expected equal numbers of rows")
     return [a if a.size else a.astype(int) for a in res]
 
 def with_probs(
     targs, # Class number of each row's label
     probs # Probabilities, (n, c)
 )->tuple: # (`targs`, `probs`) as arrays
-    "Return labels and probabilities as arrays. Raises `DigitError` if they don't belong together."
+    "Return labels and probabilities as arrays. Raises `DigitError` if their rows or classes do not match."
     p = np.asarray(probs.cpu() if hasattr(probs, 'cpu') else probs)
     if p.ndim!=2 or p.dtype.kind!='f':
-        raise DigitError(f"expected probabilities, a row of all classes for each image, found {p.dtype} of shape "
-                         f"{p.shape}")
+        raise DigitError(f"found {p.dtype} of shape {p.shape}, expected probabilities of shape (images, classes)")
     y,_ = class_numbers(targs, np.zeros(len(p), int))
     if y.size and y.max()>=p.shape[1]:
-        raise DigitError(f"there is a label of class number {y.max()}, and probabilities of {p.shape[1]} classes")
+        raise DigitError(f"found a label of class number {y.max()}, expected numbers below {p.shape[1]}, the number of "
+                         "classes in the probabilities")
     return y,p
 
 @dataclass(repr=False, eq=False)
@@ -50,10 +50,10 @@ class Preds:
     rows:np.ndarray=None # Number of each row in the training CSV, from 0
     images:dict=None # {row number: image} of those rows that can be shown
     name:str='the net' # Name of the network
-    sha256:str=None # Of the data
-    same:np.ndarray=None # A bool for each row: its image is in the training rows too. All False if None
+    sha256:str=None # SHA-256 of the data
+    same:np.ndarray=None # A bool for each row: is its image also a training image? All False if None
     test_probs:np.ndarray=None # Probabilities of the test rows
-    looks:tuple=None # Average images of the training rows, and how like them each class is, from `learn.predict`
+    looks:tuple=None # Average images of the training rows, and how similar to them each class is (`learn.predict`)
 
     def __post_init__(self):
         (self.targs,self.probs),self.name = with_probs(self.targs, self.probs),str(self.name)
@@ -77,25 +77,25 @@ def labels(self:Preds)->np.ndarray:
 
 @patch
 def take(self:Preds,
-    at, # Positions of rows, or a bool for each row
+    index, # Positions of rows, or a bool for each row
 )->Preds:
     "Return the predictions for those rows only"
-    return replace(self, **{k:getattr(self, k)[at] for k in ('targs','probs','rows','same')})
+    return replace(self, **{k:getattr(self, k)[index] for k in ('targs','probs','rows','same')})
 
 @patch(as_prop=True)
 def unseen(self:Preds)->Preds:
-    "Return the predictions for rows whose image is not in the training rows"
+    "Return the predictions for rows whose image is not a training image"
     return self.take(~self.same) if self.same.any() else self
 
 @patch(as_prop=True)
 def log_loss(self:Preds)->float:
-    "Return the mean of minus the logarithm of the label's probability, which counts as 1e-7 at least"
+    "Return the mean of `row_losses`"
     return float(self.row_losses.mean())
 
 @patch(as_prop=True)
 def row_losses(self:Preds)->np.ndarray:
-    "Return the loss of each row, whose mean is `log_loss`"
-    p = self.probs[np.arange(len(self)),self.targs].astype(float) # the next number to 1 is nearer in float32
+    "Return -log(p) for each row, where p is the probability of its label, raised to 1e-7 if it is smaller"
+    p = self.probs[np.arange(len(self)),self.targs].astype(float) # float32 can't store 1-1e-7 exactly
     return -np.log(np.clip(p, 1e-7, 1))
 
 # %% ../../nbs/runs/02_preds.ipynb #0ba06a95
@@ -103,7 +103,7 @@ _array_names = ('valid_rows','valid_labels','valid_probs','valid_same','classes'
           'look','likeness')
 
 def _npy(b):
-    "Return the array in the bytes of an `.npy` file. Raises `ValueError` if it has objects, or a false length."
+    "Return the array in the bytes of an `.npy` file. Raises `ValueError` if it has objects, or a wrong length."
     f = io.BytesIO(b)
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
@@ -125,13 +125,13 @@ def _unzip(b):
         if sum(o.file_size for o in infos)>2**30: raise ValueError('it unpacks to over 1 GiB')
         if len({o.filename for o in infos})<len(infos): raise ValueError('two arrays of one name')
         if any(o.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) or o.flag_bits&1 for o in infos):
-            raise ValueError('it is packed in another way than NumPy does')
+            raise ValueError('it uses a compression that NumPy does not write')
         return {o.filename[:-4]:_npy(z.read(o)) for o in infos if o.filename in {f'{k}.npy' for k in _array_names}}
 
 def read_arrays(
     f, # An `.npz` file of a run
 )->dict: # {name: array}
-    "Return the known arrays of `f`, executing nothing in it. Raises `RunError` if it is damaged or too big."
+    "Return the known arrays of `f` without executing anything in it. Raises `RunError` if it is damaged or too big."
     b = read_bytes(f)
     try: return _unzip(b)
     except Exception as e: # zlib, zipfile and NumPy raise a dozen kinds
@@ -143,7 +143,7 @@ _array_types = dict( # kinds of NumPy's types, and the number of dimensions
     test_probs=('f',2), image_rows=('iu',1), images=('u',3), look=('f',3), likeness=('f',1))
 
 def _type_fault(k, v):
-    "Return the fault in the type of the array `v` called `k`; None if there is none"
+    "Return the fault in the type of the array `v` with the name `k`; None if there is none"
     kinds,dim = _array_types[k]
     if v.dtype.kind not in kinds or v.ndim!=dim: return f"{k} is of type {v.dtype} and {v.ndim} dimensions"
     if v.dtype.kind=='f' and v.dtype.itemsize not in (4,8): return f"{k} is of type {v.dtype}"
@@ -152,7 +152,7 @@ def _type_fault(k, v):
         return f"{k} are of {v.shape[1]}x{v.shape[2]} pixels"
 
 def _shape_fault(a):
-    "Return the fault in the shapes of the arrays `a`, whose types are right; None if there is none"
+    "Return the fault in the shapes of the arrays `a`, whose types were checked; None if there is none"
     n,c,i = len(a['valid_rows']),len(a['classes']),len(a.get('image_rows', ()))
     shapes = dict(valid_labels=(n,), valid_probs=(n,c), valid_same=(n,), test_probs=(None,c), likeness=(c,),
                   look=(c,None,None), images=(i,None,None))
@@ -192,7 +192,7 @@ def _label_fault(classes, labels):
     if len(index)<2 or not index.is_unique: return f"{len(index):,} classes, {index.nunique():,} of them different"
     if text!=(labels.dtype.kind=='U') or (index.get_indexer(labels.tolist())<0).any():
         return "a label is not a class"
-    if text: ''.join(index).encode() # raises `ValueError` where a name is no text
+    if text: ''.join(index).encode() # raises `ValueError` for text that UTF-8 can't hold
 
 def _fault(a):
     "Return the first fault in the arrays `a`; None if there is none"
@@ -206,14 +206,14 @@ def _fault(a):
 
 # %% ../../nbs/runs/02_preds.ipynb #e017c3ea
 def _check_arrays(a, f):
-    "Return the arrays `a` of the file `f`. Raises `RunError` if any is not what it should be."
+    "Return the arrays `a` of the file `f` unchanged. Raises `RunError` if `_fault` finds a fault."
     try: why = _fault(a)
-    except Exception as e: why = error_text(e) # NumPy has a SystemError for text that is none
+    except Exception as e: why = error_text(e) # NumPy raises `SystemError` for bytes that are not text
     if why: raise damaged_file(f, why)
     return a
 
 def _looks(a):
-    "Return what `unlike` needs of the training rows; None if it is missing or can't be used"
+    "Return the average images and likenesses of the training rows for `unlike`; None if they are missing or invalid"
     if 'look' not in a or not len(a['look']): return None
     avg,like = (a[k].astype(np.float32) for k in ('look','likeness'))
     return (avg,like) if ((avg>=0)&(avg<=255)).all() and ((like>0)&(like<=1)).all() else None
@@ -229,15 +229,16 @@ def _preds_to_arrays(p):
     a = dict(valid_rows=np.asarray(p.rows, np.int64), valid_labels=p.labels, valid_probs=p.probs, valid_same=p.same,
              classes=np.array(p.classes))
     if p.test_probs is not None: a['test_probs'] = np.asarray(p.test_probs)
-    if at := sorted(p.images.keys()&set(p.rows.tolist())):
-        a.update(image_rows=np.array(at, np.int64), images=np.stack([np.asarray(p.images[r], np.uint8) for r in at]))
+    if rows := sorted(p.images.keys()&set(p.rows.tolist())):
+        images = np.stack([np.asarray(p.images[row], np.uint8) for row in rows])
+        a.update(image_rows=np.array(rows, np.int64), images=images)
     if p.looks is not None: a.update(look=p.looks[0], likeness=p.looks[1])
     return a
 
 def load_preds(
     f, # `predictions.npz` or `oof.npz` of a run
-    name='the net', # Their name
-    sha256=None, # Of the data
+    name='the net', # Name of the network
+    sha256=None, # SHA-256 of the data
 )->Preds:
     "Return the predictions in the file `f`. Raises `RunError` if it is damaged."
     return _arrays_to_preds(_check_arrays(read_arrays(f), f), name, sha256)
@@ -246,7 +247,7 @@ def preds_bytes(
     preds, # `Preds`
     f, # File to write, for errors
 )->bytes:
-    "Return the bytes of the `.npz` file that holds `preds`. Raises `RunError` if they can't be a run's."
+    "Return the bytes of an `.npz` file with `preds`. Raises `RunError` if `load_preds` could not read it."
     b = io.BytesIO()
     np.savez_compressed(b, **_check_arrays(_preds_to_arrays(preds), f))
     return b.getvalue()

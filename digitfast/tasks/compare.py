@@ -23,7 +23,7 @@ from .spread import check_address, spread_jobs
 
 # %% ../../nbs/tasks/10_compare.ipynb #c0005
 def _train_quietly(recipe, train, seed, device):
-    "Return a Learner that was trained by `recipe` on the frame `train`, and how many seconds the fit took"
+    "Train `recipe` on the frame `train`, and return (the Learner, seconds of training)"
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
         dls = recipe.dls(train, device=device)
@@ -49,15 +49,15 @@ def _measure_once(job, shared):
 
 # %% ../../nbs/tasks/10_compare.ipynb #c0007
 def summarise(
-    runs, # Frame with a row a run: system, accuracy, seconds, parameters, reported
-)->pd.DataFrame: # A row a system, in the order of `runs`
+    runs, # Frame with a row for each run: system, accuracy, seconds, parameters, reported, epochs
+)->pd.DataFrame: # A row for each system, in the order of `runs`
     "Return the mean and standard deviation over the seeds of each system"
     g = runs.groupby('system', sort=False)
     return pd.DataFrame(dict(reported=g.reported.first(), mean=g.accuracy.mean(), sd=g.accuracy.std(), seeds=g.size(),
                              parameters=g.parameters.first(), epochs=g.epochs.first(), seconds=g.seconds.mean()))
 
 def _plot_errors(table):
-    "Return the errors in `table` as a dot plot, PNG bytes"
+    "Return the bytes of a PNG that plots the errors in `table`"
     from matplotlib.figure import Figure
     t = table.iloc[::-1]
     fig = Figure(figsize=(7, 0.32*len(t)+1.1), layout='constrained')
@@ -67,7 +67,7 @@ def _plot_errors(table):
     ax.plot(error, t.index, 'o', color='#2a6fb0', label='measured, mean and spread')
     reported = pd.to_numeric(t.reported.replace('', None))
     ax.plot((1-reported).clip(lower=1e-4), t.index, 'x', color='#c0504d', label='reported')
-    ax.set(xscale='log', xlabel='error: share of test rows that are wrong (left is better)')
+    ax.set(xscale='log', xlabel='error: share of misclassified test rows (left is better)')
     ax.grid(axis='x', alpha=.3)
     ax.legend(loc='lower right', frameon=False)
     f = io.BytesIO()
@@ -78,25 +78,25 @@ def _plot_errors(table):
 def _get_single(names, epochs):
     "Return {name: recipe} of `names`. Raises `DigitError` if any is unknown or an ensemble."
     if many := [k for k in names if get_recipe(k).members>1]:
-        raise DigitError(f"{many[0]} is an ensemble, and this compares single nets: "
-                         f"leave it out, or train it with {spell_call('train', recipe=many[0])}")
+        raise DigitError(f"{many[0]}: found an ensemble, expected recipes with one network. Leave it out, or train it "
+                         f"with {spell_call('train', recipe=many[0])}")
     return {k:replace(get_recipe(k), **(dict(epochs=epochs) if epochs else {})) for k in names}
 
 def compare(
     data='sample', # A folder or zip with the CSVs, or 'sample'
-    systems=None, # Names in `recipes`; all with one network if None
-    seeds=3, # Seeds 0, 1, … for each
-    epochs=None, # Epochs, if not the recipes' own
+    systems=None, # Names in `recipes`; None for all with one network
+    seeds=3, # Number of seeds for each system: 0, 1, …
+    epochs=None, # Number of epochs; None for the recipes' own
     device='auto', # As for `digit_device`
     out=None, # Folder for `compare.csv`, `runs.csv` and `compare.png`; none if None
     say=echo, # Called with each line of the log
     label=None, # Name of the column with the labels
     transpose=False, # Whether to transpose each image
     scheduler=None, # 'host:port' of a Dask cluster whose workers train
-    groups=None, # Column with the group of each row, such as its writer: no group is on both sides
-)->pd.DataFrame: # A row a system: reported, mean, sd, seeds, parameters, seconds
-    """Train `systems` over `seeds` and measure them on a fold of `data`'s training rows that none of them sees.
-    Raises `DigitError` for an unknown system."""
+    groups=None, # Column with the group of each row, such as its writer. The test fold keeps groups together
+)->pd.DataFrame: # A row for each system: reported, mean, sd, seeds, parameters, epochs, seconds
+    """Train each of `systems` with several seeds, and measure it on a test fold of `data`'s training rows. Raises
+    `DigitError` if a system is unknown or an ensemble."""
     if scheduler is not None: check_address(scheduler)
     todo = _get_single(list(systems or [k for k,r in recipes.items() if r.members==1]), epochs)
     d = read_csvs(data, label=label, transpose=transpose, groups=groups)

@@ -15,7 +15,7 @@ from ..core import DigitError, spell_call
 
 # %% ../../nbs/tasks/16_copy_course.ipynb #c0004
 def course_files()->list: # Paths of notebooks, pictures and the glossary
-    "Return the files of the tutorials: those in the package, or those beside it in a source tree"
+    "Return the files of the tutorials in the package or in the source tree. Raises `DigitError` if there are none."
     package = Path(str(resources.files('digitfast')))
     folder = next((o for o in (package/'course_files', package.parent/'nbs/tutorials') if o.is_dir()), None)
     files = sorted(o for o in folder.iterdir() if o.suffix in ('.ipynb','.md','.png')) if folder else []
@@ -42,8 +42,8 @@ def student_notebook(
 # %% ../../nbs/tasks/16_copy_course.ipynb #c000a
 def copy_course(
     folder='digitfast-course', # The new folder
-)->Path:
-    "Copy the tutorials into a new folder, for a student to run and change"
+)->Path: # `folder`
+    "Copy the tutorials into a new folder, in which you can run and change them. Raises `DigitError` if it exists."
     folder,files = Path(folder),course_files()
     if os.path.lexists(folder):
         raise DigitError(f"{folder}: there is a file or folder with this name already, expected a new one. "
@@ -60,9 +60,9 @@ def copy_course(
 
 # %% ../../nbs/tasks/16_copy_course.ipynb #c000d
 def how_to_open(
-    folder, # With the tutorials
-)->str: # A line for a person
-    "Return which command opens the tutorials, or how to install Jupyter for it"
+    folder, # Folder with the tutorials
+)->str: # A line for the user
+    "Return a line with the command that opens the tutorials, or that installs Jupyter first"
     lab = shutil.which('jupyter-lab')
     beside = lab and Path(lab).parent==Path(sys.executable).parent
     command = f"{'jupyter lab' if beside else f'{sys.executable} -m jupyterlab'} {folder}"

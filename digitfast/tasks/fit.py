@@ -38,25 +38,25 @@ from .finish import BatchesLeft, check_preds, collect_preds, finish
 # %% ../../nbs/tasks/03_fit.ipynb #c0004
 @dataclass
 class Plan:
-    "A training run, checked and complete. The data are read before it is made."
-    recipe:Recipe # How to train
+    "The checked settings and the data of a training run"
+    recipe:Recipe # Recipe to train
     data:DigitData # Rows to train on, to hold out and to predict
     info:RunInfo # Description of the run, as in its checkpoint
-    objects:dict=field(default_factory=dict) # Python objects beside the recipe, under fastai's names
-    t0:float=field(default_factory=time.perf_counter) # When the run began
-    load_seconds:float=0. # How long reading the data took
+    objects:dict=field(default_factory=dict) # Python objects in addition to the recipe, under fastai's names
+    t0:float=field(default_factory=time.perf_counter) # Start of the run, by `perf_counter`
+    load_seconds:float=0. # Seconds for reading the data
     groups:np.ndarray=None # Number of each training row's group; None if rows have no groups
-    weights:np.ndarray=None # Weight of each training row in the loss; None if all count alike
+    weights:np.ndarray=None # Weight of each training row in the loss; None for equal weights
 
     @property
     def split(self)->dict:
-        "Arguments of `Recipe.held_out` and `Recipe.unseen` beside the frame"
+        "Return the arguments of `Recipe.held_out` and `Recipe.unseen` other than the frame"
         return dict(valid=self.info.valid_rows, groups=self.groups)
 
 def object_names(
     objects, # {argument: an object or a list of them}
 )->dict: # {argument: names}
-    "Return the names of Python objects that were passed beside a recipe"
+    "Return the names of Python objects that were passed in addition to a recipe"
     return {k:[fn_name(o) for o in L(v)] for k,v in objects.items()}
 
 # %% ../../nbs/tasks/03_fit.ipynb #c0008
@@ -65,13 +65,13 @@ def make_learner(
     out, # `Run`
     member=None, # Number of the member; None to train the recipe itself
 )->tuple: # (`Recipe` of this network, `Learner`, callbacks that the user passed)
-    "Make the Learner of one network, with its data, seed and callbacks"
+    "Create the Learner of one network, with its data, seed and callbacks"
     recipe = plan.recipe if member is None else plan.recipe.member(member)
     objects,info = dict(plan.objects),plan.info
     own = {k:objects.pop(k) for k in ('batch_tfms',) if k in objects}
     if len(info.drop_rows): own['drop'] = info.drop_rows
     dls = recipe.dls(plan.data.train, member, device=info.device, path=out, **plan.split, **own)
-    dls.reading = plan.data.reading # so that a picture is read as the rows are
+    dls.reading = plan.data.reading # so that a picture is converted like the rows
     seed_all((info.seed+1000*(member or 0))%2**32, dls)
     if member is not None: objects['cbs'] = deepcopy(objects.get('cbs'))
     if 'metrics' in objects:
@@ -86,12 +86,12 @@ def _log_drop(plan, dls, say):
     "Log how many rows of `drop` are excluded from training, and how many are held out"
     n = len(plan.info.drop_rows)
     if not n: return
-    gone = len(plan.data.train)-len(dls.train_ds)-len(dls.valid_ds)
-    say(f"drop: {gone:,} rows are not trained on; {n-gone:,} more are held out, and stay, so that the accuracy is of "
-        "data as they come")
+    n_dropped = len(plan.data.train)-len(dls.train_ds)-len(dls.valid_ds)
+    say(f"drop: training excludes {count_noun(n_dropped, 'row')}. The accuracy still includes "
+        f"{count_noun(n-n_dropped, 'held-out row')} of this list")
 
 def _log_groups(plan, dls, say):
-    "Log how many groups are held out. Raises `DataError` if any is on both sides."
+    "Log how many groups are held out. Raises `DataError` if a group is both trained on and held out."
     if plan.groups is None: return
     info,held = plan.info.groups,dls.valid_ds.items.index.to_numpy()
     rows = np.concatenate([held, dls.train_ds.items.index.to_numpy()])
@@ -101,26 +101,29 @@ def _log_groups(plan, dls, say):
     say(f"groups: {info['n']:,}{where}, none on both sides; held out: {n_held:,}, with "
         f"{100*len(held)/len(rows):.1f} % of the rows")
     if n_held<30:
-        say(f"note: the 95 % interval counts rows, but rows of one group are alike, so with {n_held} held-out "
-            f"group{'s'*(n_held!=1)} it is too narrow for a new group")
+        say(f"note: the 95 % interval counts rows, but rows of one group are similar. With {n_held} held-out "
+            f"group{'s'*(n_held!=1)}, the interval is too narrow for a new group")
     lost = [o for o in dls.vocab if o not in set(dls.valid_ds.items.label)]
     if lost: say(f"note: no held-out row is of class {join_some(lost)}, so the accuracy does not measure it")
 
 def _log_weights(plan, learn, say):
-    "Log which weights count in the training loss"
+    "Log the weights of rows and classes in the training loss"
     if (cb := getattr(learn, 'row_weights', None)) is None: return
     w,info,by_class = cb.of(learn.dls),plan.info.weights,cb.class_weights
     rows = [] if info is None else [f"of column {info['column']}" if info['column'] else 'of an array']
     classes = [] if by_class is None else ['balanced by class' if isinstance(by_class, str) else
                                            'of classes '+join_some(f'{k}: {v:g}' for k,v in by_class.items())]
-    say(f"weights: {' and '.join(rows+classes)}, from {w.min():.3g} to {w.max():.3g} for a training row; they count in "
-        "the training loss only, and held-out rows count alike")
+    say(f"weights: {' and '.join(rows+classes)}, from {w.min():.3g} to {w.max():.3g} for a training row. They count "
+        "only in the training loss. All held-out rows count equally")
+    y = learn.dls.train_ds.items.label
+    lost = [o for o in learn.dls.vocab if not w[(y==o).to_numpy()].any()]
+    if lost: say(f"note: all training rows of class {join_some(lost)} have the weight 0, so the network can't learn it")
 
 def log_net(
     plan, # `Plan`
     recipe, # `Recipe` of this network
-    learn, # Its Learner
-    member=None, # Number of the member
+    learn, # Learner of this network
+    member=None, # Number of the member; None if it is not a member
     say=echo, # Called with each line of the log
 ):
     "Log what will be trained, and anything surprising about it"
@@ -137,21 +140,21 @@ def log_net(
     _log_weights(plan, learn, say)
     if isinstance(learn.model, torch.nn.Sequential) and isinstance(learn.model[0], torch.nn.Upsample):
         size = learn.model[0].size
-        say(f"note: images of {dls.side}x{dls.side} pixels are resized to {size}x{size} in the net")
+        say(f"note: the network resizes images of {dls.side}x{dls.side} pixels to {size}x{size}")
     if hasattr(learn.model, 'pretrained'):
-        say("note: it starts from ImageNet's weights" if learn.model.pretrained else
-            "note: ImageNet's weights are not on this machine, so it starts from scratch")
+        say("note: the network starts with weights that were trained on ImageNet" if learn.model.pretrained else
+            "note: the weights trained on ImageNet are not on this machine, so the network starts with random weights")
 
 # %% ../../nbs/tasks/03_fit.ipynb #c000c
 _stateless = MixUp,GradientClip,ParamScheduler,ProgressCallback # their attributes are replaced in each batch
 
-def _remembered(cb):
-    "Return what the callback `cb` remembers, as texts that can be compared"
+def _callback_state(cb):
+    "Return the attributes of the callback `cb` as texts that can be compared"
     kinds = int,float,str,list,tuple,dict,np.generic,np.ndarray,torch.Tensor
     return {k:repr(v) for k,v in vars(cb).items() if isinstance(v, kinds)}
 
 class CheckpointNotes(Callback):
-    "Add to a checkpoint the metrics that `RunLog` leaves out, and the names of callbacks that remember something"
+    "Add to a checkpoint the metrics that `RunLog` does not store, and the names of callbacks whose state changed"
     graph_safe = True
     order = 79 # before `RunLog`, which saves `info`
     def __init__(self,
@@ -162,52 +165,52 @@ class CheckpointNotes(Callback):
         self.cbs = [o for o in cbs if not isinstance(o, _stateless)]
     def before_fit(self):
         if not is_fitting(self.learn): return setattr(self, 'run', False)
-        self.before = [_remembered(o) for o in self.cbs]
+        self.before = [_callback_state(o) for o in self.cbs]
     def after_epoch(self):
         if self.epoch<self.log.start: return
         info = self.log.info
         names,values = (o[4:-1] for o in (self.recorder.metric_names, self.recorder.log))
         if len(names)==len(values)>0:
             info.setdefault('more', {})[str(self.epoch)] = dict(zip(names, map(float, values)))
-        changed = {type(o).__name__ for o,state in zip(self.cbs, self.before) if _remembered(o)!=state}
+        changed = {type(o).__name__ for o,state in zip(self.cbs, self.before) if _callback_state(o)!=state}
         if changed: info['stateful'] = sorted(changed|set(info.get('stateful', [])))
     def after_fit(self):
-        "Log the epoch in which a callback ended the fit, which `RunLog` has not seen"
+        "Record the epoch in which a callback ended the fit, because `RunLog` does not see it"
         rec,log = self.recorder,self.log
         if log.error or not rec.values or log.history and log.history[-1][0]>=self.epoch: return
         values = [float(o) for o in rec.values[-1]]
-        log.tell(self.epoch, *(values+[np.nan]*3)[:3], float(rec.lrs[-1]))
+        log.record_epoch(self.epoch, *(values+[np.nan]*3)[:3], float(rec.lrs[-1]))
 
 # %% ../../nbs/tasks/03_fit.ipynb #c000e
 def resume_info(
     before, # `RunInfo` in the checkpoint
     info, # `RunInfo` of the run that resumes
-    objects, # Its Python objects, by argument
-    out, # Its directory
-)->RunInfo:
-    "Return `info` with what the checkpoint kept, and use as many threads. Raises `RunError` if it is another run."
+    objects, # Python objects of this run, by argument
+    out, # Directory of this run
+)->RunInfo: # `info` with the threads and further metrics of the checkpoint
+    "Set torch to the threads of the checkpoint, and return its description. Raises `RunError` if the two runs differ."
     if why := before.diff(info): raise RunError(f"{out} was started {why}")
     trackers = [type(o).__name__ for o in objects.get('cbs', []) if isinstance(o, TrackerCallback)]
     if stateful := trackers+list(before.stateful or []):
-        raise RunError(f"{stateful[0]} keeps a state of its own, which the checkpoint in {out} doesn't hold: train "
-                       f"again in a new directory, without {spell('resume', True)}")
+        raise RunError(f"{out}: found the callback {stateful[0]}, whose state a checkpoint can't store, so the run "
+                       f"can't be resumed. Train again in a new directory, without {spell('resume', True)}")
     if info.threads!=before.threads: torch.set_num_threads(before.threads)
     return replace(info, threads=before.threads, more=before.more)
 
 # %% ../../nbs/tasks/03_fit.ipynb #t1mel002
 def _duration(seconds):
-    "Return a duration in words, such as '4 minutes'"
+    "Return a duration as text, such as '4 minutes'"
     if seconds<90: return f'{seconds:.0f} seconds'
     return f'{seconds/60:.0f} minutes' if seconds<90*60 else f'{seconds/3600:.1f} hours'
 
 class TimeLeft(Callback):
-    "Log how long a training of more than a minute will take, and then a line at least every 30 seconds"
+    "Log how long a training of more than a minute will take, and its progress about every 30 seconds"
     graph_safe,order = True,81 # after `RunLog`, which logs each epoch
     def __init__(self,
-        say, # Called with each line
-        after=3, # Seconds of training to time before the first line
+        say, # Called with each line of the log
+        after=3, # Seconds of training before the estimate
         every=30, # Seconds between two lines
-        shortest=60 # Log only if so many seconds are left after the timed batches
+        shortest=60 # Log nothing if fewer seconds are left after the estimate
     ):
         self.say,self.after,self.every,self.shortest = say,after,every,shortest
     def before_fit(self):
@@ -216,7 +219,7 @@ class TimeLeft(Callback):
     def after_batch(self):
         if not self.training: return
         now = time.perf_counter()
-        if self.first is None: self.first = now # the first batch includes warming up
+        if self.first is None: self.first = now # the first batch is slower, so it does not count
         else: self.done += 1
         if self.done and now-self.first>=self.after: self._log(now)
     def _log(self, now):
@@ -234,11 +237,11 @@ class TimeLeft(Callback):
 # %% ../../nbs/tasks/03_fit.ipynb #c0010
 @dataclass
 class Fitted:
-    "A network that was trained"
-    learn:Learner # Its Learner
-    recipe:Recipe # Its recipe, with the learning rate that was used
-    history:pd.DataFrame # A row an epoch
-    seconds:float # How long training took
+    "A trained network"
+    learn:Learner # Learner of the network
+    recipe:Recipe # Recipe of the network, with the learning rate that was used
+    history:pd.DataFrame # A row for each epoch
+    seconds:float # Seconds of training
 
 def _history_frame(log):
     "Return the epochs in the `RunLog` `log` as a frame, with the metrics that `CheckpointNotes` added"
@@ -252,7 +255,7 @@ def fit_net(
     out, # `Run`
     member=None, # Number of the member; None to train the recipe itself
     say=echo, # Called with each line of the log
-    tick=noop, # Called with (batches done, number of batches)
+    tick=noop, # Called with (finished batches, number of batches)
     resume=False, # Resume from the checkpoint in `out`?
 )->Fitted:
     "Train one network, and save a checkpoint after each epoch"
@@ -275,19 +278,19 @@ def fit_net(
 def save_network(
     learn, # A Learner
     out, # `Run`
-    known=True, # Is its architecture the registered one of its name?
+    known=True, # Does the name of its architecture belong to the registered function?
     say=noop, # Called with a note if the network can't be loaded
-)->str|None: # Why it can't be loaded; None if it can
+)->str|None: # Why the network can't be loaded; None if it can
     "Save the network of `learn` in the run `out`"
     out.check_owner()
     config = learn.model.config
     if not known and config['arch'] in archs: config['arch'] += ' (own)'
     save_net(learn, out/'model', strict=False)
-    for what,k,registry in ('net','arch',archs), ('loss','loss',losses):
+    for what,k,registry in ('architecture','arch',archs), ('loss','loss',losses):
         if config.get(k, 'cross_entropy') in registry or k=='arch' and is_package_arch(config[k]): continue
         why = f"the {what} {quote(config[k])} has no registered name"
-        say(f"note: {why}, so predict, demo and export will refuse this run; a net is registered by @arch, in a file "
-            f"that is imported by {spell_import()}")
+        say(f"note: {why}, so predict, demo and export can't load this run. Write @arch above the function that builds "
+            f"the network, in a file that you import with {spell_import()}")
         return why
 
 # %% ../../nbs/tasks/03_fit.ipynb #c0012
@@ -296,9 +299,9 @@ def train_net(
     out, # `Run` that may write to its directory
     member=None, # Number of the member; None to train the recipe itself
     say=echo, # Called with each line of the log
-    tick=noop, # Called with (batches done, number of batches)
+    tick=noop, # Called with (finished batches, number of batches)
     resume=False, # Resume from the checkpoint in `out`?
-    is_member=False, # A member of an ensemble in `out`'s parent, without a submission and a report of its own?
+    is_member=False, # Is it a member of the ensemble in `out`'s parent, without its own submission and report?
 )->Run: # `out`
     "Train one network and finish its run"
     fitted = fit_net(plan, out, member, say, tick, resume)

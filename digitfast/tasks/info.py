@@ -13,50 +13,50 @@ from ..runs.fingerprint import difference
 
 # %% ../../nbs/tasks/01_info.ipynb #c0005
 def _describe_values(kept):
-    "Return what a run keeps of its groups or weights, for a message"
+    "Return a text about the groups or weights that a run stores in the dict `kept`"
     if not kept: return 'none'
     where = f"in column {kept['column']}" if kept.get('column') else 'of an array'
     return f"{kept.get('n', '')} {where}, checksum {kept['sha256'][:6]}".strip()
 
 @dataclass
 class RunInfo:
-    "The description of a run that its checkpoint keeps. A field is None if it is not known."
-    path:str|None           # Where the data are; None if they were frames in memory
+    "The description of a run in its checkpoint. A field is None if it is not known."
+    path:str|None           # Path of the data; None if they were frames in memory
     data:dict               # Name and sha256 of the data
     recipe:dict             # Fields of the recipe, with functions by their names
-    options:dict=None       # Options that `read_csvs` read the data with
+    options:dict=None       # Options with which `read_csvs` read the data
     name:str=None           # Name of the recipe
     kind:str=None           # Class of the recipe
-    seed:int=None           # Seed of all but the split
+    seed:int=None           # Seed of everything except the split
     precision:str=None      # Precision as specified: 'auto', 'fp32', 'bf16' or 'fp16'
     device:str=None         # Device as specified
     threads:int=None        # Threads that torch uses
-    member:int=None         # Number of the member of an ensemble; None if it is all of a run
+    member:int=None         # Number of this member of an ensemble; None if the run is not a member
     graph:bool=None         # Whether the training step may run as one graph
-    scheduler:str=None      # Address of the Dask scheduler that gets the members
-    given:dict=None         # Names of the Python objects that were passed beside the recipe, by argument
+    scheduler:str=None      # Address of the Dask scheduler whose workers train the members
+    given:dict=None         # Names of the Python objects that were passed in addition to the recipe, by argument
     functions:list=None     # Fields of the recipe that hold functions
     objects:dict=None       # Fingerprints of those objects and functions, by argument or field
     imports:dict=None       # sha256 of each imported file, by its name
     import_files:list=None  # Paths of the imported files
     drop:dict=None          # `rows`: numbers of the rows that are excluded from training
     valid:dict=None         # `rows`: numbers of the rows to hold out, in place of the recipe's split
-    groups:dict=None        # Groups of rows that stay on one side: their `column` or None, number `n` and `sha256`
+    groups:dict=None        # Groups of rows that the split keeps together: their `column`, number `n` and `sha256`
     weights:dict=None       # Weights of rows in the loss: their `column` or None, and `sha256`
-    about:str=None          # The data in words
+    about:str=None          # Description of the data as text
     more:dict=None          # Further metrics of each epoch
     stateful:list=None      # Names of callbacks with a state that a checkpoint can't hold
-    joined:list=None        # Names of the runs that an ensemble was made of
+    joined:list=None        # Names of the finished runs that were joined to an ensemble
 
     @classmethod
     def from_json(cls,
-        o:dict # As `to_json` gives it; fields that are not known are ignored
+        o:dict # From `to_json`; unknown fields are ignored
     )->'RunInfo':
-        "Return what a checkpoint says of its run"
+        "Return the description in a checkpoint"
         return cls(**{k:v for k,v in o.items() if k in cls.__dataclass_fields__})
 
     def to_json(self)->dict:
-        "Return the fields for a checkpoint, as lists, dicts, texts and numbers of their own"
+        "Return a copy of the fields for a checkpoint, as plain JSON"
         optional = 'more','stateful','joined'
         return json.loads(json.dumps({k:v for k,v in vars(self).items() if v is not None or k not in optional}))
 
@@ -68,33 +68,33 @@ class RunInfo:
 
     @property
     def drop_rows(self)->np.ndarray:
-        "Numbers of the rows that are excluded from training"
+        "Return the numbers of the rows that are excluded from training"
         return np.array((self.drop or {}).get('rows', []), int)
 
     @property
     def valid_rows(self)->list|None:
-        "Numbers of the rows to hold out; None if the recipe's split decides"
+        "Return the numbers of the rows to hold out; None if the recipe's split decides"
         return None if self.valid is None else self.valid['rows']
 
     def diff(self,
-        other, # `RunInfo` of the run that is to resume this one
-    )->str: # Follows 'The run was started'; '' if `other` can resume this run
-        "Return why `other` is not this run"
+        other, # `RunInfo` of the run that resumes this one
+    )->str: # Text to follow 'The run was started'; '' if `other` can resume this run
+        "Return why `other` can't resume this run"
         if why := self._data_diff(other): return f'on other data ({why}): resume it with the same data'
         found = self._setting_diff(other) or self._object_diff(other)
         if not found: return ''
         name,*values = found
-        was,now = (o if len(o)<60 else o[:60]+'…' for o in map(repr, values))
-        return f'with {name} {was}, not {now}: resume it with the same options'
+        before,now = (o if len(o)<60 else o[:60]+'…' for o in map(repr, values))
+        return f'with {name} {before}, not {now}: resume it with the same options'
 
     def _data_diff(self, other):
-        "Return how the data differ; '' if they don't, or if other options explain it"
+        "Return how the data differ; '' if they are equal, or if different options of reading explain the difference"
         if self.data['sha256']==other.data['sha256'] or (self.options or {})!=(other.options or {}): return ''
         if self.about and self.about!=other.about: return f'{self.about}, not {other.about}'
         return f"{self.data['name']}, with other images or labels"
 
     def _setting_diff(self, other):
-        "Return the first setting that differs as (name, value here, value in `other`); None if none does"
+        "Return the first different setting as (name, value here, value in `other`); None if all are equal"
         own = 'seed','precision','device','member','groups','weights','options','drop','valid','given','imports','kind'
         here,there = ({**o.recipe, **{k:getattr(o, k) for k in own}} for o in (self,other))
         name = next((k for k in here if (here[k] or None)!=(there.get(k) or None)), None)
@@ -103,15 +103,15 @@ class RunInfo:
             return 'recipe',self.name,other.name
         if name in ('groups','weights'): return name,_describe_values(here[name]),_describe_values(there.get(name))
         if name!='given': return name,here[name],there.get(name)
-        was,now = self.given or {},other.given or {}
-        name = next(k for k in {**was, **now} if was.get(k)!=now.get(k))
-        return name,was.get(name),now.get(name)
+        before,now = self.given or {},other.given or {}
+        name = next(k for k in {**before, **now} if before.get(k)!=now.get(k))
+        return name,before.get(name),now.get(name)
 
     def _object_diff(self, other):
-        "Return the first object that differs as (name, value here, value in `other`); None if none does"
-        if not isinstance(self.objects, dict): return None # an older version kept no fingerprints
+        "Return the first different object as (name, value here, value in `other`); None if all are equal"
+        if not isinstance(self.objects, dict): return None # an older version stored no fingerprints
         for k,now in other.objects.items():
-            was,names = self.objects.get(k),other.given.get(k) or [k]
-            if not isinstance(was, list) or len(was)!=len(now): return k,was,now
-            for name,a,b in zip(names, was, now):
+            before,names = self.objects.get(k),other.given.get(k) or [k]
+            if not isinstance(before, list) or len(before)!=len(now): return k,before,now
+            for name,a,b in zip(names, before, now):
                 if found := difference(a, b, name if name==k else f'{k} {name}'): return found

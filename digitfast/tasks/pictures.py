@@ -19,23 +19,26 @@ from pathlib import Path
 _kinds = '.png','.jpg','.jpeg','.gif','.webp','.bmp','.tif','.tiff','.ppm','.pgm','.pbm','.ico','.heic','.heif','.avif'
 
 def is_picture(
-    name # A file's name
+    name # Name of a file
 )->bool:
-    "Return whether this is the name of a picture"
+    "Return whether the extension of `name` is that of a picture"
     return Path(name).suffix.lower() in _kinds
 
 def picture_files(
-    places # Files, and folders of files
-)->tuple: # (their names, sentences on what was left out)
-    "The files at `places`, a folder's pictures for the folder. Raises `DataError` for a folder without any."
+    places # Files, and folders with pictures
+)->tuple: # (names of files, notes about other files)
+    "Return the files in `places`, in which each folder is replaced by its pictures. Raises `DataError` if it has none."
     res,notes = [],[]
     for o in map(os.fspath, places):
         if not os.path.isdir(o): res.append(o); continue
         try: names = sorted(f for f in os.listdir(o) if f[0]!='.' and os.path.isfile(os.path.join(o, f)))
-        except OSError as e: raise DataError(f'{o}: the folder can\'t be read ({e.strerror})') from None
+        except OSError as e:
+            raise DataError(f"{o}: this folder can't be read ({e.strerror}). Check its permissions") from None
         found = [f for f in names if is_picture(f)]
-        if not found: raise DataError(f'{o}: no pictures in this folder; expected files such as seven.jpg or seven.png')
-        if len(found)<len(names): notes.append(f'{o}: {len(names)-len(found):,} other files there are no pictures')
+        if not found:
+            raise DataError(f'{o}: found no pictures in this folder, expected files such as seven.jpg or seven.png. '
+                            'Check the path')
+        if len(found)<len(names): notes.append(f'{o}: {len(names)-len(found):,} other files there are not pictures')
         res += [os.path.join(o, f) for f in found]
     return res,notes
 
@@ -49,7 +52,7 @@ def _has_rows(folder):
 def are_pictures(
     data, # Arguments of `digitfast predict`
 )->bool:
-    "Return whether `data` are pictures, or folders of them, and not one place with rows"
+    "Return whether `data` are pictures or folders of pictures, and not one path with rows"
     if len(data)!=1: return len(data)>1
     (place,) = data
     if os.path.isdir(place):
@@ -58,14 +61,14 @@ def are_pictures(
     return is_picture(place) or os.path.isfile(place) and not _is_table(place)
 
 def _is_table(place):
-    "Return whether the file `place` is a table by its name, or text, such as UCI's .tra and .tes"
+    "Return whether the file `place` has the name of a table, or contains text, such as UCI's .tra and .tes"
     if Path(place).suffix.lower() in table_names: return True
     with open(place, 'rb') as f: start = f.read(512)
-    return bool(start) and min(start.translate(None, b'\t\r\n'), default=0)>31 # pictures have bytes that are no text
+    return bool(start) and min(start.translate(None, b'\t\r\n'), default=0)>31 # pictures contain control characters
 
 # %% ../../nbs/tasks/11_pictures.ipynb #1a685691
 def _free(file, kind, taken):
-    "Return where to save a picture of a `kind` of `file`: none of the names `taken`, and no folder"
+    "Return the name for a drawing of this `kind` of `file`, add it to `taken`, and avoid the names that are there"
     stem = Path(file).stem.encode()[:200].decode(errors='ignore') or 'picture'
     for n in itertools.count(1):
         f = f"{stem}-{kind}{'' if n==1 else f'-{n}'}.png"
@@ -75,7 +78,7 @@ def _free(file, kind, taken):
 
 def check_drawings(
     files, # Pictures that will be drawn
-    out, # File that will be written beside the drawings, or None
+    out, # File that will be written in addition to the drawings, or None
 ):
     "Raise `RunError` if `out` has the name of a drawing of one of the `files`"
     if out is None or not same_file(Path(out).parent, '.'): return
@@ -89,7 +92,7 @@ def check_drawings(
 def network_judge(
     learn, # A Learner
 ): # Function that maps uint8 rows (n, side*side) to probabilities (n, classes)
-    "Return the judge that `read_pictures` takes from a Learner."
+    "Return a judge for `read_pictures` that predicts with the network of `learn`"
     dls = learn.dls
     net = PixelsToProbs(learn).to(dls.device)
     def judge(rows):
@@ -99,22 +102,22 @@ def network_judge(
     return judge
 
 # %% ../../nbs/tasks/11_pictures.ipynb #311b3e56
-def _said(p, vocab, probs):
-    "The two most probable labels by the probabilities `p`, and all of them if `probs`"
+def _two_labels(p, vocab, probs):
+    "Return the two most probable labels as a dict; `p` are probabilities, all of which are included if `probs`"
     i,j = (-p).argsort(kind='stable')[:2]
     res = dict(digit=vocab[i], probability=float(p[i]), runner_up=vocab[j], runner_up_probability=float(p[j]))
     if probs: res['probs'] = {str(k):float(v) for k,v in zip(vocab, p)}
     return res
 
 def predict_pictures(
-    run, # A run, its directory, or that of a model
-    pictures, # Files of pictures, or folders of them
+    run, # A run, its directory, or the folder of a model
+    pictures, # Files of pictures, or folders of pictures
     show=False, # Save each digit's row as `NAME-seen.png` and the picture as `NAME-boxes.png` in the current folder?
     device='auto', # As for `digit_device`
-    sure=0.7, # Probability below which a digit is in doubt
-    probs=False, # Keep the probabilities of all classes?
-)->list: # A dict a digit: file, box, of, digit, probability, runner_up, its probability, note, doubt; or file, error
-    "Read pictures of digits with the model of `run`. Raises `RunError` where `run` is none."
+    sure=0.7, # A digit is doubtful if its probability is below this
+    probs=False, # Include the probabilities of all classes?
+)->list: # A dict for each digit: file, box, of, digit, probability, runner_up, …, note, doubt; or file, error
+    "Predict the digits on pictures with the model of `run`. Raises `RunError` if `run` contains no model."
     learn,res = load_net(run, device),[]
     files,_ = picture_files(pictures)
     dls,taken,judge = learn.dls,{os.path.relpath(f) for f in files},network_judge(learn)
@@ -126,10 +129,10 @@ def predict_pictures(
             drawn = _free(f, 'boxes', taken)
             draw_digits(f, found, [str(vocab[d.probs.argmax()]) for d in found]).save(drawn, 'PNG')
         for d in found:
-            p = calibrate(d.probs[None], learn.temperature)[0] # doubts are about probabilities as they are predicted
+            p = calibrate(d.probs[None], learn.temperature)[0]
             notes = [*d.notes]
             if show: notes += [f'drawn in {drawn}', f"seen as {save_row(d.image, _free(f, 'seen', taken))}"]
-            res.append(dict(file=f, box=list(d.box), of=len(found), **_said(p, vocab, probs),
+            res.append(dict(file=f, box=list(d.box), of=len(found), **_two_labels(p, vocab, probs),
                             note='; '.join(notes), doubt=d.doubt))
     return res
 
@@ -138,7 +141,7 @@ def pictures_csv(
     res, # From `predict_pictures`
     path # File to write
 )->Path: # `path`
-    "Write what was read as a CSV: file, box, digit, probabilities and notes. Raises `RunError` if it is an input."
+    "Write the predictions as a CSV: file, box, digit, probabilities, notes. Raises `RunError` if `path` is an input."
     check_output(path, *dict.fromkeys(o['file'] for o in res))
     cols = ('file','left','top','right','bottom','digit','probability','runner_up','runner_up_probability',
             'note','doubt','error')

@@ -1,4 +1,4 @@
-"CSVs that a second process reads"
+"Tests of CSVs that a second process reads"
 import subprocess
 import pytest
 from digitfast.core import DataError
@@ -9,7 +9,7 @@ from conftest import csvs
 
 @pytest.fixture
 def begin(monkeypatch):
-    "Begin to read, however small the files are and however few the processors; return whether it began"
+    "Start to read, even if the files are small or there is one processor, and return whether it started"
     monkeypatch.setattr(ahead, '_least_bytes', 0)
     monkeypatch.setattr(ahead.os, 'cpu_count', lambda: 2)
     def _begin(*args, **kwargs):
@@ -19,7 +19,7 @@ def begin(monkeypatch):
     ahead.read_begun('')
 
 def test_the_data_are_those_of_read_csvs(begin, tmp_path):
-    "Text labels, an option and files in the current folder"
+    "Check text labels, an option, and files in the current folder"
     csvs(tmp_path/'d', n=40)
     assert begin(str(tmp_path/'d'), transpose=True, test=None)
     got,want = ahead.read_begun(str(tmp_path/'d'), transpose=True),read_csvs(tmp_path/'d', transpose=True)
@@ -52,7 +52,7 @@ def test_an_error_is_raised_here(begin, tmp_path):
     with pytest.raises(DataError, match='line 4'): load_data(d)
 
 def test_no_second_process_without_need(monkeypatch, tmp_path):
-    "Small files, one processor, MNIST's own files"
+    "Check small files, one processor, and MNIST's own files"
     def none(*args, **kwargs): raise AssertionError('a process was started')
     monkeypatch.setattr(subprocess, 'Popen', none)
     ahead.begin_reading(csvs(tmp_path/'d'))

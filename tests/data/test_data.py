@@ -14,7 +14,7 @@ def pixels(df): return df.drop(columns='label').to_numpy()
 def rows_of(dls): return list(dls.train_ds.items.index),list(dls.valid_ds.items.index)
 def labels_seen(dl): return [int(o) for _,y in dl for o in y]
 def order_of(dl, df):
-    "Rows of `df` in the order in which `dl` gives them"
+    "Return the rows of `df` in the order of the batches of `dl`"
     where = {o.tobytes():i for i,o in enumerate(pixels(df))}
     f = next(f for f in dl.after_batch.fs if isinstance(f, NormalizePixels))
     return [where[o.tobytes()] for x,*_ in dl for o in ((x*f.std+f.mean)*255).round().to(torch.uint8).cpu().numpy()]
@@ -320,7 +320,7 @@ NO_PIXELS = dict( # a change of a frame's pixels, and the error
 @pytest.mark.parametrize('where', ['block','item by item','test_dl','test_dl of a block','test_dl item by item'])
 @pytest.mark.parametrize('what', NO_PIXELS)
 def test_no_pixels_are_cast(where, what):
-    "In the user's own `DataBlock`, fast and slow, as in the factory"
+    "Check the user's own `DataBlock`, fast and slow, and the factory"
     df,(change,says) = digits(),NO_PIXELS[what]
     bad = pd.concat([df[['label']], change(df.drop(columns='label').astype('int64'))], axis=1)
     slow = (lambda x: x) if 'item by item' in where else None
@@ -334,7 +334,7 @@ def test_no_pixels_are_cast(where, what):
     assert '\n' not in str(e.value)
 
 def test_numbers_on_no_scale_get_their_cause():
-    "in the user's own `DataBlock`, by the function that reads files and frames"
+    "Check the user's own `DataBlock`, which uses the function for files and frames"
     df = digits()
     x = df.drop(columns='label').astype(int)
     dblock = DataBlock((DigitBlock(), CategoryBlock(vocab=[0,1,2])), get_y=ColReader('label'),

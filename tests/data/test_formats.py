@@ -1,4 +1,5 @@
-"Parquet, Feather, .npz, arrays, data sets of torchvision and Hugging Face: the same rows, or one line"
+"""Parquet, Feather, .npz, arrays, and data sets of torchvision and Hugging Face give the same rows as a CSV, or an
+error of one line"""
 import io, pickle, time, zipfile
 from types import SimpleNamespace as NS
 
@@ -6,6 +7,7 @@ import numpy as np, pandas as pd, pytest, torch
 from conftest import TINY, digits
 from hypothesis import HealthCheck, given, settings, strategies as st
 from PIL import Image
+from torch.utils.data import TensorDataset
 
 from digitfast.core import DataError
 from digitfast.data.files import find_data
@@ -29,19 +31,19 @@ def encoded(a, form='PNG', **kw):
     return f.getvalue()
 
 def hf(x, y=None, wrap=lambda b: dict(bytes=b, path=None)):
-    "A frame as Hugging Face writes it"
+    "Return a frame in the form in which Hugging Face writes it"
     df = pd.DataFrame(dict(image=pd.Series([wrap(encoded(o)) for o in x], dtype=object)))
     return df if y is None else df.assign(label=y)
 
 def same(d, test=True):
-    "Are the data `d` those of TRAIN and TEST, by whatever names of pixels?"
+    "Return whether the data `d` are equal to TRAIN and TEST, except for the names of the pixels"
     assert (d.train.iloc[:,1:].to_numpy()==X.reshape(60, -1)).all() and d.train.label.tolist()==Y.tolist()
     assert d.train.dtypes.iloc[1:].eq(np.uint8).all() and d.train.columns[0]=='label'
     if test: assert (d.test.to_numpy()==XT.reshape(20, -1)).all() and list(d.test)==list(d.train)[1:]
     return d
 
 def refused(data, *says, read=as_data, **kw):
-    "The error, one line, that `data` raises; it has each of `says`"
+    "Return the error of one line that `data` raises, and check that it contains each of `says`"
     with pytest.raises(DataError) as e: read(data, **kw)
     msg = str(e.value)
     assert msg.isprintable() and len(msg)<600 and not [o for o in says if o not in msg], msg
@@ -97,7 +99,7 @@ FILES = {
 
 @pytest.mark.parametrize('name', FILES)
 def test_a_folder_and_a_zip_of_it(name, tmp_path):
-    "The same rows as the CSVs, with the sum of the same bytes at each reading"
+    "The rows are those of the CSVs, and the checksum is the same at each reading"
     (tmp_path/'d').mkdir()
     FILES[name](tmp_path/'d'/'mnist.npz')
     d = same(read_csvs(tmp_path/'d'))
@@ -147,7 +149,7 @@ def test_where_data_are_looked_for(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_speed(tmp_path):
-    "A quarter of 42,000 rows of Parquet in half a second or so"
+    "A quarter of 42,000 rows of Parquet is read in about half a second"
     x = np.random.default_rng(0).integers(0, 256, (10_500,784)).astype('int64')
     pd.DataFrame(x).add_prefix('pixel').assign(label=np.arange(len(x))%10).to_parquet(tmp_path/'train.parquet')
     t = time.process_time()
@@ -176,6 +178,7 @@ OBJECTS = {
     'list of targets':lambda: vision(X, Y.tolist()),
     'QMNIST':lambda: vision(torch.tensor(X), torch.tensor(np.stack([Y]*8, 1)), 'QMNIST'),
     'pair of them':lambda: (vision(X, Y), vision(XT, YT)), 'subset':subset,
+    'tensor data set':lambda: TensorDataset(torch.tensor(X)[:,None]/255, torch.tensor(Y)),
     'bunch':lambda: NS(data=X.reshape(60, -1)/1., target=Y),
     'hugging face':lambda: HF(hf(X, Y)),
     'its dict':lambda: dict(train=HF(hf(X, Y)), test=HF(hf(XT, YT))), 'frame of images':lambda: hf(X, Y),
@@ -237,6 +240,8 @@ BAD = {
     'no images':((X[:0], Y[:0]), 'no images in an array of shape (0, 8, 8)'),
     'labels first':((Y, X), 'Pass (x, y): the images first'),
     'other order':((pd.DataFrame(X.reshape(60, -1)), pd.Series(Y)[::-1]), 'labels: found a Series', '.loc[index]'),
+    'repeated ids':((TRAIN, TEST.assign(id=0)), 'the test frame, row 0, column id', 'occurs 20 times'),
+    'a missing id':((TRAIN, TEST.assign(id=[*range(19), None])), 'the test frame, row 19, column id: blank'),
     'empty dict':({}, 'expected images x and labels y'),
     'two test sets':(dict(x_train=X, y_train=Y, x_test=XT), 'test is another'),
     'two images in a dict':(dict(a=X, b=X, y=Y), 'a, b could each be the images')}
@@ -312,7 +317,7 @@ def test_without_pyarrow(tmp_path, monkeypatch):
     assert "pip install 'digitfast[parquet]'" in refused(tmp_path, 'train.parquet', read=read_csvs)
 
 def test_nothing_is_run_or_opened(tmp_path, monkeypatch):
-    "Neither a pickle in an .npz nor a class in a file's metadata"
+    "Neither a pickle in an .npz nor a class in a file's metadata is loaded"
     class Evil:
         def __reduce__(self): return (open, (str(tmp_path/'ran'), 'w'))
     np.savez(tmp_path/'a.npz', x=np.array([Evil()]*3, dtype=object), y=[0,1,0])
@@ -328,7 +333,7 @@ WHOLE = {}
 @given(kind=st.sampled_from(['a.parquet','a.feather','a.npz','i.parquet']), cut=st.floats(0, 1), flips=st.lists(
     st.tuples(st.floats(0, .999), st.integers(0, 255)), max_size=3), keep=st.booleans())
 def test_damaged_files(kind, cut, flips, keep, tmp_path):
-    "Cut or changed bytes: one line, or rows that are read; never another exception"
+    "Cut or changed bytes give rows or a `DataError` of one line, and never another exception"
     if not WHOLE:
         TRAIN.to_parquet(tmp_path/'a.parquet'), TRAIN.to_feather(tmp_path/'a.feather')
         np.savez(tmp_path/'a.npz', x=X, y=Y), hf(X, Y).to_parquet(tmp_path/'i.parquet')
@@ -340,10 +345,15 @@ def test_damaged_files(kind, cut, flips, keep, tmp_path):
     try: read_csvs(tmp_path/kind)
     except DataError as e: assert str(e).isprintable() and kind in str(e)
 
+def test_ids_in_an_index():
+    "As pandas reads them with index_col"
+    d = as_data((TRAIN, TEST.iloc[:,1:].set_index(pd.Index(range(7, 27), name='ImageId'))))
+    assert d.test_ids.tolist()==list(range(7, 27)) and d.test_ids.name=='ImageId' and same(d)
+
 # ---- train and predict
 
 def test_train_and_predict(tiny_run, tmp_path):
-    "Arrays train the model that the same CSVs train, and each form of the test rows gets the labels that they got"
+    "Arrays train the same model as the same CSVs, and each form of the test rows gets the same labels"
     run = train((X, Y), out=tmp_path/'run', say=lambda o: None, **TINY)
     a,b = Run(run).predictions(),Run(tiny_run[0]).predictions()
     assert (a.rows==b.rows).all() and np.abs(a.probs-b.probs).max()<1e-6
@@ -361,7 +371,7 @@ def test_train_and_predict(tiny_run, tmp_path):
     assert not (tmp_path/'out.csv').exists()
 
 def test_groups(tmp_path):
-    "A column with the writer is no pixel and no label, in each form that has columns"
+    "A column with the writer is neither a pixel nor the label, in each form that has columns"
     df = hf(X, Y).assign(writer=np.arange(60)//6)
     df.to_parquet(tmp_path/'train.parquet')
     for d in (read_csvs(tmp_path/'train.parquet', groups='writer'), as_data(df, groups='writer')):

@@ -1,9 +1,11 @@
-"Splits by group: no group on both sides, classes in their shares, and errors for groups that can't be split."
+"""Tests of splits by group: no group is on both sides, classes keep their shares, and groups that can't be split raise
+an error"""
 import numpy as np, pandas as pd, pytest
 from conftest import csvs, digits
 from digitfast.core import DataError
 from digitfast.data.block import DigitDataLoaders
 from digitfast.data.read import as_data, read_csvs
+from digitfast.learn.recipe import Recipe
 from digitfast.data.split import Split, digit_splitter, group_codes, held_out, unseen
 from sklearn.model_selection import StratifiedGroupKFold, cross_val_score
 from sklearn.neighbors import KNeighborsClassifier
@@ -11,7 +13,7 @@ from sklearn.neighbors import KNeighborsClassifier
 def groups_of(n, k, seed=0): return np.random.default_rng(seed).integers(0, k, n)
 
 def table(n=60, **kw):
-    "Digits with a column `writer` of texts, and the group of each row"
+    "Return digits with a text column `writer`, and the group of each row"
     g = groups_of(n, 12)
     df = digits(n, **kw)
     df.insert(1, 'writer', [f'writer {o}' for o in g])
@@ -29,7 +31,7 @@ def test_no_group_is_on_both_sides(valid_pct):
         assert held_out(df, split).tolist()==sorted(val)
 
 def test_shares_are_nested_and_classes_keep_theirs():
-    "Runs of two recipes are compared on rows that both hold out, and a held-out side must be like the rest"
+    "A smaller share is a part of a larger one, and the held-out rows have the classes in their shares"
     df,g = digits(2000, n_class=5),groups_of(2000, 40)
     rows = [set(held_out(df, Split(valid_pct=p, groups=g)).tolist()) for p in (.05, .1, .3)]
     assert rows[0]<rows[1]<rows[2]
@@ -86,7 +88,7 @@ def test_fewer_groups_than_folds():
         unseen(df, Split(folds=2, groups=df.label.to_numpy()), 0)
 
 def test_a_class_that_one_writer_has_alone_is_never_untrained():
-    "The split may put that writer into training, else it raises an error"
+    "The split puts this writer into the training rows, or raises an error"
     df = digits(200, n_class=4)
     g = np.where(df.label==3, 99, groups_of(200, 9))
     for seed in range(5):
@@ -106,7 +108,7 @@ def test_codes_number_groups_by_their_text():
     assert codes.tolist()==[0,1,0,1] and group_codes(['b', 'a ', ' b', 'a'], 4).tolist()==[0,1,0,1]
 
 def test_the_reader_keeps_the_column(tmp_path):
-    "A column that would leave the label open is one of the groups, and neither pixel nor label; test.csv may lack it"
+    "A column that could be the label is used as the groups, and not as label or pixel. test.csv may lack it"
     df,g = table()
     df = df.rename(columns=dict(label='what'))
     with pytest.raises(DataError, match='label could be'): read_csvs(csvs(tmp_path/'a', train=df, sample=False))
@@ -150,8 +152,22 @@ def test_dataloaders_of_a_frame_with_writers():
         trn,val = (g[o.items.index] for o in (dls.train_ds, dls.valid_ds))
         assert not set(trn)&set(val) and len(dls.row2im.cols)==64
 
+def test_dataloaders_of_a_frame_in_another_order():
+    "Positions are positions, and a Series or an Index that contradicts them raises an error"
+    df = digits(60).sample(frac=1, random_state=0)
+    g = pd.Series(np.arange(60)//6)
+    dls = DigitDataLoaders.from_df(df, groups=g[df.index], device='cpu', bs=16)
+    trn,val = (df.index[o.items.index]//6 for o in (dls.train_ds, dls.valid_ds))
+    assert not set(trn)&set(val)
+    for kw,why in (dict(groups=g), 'groups: found a Series'),(dict(valid=df.index[:9]), 'valid: found an Index'):
+        with pytest.raises(DataError, match=why): DigitDataLoaders.from_df(df, device='cpu', **kw)
+        with pytest.raises(DataError, match=why): digit_splitter(**kw)(df)
+        with pytest.raises(DataError, match=why): Recipe('stride2', bs=16).dls(df, device='cpu', **kw)
+    for mask in np.arange(60)<9,[1]*9+[0]*51:
+        with pytest.raises(DataError, match='as in a mask|a mask of'): digit_splitter(mask)
+
 def test_a_new_writer_is_harder():
-    "The purpose: rows of a writer are alike, so a split of rows flatters a nearest neighbour"
+    "Rows of a writer are similar, so a nearest neighbour is more accurate on a split of rows than on a split of groups"
     rng = np.random.default_rng(0)
     g,y = np.repeat(np.arange(30), 20),np.tile(np.arange(2), 300)
     x = np.c_[3*rng.normal(size=(30, 2, 5))[g, y]] + rng.normal(size=(600, 5))

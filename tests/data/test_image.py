@@ -1,4 +1,4 @@
-"Pictures of digits to rows: the mechanism on drawn digits, each kind of picture, each bad one, and what a net reads"
+"Tests of pictures of digits: drawn digits, each kind of picture, each bad picture, and the predictions of a network"
 import io, struct, zlib
 from functools import cache
 from itertools import product
@@ -14,8 +14,8 @@ SHAPES = [(d,v) for d in VARIANTS for v in range(len(VARIANTS[d]))]
 rot90 = Image.Transpose.ROTATE_90
 
 def alike(a, b):
-    """Greatest correlation of two rows, with and without a shift by a pixel: a centre of mass near half a
-    pixel is rounded either way"""
+    """Return the largest correlation of two rows, with and without a shift by a pixel, because a centre of mass near
+    half a pixel can be rounded up or down"""
     im = a.reshape(28,28)
     return max(np.corrcoef(np.roll(im, (y,x), (0,1)).ravel(), b)[0,1] for y in (-1,0,1) for x in (-1,0,1))
 def side_by_side(*ims): return Image.fromarray(np.concatenate([np.asarray(o.convert('RGB')) for o in ims], 1))
@@ -47,7 +47,7 @@ def test_box_centre_and_stroke(digit, pen):
     assert 2<stroke_width(r)<4.5
 
 def test_aspect_is_kept():
-    "A 1 stays narrow"
+    "The row of a 1 is as narrow as the 1 on the picture"
     ys,xs = np.nonzero(image_row(draw(strokes(1), 200, pen=.03)).reshape(28,28))
     assert np.ptp(ys)+1==20 and np.ptp(xs)+1<=4
 
@@ -74,14 +74,14 @@ def test_polarity(digit, variant):
 
 @pytest.mark.parametrize('digit', [0,1,4,8])
 def test_polarity_of_a_broad_pen_and_no_margin(digit):
-    "Most of the picture is ink"
+    "Most of the picture is ink, and the ink is still recognised"
     im = draw(strokes(digit, 1), 200, pen=.2, height=.75)
     a = np.asarray(im); ys,xs = np.nonzero(a<128); a = a[ys.min():ys.max()+1, xs.min():xs.max()+1]
     assert alike(image_row(im), image_row(np.pad(a, 2, constant_values=255)))>.9
     assert alike(image_row(im), image_row(255-np.pad(a, 2, constant_values=255)))>.9
 
 def tight(im, cut=0):
-    "The picture cropped to what is darker than half, `cut` pixels into it"
+    "Return the picture, cropped to the pixels that are darker than half, and `cut` pixels further"
     ys,xs = np.nonzero(np.asarray(im.convert('L'))<128)
     return im.crop((xs.min()+cut, ys.min()+cut, xs.max()+1-cut, ys.max()+1-cut))
 
@@ -99,7 +99,7 @@ def with_margin(digit, variant):
 SHAPED = [(d,h,v) for d in range(10) for h in CROPS for v in range(3) if (d,v)!=(1,0)]
 @pytest.mark.parametrize('digit,how,variant', every(7, SHAPED))
 def test_cropped_to_its_digit(digit, how, variant):
-    "Neither the hole of a 0 nor the white beside a 6 is ink"
+    "Neither the hole of a 0 nor the white beside a 6 counts as ink"
     im,row = with_margin(digit, variant)
     assert alike(image_row(CROPS[how](im)), row)>.8
 
@@ -142,7 +142,7 @@ LIGHT = dict(gradient=1-.7*X/500, lamp=1-.5*((X/500-.3)**2+(Y/400-.3)**2), shado
 
 def on_paper(digit=2, light='gradient', ink=(40,50,120), paper=(210,207,200), back=None,
              blur=1., noise=5, quality=50, pen=.05, height=.55, seed=0, **kw):
-    "A photograph: `back` (h, w, 3) is what the paper is, if not plain"
+    "Return a photograph of the digit. `back` (h, w, 3) is the paper, if it is not plain"
     m = np.asarray(draw(strokes(digit, 1), (500,400), pen=pen, height=height, ink=255, paper=0, **kw))[...,None]/255
     a = (np.array(paper, float) if back is None else back)*(1-m)+np.array(ink)*m
     a = a*LIGHT[light][...,None]+np.random.default_rng(seed).normal(0, noise, (400,500,3))
@@ -213,7 +213,7 @@ def test_fastai_image(five, row):
     assert alike(image_row(PILImage(five.convert('RGB'))), row)>.98
 
 def test_upright(five, row):
-    "A telephone stores the picture on its side and says so"
+    "A telephone stores a picture on its side, and its EXIF orientation says so"
     exif = Image.Exif(); exif[0x0112] = 6
     assert alike(image_row(png(five.transpose(rot90), 'JPEG', exif=exif)), row)>.95
     assert alike(image_row(png(five.transpose(rot90), 'JPEG')), row)<.8
@@ -234,7 +234,7 @@ def test_first_frame(fmt, five, row):
 # errors
 
 def header(w, h):
-    "A PNG of which only the header is true"
+    "Return a PNG of which only the header is valid"
     chunk = lambda k,d: struct.pack('>I', len(d))+k+d+struct.pack('>I', zlib.crc32(k+d))
     return (b'\x89PNG\r\n\x1a\n'+chunk(b'IHDR', struct.pack('>IIBBBBB', w, h, 8, 2, 0, 0, 0))
             +chunk(b'IDAT', zlib.compress(b'\0'*100))+chunk(b'IEND', b''))
@@ -285,7 +285,7 @@ def test_errors_name_the_file(tmp_path):
     with pytest.raises(DataError, match=r'blank\.png: .*no ink'): image_row(tmp_path/'blank.png')
 
 def test_strokes_of_one_digit_are_not_several():
-    "The bar of a 5 that floats above it, a 4 whose strokes don't meet"
+    "Check the separate bar of a 5, and a 4 whose strokes do not meet"
     four = [[(.3,.06),(.2,.55),(.58,.55)],[(.68,.1),(.68,.95)]]
     five = [[(.3,.2),(.27,.45),(.55,.42),(.74,.62),(.6,.9),(.22,.9)],[(.32,.07),(.78,.05)]]
     for s in (four, five):
@@ -308,8 +308,8 @@ PENS = [dict(pen=.01), dict(pen=.04, tip='brush'), dict(pen=.14), dict(pen=.05, 
 SIZES = 20,28,64,200,(640,480),(300,420),1000,2000
 
 def pictures(n, seed=0):
-    """(digit, picture): all shapes by turns, in `n` pictures of different pens, sizes, places, slants and hands,
-    some on poor paper"""
+    """Yield (digit, picture) of `n` pictures with different pens, sizes, places, slants and handwritings, some on poor
+    paper"""
     rng = np.random.default_rng(seed)
     for i in range(n):
         (d,v),kw,size = SHAPES[i%len(SHAPES)],{**PENS[i%len(PENS)]},SIZES[(i*5+i//8)%len(SIZES)]
@@ -323,7 +323,7 @@ def pictures(n, seed=0):
         yield d,im
 
 def accuracy(df, recipe, n, **kwargs):
-    "Accuracy on `n` pictures of a net trained on `df`; an error counts as wrong"
+    "Return the accuracy on `n` pictures of a network trained on `df`. An error counts as wrong"
     from digitfast.learn.recipe import recipes
     from digitfast.learn.learner import seed_all
     from digitfast.learn.predict import predict_rows

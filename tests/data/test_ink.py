@@ -1,4 +1,5 @@
-"Digits on any paper: what a picture's margin, size, light and noise may not change, and what is marked as doubtful"
+"""Tests of digits on any paper: the margin, size, light and noise of a picture do not change the digit, or it is
+doubtful"""
 import io, json, time
 import numpy as np, pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
@@ -10,7 +11,7 @@ from digitfast.tasks.pictures import network_judge, predict_pictures
 from draw_digits import draw, strokes
 
 def judge(rows):
-    "A judge that compares rows with the drawn digits, so that no network is needed"
+    "Return a judge that compares rows with the drawn digits, so that no network is needed"
     x = np.asarray(rows, np.float32).reshape(len(rows), -1)
     x = (x-x.mean(1, keepdims=True))/(x.std(1, keepdims=True)+1e-6)
     r = (x@LOOKS.T/784).reshape(len(x), 10, -1).max(2)
@@ -26,7 +27,7 @@ LOOKS = looks()
 
 def read(im): return [(int(d.probs.argmax()), d.doubt) for d in read_pictures(im, judge=judge)]
 def same_or_doubtful(im, digit):
-    "One digit is found, and it is `digit` or doubtful"
+    "Check that one digit is found, and that it is `digit` or doubtful"
     found = read(im)
     assert all(doubt for _,doubt in found) or [d for d,_ in found]==[digit], found
     return [d for d,_ in found]==[digit]
@@ -44,7 +45,7 @@ def jpeg(im, k, rng):
     im.save(f, 'JPEG', quality=80)
     return f.getvalue()
 def turned(im, k, rng):
-    "Stored on a side or mirrored, with an EXIF orientation that says so"
+    "Return the picture stored on its side or mirrored, with the EXIF orientation for this"
     ways = {2:0, 3:3, 4:1, 5:5, 6:2, 7:6, 8:4} # the inverse of each orientation, as in `Image.Transpose`
     exif,f,way = Image.Exif(),io.BytesIO(),2+k%7
     exif[0x0112] = way
@@ -66,13 +67,13 @@ def test_the_answer_stays(digit, variant, change, k, seed):
     same_or_doubtful(change(im, k, np.random.default_rng(seed)), digit)
 
 def enlarged(row, side):
-    "An image of MNIST's as dark ink on white paper"
+    "Return an image of MNIST as dark ink on white paper"
     return Image.fromarray(255-row.reshape(28, 28)).resize((side,side), Image.Resampling.BICUBIC)
 
 @settings(max_examples=30, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(row=st.integers(0, 4999), change=st.sampled_from(CHANGES), k=st.integers(0, 120), seed=st.integers(0, 9))
 def test_handwriting_keeps_its_answer(data, sample_judge, row, change, k, seed):
-    "A network's answer for a handwritten digit stays, or the new answer is doubtful, or the old one was"
+    "The network's prediction for a handwritten digit stays the same, or one of both predictions is doubtful"
     im = enlarged(data.train.drop(columns='label').to_numpy(np.uint8)[row], 140)
     before,after = (read_pictures(o, judge=sample_judge) for o in (im, change(im, k, np.random.default_rng(seed))))
     same = [o.probs.argmax() for o in before]==[o.probs.argmax() for o in after]
@@ -116,7 +117,7 @@ def test_the_hole_of_a_zero_is_not_ink(how):
         assert [d for d,_ in read(how(Image.fromarray(a)))]==[0], pad
 
 def row_of(digits, gap, size=100, jump=0):
-    "Digits in a line, `gap` pixels of clear paper between their ink"
+    "Return digits in a line, with `gap` pixels of paper between their ink"
     parts = []
     for i,d in enumerate(digits):
         a = np.asarray(draw(strokes(d, 0), size, pen=.08, height=.8))
@@ -177,7 +178,7 @@ def test_show_draws_boxes_and_rows(sample_run, tmp_path, monkeypatch):
 # cost
 
 def seconds(f, n=5):
-    "Processor time of the quickest of `n` calls"
+    "Return the processor time of the fastest of `n` calls"
     def once():
         t = time.process_time()
         f()
@@ -191,8 +192,8 @@ def jpeg_of(size):
 
 @pytest.mark.parametrize('size,most', [((600,400), 20), ((4000,3000), 150)])
 def test_processor_time(size, most):
-    """A picture takes at most `most` times as long as a blur of 5 ms, so under 0.1 s; one of 12 megapixels under 1 s.
-    A ratio holds on a busy machine too"""
+    """Reading a picture takes at most `most` times as long as a blur of 5 ms, also on a busy machine. This is less than
+    0.1 s, or 1 s for 12 megapixels"""
     a = np.random.default_rng(0).random((512,512)).astype(np.float32)
     unit = seconds(lambda: ndi.gaussian_filter(a, 2))
     im = jpeg_of(size)

@@ -24,7 +24,7 @@ LAYOUTS = REPO.parent/'shared'/'data'/'layouts.py'
 
 @pytest.fixture(autouse=True, scope='module')
 def for_the_command():
-    "Messages spell options as the command's reader knows them"
+    "Spell the options in messages as on the command line"
     with as_command(): yield
 
 # ---- those of layouts.py
@@ -36,7 +36,7 @@ def shared():
     return m
 
 def judged(path, e, **options):
-    "Hold what is read at `path` to the expectation `e`"
+    "Check that reading `path` gives the result or the error in the expectation `e`"
     if 'refuse' in e or 'option' in e:
         with pytest.raises(DataError) as why: read_csvs(path, **options)
         says = str(why.value)
@@ -69,7 +69,7 @@ N,M = 80,30
 X,Y = (o[:N] for o in digits())
 XT,YT = (o[4000:4000+M] for o in digits())
 def sized(x, h, w=None):
-    "The images `x` at another size"
+    "Return the images `x` at another size"
     return np.stack([np.asarray(Image.fromarray(o.reshape(28, 28)).resize((w or h, h), Image.BILINEAR)).ravel()
                      for o in x])
 def px(n=784, first=0, name='pixel'): return [f'{name}{i+first}' for i in range(n)]
@@ -85,7 +85,7 @@ def zipped(**files):
     with zipfile.ZipFile(o := io.BytesIO(), 'w', zipfile.ZIP_DEFLATED) as z: [z.writestr(k, v) for k,v in files.items()]
     return o.getvalue()
 def rows(x, y=None, sep=',', form='%d'):
-    "Lines as `numpy.savetxt` writes them"
+    "Return lines in the form of `numpy.savetxt`"
     o = io.StringIO()
     np.savetxt(o, x if y is None else np.column_stack([y, x]), fmt=form, delimiter=sep)
     return o.getvalue()
@@ -304,7 +304,7 @@ def test_label_decides(files, options, classes, tmp_path):
 
 @pytest.mark.parametrize('label,at', [('2',1), ('last',-1)])
 def test_a_label_that_is_specified_beside_an_index(label, at, tmp_path):
-    "Without names, rows that are numbered in the first column, and the label in the specified column"
+    "A table without names has row numbers in its first column, and the label in the specified column"
     f = lab(X, Y, at=at) if at<0 else lab(X, Y)
     f.insert(0, 'i', range(N))
     d = read_csvs(put(tmp_path, {'train.csv':bare(f)}), label=label)
@@ -367,7 +367,7 @@ def test_ids_are_never_cast(ids, want, tmp_path):
                          [(YT, YT.tolist()), (YT.astype(float), YT.tolist()), ([f'{o:02d}' for o in YT], None),
                           ([-1]*M, None), ([None]*M, None), ([10, *YT[1:]], None), ([3]*M, None)])
 def test_labels_of_the_test_set(labels, want, tmp_path):
-    "Kept where they are classes of the training set; else a note says why not"
+    "Labels of the test set are kept if they are classes of the training set. Otherwise a note says why not"
     d = read_csvs(put(tmp_path, {'train.csv':TRAIN, 'test.csv':csv(lab(XT, labels))}))
     assert (None if d.test_labels is None else d.test_labels.tolist())==want and (d.test.to_numpy()==XT).all()
     assert bool(want)!=any('its labels are ignored' in o for o in d.notes)
@@ -396,7 +396,8 @@ def test_what_was_inferred_is_logged(files, says, tmp_path):
 @pytest.mark.parametrize('at', [0,-1], ids=['first','last'])
 @pytest.mark.parametrize('c', [2,3])
 def test_the_label_is_the_even_side(c, at, tmp_path):
-    "Without names, and with few small whole numbers at both ends, the label is where each comes about as often"
+    """A table has no names, and few small whole numbers in its first and last column. The label is the column in which
+    all numbers are about equally frequent"""
     x,y = np.random.default_rng(0).integers(0, 256, (N,64)),np.arange(N)%c
     x[:,0 if at else -1] = 0 # a corner's pixel, hardly ever inked
     x[:c-1,0 if at else -1] = range(1, c)
@@ -405,7 +406,8 @@ def test_the_label_is_the_even_side(c, at, tmp_path):
 
 @pytest.mark.parametrize('at', [0,-1], ids=['first','last'])
 def test_the_label_is_the_side_that_counts(at, tmp_path):
-    "Without names, and with few values about as often at both ends, the label is where they are next to each other"
+    """A table has no names, and few values in its first and last column. The label is the column whose numbers follow
+    each other"""
     x,y = np.random.default_rng(0).integers(0, 256, (N,64)),np.arange(N)%3
     x[:,0 if at else -1] = 120*(np.arange(N)//3%3)
     d = read_csvs(put(tmp_path, {'train.csv':bare(lab(x, y, at=at))}))
@@ -413,7 +415,7 @@ def test_the_label_is_the_side_that_counts(at, tmp_path):
 
 @pytest.mark.parametrize('n,ok', [(1,False), (19,False), (20,True)])
 def test_a_few_labels_of_255_were_minus_one(n, ok, tmp_path):
-    "A -1 that went through a byte; where a quarter of the rows have it, it is a class"
+    "A label of -1 that was stored as a byte is 255. It is a class only if a quarter of the rows have it"
     y = Y.copy()
     y[:n] = 255
     put(tmp_path, {'train.csv':csv(lab(X, y))})
@@ -480,7 +482,7 @@ def test_two_sides_that_are_alike_are_asked_about(k, tmp_path):
 
 @pytest.mark.parametrize('form', [csv, bare], ids=['names','none'])
 def test_one_odd_picture_is_no_rectangle(form, tmp_path):
-    "Pictures are taken for rectangles where most of them look like it, not one among twenty"
+    "Pictures count as rectangles only if most of them look like rectangles"
     x = np.zeros((20,784), int)
     x[:,:28] = 9
     x[3] = 255*(np.arange(784)%16<8)   # as if it were 16 wide
@@ -494,7 +496,7 @@ def packed_by(x): return csv(packed(x).assign(label=Y))
                                       (lambda x: bare(lab(x, Y)),26,30), (packed_by,26,30)],
                          ids=['names','none','none, near a square','packed'])
 def test_rectangles_are_named_by_their_sides(form, h, w, tmp_path):
-    "and what to do with them"
+    "The error also says what to do"
     with pytest.raises(DataError, match=rf'\({h}x{w}\), pad or scale'):
         read_csvs(put(tmp_path, {'train.csv':form(sized(X, h, w))}))
 
@@ -564,7 +566,8 @@ def mangled(n): return ['0', *(f'0.{i}' for i in range(1, n))]
 @pytest.mark.parametrize('names', [numbers, mangled])
 @pytest.mark.parametrize('test', [False,True], ids=['train','test'])
 def test_a_header_alone_is_a_header_alone(names, n, test, tmp_path):
-    "Whatever numbers it is of: a table cut short, found by the slow fuzz"
+    """A table that was cut off after its header is recognised, even if its names are numbers (found by the slow fuzz
+    tests)"""
     put(tmp_path, {'train.csv':TRAIN, f'{"test" if test else "train"}.csv':','.join(names(n))+'\n'})
     for read in read_csvs,lambda p: read_rows(p/('test.csv' if test else 'train.csv')):
         with pytest.raises(DataError, match='found only a header'+'|, line 1: '*(names is numbers)): read(tmp_path)
@@ -573,7 +576,7 @@ def test_a_header_alone_is_a_header_alone(names, n, test, tmp_path):
 
 @pytest.mark.parametrize('at', [0,-1])
 def test_frames_whose_columns_say_nothing(at):
-    "The label is on the side whose numbers are those of classes; where both could be, the option is named"
+    "The label is the column whose numbers look like classes. If several columns do, the error names the option"
     f = lab(X8, Y, at=at).set_axis([f'c{i}' for i in range(65)] if at else range(65), axis=1)
     d = as_data(f)
     assert d.train['label'].astype(int).tolist()==Y.tolist() and (d.train.iloc[:,1:].to_numpy()==17*X8).all()
@@ -621,7 +624,7 @@ def test_many_copies_of_each():
         assert near_copies(*parted(np.concatenate([noisy(x[:n], 8, seed) for seed in range(m)])))>.9, m
 
 def test_the_share_is_that_of_the_copies():
-    "Of images that correlate by less than 0.992, and lie ten times nearer than usual, those that are copies"
+    "The share of near copies is right, even if the other images correlate by less than 0.992"
     x = digits()[0]
     for share in .1,.3,.6:
         b = np.concatenate([noisy(x[:int(300*share)]), x[4000:4300-int(300*share)]])
@@ -629,7 +632,7 @@ def test_the_share_is_that_of_the_copies():
     assert .5<near_copies(x[:4000], noisy(x[:300], 60))<.95 # where noise hides the image, some are found
 
 def test_the_warning_of_near_copies(tmp_path):
-    "From a share of 0.15 on; rows that are identical have a note of their own and do not count"
+    "The warning appears from a share of 0.15. Identical rows have their own note and do not count"
     import torch
     from digitfast.tasks.finish import check_preds, collect_preds
     from digitfast.data.checks import near_limit
@@ -658,7 +661,7 @@ def test_near_copies_at_full_size(big_zip):
     assert near_copies(*parted(four_shifts(x[:8400])))>.75 and near_copies(*parted(half_inverted(x)))<.03
 
 def test_the_working_directory(tmp_path, monkeypatch):
-    "Issue: `train` with train.csv here trained on the sample, and reported that there was no data"
+    "`train` without DATA reads train.csv in the current folder"
     monkeypatch.setenv('DIGITFAST_KAGGLE_INPUT', str(tmp_path/'no'))
     here = tmp_path/'here'
     here.mkdir()
@@ -672,7 +675,7 @@ def test_the_working_directory(tmp_path, monkeypatch):
     assert find_data()==Path('digit-recognizer')
 
 def test_label_changes_the_sum(tmp_path):
-    "Runs are held to be of the same data by it"
+    "The label is part of the checksum, because runs with equal checksums are compared"
     put(tmp_path, {'train.csv':csv(lab(X, Y).assign(other=LETTERS[Y]))})
     options = {}, dict(label='other'), dict(transpose=True), dict(label='other', transpose=True)
     sums = {read_csvs(tmp_path, **o).sha256 for o in options}
@@ -694,7 +697,7 @@ def as_csvs(tmp_path, train, test=None):
 
 @pytest.mark.parametrize('scale', SCALES)
 def test_a_scale_is_stretched_in_files_and_frames_alike(scale, tmp_path):
-    "to 0 to 255, with the test set on the training set's scale, and both log it"
+    "Files and frames are stretched to 0 to 255, with the test set on the training set's scale, and both log it"
     to = SCALES[scale]
     train,test = lab(to(XI), Y),frame(to(XTI[:9]//2))
     low,high = (float(f(to(XI))) for f in (np.min, np.max))
@@ -706,7 +709,7 @@ def test_a_scale_is_stretched_in_files_and_frames_alike(scale, tmp_path):
         assert any(f'to {TOPS[scale]}, stretched to 0 to 255' in o for o in d.said)
 
 def dim(x, top):
-    "Images whose maxima differ, up to `top`"
+    "Return images with different maxima, up to `top`"
     return x*np.linspace(40, top, len(x)).astype(int)[:,None]//255
 @pytest.mark.parametrize('x', [np.minimum(X, 254), XI*2//5, dim(XI, 127), dim(XI, 100), dim(XI, 90), XI[:1]//2, X],
                          ids=['254','102','dim 127','dim 100','dim 90','one row','255'])
@@ -723,7 +726,7 @@ def test_dim_images_are_not_stretched(x, tmp_path):
 
 @pytest.mark.parametrize('a,b', [(16,17),(100,101),(1,2),(127,255)])
 def test_a_test_set_beyond_the_scale_of_the_training_set(a, b, tmp_path):
-    "is an error that names the scale, in files and frames alike"
+    "Files and frames raise an error that names the scale"
     train,test = lab(np.rint(XI*a/255).astype(int), Y),frame(np.rint(XTI*b/255).astype(int))
     for read in lambda: as_csvs(tmp_path, train, test),lambda: as_data((train, test)):
         with pytest.raises(DataError, match=f'test.*found .* number from 0 to {a} as in the training'): read()
@@ -734,7 +737,7 @@ def test_a_test_set_beyond_the_scale_of_the_training_set(a, b, tmp_path):
     (lambda x: x.astype(np.uint8).astype(np.int8), 'int8'), (lambda x: x*257, '16-bit'),
     (lambda x: (x/255).round(4), 'Multiply the numbers by 255')])
 def test_a_test_set_on_no_scale_gets_its_cause(test, says, tmp_path):
-    "and what to do, beside the training set's scale, in files and frames alike"
+    "Files and frames raise an error with the cause, the training set's scale and advice"
     train,test = lab(XI, Y),frame(test(XTI))
     for read in lambda: as_csvs(tmp_path, train, test),lambda: as_data((train, test)):
         with pytest.raises(DataError, match=f'from 0 to 255 as in the training (set|frame).*{says}'): read()
@@ -743,7 +746,7 @@ def test_a_test_set_on_no_scale_gets_its_cause(test, says, tmp_path):
         as_csvs(tmp_path, lab((XI/255).round(4), Y), test)
 
 def test_files_that_differ_by_a_number_may_be_parts(tmp_path):
-    "so the error does not only advise to read one of them"
+    "The error does not only advise to read one of the files"
     train = lab(XI, Y)
     put(tmp_path, {'train_1.csv':csv(train[:15]), 'train_2.csv':csv(train[15:])})
     with pytest.raises(DataError, match='or remove the others, or join them if they are parts of one table'):
@@ -751,7 +754,7 @@ def test_files_that_differ_by_a_number_may_be_parts(tmp_path):
 
 def normalised(x): return (x-x.mean())/x.std()
 def many_greys(x):
-    "Images without a colour that many pixels share"
+    "Return images in which most pixels share no colour"
     return np.where(x<60, (np.arange(x.size)*7%60).reshape(x.shape), np.minimum(x, 239))
 
 NONE = {'int8':(lambda x: x.astype(np.uint8).astype(np.int8), r"found '-\d+'.*0 to 255\. .*-128 to 12\d.*int8"),
@@ -772,7 +775,7 @@ NONE = {'int8':(lambda x: x.astype(np.uint8).astype(np.int8), r"found '-\d+'.*0 
                                "found 'True'")}
 @pytest.mark.parametrize('what', NONE)
 def test_numbers_on_no_scale_get_their_cause(what, tmp_path):
-    "and what to do, the same in files and frames; no legal number is accused"
+    "The error has advice, is the same for files and frames, and names no valid number"
     make,says = NONE[what]
     x = XI.copy()
     x[:,5] = np.arange(len(x))%3
@@ -791,7 +794,7 @@ def test_true_and_false_in_a_file(tmp_path):
 
 @pytest.mark.parametrize('low,high', [(0,255),(0,16),(0,1),(-1,1),(0,127)])
 def test_rows_are_on_the_scale_of_their_run(low, high, tmp_path):
-    "one row too, be it dim or blank; beyond it there is an error that names it"
+    "This includes a single row that is dim or blank. Numbers beyond the scale raise an error that names it"
     x = low+XI*(high-low)/255
     if high>1: x = np.rint(x).astype(int)
     reading = Reading((low,high), label='label')
@@ -811,7 +814,7 @@ def test_rows_are_on_the_scale_of_their_run(low, high, tmp_path):
 
 @pytest.mark.parametrize('at', [0,-1])
 def test_one_row_without_names_has_the_runs_label(at, tmp_path):
-    "where a single row could not say on which side its label is"
+    "A single row does not show on which side its label is, so the run's label decides"
     f = lab(X, Y, at=at)
     d = read_csvs(put(tmp_path, {'train.csv':bare(f)}))
     assert d.reading.label==(785 if at else 1)
@@ -826,7 +829,7 @@ PRINTED = {"b'{}'":str, 'b"{}"':str, 'tensor({})':str, 'tensor({}.)':str, 'tenso
            'array([{}])':str, 'tensor([{}])':str, 'tf.Tensor({}, shape=(), dtype=int64)':str, 'TensorCategory({})':str}
 @pytest.mark.parametrize('form', PRINTED)
 def test_a_label_that_python_printed_is_read_as_what_is_inside(form, tmp_path):
-    "In the training set, the labelled test set and rows alone"
+    "Check the training set, a labelled test set, and rows alone"
     def printed(y): return [form.format(o) for o in y]
     d = read_csvs(put(tmp_path, {'train.csv':csv(lab(X8, printed(Y))), 'test.csv':csv(lab(XT8, printed(YT)))}))
     assert d.classes==list(range(10)) and d.train['label'].tolist()==Y.tolist() and d.test_labels.tolist()==YT.tolist()
@@ -860,7 +863,7 @@ SCRIPTS = {'arabic':'٠١٢٣٤٥٦٧٨٩', 'bengali':'০১২৩৪৫৬৭�
            'two signs':['-1','1']*5, 'fractions':[f'{i}/2' for i in range(10)], 'two signs, dotted':['-1.0','1.0']*5}
 @pytest.mark.parametrize('name', SCRIPTS)
 def test_classes_that_python_would_take_for_numbers(name, tmp_path):
-    "As they are written, and as whole numbers only where those are written the same"
+    "Classes stay as they are written. They are whole numbers only if the text of each number is unchanged"
     names = np.array([*SCRIPTS[name]])
     right = [o.replace('.0', '') for o in names[YT]]
     put(tmp_path, {'train.csv':csv(lab(X8, names[Y])), 'test.csv':csv(frame(XT8)),
@@ -899,7 +902,8 @@ BROKEN = {'newline':('a\nb','one line'), 'carriage return':('a\rb','one line'), 
           'just too long':('a'*201,'at most 200')}
 @pytest.mark.parametrize('name', BROKEN)
 def test_labels_that_no_run_could_hold(name, tmp_path):
-    "Found in reading, not after training; one label a row, or a column a class"
+    """The error is raised while reading, and not after training. Check one label in each row, and a column for each
+    class"""
     l,says = BROKEN[name]
     f = lab(X8, np.array([*'abcdefghi', l], dtype=object)[Y])
     i = Y.tolist().index(9)
@@ -914,7 +918,7 @@ def test_labels_that_no_run_could_hold(name, tmp_path):
     assert as_data(lab(X8, np.array(['b'*200,'a'])[Y%2])).classes==['a','b'*200]
 
 def test_labels_of_rows_to_predict_that_no_run_could_hold(tmp_path):
-    "pandas 3 has no column of texts with half a pair in one; a test set that can't be scored is still predicted"
+    "A test set with labels that are not valid text can't be scored, but it is predicted"
     y = np.array([*'abcdefghi', '\ud800'])[Y]
     f = frame(X8).assign(label=pd.Series(list(y), dtype=object))
     np.savez(tmp_path/'mine.npz', x=X8.reshape(-1, 8, 8), y=y)
@@ -926,7 +930,7 @@ def test_labels_of_rows_to_predict_that_no_run_could_hold(tmp_path):
 # ---- labels that are not the competition's
 
 def of_competition(path, y, sample):
-    "A folder with the labels `y`, the sample submission's label `sample`, and a submission with some of `y`"
+    "Write a folder with the labels `y`, the label `sample` in the sample submission, and a submission with some of `y`"
     return put(path, {'train.csv':csv(lab(X8, y)), 'test.csv':csv(frame(XT8)),
         'sample_submission.csv':csv(pd.DataFrame(dict(ImageId=range(1, M+1), Label=sample))),
         'mine.csv':csv(pd.DataFrame(dict(ImageId=range(1, M+1), Label=list(y)[-M:])))})
@@ -972,7 +976,7 @@ SMALL = {'input':px(16, 1, 'input'), 'V':px(16, 1, 'V'), 'pixel':px(16), 'number
          'grid':[f'r{i}c{j}' for i in range(4) for j in range(4)]}
 @pytest.mark.parametrize('name', SMALL)
 def test_pen_coordinates_are_no_picture(name, tmp_path):
-    "UCI pendigits: it was trained as images of 4x4"
+    "UCI's pendigits is not read as images of 4x4"
     f = lab(PEN, Y, SMALL[name], 'class', -1)
     for read in (lambda: read_csvs(put(tmp_path, {'train.csv':csv(f)})), lambda: as_data(f), lambda: as_data((f,f))):
         with pytest.raises(DataError, match='pixel columns.*expected a square of at least 8x8.*Pen coordinates'): read()
@@ -988,7 +992,7 @@ def test_named_pixels_make_eight_by_eight_at_least(side, ok, tmp_path):
             read_csvs(tmp_path)
 
 def test_other_small_tables_are_no_pictures(tmp_path):
-    "Iris as scikit-learn, R and UCI have it, and as a frame of numbered columns"
+    "Check Iris in the forms of scikit-learn, R and UCI, and as a frame of numbered columns"
     rng = np.random.default_rng(0)
     x,y = rng.integers(1, 80, (N,4))/10,np.array(['setosa','versicolor','virginica'])[np.arange(N)%3]
     for i,names in enumerate((['sepal length (cm)','sepal width (cm)','petal length (cm)','petal width (cm)'],
@@ -1006,7 +1010,7 @@ TWICE = {'train':['train.csv','train.csv'], 'test':['train.csv','test.csv','test
          'backslash':['d/train.csv','d\\train.csv'], 'other':['mine.csv','mine.csv']}
 @pytest.mark.parametrize('name', TWICE)
 def test_a_zip_with_two_files_of_one_name(name, tmp_path):
-    "The second was read silently"
+    "An error is raised, because it is unclear which file to read"
     o = io.BytesIO()
     with warnings.catch_warnings(), zipfile.ZipFile(o, 'w') as z:
         warnings.simplefilter('ignore')
@@ -1034,7 +1038,7 @@ def orientation_notes(d): return [o for o in d.notes if 'look transposed' in o]
 @pytest.mark.parametrize('make', [lambda x: x, lambda x: 255-x, lambda x: sized(x, 8), lambda x: sized(x, 40),
                                   lambda x: x//2, lambda x: x[:40]], ids=['28','dark','8','40','0 to 127','40 rows'])
 def test_images_stored_column_by_column_get_a_note(make, tmp_path):
-    "in files and frames, that names --transpose, with which there is none; upright ones get none"
+    "Files and frames get a note that names --transpose. With this option, or with upright images, there is no note"
     x,y = (o[:150] for o in digits())
     x = make(x)
     y = y[:len(x)]
@@ -1047,7 +1051,7 @@ def test_images_stored_column_by_column_get_a_note(make, tmp_path):
     assert [o.rpartition(': ')[2] for o in orientation_notes(d)]==['read them without that option.']
 
 def test_no_note_on_what_may_be_something_else(tmp_path):
-    "other classes, other symbols under the labels 0 to 9, images turned in other ways, few rows, noise"
+    "Check other classes, other symbols with the labels 0 to 9, images turned in other ways, few rows, and noise"
     x,y = (o[:400] for o in digits())
     s = x.reshape(-1, 28, 28)
     rng = np.random.default_rng(0)
@@ -1069,7 +1073,7 @@ def test_the_average_digits_are_those_of_the_sample():
 
 HOUSING = 'longitude,latitude,housing_median_age,total_rooms,median_house_value\n-114.3,34.2,15,5612,66900\n'
 def colab(x=X, y=Y):
-    "Colab's sample_data: MNIST without headers beside other tables"
+    "Write Colab's sample_data: MNIST without headers, and other tables"
     return {'README.md':'hello', 'anscombe.json':'[{"X":1}]', 'california_housing_train.csv':HOUSING,
             'california_housing_test.csv':HOUSING, 'mnist_train_small.csv':bare(lab(x, y)),
             'mnist_test.csv':bare(lab(XT, YT))}
@@ -1084,7 +1088,7 @@ def test_tables_of_images_are_found_among_others(tmp_path):
     assert 'mnist_test.csv in the same folder' in read_csvs(tmp_path/'mnist_train_small.csv').notes[0]
 
 def test_only_tables_of_images_are_proposed(tmp_path):
-    "And the advice is followed to its end"
+    "The advice in the errors is followed until the data are read"
     put(tmp_path, colab() | {'a_train.csv':HOUSING, 'fashion_train.csv':TRAIN, 'fashion_test.csv':TEST})
     with pytest.raises(DataError) as e: read_csvs(tmp_path)
     assert 'fashion_train.csv, mnist_train_small.csv could each be the train CSV' in str(e.value)
@@ -1093,7 +1097,7 @@ def test_only_tables_of_images_are_proposed(tmp_path):
     assert len(d.train)==N and len(d.test)==M
 
 def spark(x, y, n=4, head='each', folder='train.csv', ext='.csv', pack=str.encode, **kw):
-    "A table in `n` parts as Spark writes it, with what lies beside them"
+    "Write a table in `n` parts like Spark, with the other files that Spark writes"
     job,res = '1f0d2c4e-5a6b-47c8-9d0e-aabbccddeeff',{f'{folder}/_SUCCESS':'', f'{folder}/._SUCCESS.crc':b'crc'}
     for i,rows in enumerate(np.array_split(np.arange(len(x)), n)):
         f = frame(x[rows]) if y is None else lab(x[rows], y[rows])
@@ -1244,7 +1248,7 @@ def test_a_square_number_of_images_in_columns(cols, tmp_path):
         read_csvs(put(tmp_path, {'train.csv':csv(frame(x, cols))}))
 
 def test_an_image_a_row_is_never_taken_for_an_image_a_column(tmp_path):
-    "Though the rows are as many as a picture has pixels"
+    "There are as many rows as an image has pixels"
     x = np.tile(X[:49], (16,1))
     with pytest.raises(DataError, match="no 'label', found 784 columns, all pixels"):
         read_csvs(put(tmp_path, {'train.csv':bare(frame(x))}))
@@ -1276,7 +1280,7 @@ def test_a_column_without_a_name_is_called_so(tmp_path):
         read_csvs(put(tmp_path, {'train.csv':csv(frame(X), index=True)}))
 
 def test_in_python_an_error_names_the_argument(tmp_path):
-    "The option that decides, as a caller of `read_csvs` writes it, and as an attribute"
+    "The message and the attribute name the option like a caller of `read_csvs`"
     put(tmp_path, {'train.csv':csv(lab(X, Y, name='quux').assign(foo=1))})
     with as_command(False):
         with pytest.raises(DataError, match='label=NAME$') as e: read_csvs(tmp_path)
@@ -1294,7 +1298,7 @@ def test_an_error_without_a_training_set_has_a_class_of_its_own(tmp_path):
     ([0]*20, "'0' is in every row"), (['x']*20, "'x' in row 1 is not a class"),
     ([7]*19+[0], "'7' in row 1 is not a class"), ([np.nan]*20, 'is not a class')])
 def test_placeholders_in_a_test_frame_are_no_labels(labels, why, tmp_path):
-    "As in a test file: a score on them would be false"
+    "A score on placeholders would be wrong, in a frame as in a file"
     from conftest import digits
     train,test = digits(60),digits(20, seed=1).assign(label=labels)
     d = as_data((train, test))

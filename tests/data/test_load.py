@@ -1,4 +1,4 @@
-"Much of everything: memory and time stay within stated bounds. Each case is measured in a process of its own."
+"Memory and time stay within bounds for large inputs. Each case is measured in its own process."
 import gzip, io, json, os, shutil, time, traceback, zipfile
 from pathlib import Path
 import numpy as np, pandas as pd, pytest
@@ -19,7 +19,7 @@ MB = 2**20
 def status(k): return next(int(o.split()[1])*1024 for o in open('/proc/self/status') if o.startswith(k))
 
 def measured(f, out):
-    "(what `f` returns, bytes that memory grew by at its peak, seconds of the processor), in a forked process"
+    "Return (result of `f`, growth of memory at its peak in bytes, processor seconds), measured in a forked process"
     pid = os.fork()
     if not pid:
         try:
@@ -37,7 +37,7 @@ def measured(f, out):
 BASE = digits(30).to_csv(index=False).encode()
 HEAD,ROW = BASE[:BASE.index(b'\n')+1],b'0'+b',0'*64+b'\n'
 def stream(name, *parts):
-    "A file `name` of `(bytes, times)`"
+    "Write a file `name` of `(bytes, times)`"
     def _put(folder):
         with (gzip.open if name.endswith('.gz') else open)(folder/name, 'wb') as f:
             for b,n in parts: [f.write(b) for _ in range(n)]
@@ -91,7 +91,7 @@ SLOW = 'zip bomb, bzip2', 'zip bomb, lzma', '30,000 files in a zip', '30,000 tes
                          [pytest.param(o, marks=pytest.mark.slow) if o in SLOW else o
                           for o in HOSTILE])
 def test_refused_within_seconds_and_within_bounds(name, tmp_path):
-    "About 200 MB of it: at most 10 s and 400 MB"
+    "A bad file of 200 MB raises its error within 10 s and 400 MB"
     put,says = HOSTILE[name]
     (tmp_path/'d').mkdir()
     path = put(tmp_path/'d')
@@ -103,7 +103,7 @@ def test_refused_within_seconds_and_within_bounds(name, tmp_path):
 
 @pytest.mark.parametrize('kind', ['plain','quoted','labels'])
 def test_honest_large_files_are_read_in_a_time_that_grows_as_they_do(kind, tmp_path):
-    "200,000 rows of 8x8 (13 MB of pixels): fields in quotes take the slow way, a class a row makes 200,000 classes"
+    "200,000 rows of 8x8 (13 MB of pixels) with quoted fields, or with 200,000 classes"
     row = {'plain':ROW, 'quoted':b'"0"'+b',"0"'*64+b'\n', 'labels':b'%d'+ROW[1:]}[kind]
     (tmp_path/'d').mkdir()
     with open(tmp_path/'d'/'train.csv',
@@ -130,7 +130,7 @@ def test_blocks_of_rows_give_what_all_at_once_does(tiny_run, monkeypatch):
 
 @pytest.mark.parametrize('times', [60, pytest.param(1000, marks=pytest.mark.slow)])
 def test_calls_of_predict_do_not_grow_memory(times, tiny_run, tmp_path, record_property):
-    "After the first fifth, at most 20 MB more"
+    "After the first fifth of the calls, memory grows by at most 20 MB"
     record_property('cases', times)
     def f():
         was = None
@@ -142,7 +142,7 @@ def test_calls_of_predict_do_not_grow_memory(times, tiny_run, tmp_path, record_p
     assert isinstance(grown, int) and grown<20*MB, grown
 
 def rows(folder, times):
-    "The sample, with its test set `times` times over"
+    "Return the sample with its test set repeated `times` times"
     folder.mkdir()
     with zipfile.ZipFile(sample_path()) as z:
         for o in z.namelist():
@@ -155,7 +155,8 @@ def rows(folder, times):
 
 @pytest.mark.parametrize('times', [100, pytest.param(1000, marks=pytest.mark.slow)])
 def test_predict_holds_the_pixels_once(times, small_run, tmp_path):
-    "A million rows of 28x28: their pixels, a byte each, and at most 1 GiB; a hundred thousand: 400 MB more"
+    """Predicting a million rows of 28x28 needs a byte for each pixel and at most 1 GiB more, a hundred thousand rows
+    400 MB more"""
     folder,n = rows(tmp_path/'d', times),times*1000
     res,memory,seconds = measured(lambda: str(predict_csv(small_run, folder, tmp_path/'s.csv', device='cpu',
         say=lambda o: None)), tmp_path/'res')

@@ -1,4 +1,4 @@
-"MNIST's own IDX files, on small ones that the tests write"
+"Tests of MNIST's own IDX files, with small files that the tests write"
 import gzip, pickle
 from pathlib import Path
 
@@ -55,12 +55,12 @@ def test_missing(root):
     with pytest.raises(DataError, match='t10k-labels.*is missing'): DigitDataLoaders.from_mnist(root, download=False)
 
 class Touch:
-    "Makes the file `path` when it is unpickled"
+    "Create the file `path` when it is unpickled"
     def __init__(self, path): self.path = path
     def __reduce__(self): return Path.touch, (self.path,)
 
 def test_what_torchvision_pickled_is_not_looked_at(root, tmp_path):
-    "Found by an unfriendly tester: it was trained on, and unpickled, while `raw` was what was checked"
+    "Only the checked files in `raw` are read, and no pickle is loaded"
     old = root/'MNIST'/'processed'
     old.mkdir()
     for o in 'training.pt','test.pt': (old/o).write_bytes(pickle.dumps(Touch(tmp_path/'touched')))

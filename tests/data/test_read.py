@@ -1,4 +1,4 @@
-"What `digitfast.data.read` takes, refuses and says, at `read_csvs`, `check_frame`, `pixel_cols` and `find_data`."
+"Tests of reading: `read_csvs`, `check_frame`, `pixel_cols` and `find_data`, with their errors and log lines"
 import gzip, hashlib, io, os, pickle, subprocess, sys, time, zipfile
 from pathlib import Path
 
@@ -20,7 +20,7 @@ def small_images():
         yield
 
 def csv(n=16, rows=6, seed=0, labels=None, first=0, label=True):
-    "Lines of a CSV: a header and `rows` images of `n` pixels"
+    "Return the lines of a CSV with a header and `rows` images of `n` pixels"
     x = np.random.default_rng(seed).integers(0, 256, (rows,n))
     head = ['label']*label + [f'pixel{i+first}' for i in range(n)]
     return [head, *([str(labels[i] if labels else i%3)]*label + [str(o) for o in r] for i,r in enumerate(x))]
@@ -29,7 +29,7 @@ def text(lines): return '\n'.join(','.join(o) for o in lines)+'\n'
 def pixels(lines): return np.array([[int(o) for o in r[-16:]] for r in lines[1:]])
 
 def put(path, **files):
-    "A folder with `files` (`train='…'` makes train.csv)"
+    "Write a folder with `files` (`train='…'` writes train.csv)"
     path.mkdir(parents=True, exist_ok=True)
     for k,v in files.items(): (path/f'{k}.csv').write_bytes(v if isinstance(v, bytes) else v.encode())
     return path
@@ -40,7 +40,7 @@ def zipped(path, files, **kw):
     return path
 
 def refused(path, *says):
-    "The one line that `read_csvs` refuses `path` with; it has each of `says`"
+    "Return the error of one line that `read_csvs` raises for `path`, and check that it contains each of `says`"
     with pytest.raises(DataError) as e: read_csvs(path)
     msg = str(e.value)
     assert msg.isprintable() and len(msg)<600, msg
@@ -49,7 +49,7 @@ def refused(path, *says):
 
 TRAIN = csv()
 def cell(s, line=4, col=6):
-    "The training set with `s` in one cell; column 6 is pixel5, 0 is label"
+    "Return the training set with `s` in one cell; column 6 is pixel5, 0 is label"
     lines = [list(o) for o in TRAIN]
     lines[line-1][col] = s
     return text(lines)
@@ -183,7 +183,7 @@ def test_memory_is_shared(tmp_path):
 
 @pytest.mark.parametrize('n', [1,7,50,64,1000])
 def test_pieces(tmp_path, monkeypatch, n):
-    "Wherever the pieces that are read end"
+    "The result does not depend on where the pieces that are read end"
     monkeypatch.setattr(table, '_chunk_bytes', n)
     b = text(TRAIN).replace('\n','\r\n').encode()
     d = read_csvs(put(tmp_path, train=b))
@@ -444,7 +444,7 @@ def test_no_permission(tmp_path):
     p.chmod(0o700)
 
 def test_cannot_be_read(tmp_path, monkeypatch):
-    "As without permission, but also for root"
+    "A file without permission raises an error, also for root"
     def no(*a, **k): raise PermissionError(13, 'Permission denied')
     p = put(tmp_path/'d', train=text(TRAIN))
     monkeypatch.setattr(os, 'listdir', no)
@@ -497,12 +497,12 @@ def test_bomb(tmp_path, kind):
     assert time.process_time()-t<8
 
 def test_blank_pictures_are_no_bomb(tmp_path):
-    "However well they shrink"
+    "Blank pictures compress very well, and are still read"
     b = 'label,'+','.join(f'pixel{i}' for i in range(784))+'\n'+''.join(str(i%2)+',0'*784+'\n' for i in range(2000))
     assert not read_csvs(zipped(tmp_path/'a.zip', {'train.csv':b})).train.iloc[:,1:].to_numpy().any()
 
 def test_ratio_is_over_each_window(tmp_path, monkeypatch):
-    "A big honest file is welcome; an honest start does not let the rest in"
+    "A large honest file is read, and a bomb after an honest beginning raises an error"
     monkeypatch.setattr(table, '_ratio_window', 2**18)
     monkeypatch.setattr(table, '_chunk_bytes', 2**15)
     assert len(read_csvs('sample').train)==5000
@@ -627,7 +627,8 @@ def test_light_import(): assert sub('import sys, digitfast.data.read; print([o f
 
 @pytest.mark.parametrize('sep,head', every(2, [(',',True), ('\t',True), (' ',True), (',',False)]))
 def test_no_slower_than_pandas(tmp_path, sep, head):
-    "42,000 rows within 1.2 times of pandas' uint8 read; here 10,000, in time of the processor, best of three in turn"
+    """Reading 42,000 rows takes at most 1.2 times as long as pandas with uint8. Here 10,000 rows, in processor time,
+    the best of three"""
     with zipfile.ZipFile(sample_path()) as z: names,_,body = z.read('train.csv').partition(b'\n')
     b = ((names+b'\n' if head else b'')+body*2).replace(b',', sep.encode())
     f = put(tmp_path, train=b)/'train.csv'
@@ -642,7 +643,7 @@ def test_no_slower_than_pandas(tmp_path, sep, head):
     assert ours<1.2*theirs+.05, (ours, theirs)
 
 def test_memory(tmp_path):
-    "The pixels once and an eighth, plus a fixed amount for the pieces"
+    "Reading needs the pixels once, an eighth more, and a fixed amount for the pieces"
     with zipfile.ZipFile(sample_path()) as z: head,_,body = z.read('train.csv').partition(b'\n')
     p = put(tmp_path, train=head+b'\n'+body*6)
     out = sub('''if 1:
@@ -664,18 +665,18 @@ def test_the_ends_of_the_range_are_pixels(dtype):
     assert (check_frame(df, labels=False).to_numpy()==[[0,255,255,0],[255,0,0,255]]).all()
 
 def test_half_text_and_half_numbers_are_numbers_with_mistakes(tmp_path):
-    "A label such as 2.5 counts as a number, though it is none that a class can have"
+    "A label such as 2.5 counts as a number, although it can't be a class"
     with pytest.raises(DataError,
                        match=r"line 3, column label: found '2\.5', expected a whole number"): read_csvs(put(tmp_path,
                            train=text(csv(labels=['1','2.5','2','a','b','c']))))
 
 def test_names_with_many_zeros_in_front(tmp_path):
-    "Found by the slow profile: pixel0000003 is pixel3"
+    "pixel0000003 is pixel3 (found by the slow fuzz tests)"
     lines = csv(label=True)
     lines[0] = [o.replace('pixel3', 'pixel0000003') for o in lines[0]]
     assert (read_csvs(put(tmp_path, train=text(lines))).train.iloc[:,1:].to_numpy()==pixels(csv())).all()
 
 def test_a_quote_that_never_ends(tmp_path):
-    "An array that was printed over several lines begins like this file, which has one line and an open quote"
+    "A file with one line and an open quote, like the beginning of an array that was printed over several lines"
     (tmp_path/'train.csv').write_bytes(b'"""[')
     with pytest.raises(DataError, match='train.csv, line 1: a quoted field that does not end'): read_csvs(tmp_path)

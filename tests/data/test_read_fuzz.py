@@ -1,5 +1,5 @@
-"""Any CSV gives an answer or a reason: generated frames come back exactly; damaged files give exact pixels and
-labels, or a `DataError` that names the place."""
+"""Each generated CSV is read exactly, or raises an error. Damaged files give exact pixels and labels, or a `DataError`
+that names the place."""
 import csv, gzip, io, re, zipfile
 from fractions import Fraction
 
@@ -23,7 +23,7 @@ def small_images():
 many = pytest.mark.parametrize('n', [300, pytest.param(20_000, marks=pytest.mark.slow)])
 fewer = pytest.mark.parametrize('n', [200, pytest.param(5_000, marks=pytest.mark.slow)])
 def cases(n, f, **kw):
-    "Run `f` on `n` draws of `kw`: the same ones in the quick part, new ones in the slow"
+    "Run `f` on `n` random arguments: the same ones in the quick part, new ones in the slow part"
     settings(max_examples=n, deadline=None, derandomize=n<1000, database=None,
              suppress_health_check=list(HealthCheck))(given(**kw)(f))()
 
@@ -32,7 +32,7 @@ def counted(request, record_property):
     if 'n' in (ps := getattr(getattr(request.node, 'callspec', None), 'params', {})): record_property('cases', ps['n'])
 
 def reads(path):
-    "What `read_csvs` reads, or the line that it refuses with"
+    "Return the result of `read_csvs`, or its error message"
     try: return read_csvs(path), None
     except DataError as e:
         assert str(e).isprintable() and 10<len(str(e))<600, str(e)
@@ -83,7 +83,8 @@ def test_frames_come_back(n, tmp_path, monkeypatch):
 
 @st.composite
 def tables(draw):
-    "(bytes of a table, labels, pixels): any separator, header, quoting, kind of number, place and name of the label"
+    """Return (bytes of a table, labels, pixels) with any separator, header, quoting, kind of number, and place and name
+    of the label"""
     side,n,k = draw(st.integers(8,10)),draw(st.integers(4,9)),draw(st.integers(2,4))
     rng = np.random.default_rng(draw(st.integers(0, 2**32-1)))
     x,y = rng.integers(0, 256, (n,side*side)),[str(i%k) for i in range(n)]
@@ -122,7 +123,7 @@ def test_any_table_comes_back(n, tmp_path, monkeypatch):
 
 @fewer
 def test_damaged_tables(n, tmp_path):
-    "Whatever the separator, damage ends in rows of whole pixels or in one line"
+    "Damaged tables with any separator give rows of whole pixels or an error of one line"
     def f(t, edits):
         (tmp_path/'train.csv').write_bytes(mutate(t[0], edits))
         d,why = reads(tmp_path)
@@ -134,7 +135,7 @@ def test_damaged_tables(n, tmp_path):
 # ---- damaged files, against a reader that is slow, knows only this file's 4x4 pictures, and shares no code
 
 def oracle(b):
-    "(labels, pixels) of the CSV `b`, None if it should raise an error"
+    "Return (labels, pixels) of the CSV `b`; None if it should raise an error"
     try: t = b.decode().removeprefix('\ufeff').replace('\r\n','\n')
     except UnicodeDecodeError: return
     t = t.rstrip('\r\n')
@@ -172,25 +173,27 @@ def oracle(b):
     return None if ls is None or len(set(ls))<2 else (ls, x)
 
 def whole(o):
-    "Is the number `o` written as a label may be? As digits, as `3.0` up to 10^15, as `1.5e+01` but not `2e1`"
+    """Return whether the number `o` is written as a label may be: as digits, as `3.0` up to 10^15, or as `1.5e+01`, but
+    not as `2e1`"""
     if o.isdigit(): return o.isascii() and len(o)<19
     point = re.fullmatch(r'[0-9]+\.0*([eE][+-]?[0-9]+)?|[0-9]\.[0-9]+[eE]\+?[0-9]+', o)
     return bool(point) and float(o)%1==0 and float(o)<1e15
 
 def number(o):
-    "Is the text `o` an ASCII number, not counting `nan` and `inf`? Python's own reading takes `٣` and `1_0` too"
+    """Return whether the text `o` is an ASCII number other than `nan` and `inf`. Python's `float` also accepts `٣` and
+    `1_0`"""
     try: return abs(float(o))>=0 and o.isascii() and '_' not in o and not o.strip('+-')[:1].isalpha()
     except ValueError: return False
 
 def is_name(o):
-    "Is the text `o` only a number by chance, such as `+5`, `1e1`, `nan`, or far too long?"
+    "Return whether the text `o` is a number only by chance, such as `+5`, `1e1` or `nan`, or is far too long"
     return o.strip('+-').lower() in ('nan','inf','infinity') or number(o) and (o[0]=='+' and o[1:].isdigit() or
         o.isdigit() and len(o)>18 or bool(re.fullmatch(r'[0-9]+[eE]\+?[0-9]+', o)))
 
 def negative(o): return re.fullmatch(r'-[0-9]+(\.0*)?', o) and float(o)!=0
 
 def classes(ls):
-    "The labels as they should be read, None where one of them is a mistake"
+    "Return the labels as they should be read; None if one of them is a mistake"
     if '' in ls: return
     nums = [o for o in ls if number(o) and not is_name(o)]
     words = [o for o in ls if not number(o) and not is_name(o)]
@@ -207,7 +210,7 @@ def classes(ls):
     return ls
 
 def is_minus_one(ks):
-    "A few 255 among small numbers of classes were -1, before they went through a byte"
+    "Return whether a few labels of 255 among small class numbers were -1 before they were stored as bytes"
     rest = set(ks)-{255}
     return 255 in ks and len(rest)>1 and max(rest)<min(128, 2*len(rest)+2) and 4*ks.count(255)<len(ks)
 
@@ -257,7 +260,7 @@ def test_damaged_csv(n, labels, tmp_path, monkeypatch):
 
 @many
 def test_damaged_cell(n, tmp_path):
-    "One cell is overwritten: an error names line and column"
+    "One cell is overwritten, and the error names its line and column"
     base = [o.split(',') for o in plain().decode().split()]
     def f(line, col, s):
         rows = [list(o) for o in base]
@@ -281,7 +284,7 @@ def test_damaged_cell(n, tmp_path):
 
 @many
 def test_damaged_zip(n, tmp_path):
-    "A zip's own sums catch what its bytes do not"
+    "The checksums of a zip detect the damage that its structure does not show"
     bases = []
     for how in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA):
         with zipfile.ZipFile(o := io.BytesIO(), 'w', how) as z: z.writestr('a/train.csv', plain()), z.writestr('b.csv',
@@ -298,7 +301,7 @@ def test_damaged_zip(n, tmp_path):
 
 @pytest.mark.parametrize('name', [b'a/train.csv',b'b.csv'])
 def test_zip_with_a_file_of_no_name(name, tmp_path):
-    "Found by the slow profile: a name that begins with NUL is read as an empty one"
+    "A name that begins with NUL is read as an empty name (found by the slow fuzz tests)"
     with zipfile.ZipFile(o := io.BytesIO(), 'w') as z: z.writestr('a/train.csv', plain()), z.writestr('b.csv', b'1,2')
     i = o.getvalue().rindex(name)
     (tmp_path/'a.zip').write_bytes(o.getvalue()[:i]+b'\0'+o.getvalue()[i+1:])
@@ -319,7 +322,7 @@ def test_damaged_gzip(n, tmp_path):
 
 @many
 def test_bytes(n, tmp_path):
-    "Bytes that are no CSV at all"
+    "Check bytes that are not a CSV"
     def f(b):
         (tmp_path/'train.csv').write_bytes(b)
         assert reads(tmp_path)[1]
@@ -331,7 +334,7 @@ def test_bytes(n, tmp_path):
 
 @many
 def test_frame_values(n):
-    "A frame that holds one odd value: taken where it is one of 0 to 255, else named by row and column"
+    "One unusual value in a frame is accepted if it is 0 to 255. Otherwise the error names its row and column"
     num = st.integers(-2**63, 2**63-1)|st.integers(-3,260)|st.floats()|st.floats(0,
         256)|st.sampled_from([255.5,-0.0,256.,255.,1e-9,254.99999999999997])
     def f(v, row, col, dtype):

@@ -1,4 +1,5 @@
-"`unlike`: no alarm for real test sets of any size and mixture of classes, and the right word for each that is wrong."
+"""Tests of `unlike`: no warning for real test sets of any size and mixture of classes, and the right warning for each
+wrong one"""
 import re, shutil
 import numpy as np, pandas as pd, pytest
 from digitfast.core import RunError
@@ -16,7 +17,7 @@ def images(df): return df.drop(columns='label', errors='ignore').to_numpy().resh
     *[round((df.shape[1]-('label' in df))**.5)]*2)
 
 def sets(name, request):
-    "A labelled frame and one without labels"
+    "Return a labelled frame and one without labels"
     if name=='whole': d = read_csvs(request.getfixturevalue('big_zip'))
     elif name=='sample': d = request.getfixturevalue('data')
     elif name=='bars': return digits(600), digits(600, seed=1).drop(columns='label')
@@ -37,7 +38,7 @@ def test_the_true_test_set_is_like_the_training_set(name, request):
 @pytest.mark.parametrize('times', [20, pytest.param(500, marks=pytest.mark.slow)])
 @pytest.mark.parametrize('name', NAMES[:1]+NAMES[2:])
 def test_no_false_alarm(name, times, request, record_property):
-    "Random test sets of 1 to 300 images: of all classes, and of one, from a half of the training rows not averaged"
+    "Check random test sets of 1 to 300 images of all classes or of one class, from rows that were not averaged"
     train,test = sets(name, request)
     rng = np.random.default_rng(0)
     half = rng.permutation(len(train))
@@ -98,7 +99,7 @@ def test_one_image_is_enough_for(name, data):
     for i in range(0, 1000, 50): assert says in unlike(looks(data.train), frame(f(images(data.test)[i:i+1])))[0]
 
 def test_sets_that_are_both_from_0_to_1(data):
-    "Training rows of 0 and 1 with a pixel that is always 1"
+    "The training rows are 0 and 1, with a pixel that is always 1"
     def bits(df):
         df = (df>127).astype(np.uint8)
         df.iloc[:,-1] = 1
@@ -108,7 +109,7 @@ def test_sets_that_are_both_from_0_to_1(data):
     assert not [o for o in unlike(looks(train), bits(data.test)) if '0 to 1' in o]
 
 def test_the_option_that_turns_them_is_named(data):
-    "where it turns these rows alone"
+    "The warning names the option if it turns only these rows"
     turned = frame(images(data.test).swapaxes(1, 2))
     for o in '--transpose','--no-transpose': assert unlike(looks(data.train), turned, o)[0].endswith(f'fixed: add {o}')
     assert unlike(looks(data.train), turned)[0].endswith('until this is fixed')
@@ -136,7 +137,7 @@ def warned(run, folder, out):
     return [o for o in lines if o.startswith('warning: ')]
 
 def test_predict_says_so_of_the_runs_own_training_set(tiny_run, tmp_path):
-    "Though the other CSVs are wrong alike"
+    "The other CSVs of the run are turned in the same way"
     sets = dict(train=digits(60), test=digits(40, seed=1))
     both = {k:frame(255-images(df), df.label if k=='train' else None) for k,df in sets.items()}
     logged = warned(tiny_run[0], csvs(tmp_path/'d', **both), tmp_path/'s.csv')

@@ -1,4 +1,4 @@
-"Everything that talks to Kaggle, through the real fastkaggle and kaggle client, against the double on the loopback"
+"Tests of all calls to Kaggle with the real fastkaggle and kaggle client, against the double on the loopback"
 import base64, builtins, hashlib, json, os, shutil, subprocess, sys, tempfile, textwrap, time, zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +21,7 @@ def forget():
 
 @pytest.fixture
 def home(tmp_path, monkeypatch):
-    "An empty home, no credentials, no way to the network, and a client that has not been imported"
+    "Use an empty home, without credentials, without a network, and with a client that is not imported yet"
     for k in list(os.environ):
         if k.startswith(('KAGGLE_','VERBOSE')) or k.lower() in ('no_proxy','http_proxy','https_proxy','all_proxy',
             'xdg_config_home'): monkeypatch.delenv(k)
@@ -41,7 +41,7 @@ def home(tmp_path, monkeypatch):
 
 @pytest.fixture
 def kg(home, monkeypatch, capfd, caplog):
-    "The double, with a good token; afterwards no secret is in what was printed or written"
+    "Start the double with a valid token. Afterwards check that no secret was printed or written"
     with Double() as k:
         for n,v in k.env.items(): monkeypatch.setenv(n, v)
         monkeypatch.setenv('KAGGLE_API_TOKEN', TOKEN)
@@ -52,7 +52,7 @@ def kg(home, monkeypatch, capfd, caplog):
         if p.is_file()]
 
 def fails(*match, kind=KaggleError):
-    "A context that wants one line of error with all of `match` in it, and no secret"
+    "A context that expects an error of one line that contains all of `match`, and no secret"
     class C:
         def __enter__(self): return self
         def __exit__(self, t, e, tb):
@@ -88,7 +88,7 @@ KINDS = dict(token='API token', file='API token', token_file='API token', oauth=
 
 @pytest.mark.parametrize('how', CREDS)
 def test_credentials_are_the_clients(how, kg, home, monkeypatch):
-    "Each way is found, named by its kind, and is the one that the client then signs in with"
+    "Each kind of credentials is found and named, and the client signs in with it"
     monkeypatch.delenv('KAGGLE_API_TOKEN')
     assert credentials() is None
     CREDS[how](home, monkeypatch)
@@ -116,7 +116,7 @@ def test_none_says_the_three_ways(home, act):
 
 @pytest.mark.parametrize('ipython', [False, True])
 def test_wrong_token(kg, monkeypatch, ipython):
-    "The client answers with SystemExit, or under IPython with a NameError"
+    "The client raises SystemExit, or NameError under IPython"
     if ipython: monkeypatch.delattr(builtins, 'exit')
     monkeypatch.setenv('KAGGLE_API_TOKEN', 'KGAT_wrong')
     with fails('KAGGLE_API_TOKEN', 'wrong or has expired', 'settings/api'): comp_path()
@@ -129,7 +129,7 @@ def test_wrong_key(kg, monkeypatch):
     with fails('username and key from KAGGLE_KEY', 'wrong or has expired'): comp_path()
 
 def test_no_secret_gets_out(kg, monkeypatch, capfd):
-    "Not if the client is verbose and prints its headers, nor if the server repeats the header"
+    "No secret is printed if the client prints its headers, or if the server repeats the header"
     monkeypatch.setenv('VERBOSE', '1')
     kg.fail('DownloadDataFiles', 403, echo=True)
     with fails('***', 'rules'): comp_path()
@@ -159,7 +159,7 @@ def test_broken_file_is_replaced(kg):
 
 @pytest.fixture
 def old():
-    "A damaged zip that is there already, and is as it was after a failed download"
+    "Write a damaged zip, and check that a failed download does not change it"
     b = b'PK\3\4 an earlier download'
     Path('digit-recognizer.zip').write_bytes(b)
     yield
@@ -187,7 +187,7 @@ def test_refused(kg, old, monkeypatch):
 
 @pytest.mark.parametrize('fault', ['cut', 'short'])
 def test_broken_download_continues(kg, fault):
-    "The client resumes where it was; the whole is checked"
+    "The client resumes the download, and the complete file is checked"
     kg.zip = a_zip({'train.csv': os.urandom(300_000)})
     kg.fail('GetBlob', fault)
     assert comp_path().read_bytes()==kg.zip
@@ -201,7 +201,7 @@ def test_broken_for_good(kg, old, fault, monkeypatch):
     assert len(kg.asked('GetBlob'))<4
 
 def test_silence_while_signing_in(kg, monkeypatch):
-    "The client signs in when it is imported, without a time limit"
+    "The client signs in without a time limit when it is imported"
     monkeypatch.setattr(dk, 'silence', .2)
     kg.fail('IntrospectToken', 'hang', times=9, seconds=1)
     t = time.monotonic()
@@ -210,7 +210,7 @@ def test_silence_while_signing_in(kg, monkeypatch):
     time.sleep(3)   # the thread that waits ends with the server's answer
 
 def test_nothing_of_others_is_changed(kg):
-    "No function of another library is another one while the client is at work, or afterwards"
+    "No function of another library is replaced, during the client's work or afterwards"
     import logging, requests.adapters, urllib3.util.retry
     def now():
         log = logging.getLogger('urllib3.connectionpool')
@@ -246,7 +246,7 @@ def test_busy_storage(kg):
     assert comp_path().read_bytes()==kg.zip
 
 def test_address_has_expired(kg, old):
-    "The answer of the storage contains the signed address"
+    "The answer of the storage contains the signed address, which must not be printed"
     kg.fail('GetBlob', 403)
     with fails('403', 'archive.zip?***'): comp_path()
 
@@ -267,7 +267,7 @@ def test_zip_is_not_trusted(kg, old, files, match):
     with fails('not usable', match): comp_path()
 
 def test_damage_is_found(kg, old):
-    "Every byte that counts is under a checksum"
+    "A checksum covers every byte of the contents"
     b = bytearray(a_zip({'train.csv': os.urandom(10_000)}))
     b[5000] ^= 1
     kg.zip = bytes(b)
@@ -278,7 +278,7 @@ def test_page_for_a_zip(kg, old):
     with fails('could not download'): comp_path()
 
 def test_disk_full(kg, old):
-    "A real limit on the size of a file, so in a process of its own; logged at once, not after the client's retries"
+    "The process has a limit for the size of a file. The error is logged at once, and not after the client's retries"
     kg.zip = a_zip({'train.csv': os.urandom(400_000)})
     code = '''
         import resource
@@ -299,7 +299,7 @@ def test_folder_that_refuses(kg):
 # -- bounds of what a server sends
 
 def drip(h):
-    "A head at once, then a byte now and then"
+    "Send the head at once, then a byte from time to time"
     h.send_response(200)
     h.send_header('Content-Length', '100000')
     h.end_headers()
@@ -310,19 +310,19 @@ def drip_head(h):
     for _ in range(500): h.wfile.write(b'x'); time.sleep(.02)
 
 def drip_chunk(h):
-    "The size of the next part of an answer, never ending"
+    "Send the size of the next part of an answer, without an end"
     h.wfile.write(b'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n')
     for _ in range(500): h.wfile.write(b'0'); time.sleep(.02)
 
 def endless(h, n=10**9):
-    "A body without a length"
+    "Send a body without a length"
     h.send_response(200)
     h.send_header('Content-Type', 'application/json')
     h.end_headers()
     for _ in range(n//2**16): h.wfile.write(b'['*2**16)
 
 def unpacks(h):
-    "A small body that unpacks to a large one"
+    "Send a small body that unpacks to a large one"
     import gzip
     b = gzip.compress(b'['*10**7)
     h.send_response(200)
@@ -339,7 +339,7 @@ def announces(h, n=2**40):
     time.sleep(.1)
 
 def impatient(kg, monkeypatch, **bounds):
-    "Lower the `bounds` as soon as the client has signed in"
+    "Lower the `bounds` after the client has signed in"
     def lower(answer):
         for k,v in dict(silence=.3, patience=0, **bounds).items(): monkeypatch.setattr(dk, k, v)
         return answer
@@ -369,7 +369,7 @@ def test_room_on_the_disk_is_checked_first(kg, old, monkeypatch):
     with fails('5,000', '100 bytes are free', 'Free some space'): comp_path()
 
 def test_a_broken_download_stays_bounded(kg, monkeypatch):
-    "The bytes of an earlier try count, too"
+    "The bytes of an earlier attempt count, too"
     kg.zip = a_zip({'train.csv': os.urandom(300_000)})
     monkeypatch.setattr(dk, 'largest_download', 200_000)
     kg.fail('GetBlob', lambda h: kg.store(h, dk.urlsplit(h.path), b'', {}, 'cut'))
@@ -491,7 +491,7 @@ def test_score_of_this_submission(kg, sub):
 NO_SCORES = ['N/A', '0,99', [.9], {'a':1}, '\x1b[31m0.9', 'nan', '1e999', float('nan'), float('inf'), True, '9'*5000,
     '1_0', '\u0660.\u0669', 'inf', '-', '0.9 0.8', '0x1']
 def test_a_score_that_is_no_number(kg, sub):
-    "The submission counts, so its reference is printed at once and is in the error"
+    "The submission counts, so its reference is printed at once and is part of the error"
     kg.allowed = 99
     for score in NO_SCORES:
         kg.score,logged = score,[]
@@ -504,7 +504,7 @@ def test_a_score_that_is_a_number(kg, sub):
     for kg.score in ('0.5', .5, ' 0.5 ', '5e-1', '+.5'): assert submit_to_kaggle(sub, 'm').score==.5
 
 def test_a_reference_that_is_none(kg, sub):
-    "It may have counted: another try isn't advised"
+    "The submission may have counted, so another attempt is not advised"
     kg.allowed = 99
     for ref in (None, 0, 'abc', [1], {'a':1}, '\x1b[31m', -1, float('inf'), True):
         kg.answers['CreateSubmission'] = lambda r: r|dict(ref=ref)
@@ -553,7 +553,7 @@ LIMITS = [({}, None), ([], None), (dict(numAllowedNow='5', numTotal='7', numToda
     (dict(numAllowedNow='N/A', numTotal=7), None), (dict(numAllowedNow=None), None), (dict(numAllowedNow=[5]), None),
     (dict(numAllowedNow=float('inf')), None), (dict(numAllowedNow=True), None), (dict(numAllowedNow=-1), None)]
 def test_limits_of_other_types(kg, sub):
-    "How many are left is a number or is not known; an answer without limits is no used-up day"
+    "The remaining number is a number or unknown. An answer without limits does not mean that the limit is reached"
     kg.allowed = 99
     for answer,left in LIMITS:
         kg.answers['GetSubmissionLimits'],logged = lambda r: answer,[]
@@ -574,7 +574,7 @@ def test_command_without_limits(kg, sub, capfd):
     assert 'more today' not in capfd.readouterr().out
 
 def test_submit_before_the_rules(kg, sub):
-    "All limits are zero for one who has not joined: not a used-up day"
+    "All limits are zero for a user who has not joined, and this does not mean that the limit is reached"
     kg.rules = False
     with fails('digit-recognizer/rules'): submit_to_kaggle(sub, 'm')
 
@@ -599,7 +599,7 @@ def test_busy_submission_counts_once(kg, sub):
 
 @pytest.mark.parametrize('fault', ['reset', 500])
 def test_doubtful_submission_is_not_repeated(kg, sub, fault):
-    "It may have counted: a second try might cost a second of the day's few"
+    "The submission may have counted, and a second attempt would use another of the day's few submissions"
     kg.fail('CreateSubmission', fault)
     with fails('before another try', 'digit-recognizer/submissions'): submit_to_kaggle(sub, 'm')
     assert len(kg.asked('CreateSubmission'))==1
@@ -642,7 +642,7 @@ def test_links_that_lead_nowhere_on_kaggle_become_text_and_pictures_come_along(h
     assert 'attachments' not in b
 
 def test_code_in_text_stays_and_only_pictures_come_along(home):
-    "A notebook of a stranger that names a file with a token does not get it published"
+    "If a stranger's notebook names a file with a token, the file is not published"
     (home/'kaggle.json').write_text('secret')
     (home/'a.png').write_bytes(b'secret')
     Path('token').write_text('secret')
@@ -697,7 +697,7 @@ OUTSIDE = dict(
     a_long_name=({}, '![f]('+'x'*5000+'.png)'))
 @pytest.mark.parametrize('name', OUTSIDE)
 def test_what_is_no_picture_below_the_notebook_stays_behind(home, name):
-    "And it is logged"
+    "The log names these files"
     (home/'secret.png').write_bytes(PNG+SECRET)
     (home/'kaggle.json').write_bytes(SECRET)
     files,src = OUTSIDE[name]
@@ -742,7 +742,7 @@ def test_publish_as_asked(kg):
     assert not r.get('competitionDataSources') and not r.get('datasetDataSources') and not kg.datasets
 
 def test_a_public_kernel_has_a_public_dataset(kg, capfd):
-    "So that everybody who forks it can install digitfast"
+    "Everybody who copies the kernel can install digitfast"
     pb.publish_kernel(a_notebook(), USER, public=True)
     out = capfd.readouterr().out
     assert not kg.datasets[REF]['private'] and 'public dataset' in out and 'warning' not in out
@@ -772,7 +772,7 @@ def test_title_of_the_notebook(home, head, path, want):
         path=path), USER, dry_run='out').id==f'{USER}/{want}'
 
 def test_publish_again(kg, monkeypatch):
-    "Equal sources send no second wheel; others make a new version of the same dataset"
+    "Equal sources upload no second wheel. Other sources create a new version of the same dataset"
     ver = digitfast.__version__
     pb.publish_kernel(a_notebook(), USER)
     assert pb.publish_kernel(a_notebook(),
@@ -782,7 +782,7 @@ def test_publish_again(kg, monkeypatch):
     assert [n.split('-')[1] for v in kg.datasets[REF]['versions'] for n in v]==[ver, '9.9']
 
 def test_dry_run(home, capsys):
-    "Sends nothing, needs no credentials, writes all that would be sent"
+    "Nothing is sent, no credentials are needed, and everything that would be sent is written"
     res = pb.publish_kernel(a_notebook(), USER, gpu=True, dry_run='out')
     assert res.status=='written' and 'kaggle' not in sys.modules
     fs = sorted(p.relative_to('out').as_posix() for p in Path('out').rglob('*') if p.is_file())
@@ -821,7 +821,7 @@ def test_push_refused(kg, version):
     with fails('did not accept', 'session count'): pb.publish_kernel(a_notebook(), USER)
 
 def test_push_with_invalid_sources(kg):
-    "Kaggle pushes it, leaves the data out, and calls that success"
+    "Kaggle accepts the kernel, leaves out the data, and reports success"
     with fails('without its data', 'competition digits'): pb.publish_kernel(a_notebook(), USER, competition='digits')
 
 def test_push_without_a_version(kg):
@@ -835,13 +835,13 @@ def test_doubtful_push_is_not_repeated(kg, fault):
     assert len(kg.asked('SaveKernel'))==1
 
 def test_landed_elsewhere(kg, capfd):
-    "Kaggle makes the address of the title by a rule of its own"
+    "Kaggle derives the address from the title by its own rule"
     res = pb.publish_kernel(a_notebook(), USER, title='Über digits')
     assert res.id==f'{USER}/ber-digits' and 'not ada/uber-digits' in capfd.readouterr().out
 
 @pytest.mark.parametrize('fault', [403, 'reset'])
 def test_wheel_refused(kg, fault, monkeypatch):
-    "The client would make the dataset without its file"
+    "The client would create the dataset without its file"
     monkeypatch.setattr(dk, 'patience', 1)
     kg.fail('PutBlob', fault, times=50)
     with fails('.whl'): pb.publish_kernel(a_notebook(), USER)
@@ -886,7 +886,7 @@ def test_no_file(kg):
 # -- the wheel
 
 def test_wheel_installs(tmp_path):
-    "Its list of files is right, pip takes it offline, and what lands is the package"
+    "The list of files is right, pip installs the wheel offline, and the result is the package"
     whl = pb.mk_wheel(tmp_path)
     with zipfile.ZipFile(whl) as z:
         rec = dict(l.rsplit(',', 2)[:2] for l in z.read(next(n for n in z.namelist()
@@ -914,7 +914,7 @@ def test_wheel_installs(tmp_path):
 
 @pytest.mark.parametrize('kind,text', [('dist-info', 'METADATA'), ('egg-info', 'PKG-INFO')])
 def test_wheel_has_the_installed_distributions_metadata(tmp_path, monkeypatch, kind, text):
-    "As pip leaves it in site-packages, and as it leaves it beside the sources of an editable installation"
+    "Check metadata in site-packages, and beside the sources of an editable installation"
     info = tmp_path/f'digitfast-{digitfast.__version__}.{kind}'
     info.mkdir()
     logged = dict(zip((text, 'entry_points.txt', 'LICENSE'), (
@@ -930,7 +930,7 @@ def test_wheel_has_the_installed_distributions_metadata(tmp_path, monkeypatch, k
     assert got==list(logged.values())
 
 def test_import_needs_no_client():
-    "A kernel has no fastkaggle: importing the module, and making a kernel of a notebook there, do without"
+    "A kernel has no fastkaggle, so importing the module and creating a kernel must work without it"
     code = '''import sys; sys.modules.update(kaggle=None, fastkaggle=None)
 import digitfast.kaggle.client as k
 try: k.Kaggle()
@@ -972,7 +972,7 @@ def test_command_info(kg, capfd):
     assert 'API token' in capfd.readouterr().out and not kg.calls
 
 def test_training_asks_kaggle(kg):
-    "Where there are credentials and no data"
+    "Training downloads the data if there are credentials and no data on disk"
     from digitfast.tasks.inputs import locate_data
     logged = []
     assert Path(locate_data(say=logged.append)).read_bytes()==kg.zip and 'Kaggle' in logged[0]

@@ -1,4 +1,4 @@
-"From probabilities to a submission: order, control rows, alignment with ids, and errors of `check_submission`"
+"Tests from probabilities to a submission: order, control rows, ids, and the errors of `check_submission`"
 import os
 from dataclasses import replace
 import numpy as np, pandas as pd, pytest, torch
@@ -66,13 +66,13 @@ def test_control_rows_match(trained):
 
 @pytest.mark.parametrize('tta', [0,1])
 def test_control_rows_are_predicted_like_test_rows(trained, tta):
-    "Left out, the validation rows are predicted with the same shifts"
+    "Without probabilities, the validation rows are predicted with the same shifts"
     probs,n = predict_test(trained, pixels(), tta=tta)
     assert n==60 and np.allclose(probs, predict_rows(trained, pixels(), tta=tta), atol=1e-4)
 
 @pytest.mark.parametrize('tta,given', [(1,0), (0,1)])
 def test_probabilities_made_otherwise_are_named_as_the_cause(trained, tta, given):
-    "It is not the test rows that are wrong"
+    "The error does not blame the test rows"
     with pytest.raises(RunError, match=rf'predict_rows\(learn, tta={tta}\)') as e:
         predict_test(trained, pixels(), predict_rows(trained, tta=given), tta=tta)
     assert 'not read like' not in str(e.value) and 'No submission' in str(e.value)
@@ -94,7 +94,7 @@ WRONG = dict(transposed=lambda df: df.iloc[:, np.arange(64).reshape(8,8).T.ravel
     twice=lambda df: pd.concat([df, df]), blank=lambda df: df*0)
 @pytest.mark.parametrize('name', WRONG)
 def test_control_rows_differ(name, trained, monkeypatch):
-    "Each wrong turn that a test path could take, made on purpose in `test_dl`, which only the test path uses"
+    "Each mistake that a test path could make is made on purpose in `test_dl`, which only the test path uses"
     valid,old = predict_rows(trained),DigitDataLoaders.test_dl
     monkeypatch.setattr(DigitDataLoaders, 'test_dl', lambda self, df, **kw: old(self, WRONG[name](df), **kw))
     with pytest.raises(RunError, match='[Nn]o submission') as e: predict_test(trained, pixels(), valid)
@@ -188,8 +188,8 @@ BAD = dict(empty=('', 'empty'), blank=('\n\n', 'empty'), spaces=('   ', 'line 1'
     swapped=(GOOD.replace('ImageId,Label','Label,ImageId'), 'expected ImageId,Label'),
     index=(',ImageId,Label\n0,1,2\n', '3 columns'), one=('Label\n2\n0\n1\n1\n', '1 column,'),
     semicolon=(GOOD.replace(',',';'), '1 column,'), tab=(GOOD.replace(',','\t'), '1 column,'),
-    missing=(GOOD.replace('3,1\n',''), '1 of 4 ids are missing'),
-    short=('ImageId,Label\n1,2\n', '3 of 4 ids are missing'), extra=(GOOD+'5,1\n', "line 6: found id '5'"),
+    missing=(GOOD.replace('3,1\n',''), 'found no row for 1 of 4 ids'),
+    short=('ImageId,Label\n1,2\n', 'found no row for 3 of 4 ids'), extra=(GOOD+'5,1\n', "line 6: found id '5'"),
     repeated=(GOOD+'2,0\n', "line 6: found id '2' again"), zero=(GOOD.replace('1,2','0,2'), "id '0'"),
     fields=(GOOD.replace('3,1','3,1,1'), 'line 4: found 3 fields'),
     few=(GOOD.replace('3,1','3'), 'line 4: found 1 field,'),
@@ -233,7 +233,7 @@ def test_check_paths(tmp_path, tiny, put):
     with pytest.raises(DataError, match='no such'): check_submission(f, tmp_path/'nowhere')
 
 def test_check_of_a_set_without_tests(put):
-    "Training rows alone: labels are checked, ids can't be"
+    "With training rows only, labels are checked and ids are not"
     d = data(sample=None, test=False)
     assert check_submission(put('a,b\n5,0\n9,2\n'), d)['rows']==2
     with pytest.raises(DataError, match="label '7'"): check_submission(put('a,b\n5,7\n'), d)
@@ -241,7 +241,7 @@ def test_check_of_a_set_without_tests(put):
 # ---- files of the right form that are no predictions
 
 def labelled(n_test, labels):
-    "Data with `n_test` test rows, and `labels` in the training rows"
+    "Return data with `n_test` test rows and the `labels` in the training rows"
     return replace(data(4), train=pd.DataFrame(dict(label=labels, pixel0=0)), test=digits(n_test).drop(columns='label'),
                    sample=pd.DataFrame(dict(ImageId=range(1, n_test+1), Label=0)))
 
@@ -268,7 +268,7 @@ def test_check_warns_of_labels_that_are_no_predictions(name, order, put):
     assert says in ' '.join(res['warnings']) and all(o.isprintable() for o in res['warnings'])
 
 def test_labels_in_the_files_own_order_are_known_too(put):
-    "Written below ids that are in another order"
+    "The labels are written below ids in another order"
     res = check_submission(put(file_of(SHUFFLED+1, LABELS[:100])), labelled(100, LABELS))
     assert 'training rows 1 to 100' in res['warnings'][0]
 
@@ -293,7 +293,7 @@ def test_classes_that_are_no_digits(classes, put):
 
 @pytest.mark.parametrize('n', [1,2,3,5,10,100])
 def test_no_warning_for_predictions(n, put):
-    "A few labels often occur among many by chance, so one label alone gives no warning"
+    "In a large file a few labels are frequent by chance, so they give no warning"
     rng = np.random.default_rng(1)
     for _ in range(20):
         labels = rng.integers(1, 10, n)
@@ -326,7 +326,7 @@ def test_check_is_quick(put, data=None):
 SMALL = ('ImageId,Label\n'+''.join(f'{i},{i%3}\n' for i in range(1,5))).encode()
 @st.composite
 def mutated(draw):
-    "A good submission with some bytes changed, inserted, removed or repeated"
+    "Return a good submission with some bytes changed, inserted, removed or repeated"
     b = bytearray(SMALL)
     for _ in range(draw(st.integers(1, 4))):
         i = draw(st.integers(0, len(b)))

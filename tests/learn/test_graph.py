@@ -1,6 +1,5 @@
-"""A training step as one graph: what is replayed is what would have been done, and what can't be replayed is not.
-
-A CPU has no graphs, so `graph_double.capture` replaces them: it records a step's operations and replays those."""
+"""Tests of a training step as one graph: replays do the same as the steps, and steps that can't be replayed stay eager.
+A CPU has no graphs, so `graph_double.capture` replaces them: it records the operations of a step and replays them."""
 import copy, random, warnings
 from importlib import import_module
 from pkgutil import walk_packages
@@ -25,24 +24,24 @@ warmup = StepGraph.warmup
 
 @pytest.fixture
 def doubled(monkeypatch):
-    "CPUs capture, by the double"
+    "Let CPUs capture with the double"
     monkeypatch.setitem(graph.captures, 'cpu', capture)
 
 def small(df, **kwargs):
-    "A Learner for images of 8x8, with AdamW and the wish for a graph"
+    "Return a Learner for images of 8x8, with AdamW, that requests a graph"
     dls = recipes['quick'].dls(df, device='cpu', bs=16)
     seed_all(1, dls)
     return digit_learner(dls, 'stride2', **{'opt_func':opts['adamw'], 'graph':True, **kwargs})
 
 class Keep(Callback):
-    "Keep what schedules and averages did"
+    "Record the schedules and averages"
     graph_safe,order = True,70
     def before_fit(self): self.hypers = []
     def after_batch(self):
         if self.training: self.hypers.append([(h['lr'], h['mom'], h['wd']) for h in self.opt.hypers])
 
 def learner(recipe, df, graph=True, cbs=None, **kwargs):
-    "A seeded Learner of a recipe"
+    "Return a seeded Learner of a recipe"
     dls = recipe.dls(df, device='cpu', **kwargs)
     seed_all(3, dls)
     return recipe.learner(dls, precision='fp32', graph=graph, cbs=[Keep(), *(cbs or [])])
@@ -54,7 +53,7 @@ def fit(recipe, learn, **kwargs):
 def weights(learn): return torch.cat([o.detach().flatten().double() for o in learn.model.state_dict().values()])
 
 def same(a, b):
-    "Two fits agree to the bit: weights, losses, schedules, what was recorded"
+    "Check that two fits are equal to the bit: weights, losses, schedules and records"
     assert torch.equal(weights(a), weights(b))
     assert [float(o) for o in a.recorder.losses]==[float(o) for o in b.recorder.losses]
     assert a.recorder.lrs==b.recorder.lrs and a.keep.hypers==b.keep.hypers
@@ -63,7 +62,7 @@ def same(a, b):
 
 @pytest.fixture
 def uncaptured(monkeypatch):
-    "Steps are taken one by one, as for a graph but never captured"
+    "Run each step as for a graph, but never capture it"
     def _do(f):
         with monkeypatch.context() as m:
             m.setattr(StepGraph, 'warmup', 10**6)
@@ -72,7 +71,7 @@ def uncaptured(monkeypatch):
 
 @pytest.mark.parametrize('recipe,n', [('quick', 200), ('single', 220)])
 def test_replays_are_the_steps(recipe, n, data, doubled, uncaptured):
-    "The steps of a recipe, augmented, dropped out, averaged, under 1cycle: to the bit what they are one by one"
+    "Replays of a recipe with augmentation, dropout, averages and 1cycle are equal to single steps, to the bit"
     r,df = replace(recipes[recipe], **SMALL),data.train.iloc[:n]
     a = fit(r, learner(r, df))
     b = uncaptured(lambda: fit(r, learner(r, df)))
@@ -83,7 +82,7 @@ def test_replays_are_the_steps(recipe, n, data, doubled, uncaptured):
 
 @pytest.mark.parametrize('recipe,n,most', [('quick', 200, 1e-5), ('single', 220, 5e-3)])
 def test_as_without_a_graph(recipe, n, most, data, doubled):
-    "torch's fused AdamW and fastai's recorder give the same, to rounding, which the larger net's many steps amplify"
+    "The result equals that of torch's fused AdamW and fastai's recorder, except for rounding"
     r,df = replace(recipes[recipe], **SMALL),data.train.iloc[:n]
     a,b = (fit(r, learner(r, df, graph=g)) for g in (True,False))
     assert a.graphed and not b.graphed and a.recorder.lrs==b.recorder.lrs and a.recorder.iters==b.recorder.iters
@@ -94,7 +93,7 @@ def test_as_without_a_graph(recipe, n, most, data, doubled):
     assert a.opt.hypers==b.opt.hypers
 
 def test_averages(data, doubled, uncaptured):
-    "The moving average is torch's, to rounding, and the Learner ends on it"
+    "The moving average equals torch's, except for rounding, and the Learner ends with it"
     r = replace(recipes['quick'], ema=.9, **SMALL)
     ema = []
     class Look(Callback):
@@ -109,7 +108,7 @@ def test_averages(data, doubled, uncaptured):
     assert all(torch.allclose(x[k].float(), z[k].float(), atol=1e-4) for k in x if 'num_batches' not in k)
 
 def test_short_batches(data, doubled, uncaptured):
-    "An epoch's last batch, shorter, is taken by itself"
+    "The last batch of an epoch is shorter, and runs without the graph"
     r = replace(recipes['quick'], epochs=3, bs=32)
     def go():
         learn = learner(r, data.train[:150])
@@ -122,7 +121,7 @@ def test_short_batches(data, doubled, uncaptured):
 
 @pytest.mark.parametrize('lr', [slice(1e-4,1e-2), 1e-2])
 def test_groups_and_freezing(lr, data, doubled, uncaptured):
-    "Frozen groups, rates that differ by group, and a second fit after unfreezing"
+    "Check frozen groups, different rates for groups, and a second fit after unfreezing"
     def go():
         dls = recipes['quick'].dls(data.train[:200], device='cpu', bs=32)
         seed_all(1, dls)
@@ -143,7 +142,7 @@ def test_groups_and_freezing(lr, data, doubled, uncaptured):
     assert a.graph_steps==(2*len(a.dls.train)-warmup, 2*len(a.dls.train))
 
 def test_loaded_in_the_middle(data, doubled, uncaptured, tmp_path):
-    "Training continues with weights and an optimiser's state that are loaded between two epochs"
+    "Training continues with weights and an optimiser's state that were loaded between two epochs"
     class Back(Callback):
         graph_safe = True
         def before_epoch(self):
@@ -156,7 +155,7 @@ def test_loaded_in_the_middle(data, doubled, uncaptured, tmp_path):
     assert a.graph_steps[0]>2*len(a.dls.train)
 
 def test_swapped_weights(data, doubled, uncaptured):
-    "A tensor of the net that is another one from the next epoch on, as a swap would leave it, is trained where it is"
+    "If another tensor replaces a weight between two epochs, training changes the new tensor"
     class Swap(Callback):
         graph_safe = True
         def before_epoch(self):
@@ -167,7 +166,7 @@ def test_swapped_weights(data, doubled, uncaptured):
     same(go(), uncaptured(go))
 
 def test_counted_again(data, doubled, uncaptured):
-    "The optimiser continues from the number of steps that a callback sets between two epochs"
+    "If a callback sets the optimiser's count of steps between two epochs, the optimiser continues from this count"
     class Restart(Callback):
         graph_safe = True
         def before_epoch(self):
@@ -180,7 +179,7 @@ def test_counted_again(data, doubled, uncaptured):
     assert not torch.equal(weights(a), weights(go()))
 
 def test_counts_that_change_sides(data, doubled, uncaptured):
-    "Of two halves of the parameters, as many sets of counts before as after, but not the same ones"
+    "The two halves of the parameters have other counts than before, but the number of different counts is the same"
     class Shift(Callback):
         graph_safe = True
         def before_epoch(self):
@@ -192,7 +191,7 @@ def test_counts_that_change_sides(data, doubled, uncaptured):
     same(go(), uncaptured(go))
 
 def test_callbacks_are_called_as_ever(doubled):
-    "Methods of an object of its own, and a `__call__` of its own, are called at each batch too"
+    "A callback with its own methods in an object, or with its own `__call__`, is called at each batch, too"
     seen = []
     class Hears(Callback):
         graph_safe,order = True,80
@@ -208,7 +207,7 @@ def test_callbacks_are_called_as_ever(doubled):
     assert learn.graphed and seen.count('called')==seen.count('own')==n
 
 def test_resume(data, doubled, tmp_path):
-    "A fit that is stopped and resumed ends as the one that was not"
+    "An interrupted and resumed fit ends like one without an interruption"
     from digitfast.runs.checkpoint import RunLog
     class Stop(Exception): pass
     def stop(i, n):
@@ -225,7 +224,7 @@ def test_resume(data, doubled, tmp_path):
     assert torch.equal(weights(whole), weights(again))
 
 class Lying(nn.Module):
-    "A module that reads a number back"
+    "A module that copies a number back from the device"
     graph_safe = True
     def forward(self, x): return x*(1 if x.sum().item()>-1e9 else 2)
 
@@ -255,7 +254,7 @@ def adam(cls, **kwargs): return partial(OptimWrapper, opt=partial(cls, **kwargs)
     (dict(dl=type('DL', (graph.DigitDL,), {})), 'DataLoader DL'),
 ], ids=lambda o: o if isinstance(o, str) else '')
 def test_what_stays_eager(what, says, doubled):
-    "Each thing that a graph can't hold makes the fit eager, named in one warning; the fit is as it would have been"
+    "Each obstacle to a graph makes the fit eager. One warning names it, and the result is the same"
     def go(graph):
         kwargs = {k:copy.deepcopy(v) for k,v in what.items() if k in ('loss_func','opt_func','cbs')}
         learn = small(digits(80), metrics=[], graph=graph, **kwargs)
@@ -273,13 +272,13 @@ def test_what_stays_eager(what, says, doubled):
     assert torch.equal(weights(a), weights(b))
 
 def test_fp16_is_eager():
-    "Mixed precision's loss scaler reads a number back at each step"
+    "The loss scaler of mixed precision copies a number from the device at each step"
     learn = small(digits(80), cbs=MixedPrecision())
     learn.create_opt()
     assert "fp16's loss scaler" in graph_problem(learn)
 
 def test_a_capture_that_fails(doubled):
-    "A net that says of itself to be safe, and isn't, is trained step by step"
+    "A network that wrongly claims to be safe is trained step by step"
     learn = small(digits(160))
     learn.model.append(Lying())
     with learn.no_bar(), learn.no_logging(), pytest.warns(UserWarning, match="be captured: a number is read back"):
@@ -289,7 +288,8 @@ def test_a_capture_that_fails(doubled):
 
 @pytest.mark.parametrize('recipe', ['quick','single','ensemble'])
 def test_the_command_has_a_graph(recipe, doubled, tmp_path):
-    "With all that `train` adds to a recipe the steps are still a graph, without a warning, and the run records it"
+    """With everything that `train` adds to a recipe, the steps are still a graph, without a warning, and the run
+    records it"""
     from digitfast.tasks.train import train
     lines = []
     few = dict(members=2) if recipe=='ensemble' else {}
@@ -302,7 +302,7 @@ def test_the_command_has_a_graph(recipe, doubled, tmp_path):
     assert [read_metrics(o)['graph'] for o in nets]==[True]*len(nets)
 
 def test_the_list_names_what_there_is():
-    "Each name on the list exists, and it has all callbacks of this package except that for shifts"
+    "Each name in the list exists, and the list has all callbacks of this package except that for shifts"
     for name,ks in graph._safe.items():
         for k in ks.split(): assert getattr(import_module(name), k).__module__==name, (name, k)
     ours = [k for o in walk_packages(digitfast.__path__, 'digitfast.') for k in vars(import_module(o.name)).values()
@@ -310,7 +310,7 @@ def test_the_list_names_what_there_is():
     assert {o.__name__ for o in ours if not graph.is_graph_safe(o)}=={'ShiftTTA'}
 
 def test_lr_find(doubled, tmp_path):
-    "`lr_find` runs as ever, without a word, and what follows is captured"
+    "`lr_find` runs without a graph and without a warning, and the next fit is captured"
     learn = small(digits(400), path=tmp_path)
     with learn.no_bar(), learn.no_logging(), warnings.catch_warnings():
         warnings.simplefilter('error', UserWarning)
@@ -320,7 +320,7 @@ def test_lr_find(doubled, tmp_path):
     assert learn.graphed
 
 def test_interrupted(doubled):
-    "A fit that ends in the middle leaves a Learner that trains on, shows its losses and predicts"
+    "After an interrupted fit, the Learner can be trained, shows its losses and predicts"
     class Stop(Exception): pass
     class Ends(Callback):
         graph_safe = True
@@ -336,7 +336,7 @@ def test_interrupted(doubled):
     copy.deepcopy(learn.model)
 
 def test_losses_wait_for_nobody(doubled, monkeypatch):
-    "An epoch's losses are read at its end, and meanwhile only where a bar would show them"
+    "The losses of an epoch are read at its end, and earlier only if a progress bar shows them"
     reads,read = [],graph.DeviceSmoothLoss.read
     monkeypatch.setattr(graph.DeviceSmoothLoss, 'read', lambda self: (reads.append(self.n), read(self)))
     monkeypatch.setattr(graph.time, 'monotonic', lambda: 1.)
@@ -346,7 +346,7 @@ def test_losses_wait_for_nobody(doubled, monkeypatch):
     assert reads==[1,n,1,n]
 
 def test_callbacks_of_fastai(doubled, uncaptured, data, tmp_path):
-    "Gradients are clipped within the graph, the best epoch is saved and loaded"
+    "Gradients are clipped within the graph, and the best epoch is saved and loaded"
     r = replace(recipes['quick'], epochs=3, bs=32)
     def go():
         cbs = [GradientClip(.1), SaveModelCallback('accuracy')]
@@ -358,7 +358,7 @@ def test_callbacks_of_fastai(doubled, uncaptured, data, tmp_path):
     assert a.graphed and not torch.equal(weights(a), weights(c))
 
 def test_cpu_is_as_it_was(data, monkeypatch):
-    "Without a capture for its kind, a device's fit is fastai's, and nothing is logged"
+    "On a device without a capture, the fit is fastai's, and nothing is logged"
     r = replace(recipes['quick'], epochs=1, bs=32)
     with warnings.catch_warnings():
         warnings.simplefilter('error', UserWarning)
@@ -368,7 +368,7 @@ def test_cpu_is_as_it_was(data, monkeypatch):
 @pytest.mark.cuda
 @pytest.mark.parametrize('recipe', ['quick','single'])
 def test_on_a_gpu(recipe, data):
-    "Each step but the first ones is replayed, and a fit ends as it does without the graph, to rounding"
+    "All steps except the first ones are replayed, and the fit ends as without the graph, except for rounding"
     r = replace(recipes[recipe], epochs=3, affine={})
     def go(graph):
         dls = r.dls(data.train, device='cuda')
@@ -382,7 +382,7 @@ def test_on_a_gpu(recipe, data):
 
 @pytest.mark.cuda
 def test_no_randomness_is_frozen_on_a_gpu(data):
-    "Replays draw new numbers: dropout and augmentation of equal rows differ from step to step"
+    "Replays draw new random numbers: dropout and augmentation of equal rows differ between steps"
     r = replace(recipes['quick'], affine=dict(shift=2), bs=64)
     dls = r.dls(data.train[:100], device='cuda')
     seen = []

@@ -101,7 +101,7 @@ def test_find_lr_leaves_model_path_and_folder_as_they_were(in_tmp):
     with learn.no_bar(), learn.no_logging(): learn.fit_one_cycle(1, lr)
 
 def growing():
-    "A loss that is ten times larger at each call, as if the first batches were those that the net knows best"
+    "Return a loss that is ten times larger at each call, as if the network knew the first batches best"
     scale = [1.]
     def loss(p, y):
         scale[0] *= 10
@@ -110,7 +110,7 @@ def growing():
 
 @pytest.mark.parametrize('make_loss', [lambda: lambda p, y: p.sum()*float('nan'), growing], ids=['nan','growing'])
 def test_find_lr_without_a_curve_is_an_error_in_one_line(make_loss, in_tmp):
-    "fastai's `lr_find` indexes an empty tensor there"
+    "fastai's `lr_find` indexes an empty tensor in this case"
     learn = learner(loss_func=make_loss(), activation='softmax', path=in_tmp)
     was = state(learn.model)
     with learn.no_bar(), pytest.raises(DigitError, match='within the first 15 steps') as e: find_lr(learn)
@@ -136,13 +136,13 @@ def test_export_has_no_pixels_and_loads(in_tmp):
 # ---- from outputs to probabilities
 
 class Smoothed(nn.Module):
-    "As timm writes LabelSmoothingCrossEntropy"
+    "A loss like timm's LabelSmoothingCrossEntropy"
     def forward(self, x, target):
         logprobs = F.log_softmax(x, dim=-1)
         nll = -logprobs.gather(dim=-1, index=target.unsqueeze(1)).squeeze(1)
         return (.9*nll - .1*logprobs.mean(dim=-1)).mean()
 class Soft(nn.Module):
-    "As timm writes SoftTargetCrossEntropy"
+    "A loss like timm's SoftTargetCrossEntropy"
     def forward(self, x, target): return torch.sum(-target*F.log_softmax(x, dim=-1), dim=-1).mean()
 class Twice(nn.CrossEntropyLoss):
     def forward(self, x, target): return 2*super().forward(x, target)
@@ -306,7 +306,7 @@ def test_shifts():
 # ---- EMA
 
 class _ByHand(Callback):
-    "The average that `EMA` should hold, from the definition"
+    "The average that `EMA` should have, computed from its definition"
     order = 19
     def __init__(self, decay): self.decay,self.avg,self.raw,self.seen = decay,None,None,[]
     def after_step(self):
@@ -345,7 +345,7 @@ def test_ema_does_not_change_training_and_validates_with_the_average():
     assert same(b.seen, state(b.model)) and not same(a.seen, b.seen)
 
 def test_ema_copies_the_net_alone_in_bf16():
-    "The Learner, which the net's own `forward` holds then, may hold a lock, as the log of a run does"
+    "With bf16, the network's `forward` refers to the Learner, which may contain a lock that can't be copied"
     learn = learner(loaders(digits(60)), 'fastbook', cbs=[EMA(.8), BF16()])
     learn.lock = threading.RLock()
     _fit(learn)
@@ -501,7 +501,7 @@ def test_gpu_trains_with_data_and_augmentation_there(precision):
 # ---- with fastai's own callbacks and losses
 
 class _Seen(Callback):
-    "The weights at each epoch's validation"
+    "Record the weights at the validation of each epoch"
     order = 70
     def before_fit(self): self.val = []
     def before_batch(self):

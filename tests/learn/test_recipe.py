@@ -1,4 +1,4 @@
-"A `Recipe` checks itself: each field, misspelled names, variation of members; held-out rows; loops from scratch."
+"Tests of `Recipe`: checks of fields, misspelled names, variation of members, held-out rows, and from-scratch loops"
 import math, pickle
 from dataclasses import asdict, fields, replace
 import numpy as np, pytest, torch
@@ -111,7 +111,7 @@ def test_each_class_has_its_share():
 @pytest.mark.parametrize('n,n_class,kw', [(3000,3000,{}), (3000,3000,dict(valid_pct=.3)), (3000,1500,{}),
                                           (30,3,dict(valid_pct=.01)), (3000,3000,dict(folds=2))])
 def test_too_few_rows_raise_our_own_error(n, n_class, kw):
-    "scikit-learn's own message would list 3,000 classes"
+    "The message of scikit-learn would list 3,000 classes"
     df = digits(n, side=8, n_class=n_class)
     refused(lambda: Recipe(arch='stride2', **kw).dls(df, 0 if 'folds' in kw else None, device='cpu'), 'class')
     with pytest.raises(DataError) as e: Recipe(arch='stride2', **kw).dls(df, 0 if 'folds' in kw else None, device='cpu')
@@ -142,7 +142,7 @@ def test_what_means_nothing_to_a_loop_from_scratch_raises_an_error(name):
         refused(lambda: replace(recipes[name], **{k:v}), *([k] if k!='arch' else ['scratch', v, name]))
 
 def test_numpy_s_rate_can_be_chosen(tiny, tmp_path):
-    "Its batch can't, since it has none"
+    "Its batch size can't be chosen, because it has none"
     a,b = (train(tiny, 'numpy', tmp_path/str(lr), lr=lr, epochs=3, say=lambda o: None) for lr in (.1,.2))
     assert (a/'history.csv').read_text().split('\n')[2]!=(b/'history.csv').read_text().split('\n')[2]
     refused(lambda: train(tiny, 'numpy', tmp_path/'c', bs=8), 'bs', 'numpy')
@@ -156,7 +156,7 @@ def test_nets_that_do_not_fit_their_arguments(tiny, tmp_path):
 @pytest.mark.parametrize('side', [8,10,12,16,20,24,28,32,48,64])
 @pytest.mark.parametrize('name,member', [('quick',None), ('single',None), ('ensemble',0), ('ensemble',1)])
 def test_any_side(name, member, side):
-    "The recipes have a net for images of each side; small images are shifted less"
+    "The recipes have a network for images of each side, and small images are shifted less"
     df,recipe = digits(60, side=side),get_recipe(name)
     if member is not None: recipe = recipe.member(member)
     dls = recipe.dls(df, bs=8)

@@ -1,11 +1,13 @@
-"Weights in the training loss: equal to torch's and scikit-learn's, and absent from validation. Rows drawn by weight."
+"""Tests of weights in the training loss: they equal torch's and scikit-learn's, and validation has none. Rows drawn by
+weight."""
 import warnings
-import numpy as np, pytest, torch, torch.nn.functional as F
-from fastai.vision.all import (Callback, CrossEntropyLossFlat, FocalLossFlat, Interpretation, Learner, MixUp,
-                               PartialDL, WeightedDL)
+import numpy as np, pandas as pd, pytest, torch, torch.nn.functional as F
+from fastai.vision.all import (Callback, CategoryBlock, ColReader, CrossEntropyLossFlat, DataBlock, FocalLossFlat,
+                               Interpretation, Learner, MixUp, PartialDL, RandomSplitter, WeightedDL)
 from sklearn.utils.class_weight import compute_class_weight
 from torch import nn
 from digitfast.core import DataError, DigitError
+from digitfast.data.block import DigitBlock, DigitDataLoaders
 from digitfast.data.load import DigitDL
 from digitfast.learn.callbacks import RowWeights
 from digitfast.learn.learner import seed_all
@@ -16,7 +18,7 @@ from conftest import digits, learner, loaders
 ROW_W = np.random.default_rng(0).uniform(0, 3, 60)
 
 class Keep(Callback):
-    "Keep each training batch's loss, outputs, labels and rows"
+    "Record the loss, outputs, labels and rows of each training batch"
     order = 90
     def before_fit(self): self.seen = []
     def after_loss(self):
@@ -54,6 +56,33 @@ def test_class_weights_are_those_of_torch_and_sklearn():
         w = torch.tensor(w).float()
         for value,pred,y,_ in seen: assert value==pytest.approx(F.cross_entropy(pred, y, w).item(), rel=1e-5)
 
+@pytest.mark.parametrize('scale', [1e-300, 1e300])
+def test_the_scale_of_weights_does_not_matter(scale):
+    (a,seen),(b,_) = trained(weights=ROW_W*scale),trained(weights=ROW_W)
+    assert all(0<value<9 for value,*_ in seen)
+    for p,q in zip(a.model.parameters(), b.model.parameters()): assert torch.allclose(p, q, atol=1e-5)
+
+INDEX = dict(order=lambda df: df.sample(frac=1, random_state=0), gaps=lambda df: df.iloc[::2],
+             texts=lambda df: df.set_index(df.index.map('row{}'.format)))
+@pytest.mark.parametrize('index', INDEX.values(), ids=INDEX)
+def test_weights_belong_to_rows_by_position_whatever_the_index(index):
+    df = index(digits(120))
+    w = np.arange(1., len(df)+1)
+    block = DataBlock((DigitBlock(), CategoryBlock), get_y=ColReader('label'), splitter=RandomSplitter(seed=0))
+    dls = block.dataloaders(df, bs=16, device='cpu')
+    want = pd.Series(w, df.index)[dls.train_ds.items.index].tolist()
+    assert RowWeights(w).of(dls).tolist()==RowWeights(pd.Series(w, df.index)).of(dls).tolist()==want
+    own = DigitDataLoaders.from_df(df, device='cpu', bs=16)
+    rows = own.train_ds.items.index
+    assert RowWeights(w).of(own).tolist()==w[rows].tolist()
+    assert (own.train_ds.items.iloc[:,1:].to_numpy()==df.iloc[rows,1:].to_numpy()).all()
+
+def test_a_series_of_weights_in_another_order_than_the_frame():
+    df = digits(60).sample(frac=1, random_state=0)
+    block = DataBlock((DigitBlock(), CategoryBlock), get_y=ColReader('label'), splitter=RandomSplitter(seed=0))
+    with pytest.raises(DataError, match='weights: found a Series.*another order'):
+        RowWeights(pd.Series(ROW_W)).of(block.dataloaders(df, bs=16, device='cpu'))
+
 def test_weights_of_one_change_nothing_and_validation_is_not_weighted():
     (a,_),(b,_),(c,_) = trained(n=2),trained(weights=np.ones(60), n=2),trained(weights=ROW_W, n=2)
     for p,q in zip(a.model.parameters(), b.model.parameters()): assert torch.allclose(p, q, atol=1e-5)
@@ -64,7 +93,7 @@ def test_weights_of_one_change_nothing_and_validation_is_not_weighted():
     assert valid_loss==pytest.approx(loss, rel=1e-4)
 
 def test_rows_of_weight_0_teach_nothing():
-    "Also if a batch has no others"
+    "This also holds for a batch with no other rows"
     df = digits()
     w = (df.label!=2).astype(float)
     learn,_ = trained(weights=w, n=4, dls=loaders(df, bs=8, valid_pct=.2))
@@ -73,7 +102,7 @@ def test_rows_of_weight_0_teach_nothing():
     assert all(np.isfinite(o[0]) for o in seen)
 
 def test_a_plain_learner_and_its_interpretation():
-    "fastai's own Learner takes the callback, and saves and shows its own loss"
+    "fastai's own Learner accepts the callback, and saves and shows its own loss"
     dls = loaders(valid_pct=.2)
     learn = Learner(dls, stride2(3, 8), loss_func=CrossEntropyLossFlat(), cbs=RowWeights(ROW_W, 'balanced'))
     with learn.no_bar(), learn.no_logging():
@@ -112,12 +141,12 @@ def test_batches_whose_rows_are_not_known():
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
         learn = learner(dls, cbs=RowWeights(ROW_W))
-        with pytest.raises(DigitError, match="isn't known which rows"), learn.no_logging(): learn.fit(1)
+        with pytest.raises(DigitError, match="rows of a batch are unknown"), learn.no_logging(): learn.fit(1)
 
 # ---- rows that are drawn by weight
 
 def test_weighted_and_partial_draws_are_fastais():
-    "The same rows, in batches of the same type and value, as fastai's WeightedDL and PartialDL"
+    "The rows, and the type and value of the batches, equal those of fastai's WeightedDL and PartialDL"
     dls = loaders(digits(90), valid_pct=.2)
     w = np.random.default_rng(1).uniform(0, 1, len(dls.train_ds))
     ours = dict(weighted=dls.weighted_dataloaders(w, bs=8), partial=dls.partial_dataloaders(20, bs=8))
@@ -142,6 +171,11 @@ def test_draws_follow_the_weights():
     assert (y==1).float().mean().item()==pytest.approx(.8, abs=.06)
     learn,seen = trained(weights=np.arange(300.), dls=d)
     for value,pred,y,rows in seen: assert [d.train_ds.items.label.loc[o] for o in rows]==y.tolist()
+
+@pytest.mark.parametrize('n', [-1, 1.5, True])
+def test_a_partial_epoch_has_a_number_of_rows(n):
+    with pytest.raises(DataError, match='partial_n: found .*expected a number of rows from 1 to 48'):
+        loaders(valid_pct=.2).partial_dataloaders(n)
 
 @pytest.mark.parametrize('w,why', [([1], 'found 1 weight,'), ([0]*48, 'are 0'), ([-1]*48, "weight '-1'")])
 def test_weights_that_no_row_can_be_drawn_by(w, why):

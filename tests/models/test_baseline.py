@@ -1,4 +1,4 @@
-"""By-hand systems: gradients, seeds, state, shapes, and what each reaches on the packaged sample"""
+"Tests of from-scratch systems: gradients, seeds, state, shapes, and their accuracy on the packaged sample"
 from dataclasses import replace
 
 import numpy as np, pytest, torch
@@ -19,7 +19,7 @@ def sample():
 
 @pytest.fixture
 def small():
-    "Three classes of 5x5 images, each with its own bright row"
+    "Return images of 5x5 of three classes, each with its own bright row"
     g = torch.Generator().manual_seed(1)
     y = torch.arange(3).repeat(40)
     x = torch.rand(120, 5, 5, generator=g)*.3
@@ -54,7 +54,7 @@ def test_losses_are_what_they_are_called():
     assert B.mean_squared_error(B.as_value(y), B.as_value(y)+2).item()==4
 
 def test_one_epoch_is_gradient_descent_written_out():
-    "With one batch, order does not matter: the gradient of least squares is known in closed form"
+    "With one batch, the order does not matter, and the gradient of least squares has a closed form"
     g = torch.Generator().manual_seed(5)
     x,y = torch.rand(20, 3, generator=g), torch.rand(20, 1, generator=g)
     w = torch.zeros(3, 1, requires_grad=True)
@@ -186,7 +186,7 @@ def test_regression_with_the_squashing_in_the_loss_learns(sample):
 
 @pytest.mark.parametrize('name', ['linear-softmax','two-layer-softmax'])
 def test_root_mean_square_creeps_where_cross_entropy_runs(name, sample):
-    "From weights in ±0.5, at ten times the learning rate and a tenth of the epochs"
+    "Start with weights within ±0.5, at ten times the learning rate and a tenth of the epochs"
     o = replace(by_hand[name], init=B.uniform_params, lr=.1, epochs=50)
     slow,fast = acc(o, sample), acc(replace(o, loss=B.cross_entropy), sample)
     assert slow>.3 and fast>.83 and fast>slow+.1

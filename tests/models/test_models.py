@@ -1,4 +1,4 @@
-"The registry of nets: shapes, sides, new nets, errors"
+"Tests of the registry of networks: shapes, sides, new networks, errors"
 from functools import partial
 import pytest, torch, torchvision
 from torch import nn
@@ -61,7 +61,7 @@ def test_unknown_refused(o):
     assert 'stride2' in str(e.value)
 
 def test_a_net_made_of_a_registered_one_is_fresh():
-    "New for each call, and an error if it is returned again"
+    "Each call builds a new network, and returning the same network twice raises an error"
     def bare(n_out=10, side=28): return nn.Sequential(create_model('small', n_out, side), nn.Identity())
     def tuned(n_out=10, side=28): return create_model('small', n_out, side)
     for f in bare,tuned: assert create_model(f) is not create_model(f)
@@ -98,7 +98,7 @@ def test_conv():
 # ---- builders of other packages
 
 class Flat(nn.Module):
-    "A net of 3 classes; its subclasses take arguments in the ways that people write"
+    "A network of 3 classes; its subclasses accept arguments in the ways that people write them"
     def __init__(self, n=3):
         super().__init__()
         self.lin = nn.Linear(64, n)
@@ -134,7 +134,8 @@ BUILDERS = dict(plain=Plain, widths=Widths, classes=Classes, one=One, both=Both,
                 resnet=partial(ResNet, BasicBlock, [1,1,1,1]))
 @pytest.mark.parametrize('name', BUILDERS)
 def test_builders_are_called_as_they_are_written(name):
-    "No number of classes lands in `weights`, `pretrained` or a width, and a net for colours takes grey images"
+    """The number of classes never becomes `weights`, `pretrained` or a width, and a network for colours accepts grey
+    images"""
     net = create_model(BUILDERS[name], 3, 8).eval()
     assert net(torch.rand(2,1,8,8)).shape==(2,3)
     assert Recipe(BUILDERS[name]).learner(loaders()).model(torch.rand(2,1,8,8)).shape==(2,3)

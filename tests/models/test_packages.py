@@ -1,4 +1,4 @@
-"Networks of timm and torchvision by name: sizes, limits, what a stranger's file may name, and vision_learner's."
+"Tests of networks of timm and torchvision: sizes, limits, names in a stranger's file, and networks of vision_learner"
 import json, sys, time
 import numpy as np, pytest, timm, torch, torchvision
 from fastai.vision.all import CrossEntropyLossFlat, Learner, resnet18, vision_learner
@@ -143,11 +143,11 @@ def run(folder, tmp_path_factory):
     lines = []
     run = train(folder, out=tmp_path_factory.mktemp('runs')/'r', arch=TIMM, arch_kwargs=dict(size=32), epochs=1, bs=16,
                 valid_pct=.2, device='cpu', say=lines.append)
-    assert 'note: images of 8x8 pixels are resized to 32x32 in the net' in lines
+    assert 'note: the network resizes images of 8x8 pixels to 32x32' in lines
     return run
 
 def test_a_run_predicts_as_it_was_measured(run, folder):
-    "Loaded without an import, and the control rows matched"
+    "The run is loaded without an import, and its control rows match"
     rows = digits().drop(columns='label').iloc[run.predictions().rows]
     assert np.allclose(predict_rows(run.learner('cpu'), rows), run.predictions().probs, atol=1e-5)
     assert run.metrics['arch']==TIMM and run.metrics['canary_rows']>0 and 'no_model' not in run.metrics
@@ -210,7 +210,7 @@ def model(run, tmp_path):
     (dict(arch='timm:hf-hub:somebody/net'), 'a network of the package itself'),
     (dict(arch='torchvision:vit_l_32'), '268,435,456'),
     (dict(arch='timm:nothing_like_it'), 'unknown architecture'),
-    (dict(arch='timm:test_vit'), 'it belongs to another model'),
+    (dict(arch='timm:test_vit'), 'so it belongs to another model'),
     (dict(arch_kwargs=dict(pretrained=True)), 'a saved model has its own weights'),
     (dict(arch_kwargs=dict(checkpoint_path='/dev/zero')), "can't be built"),
     (dict(arch_kwargs=dict(size=10**9)), 'from 8 to 512'), (dict(arch_kwargs=dict(size=[32])), "can't be built"),
@@ -262,14 +262,14 @@ def test_save_run_names_the_network_of_vision_learner(tmp_path):
 def with_head(**kw): return vision_learner(loaders(), 'test_resnet', pretrained=False, n_in=1, **kw)
 OTHER = dict(head=lambda: with_head(bn_final=True), activation=lambda: replaced(with_head()))
 def replaced(learn):
-    "The same weights, and another function"
+    "Return the same weights with another function"
     learn.model[0].model.layer1[0].act2 = nn.Tanh()
     return learn
 
 @pytest.mark.parametrize('kind', OTHER)
 def test_a_network_that_no_name_builds_raises_an_error(kind, tmp_path):
     learn = fitted(OTHER[kind]())
-    refused(lambda: save_net(learn, tmp_path/'m'), 'with @arch above, or use export_pickle')
+    refused(lambda: save_net(learn, tmp_path/'m'), 'Write @arch above')
     assert not (tmp_path/'m').exists()
 
 @pytest.mark.slow

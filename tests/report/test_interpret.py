@@ -1,4 +1,4 @@
-"Pictures: what is drawn where, on odd input too"
+"Tests of pictures: what is drawn and where, also for unusual input"
 import numpy as np, pandas as pd, pytest, torch
 import matplotlib; matplotlib.use('Agg')
 import matplotlib.pyplot as plt
@@ -18,7 +18,7 @@ def closed():
     plt.close('all')
 
 def drawn(fig):
-    "Texts that `fig` shows; drawing it must not fail or warn of bad mathematics"
+    "Return the texts that `fig` shows. Drawing must not fail or warn of bad mathematics"
     import warnings
     with warnings.catch_warnings():
         warnings.filterwarnings('ignore', 'Glyph')
@@ -169,7 +169,7 @@ def test_show_versus_colours_rows_by_who_is_right():
     with pytest.raises(DigitError, match='no stored image'): I.show_versus(versus(Preds(y, a), Preds(y, b)))
 
 def test_learning_curve():
-    "A point a training, their mean at each number of rows, and intervals; a column that is missing is named"
+    "There is a point for each training, the mean at each number of rows, and intervals. A missing column is named"
     df = pd.DataFrame(dict(n_train=[1000,100,100], accuracy=[.9,.7,.8], n_valid=500))
     ax = I.plot_learning_curve(df)
     points,mean = ax.lines[-2:]
@@ -179,7 +179,7 @@ def test_learning_curve():
     with pytest.raises(DigitError, match='no column n_valid'): I.plot_learning_curve(df.drop(columns='n_valid'))
 
 def test_show_occlusion(trained):
-    "An axes an image, with its title, and red where the bright bar is that tells the classes apart"
+    "Each image has axes with its title, and the bright bar that distinguishes the classes is red"
     df = digits(3)
     fig = I.show_occlusion(trained, df.drop(columns='label'), titles=df.label)
     assert [ax.get_title() for ax in fig.axes[:3]]==['0','1','2']

@@ -1,4 +1,4 @@
-"Intervals, calibration, mistakes, predictions read from a run, and two runs compared"
+"Tests of intervals, calibration, mistakes, predictions of a run, and the comparison of two runs"
 import io, json, math, pickle, zipfile
 import numpy as np, pandas as pd, pytest
 from pathlib import Path
@@ -254,7 +254,7 @@ def test_holms_correction():
     assert (holm(ps)>=ps).all() and (holm(ps)>=false_discovery_control(ps)-1e-12).all()
 
 def test_holm_keeps_its_promise():
-    "Of ten nets that are equally good, one in twenty sets at most shows a winner"
+    "Among ten equally good networks, at most one set in twenty shows a winner"
     rng,found = np.random.default_rng(0),0
     for _ in range(60):
         nets = [Preds(np.zeros(400, int), np.eye(2)[(rng.uniform(size=400)<.05).astype(int)],

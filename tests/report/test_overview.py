@@ -1,4 +1,4 @@
-"The page that compares the runs below a folder"
+"Tests of the page that compares the runs below a folder"
 import re
 from pathlib import Path
 

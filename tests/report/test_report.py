@@ -1,4 +1,4 @@
-"The report: what it says, that it is safe and whole, and that it draws from any finished run"
+"Tests of the report: its contents, its safety, and that every finished run has one"
 import html, json, re, shutil, time
 from html.parser import HTMLParser
 from pathlib import Path
@@ -19,7 +19,7 @@ EVIL = ['<script>alert(1)</script>', '--><script>alert(2)</script>', '"\' onload
         'fill: #010203', '</style><b>', r'$\frac$']
 
 class Page(HTMLParser):
-    "Tags, attributes and text of a page"
+    "Parse the tags, attributes and text of a page"
     def __init__(self, text):
         super().__init__()
         self.tags,self.attrs,self.text,self.comments = [],[],'',[]
@@ -38,7 +38,7 @@ HTML_TAGS = {'html','head','meta','title','style','body','header','h1','h2','p',
 SVG_TAGS = {'svg','defs','g','path','text','tspan','use','clippath','rect'}
 
 def check_safe(text):
-    "No tag, attribute or address that could run or load anything"
+    "Check that no tag, attribute or address could run or load anything"
     page = Page(text)
     assert set(page.tags)<=HTML_TAGS|SVG_TAGS, set(page.tags)-HTML_TAGS-SVG_TAGS
     for tag,k,v in page.attrs:
@@ -222,7 +222,7 @@ def test_in_a_notebook_it_is_a_frame_that_can_run_nothing(run):
 def test_plain_arguments_are_enough():
     p = Preds([0,1,1,0], [[.9,.1],[.2,.8],[.7,.3],[.6,.4]], ['cat','dog'])
     page = check_safe(render_report(p))
-    assert '75.00 %' in page.words() and 'dog taken for cat (1)' in page.words()
+    assert '75.00 %' in page.words() and 'label dog predicted as cat (1)' in page.words()
 
 def test_a_real_run_and_a_learner(tiny_run, tmp_path):
     run = tmp_path/'run'

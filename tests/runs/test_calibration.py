@@ -1,4 +1,5 @@
-"A temperature calibrates probabilities, changes no label, and is measured on rows that it was not fitted on"
+"""Tests of the temperature: it calibrates probabilities, changes no label, and is measured on rows that it was not
+fitted on"""
 import json, shutil
 import numpy as np, pandas as pd, pytest
 from conftest import TINY, csvs, digits
@@ -8,14 +9,14 @@ from digitfast.runs.preds import Preds
 from digitfast.runs.run import Run
 
 def honest(n=2000, c=10, seed=0, spread=2):
-    "Labels, and probabilities by which they were drawn"
+    "Return labels, and the probabilities with which they were drawn"
     rng = np.random.default_rng(seed)
     p = np.exp(spread*rng.normal(size=(n,c)))
     p = (p/p.sum(1, keepdims=True)).astype(np.float32)
     return (p.cumsum(1)>rng.random((n,1))).argmax(1).clip(max=c-1), p
 
 def heated(probs, t):
-    "The predictions of a network that would be honest at the temperature `t`"
+    "Return the predictions of a network that is calibrated at the temperature `t`"
     logits = np.log(probs.astype(float))*t
     q = np.exp(logits-logits.max(1, keepdims=True))
     return (q/q.sum(1, keepdims=True)).astype(np.float32)
@@ -36,7 +37,7 @@ edge = np.float32([[.5,.5,0], [0,.5,.5], [1,0,0], [1e-45,1,0], [1/3,1/3,1/3], [0
 
 @pytest.mark.parametrize('t', [.05, .5, 1, 1.001, 3, 20])
 def test_no_label_changes(t):
-    "Of ties, zeros, denormal numbers, and neighbours that rounding makes equal"
+    "Check ties, zeros, denormal numbers, and neighbours that rounding makes equal"
     up = np.nextafter(np.float32(.25), np.float32(1))
     close = np.float32([[.25,up,.25,.25], [.25,.25,.25,up]])
     for p in edge,close,heated(honest(400)[1], .05),heated(honest(400)[1], 30):
@@ -93,7 +94,7 @@ def test_images_that_were_trained_on_do_not_count():
 
 @pytest.fixture(scope='module')
 def run(sample_run, tmp_path_factory):
-    "A run of an epoch on the sample, whose temperature is far from 1"
+    "Return a run of an epoch on the sample, whose temperature is far from 1"
     out = tmp_path_factory.mktemp('calibrated')/'run'
     shutil.copytree(sample_run[0], out)
     f = out/'metrics.json'
@@ -101,7 +102,7 @@ def run(sample_run, tmp_path_factory):
     return Run(out)
 
 def uncalibrated(run, path):
-    "A copy of `run` as a version without temperatures left it"
+    "Return a copy of `run` in the form of a version without temperatures"
     shutil.copytree(run, path)
     m = json.loads((path/'metrics.json').read_text())
     for k in 'temperature','calibrated_log_loss': m.pop(k, None)
@@ -109,7 +110,8 @@ def uncalibrated(run, path):
     return Run(path)
 
 def test_training_fits_one(tmp_path):
-    "Here it is below 1, because labels were smoothed a lot. A few are wrong, so that some rows are predicted wrong"
+    """The temperature is below 1, because labels were smoothed a lot. A few labels are wrong, so that some predictions
+    are wrong"""
     from digitfast.tasks.train import train
     df,lines = digits(750),[]
     df.loc[::12,'label'] = (df.label[::12]+1)%3

@@ -1,4 +1,4 @@
-"Reading a run needs neither torch nor fastai"
+"Test that reading a run needs neither torch nor fastai"
 import subprocess, sys
 import pytest
 
@@ -12,7 +12,7 @@ def test_importing_it_imports_no_torch(module):
     assert done.stdout.strip()=='[]', done.stderr
 
 def test_reading_a_run_imports_no_torch(tmp_path):
-    "`Run` and `Preds` from the package, and what a run measured and predicted"
+    "Read `Run` and `Preds` from the package, with the measurements and predictions of a run"
     from run_double import a_run, fake
     a_run(tmp_path/'r', **fake())
     code = f"""import sys

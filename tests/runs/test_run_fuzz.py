@@ -25,7 +25,7 @@ class Evil:
 # ---- one change to a run
 
 def walk(o, at=()):
-    "Paths to every value in the JSON `o`"
+    "Yield the paths to every value in the JSON `o`"
     yield at
     for k,v in (o.items() if isinstance(o, dict) else enumerate(o) if isinstance(o, list) else ()): 
         yield from walk(v, (*at,k))
@@ -38,7 +38,7 @@ def put(o, at, v):
     return o
 
 def some_bytes(rng, b):
-    "`b` with a part of it changed"
+    "Return `b` with a part of it changed"
     b,what = bytearray(b),rng.choice(['flip','cut','twice','zeros','insert','empty','random'])
     i = rng.randrange(len(b)+1)
     if what=='flip':
@@ -77,7 +77,7 @@ def some_array(rng, a):
     except (ValueError, OverflowError, IndexError, TypeError): return np.zeros(3)
 
 def header(rng):
-    "A header of .npy, and few bytes behind it"
+    "Return a header of .npy, followed by few bytes"
     f4 = "{'descr': '<f4', 'fortran_order': %s, 'shape': %s}"
     h = rng.choice([f4%('False', '(%d,)'), f4%('False', '(-%d,)'), f4%('0', '(2L, %d)'), f4%('False', '(0,%d)'),
                     "{'descr': '|O', 'fortran_order': False, 'shape': (%d,)}", "{'descr': '<f4', 'shape': %d}",
@@ -119,7 +119,7 @@ def some_csv(rng, b):
     return '\n'.join(map(','.join, rows)).encode('utf-8', 'surrogateescape')
 
 def as_other_kind(rng, f, outside):
-    "Something else than a plain file in place of `f`"
+    "Replace the plain file `f` by something else"
     shutil.rmtree(f) if f.is_dir() and not f.is_symlink() else f.unlink()
     what = rng.choice(['fifo','zero','secret','folder','loop','gone','socket','big','tty'])
     if what=='fifo': os.mkfifo(f)
@@ -132,7 +132,7 @@ def as_other_kind(rng, f, outside):
         with open(f, 'wb') as o: o.truncate(rng.choice([2**23, 2**25, 2**33]))
 
 def exchange(rng, run, runs, outside):
-    "A file or folder of another run in place of one of this"
+    "Replace a file or folder by that of another run"
     a = rng.choice([o for o in runs.rglob('*') if o.name[0]!='.'])
     b = rng.choice([o for o in run.rglob('*') if o!=run])
     if a==b or a in b.parents or b in a.parents: return
@@ -145,7 +145,7 @@ def exchange(rng, run, runs, outside):
 def large(f): return f.is_file() and f.stat().st_size>2**22
 
 def folder(rng, run, outside):
-    "Folders that are links, are missing, or are one too many"
+    "Replace folders by links, remove them, or add one"
     d = rng.choice([o for o in run.rglob('*') if o.is_dir()] or [run])
     what = rng.choice(['link','gone','more','name'])
     if what=='more': shutil.copytree(d, d.with_name(rng.choice(['9','2','x','-1','00'])), dirs_exist_ok=True,
@@ -167,7 +167,7 @@ def one_change(rng, what, f, run, outside):
         f.write_bytes(content(rng, f.read_bytes()))
 
 def change(rng, runs, outside):
-    "One to three changes to one of `runs`; that run, and what was done"
+    "Make one to three changes to one of `runs`, and return that run and the changes"
     run,done = runs/rng.choice(['one','both']),[]
     for _ in range(rng.choice([1,1,1,2,3])):
         f = run/rng.choice([o for o in FILES if (run/o).is_file()] or ['metrics.json'])
@@ -182,7 +182,7 @@ def change(rng, runs, outside):
 # ---- what is done with it
 
 def use(run, out, page):
-    "Whatever one does with a run: (name, function) of each"
+    "Yield (name, function) for everything that people do with a run"
     from digitfast.report.measure import doubtful_labels, list_runs, versus
     from digitfast.report.page import report
     from digitfast.runs.run import Run
@@ -196,7 +196,7 @@ def use(run, out, page):
     if page: yield from dict(report=lambda: report(r), data=lambda: r.data(OLD/'digits.zip')).items()
 
 def case(seed):
-    "The failure in case `seed`, as text, or None"
+    "Return the failure in case `seed` as text, or None"
     from digitfast.core import DigitError
     rng,tmp = random.Random(seed),Path(tempfile.mkdtemp(prefix='fuzz'))
     try:
@@ -215,7 +215,7 @@ def case(seed):
     finally: shutil.rmtree(tmp, ignore_errors=True)
 
 def limited(seed):
-    "`case` in a process of its own: 4 minutes, 30 s of processor, 4 GiB more than now"
+    "Run `case` in its own process, with limits of 4 minutes, 30 s of processor time and 4 GiB of additional memory"
     r,w = os.pipe()
     pid = os.fork()
     if not pid:
@@ -244,7 +244,7 @@ def main(first, n):
 
 @pytest.mark.parametrize('first,n', [(0,100), pytest.param(100, 5200, marks=pytest.mark.slow)])
 def test_damaged_runs(first, n, record_property):
-    "Slow ones take about ten minutes, because each case is a run that is read in every way"
+    "The slow part takes about ten minutes, because each case is a run that is read in every way"
     record_property('cases', n)
     logged = {seed:limited(seed) for seed in range(first, first+n)}
     assert not any(logged.values()), '\n'.join(f'case {k}: {v}' for k,v in logged.items() if v)[-6000:]

@@ -1,4 +1,4 @@
-"A run's directory as an object: reading, equal answers everywhere, and errors"
+"Tests of a run's directory as an object: reading, equal results everywhere, and errors"
 import io, json, os, shutil, socket
 from pathlib import Path
 import numpy as np, pandas as pd, pytest
@@ -20,14 +20,14 @@ def npz(**arrays):
     return f.getvalue()
 
 def edit(f, **changes):
-    "Replace fields of the JSON file `f`; `...` takes one away"
+    "Replace fields of the JSON file `f`; `...` removes a field"
     m = json.loads(f.read_text())
     m.update(changes)
     f.write_text(json.dumps({k:v for k,v in m.items() if v is not ...}))
 
 @pytest.fixture
 def old(tmp_path):
-    "A copy of the runs of version 0.1, with their data at a path that can be specified"
+    "Return a copy of the runs of version 0.1, with their data at a path that can be specified"
     return shutil.copytree(OLD, tmp_path/'old')
 
 # ---- runs of version 0.1 stay readable
@@ -91,10 +91,10 @@ def test_files_with_a_byte_order_mark_and_windows_line_ends(tmp_path):
 
 def test_ctrl_c_after_the_run_is_finished_says_that_it_is(tmp_path):
     out = tmp_path/'r'
-    with pytest.raises(KeyboardInterrupt, match='nothing was done yet'):
+    with pytest.raises(KeyboardInterrupt, match='nothing was saved yet'):
         with resumable(out): raise KeyboardInterrupt
     a_run(out, **fake())
-    with pytest.raises(KeyboardInterrupt, match='holds the finished run. '):
+    with pytest.raises(KeyboardInterrupt, match='contains the finished run. '):
         with resumable(out): raise KeyboardInterrupt
     (out/'checkpoint').mkdir() # it is not finished before its checkpoint is removed
     with pytest.raises(KeyboardInterrupt, match='resume it'):
@@ -156,7 +156,7 @@ BAD = dict(
     bytes=lambda a: same(a, 'classes', a['classes'].astype('S3')))
 
 def readers():
-    "Whatever reads predictions of a run"
+    "Return all functions that read predictions of a run"
     return dict(run=lambda r: Run(r).predictions(), report=report, versus=lambda r: versus(r, r))
 
 @pytest.mark.parametrize('what', BAD)
@@ -200,11 +200,11 @@ def test_predictions_that_are_another_runs(tmp_path):
     edit(run/'metrics.json', accuracy=.9, n_valid=200)
     assert len(Run(run).predictions())==200
     (run/'predictions.npz').write_bytes(npz(**fake(wrong=30)))
-    with pytest.raises(RunError, match='not those of metrics.json'): Run(run).predictions()
+    with pytest.raises(RunError, match='which differs from metrics.json'): Run(run).predictions()
 
 @pytest.mark.parametrize('name', [None,'/there/file'])
 def test_what_the_disk_refuses_is_named(name, tmp_path):
-    with pytest.raises(RunError, match=f'^{name or tmp_path}: No space. Put it right; nothing was done yet'):
+    with pytest.raises(RunError, match=f'^{name or tmp_path}: No space. Fix this first; nothing was saved yet'):
         with resumable(tmp_path): raise OSError(28, 'No space', name)
 
 # ---- damaged metrics
@@ -228,7 +228,7 @@ def test_fields_that_are_not_of_their_kind(change, tmp_path):
         assert len(str(e.value))<400
 
 def test_an_error_in_a_field_names_file_field_found_and_expected(old):
-    "One wording for the three files"
+    "The wording is the same for all three files"
     run = Run(old/'one')
     shutil.copytree(run, old/'damaged')
     edit(old/'damaged'/'metrics.json', accuracy=1.5)
@@ -276,7 +276,7 @@ LIMITS = {'metrics.json':2**22, 'history.csv':2**24, 'lr_find.csv':2**24, 'predi
           'model/model.json':2**22, 'model/model.safetensors':2**32}
 @pytest.mark.parametrize('name', LIMITS)
 def test_files_of_more_bytes_than_they_may_have(name, old):
-    "They are holes: nothing of them is on disk"
+    "The files are sparse, so they need no disk space"
     run,says = Run(old/'one'),f'{LIMITS[name]:,} bytes'
     with open(run/name, 'wb') as f: f.truncate(LIMITS[name]+1)
     def all_of(r): return [r.metrics, r.predictions(), r.history(), r.lr_curve(), r.learner('cpu')]
@@ -290,16 +290,16 @@ def test_threads_of_a_checkpoint(threads, ok, tmp_path):
     (tmp_path/'checkpoint'/'state.json').write_text(json.dumps(dict(info=info, epoch=0, sha256='s')))
     if ok: assert read_checkpoint(tmp_path/'checkpoint')['info']==info
     else:
-        with pytest.raises(RunError, match='threads.*remove it and start again'): read_checkpoint(tmp_path/'checkpoint')
+        with pytest.raises(RunError, match='threads.*Remove it and start again'): read_checkpoint(tmp_path/'checkpoint')
 
 def test_data_that_are_gone_or_changed_are_named_by_their_place(old):
     run,data = Run(old/'one'),old/'digits.zip'
     was = run.metrics['data']['path']
     with pytest.raises(RunError, match=f'no longer at {was}'): run.data()
-    with pytest.raises(RunError, match=f'no longer at {old}/no.zip'): run.data(old/'no.zip')
+    with pytest.raises(RunError, match=f'not at {old}/no.zip'): run.data(old/'no.zip')
     edit(run/'metrics.json', data=dict(run.metrics['data'], path=str(data), sha256='0'*64))
     for path in None,data:
-        with pytest.raises(RunError, match=f'{data} has changed'): Run(run).data(path)
+        with pytest.raises(RunError, match=f'{data}: found other data'): Run(run).data(path)
     edit(run/'metrics.json', data=dict(run.metrics['data'], path=None))
     with pytest.raises(RunError, match='frames in memory'): Run(run).data()
 
@@ -308,7 +308,7 @@ def test_data_of_a_run_may_be_passed_themselves(old):
     d = run.data(old/'digits.zip')
     assert run.data(d) is d and run.locate_data('other')=='other'
     for o in d.train.iloc[:50],(d.train.iloc[:50], d.test):
-        with pytest.raises(RunError, match='the data has changed'): run.data(o)
+        with pytest.raises(RunError, match='the data: found other data'): run.data(o)
     for f in run.data,run.locate_data:
         with pytest.raises(RunError, match='no longer at.*do this$'): f(todo='do this')
 
@@ -394,7 +394,7 @@ def test_a_table_holds_no_number_that_is_too_large(big, old):
 # ---- runs that are joined and given away
 
 def worse(run, change):
-    "Change the arrays that `run` predicted"
+    "Change the arrays of the predictions of `run`"
     f = Path(run)/'predictions.npz'
     with np.load(f) as z: a = dict(z)
     change(a)
@@ -428,7 +428,7 @@ def test_a_space_takes_no_links(old, tmp_path):
 
 @pytest.fixture
 def say(capsys):
-    "Run the command; (exit code, standard output, standard error)"
+    "Run the command, and return (exit code, standard output, standard error)"
     from digitfast.cli import main
     def run(*words):
         try: main([str(o) for o in words]); code = 0

@@ -1,4 +1,4 @@
-"`compare`: systems over seeds, on a fold that none of them sees."
+"Tests of `compare`, which measures systems with several seeds on a test fold"
 import numpy as np, pandas as pd, pytest
 from digitfast.tasks import compare as C
 from digitfast.tasks.compare import compare, summarise
@@ -24,7 +24,7 @@ def test_table_and_files(folder, tmp_path):
     assert '108 rows to train on, 12 to test on' in lines[0] and len(lines)==5 and '[4/4] mlp-100' in lines[-1]
 
 def test_no_system_sees_the_fold(folder, monkeypatch):
-    "The rows that a recipe gets and those that are predicted are all the rows, each once"
+    "The training rows of a recipe and the predicted rows are all rows, each once"
     seen,old = {},C.predict_rows
     def dls(self, df, **kw): seen['train'] = df; return type(self).dls.old(self, df, **kw)
     dls.old = C.recipes['linear-softmax'].__class__.dls
@@ -54,7 +54,7 @@ def test_summary():
     assert C._plot_errors(t)[1:4]==b'PNG'
 
 def test_everything_is_exported():
-    "`from digitfast.all import *`, as the notebooks do"
+    "Import with `from digitfast.all import *`, as the notebooks do"
     names = {}
     exec('from digitfast.all import *', names)
     want = ('find_data read_csvs DigitBlock DigitDataLoaders digit_learner Recipe recipes save_net load_net '

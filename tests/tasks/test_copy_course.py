@@ -1,4 +1,4 @@
-"`digitfast course`: the tutorials come out of the package into a new folder, ready for a student"
+"Tests of `digitfast course`, which copies the tutorials from the package into a new folder"
 import ast, builtins, json, os, re, subprocess, sys, zipfile
 from pathlib import Path
 import pytest
@@ -27,7 +27,7 @@ def test_links_of_the_copy_lead_to_files_of_the_copy(course):
         assert not [o for o in links if not (course/o).exists()], nb.name
 
 def loaded_and_stored(cs):
-    "Names that code cells use, and names that they define"
+    "Return the names that code cells use, and the names that they define"
     code = '\n'.join(re.sub(r'^\s*[%!].*$', '', source([c]), flags=re.M) for c in cs)
     used,made = set(),set()
     for o in ast.walk(ast.parse(code)):

@@ -1,4 +1,5 @@
-"Each coding exercise of the course: its checker accepts the printed solution, rejects a wrong answer, and is patient"
+"""Tests of the exercises of the course: each checker accepts the printed solution, rejects a wrong answer, and raises
+no error"""
 import re, shutil
 from collections import Counter
 import numpy as np, pytest
@@ -114,7 +115,7 @@ EXERCISES = {(nb.stem, e[0]):e[1:] for nb in TUTORIALS for e in exercises(nb)}
 each = pytest.mark.parametrize('key', EXERCISES, ids='-'.join)
 
 def passes(key, code, checker):
-    "Does the checker of the exercise `key` accept `code`? Nothing is needed from the notebook but its imports"
+    "Return whether the checker of the exercise `key` accepts `code`, with only the imports of the notebook"
     names = {}
     exec('import math\nfrom digitfast.all import *\nfrom digitfast.tasks.course import check_answer', names)
     exec(code, names)
@@ -141,7 +142,7 @@ def test_an_open_exercise_is_no_error(key, capsys):
     assert 'is not written yet' in capsys.readouterr().out
 
 def test_fundamentals_have_three_exercises_each():
-    "Lessons 00 to 04 and 08 ask for code at least three times; each other lesson that has exercises, at least twice"
+    "Lessons 00 to 04 and 08 have at least three coding exercises, and every other lesson with exercises at least two"
     counts = Counter(nb for nb,_ in EXERCISES)
     few = {nb.stem:counts[nb.stem] for nb in TUTORIALS if '## Exercises' in source(cells(nb, 'markdown'))
            if counts[nb.stem] < (3 if nb.stem[:2] in ('00','01','02','03','04','08') else 2)}
@@ -151,7 +152,7 @@ def test_fundamentals_have_three_exercises_each():
 def test_each_wrong_answer_has_its_exercise(): assert not WRONG.keys()-EXERCISES.keys()
 
 def test_the_capstone_continues_with_the_answers_that_it_prints(capsys):
-    "The code in the package and the printed solution are the same, and a right answer of the reader's is used instead"
+    "The code in the package equals the printed solution, and a right answer of the reader replaces it"
     import ast, inspect
     from digitfast.tasks.capstone import choose_answer
     printed = {name:solution for (nb,name),(_,_,solution) in EXERCISES.items() if nb=='12_capstone'}
@@ -209,7 +210,7 @@ def test_the_widget_needs_no_network(seven):
 
 @pytest.mark.skipif(not shutil.which('chromium'), reason='needs Chromium: apt install chromium')
 def test_the_widget_in_a_browser(seven, tmp_path):
-    "Each kernel, at places reached by mouse and keys, has the sum that NumPy has"
+    "The sum of each kernel, at places reached with mouse and keys, equals NumPy's"
     pytest.importorskip('websockets')
     from browser import Browser
     file = tmp_path/'widget.html'

@@ -1,4 +1,4 @@
-"The page to draw on: what it answers to drawings and to nonsense, how it is served, and how it is used in a browser"
+"Tests of the page to draw on: answers to drawings and to nonsense, serving, and use in a browser"
 import base64, io, json, math, os, shutil, socket, signal, sys, time, urllib.error, urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -50,7 +50,7 @@ def test_nonsense_gets_a_sentence(name, reader):
             and '0x' not in ans['note'].replace('0x1',''))
 
 def test_few_pixels_and_one_at_a_time(reader):
-    "A small file of many pixels is not unpacked, and several readers wait for each other"
+    "A small file with many pixels is not unpacked, and drawings are read one after another"
     assert '4 megapixels' in reader.read(url_of(Image.new('1', (3000,3000))))['note']
     with ThreadPoolExecutor(1) as pool:
         with reader.lock:
@@ -111,11 +111,11 @@ def test_served_on_this_machine_and_asks_nothing_of_others(page):
     assert 'fonts.googleapis' not in text and '<script src="http' not in text
 
 def test_the_address_that_gradios_client_uses(page):
-    "Gradio 6.31 asks with a slash at the end, earlier releases without"
+    "Gradio 6.31 adds a slash at the end of the address, earlier releases do not"
     assert post(page, 'read', 'x', slash='/')==post(page, 'read', 'x')=={'note':'that is no drawing of this page'}
 
 def test_a_hundred_clicks(page):
-    "from four hands at once, all answered alike; malformed ones between them"
+    "Four threads send drawings and malformed requests, and equal drawings get equal answers"
     seven,blank = url_of(draw(strokes(7), 64, pen=.07)),url_of(Image.new('RGB', (64,64), 'white'))
     want = post(page, 'read', seven)
     assert len(want['bars'])==10
@@ -143,7 +143,7 @@ def test_a_port_that_is_none(net):
 # requests of strangers
 
 def ask(page, path, body=None, method=None, **headers):
-    "(status, headers, text) of a request to the page's server"
+    "Send a request to the page's server, and return (status, headers, text)"
     req = urllib.request.Request(page.url+path, body, headers, method=method)
     try: res = urllib.request.build_opener(urllib.request.ProxyHandler({})).open(req, timeout=30)
     except urllib.error.HTTPError as e: res = e
@@ -161,7 +161,7 @@ ORIGINS = 'https://evil.example', 'null', 'http://localhost:9', 'http://127.0.0.
 @pytest.mark.parametrize('origin', ORIGINS)
 @pytest.mark.parametrize('host', [None, 'digits.example.org', '192.168.1.7:7860'])
 def test_no_website_is_let_in(origin, host, page):
-    "whatever the server is called by: Gradio would permit any Origin if it isn't called localhost"
+    "Gradio allows any Origin if the server has another name than localhost, and the page must not"
     heads = dict(Origin=origin) | (dict(Host=host) if host else {})
     preflight = {'Access-Control-Request-Method':'POST', 'Access-Control-Request-Headers':'content-type'}
     for path,body,method,more in (('config', None, 'GET', {}), ('gradio_api/info', None, 'GET', {}),
@@ -184,7 +184,7 @@ def test_large_requests_are_not_read(page):
             assert s.recv(100).split()[1] in (b'413', b'400')
 
 def test_slow_and_many_requests(page, monkeypatch):
-    "A request that doesn't arrive has an end, and only some are answered at a time"
+    "A request that does not arrive is ended, and only some are answered at a time"
     from digitfast.tasks import demo
     monkeypatch.setattr(demo, '_patience', .5)
     monkeypatch.setitem(demo._most_open, 'POST', 2)
@@ -208,7 +208,7 @@ def test_space_runs_without_digitfast_installed(net, tmp_path):
     pins = (path/'requirements.txt').read_text()
     assert 'torch==' in pins and 'fastai==' in pins and '+' not in pins and str(tmp_path) not in pins
     def start():
-        "What `python app.py` does, but for serving"
+        "Do what `python app.py` does, except for serving"
         for k in [k for k in sys.modules if k.split('.')[0]=='digitfast']: del sys.modules[k]
         os.chdir(path)
         sys.path[:] = [str(path), *(o for o in sys.path if o and Path(o)!=REPO)]
@@ -235,7 +235,7 @@ def test_space_of_no_run(tmp_path):
     assert not (tmp_path/'space').exists()
 
 def test_command_serves_until_ctrl_c(net):
-    "on a machine that reaches others by a proxy only"
+    "The machine reaches other machines only through a proxy"
     pytest.importorskip('gradio')
     nowhere = 'http://127.0.0.1:9'
     p = command('demo', net, '--json', cwd=net, env=dict(http_proxy=nowhere, https_proxy=nowhere))
@@ -252,7 +252,7 @@ def test_command_serves_until_ctrl_c(net):
 BOX = "(q => { const r = document.querySelector(q).getBoundingClientRect(); return [r.x, r.y, r.width, r.height] })"
 
 def pictures():
-    "Pictures of a seven: wide, white on black, and larger than the page sends"
+    "Return pictures of a seven: wide, white on black, and larger than the page sends"
     seven = draw(strokes(7), 280, pen=18/280)
     wide = Image.new('RGB', (560,280), 'white')
     wide.paste(seven, (140,0))
@@ -262,8 +262,7 @@ def pictures():
 @pytest.mark.slow
 @pytest.mark.parametrize('phone', [False, True])
 def test_in_a_browser(phone, page, tmp_path):
-    """Strokes on the canvas give the right digits, by mouse and by finger; clear clears; nothing but this machine
-    is asked"""
+    "Strokes on the canvas with mouse and finger are predicted correctly, Clear works, and no other machine is asked"
     if not shutil.which('chromium'): pytest.skip('there is no chromium')
     pytest.importorskip('websockets', reason='there is no websockets to steer chromium with')
     from browser import Browser

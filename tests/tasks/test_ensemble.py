@@ -1,5 +1,5 @@
-"""Ensembles: who sees which rows, members apart and together, what a kill or a lost worker costs, joining, and
-predicting with one."""
+"""Tests of ensembles: the rows of each member, members apart and together, kills and lost workers, joining, and
+predicting"""
 import hashlib, json, os, shutil, signal, threading, time
 import numpy as np, pandas as pd, pytest, torch
 from fastai.callback.core import Callback
@@ -26,7 +26,7 @@ def arrays(f):
 
 @pytest.fixture(scope='module')
 def trio(tiny, tmp_path_factory):
-    "An ensemble of three on `tiny`; not to be changed"
+    "Return an ensemble of three on `tiny`. Do not change it"
     return run(tiny, tmp_path_factory.mktemp('trio')/'run')
 
 # ---- what is seen by whom
@@ -120,7 +120,7 @@ def test_a_member_whose_callback_remembers_something_can_t_be_resumed(tiny, tmp_
     def tick(i, n):
         if i>3: raise Stop('by the test') # in the second epoch of the first member
     with pytest.raises(Stop): run(tiny, tmp_path/'run', cbs=Counter(), tick=tick)
-    with pytest.raises(RunError, match='Counter keeps a state of its own'):
+    with pytest.raises(RunError, match='Counter, whose state a checkpoint'):
         run(tiny, tmp_path/'run', cbs=Counter(), resume=True)
 
 def test_a_finished_member_is_not_trained_again(tiny, trio, tmp_path):
@@ -131,7 +131,7 @@ def test_a_finished_member_is_not_trained_again(tiny, trio, tmp_path):
     stamps = {k:(out/'members'/k/'metrics.json').stat().st_mtime_ns for k in '01'}
     lines = []
     run(tiny, out, resume=True, say=lines.append)
-    assert '2 of 3 members are finished already' in lines
+    assert 'finished already: 2 of 3 members' in lines
     assert stamps=={k:(out/'members'/k/'metrics.json').stat().st_mtime_ns for k in '01'} and sub(out)==sub(trio)
 
 # ---- predicting
@@ -157,8 +157,8 @@ def test_too_few_rows_for_the_folds(tmp_path):
     with pytest.raises(DataError, match='members'): run(data, tmp_path/'run', members=9)
 
 @pytest.mark.parametrize('kw, says',
-                         [(dict(member=3), 'no member 3 of 3'), (dict(member=-1), 'no member -1'),
-                          (dict(members=1, member=1), 'no member 1 of 1'),
+                         [(dict(member=3), 'expected a number from 0 to 2'), (dict(member=-1), "found '-1'"),
+                          (dict(members=1, member=1), 'trains one network'),
                                       (dict(members=1, scheduler='127.0.0.1:1'), 'members'),
                                       (dict(recipe='two-layer-learner', arch=None, bs=None, valid_pct=None),
                                        'averaged')])
@@ -173,7 +173,7 @@ def test_runs_that_do_not_belong_together(trio, tiny, tiny_run, tmp_path):
     bad = shutil.copytree(r, tmp_path/'bad')
     (bad/'predictions.npz').write_bytes((bad/'predictions.npz').read_bytes()[:-100])
     for runs,says in (([r], 'two runs'), ([r,other], 'other data'), ([r,trio], 'ensemble itself'),
-                      ([r,tmp_path/'none'], 'no finished run'), ([r,bad], 'predictions.npz')):
+                      ([r,tmp_path/'none'], 'not a finished run'), ([r,bad], 'predictions.npz')):
         with pytest.raises(RunError, match=says): ensemble(runs, tmp_path/'joined', say=quiet)
     assert not (tmp_path/'joined'/'metrics.json').exists()
     a,b = (set(arrays(r/'predictions.npz')['valid_rows'].tolist()),
@@ -183,7 +183,7 @@ def test_runs_that_do_not_belong_together(trio, tiny, tiny_run, tmp_path):
     assert set(arrays(p/'predictions.npz')['valid_rows'].tolist())==a&b   # only rows that neither saw
 
 def renamed(run, to):
-    "A copy under another name, with other metadata in each of its files"
+    "Return a copy under another name, with other metadata in each of its files"
     from safetensors.torch import load_file, save_file
     from digitfast.runs.weights import model_checksum
     shutil.copytree(run, to)
@@ -256,7 +256,7 @@ def test_a_worker_that_dies_has_its_member_done_again(cluster, tiny, tmp_path, m
     (a,_),(b,tmp) = cluster.worker('a'),cluster.worker('b')
     cluster.wait(2)
     def kill():
-        "Once it is in the midst of its member, and the log names both workers"
+        "Kill the worker in the middle of its member, after the log has named both workers"
         while len({o.split()[-1] for o in lines if 'goes to' in o})<2: time.sleep(.01)
         while not list(tmp.rglob('checkpoint/state.json')): time.sleep(.01)
         os.kill(b, signal.SIGKILL)

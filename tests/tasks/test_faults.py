@@ -23,7 +23,7 @@ RECIPE = Recipe(arch='stride2', bs=16, epochs=2, valid_pct=.2, affine=dict(shift
 
 @pytest.fixture(scope='module', autouse=True)
 def plain_report():
-    "A report without pictures, which take most of so short a run's time; its bytes go the same way"
+    "Write a report without pictures, which take most of the time of such a short run"
     with pytest.MonkeyPatch.context() as m:
         m.setattr(finish, 'write_page', lambda out: write_file(out/'report.html', '<html></html>'))
         m.setitem(recipe.recipes, 'faults', RECIPE)
@@ -39,7 +39,7 @@ def go(data, out, resume=False, **kw):
 
 @pytest.fixture(scope='module')
 def want(folder, tmp_path_factory):
-    "The files of an uninterrupted run"
+    "Return the files of an uninterrupted run"
     out = tmp_path_factory.mktemp('want')/'r'
     go(folder, out)
     return {o:content(out/o) for o in names(out)}
@@ -51,7 +51,7 @@ def names(out):
                   and not any(p.startswith('.') for p in o.relative_to(out).parts))
 
 def content(f):
-    "Contents of a run's file without times; an error if it is incomplete"
+    "Return the contents of a run's file without times. Raises an error if it is incomplete"
     if f.suffix=='.npz':
         with np.load(f, allow_pickle=False) as z: return {k:z[k].tobytes() for k in z.files}
     if f.name=='metrics.json':
@@ -84,8 +84,8 @@ def finished(out, want):
 
 @contextmanager
 def watched(root, at):
-    """Call `at(i, phase, kind, path)` before, halfway through (writes) and after operation number `i` on a file
-    below `root`"""
+    """Call `at(i, phase, kind, path)` before, halfway through (writes) and after operation number `i` on a file below
+    `root`"""
     root,count,old = str(root),itertools.count(1),{}
     # a name alone is `rmtree`'s
     def below(o): return isinstance(o, int) or str(os.fspath(o)).startswith(root) or not os.path.isabs(os.fspath(o))
@@ -97,7 +97,7 @@ def watched(root, at):
         at(i, 'after', kind, path)
         return res
     class File:
-        "A file that is written in two halves, the first of which reaches the disk"
+        "A file that is written in two halves, of which the first reaches the disk"
         def __init__(self, f, path): self.f,self.path = f,path
         def write(self, b):
             k = len(b)//2
@@ -124,7 +124,7 @@ def watched(root, at):
 
 @pytest.fixture(scope='module')
 def points(folder, tmp_path_factory):
-    "Each (operation, phase, kind, file) of an uninterrupted run"
+    "Return (operation, phase, kind, file) for each operation of an uninterrupted run"
     out,seen = tmp_path_factory.mktemp('points')/'r',[]
     def see(i, phase, kind, path): seen.append((i, phase, kind, '' if isinstance(path, int) else Path(path).name))
     with watched(out, see): go(folder, out)
@@ -141,7 +141,7 @@ def parts(n):
     return pytest.mark.parametrize('part', [part(i) for i in range(n)])
 
 def resumed(out, folder, want, epoch, why):
-    "Resume the run in `out` in another process: it starts after `epoch`, and its result is the same"
+    "Resume the run in `out` in another process. It starts after `epoch`, and its result is the same"
     seen,log = out.parent/'ticks',out.parent/'log'
     seen.write_text('')
     assert forked(lambda: go(folder, out, resume=True, tick=lambda i,n: seen.write_text(seen.read_text()+f'{i} ')),
@@ -174,14 +174,14 @@ def test_killed_at_each_file_operation(part, points, folder, want, tmp_path, rec
 
 @pytest.fixture(scope='module')
 def pair(folder, tmp_path_factory):
-    "The files of an uninterrupted ensemble of two members, and each point of it"
+    "Return the files of an uninterrupted ensemble of two members, and each of its operations"
     out,seen = tmp_path_factory.mktemp('pair')/'r',[]
     with watched(out, lambda i,phase,*_: seen.append((i, phase))): go(folder, out, members=2)
     return {o:content(out/o) for o in names(out)},seen
 
 @parts(48)
 def test_an_ensemble_is_killed_at_each_file_operation(part, pair, folder, tmp_path, record_property):
-    "Between its members, inside them, and while they are joined"
+    "Kill it between its members, inside them, and while they are joined"
     want,points = pair
     record_property('cases', len(points[part]))
     assert len(points)>350 and {'members/0/metrics.json','members/1/metrics.json',
@@ -201,7 +201,7 @@ def test_an_ensemble_is_killed_at_each_file_operation(part, pair, folder, tmp_pa
             finished(out, want)
 
 def command(out, folder, tick, *flags):
-    "What `digitfast train` does, in this process"
+    "Do what `digitfast train` does, in this process"
     for sig,f in (signal.SIGINT,signal.default_int_handler),(signal.SIGTERM,signal.SIG_DFL): signal.signal(sig, f)
     class Bar:
         def __call__(self, i, n): tick(i)
@@ -226,7 +226,7 @@ MOMENTS = [(s, i) for i in range(7) for s in (signal.SIGKILL, signal.SIGTERM, si
                          [pytest.param(s, i, id=f'{s.name}-{i}', marks=[] if i==0 else [pytest.mark.slow])
                           for s,i in MOMENTS])
 def test_signals_at_random_moments(sig, i, folder, want, tmp_path):
-    "Moments of the clock, up to three in one run"
+    "Interrupt a run at up to three random times"
     out,log,rng = tmp_path/'r',tmp_path/'said',random.Random(f'{sig} {i}')
     for n in range(3):
         # slow enough for a moment to fall into it
@@ -248,7 +248,7 @@ REFUSES = dict(full=FULL, readonly=dict(error=errno.EROFS, kinds=None), broken=d
                forbidden=dict(error=errno.EACCES, kinds=('open','replace','rename','mkdir','unlink','rmdir')))
 
 def refusing(out, i, phase, error, kinds):
-    "From a point on, operations of some kinds below `out` fail"
+    "Let operations of some kinds below `out` fail from a certain operation on"
     def at(j, p, kind, path):
         if (not kinds or kind in kinds) and (j>i or (j,p)==(i,phase)):
             raise OSError(error, os.strerror(error), str(path))
@@ -257,7 +257,7 @@ def refusing(out, i, phase, error, kinds):
 @pytest.mark.parametrize('how', REFUSES)
 @parts(24)
 def test_refused_at_each_file_operation(how, part, points, folder, want, tmp_path, record_property):
-    "One clear line, exit 1, and the checkpoint still there; with free space, it resumes"
+    "The error is one line, the exit code 1, and the checkpoint is still there. With free space, the run resumes"
     ops = [o for o in points if o[1]!='after' and o[2] in (REFUSES[how]['kinds'] or [o[2]])]
     record_property('cases', len(ops[part]))
     for i,phase,kind,name in ops[part]:
@@ -279,7 +279,7 @@ def test_refused_at_each_file_operation(how, part, points, folder, want, tmp_pat
 
 @parts(16)
 def test_folder_that_vanishes_at_each_file_operation(part, points, folder, want, tmp_path, record_property):
-    "It is not made again with half of a run in it and called finished"
+    "The run does not create the folder again, with half of its files"
     ops = [o for o in points if o[1]=='before'][part]
     record_property('cases', len(ops))
     for i,phase,kind,name in ops:
@@ -297,7 +297,7 @@ def test_folder_that_vanishes_at_each_file_operation(part, points, folder, want,
         if not code and out.exists(): finished(out, want)   # it went before anything was in it
 
 def test_folder_that_vanishes_between_the_files_of_a_checkpoint(folder, tmp_path):
-    "No checkpoint is made of the second alone"
+    "No checkpoint consists of the second file alone"
     out,log,gone = tmp_path/'r',tmp_path/'said',[]
     def at(*_):
         if not gone and (out/'.checkpoint.new'/'state.safetensors').exists(): gone.append(1); shutil.rmtree(out)
@@ -307,7 +307,7 @@ def test_folder_that_vanishes_between_the_files_of_a_checkpoint(folder, tmp_path
 
 @pytest.mark.parametrize('most', [0, 100, 2000, 20_000, 10**7])
 def test_file_size_limit_of_the_system(most, folder, want, tmp_path):
-    "The kernel's own refusal in the middle of a write, where nothing fits to where everything does"
+    "The kernel interrupts a write, with limits from no file to all files"
     out,log = tmp_path/'r',tmp_path/'said'
     def f():
         resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
@@ -317,7 +317,7 @@ def test_file_size_limit_of_the_system(most, folder, want, tmp_path):
 
 @pytest.mark.parametrize('begun', [False,True])
 def test_read_only_folder(begun, folder, want):
-    "Also for root, who gives his rights away first"
+    "This also holds for root, who gives up the permission first"
     home = Path(tempfile.mkdtemp())
     try:
         data,out,log = shutil.copytree(folder, home/'data'),home/'r',home/'said'

@@ -1,5 +1,5 @@
-"""Speed and memory that must not slip: ratios against a bare loop in the same process, in CPU time, the least of
-several, so that a busy machine does not matter"""
+"""Speed and memory must not become worse. Each test compares CPU times with a bare loop in the same process and takes
+the smallest ratio of several, so a busy machine does not matter"""
 import subprocess, sys, time, tracemalloc
 import pandas as pd, pytest
 from conftest import REPO
@@ -22,13 +22,14 @@ bounds = dict(loading=4., overhead=1.9)
 
 @pytest.mark.parametrize('what', bounds)
 def test_no_slower_than_a_bare_loop(measured, what):
-    "Loading takes 2.5 to 3 times bare indexing of 5,000 rows; a second go if the speed changes just then"
+    """Loading takes 2.5 to 3 times as long as bare indexing of 5,000 rows. It is measured again if the speed of the
+    machine changes"""
     first = measured[what]()
     most = bounds[what]
     assert first<most or measured[what]()<most, f'{first:.2f} times a bare loop, expected under {most}'
 
 def thrice(f):
-    "`f`, taking three times as long"
+    "Return a function that takes three times as long as `f`"
     def _f(*args):
         t = time.process_time()
         try: return f(*args)
@@ -39,7 +40,7 @@ def thrice(f):
 
 @pytest.mark.slow # a test of the tests above
 def test_threefold_slip_is_seen(measured, monkeypatch):
-    "The guard itself goes red where a batch, or a step of the Learner, takes three times as long"
+    "The test fails if a batch, or a step of the Learner, takes three times as long"
     from digitfast.data.load import DigitDL
     from fastai.learner import Learner
     batches = DigitDL.__iter__
@@ -54,8 +55,8 @@ def test_threefold_slip_is_seen(measured, monkeypatch):
     assert measured['overhead']()>bounds['overhead']
 
 def test_rows_are_not_copied_for_each_pipeline(data):
-    """Arrays that building DataLoaders has at once: the checked frame and the rows in the order of the split, not a
-    copy for each pipeline and transform"""
+    """Building DataLoaders needs the checked frame and the rows in the order of the split, and no copy for each
+    pipeline and transform"""
     from digitfast.data.block import DigitDataLoaders
     df = pd.concat([data.train]*3, ignore_index=True)
     tracemalloc.start()
@@ -68,7 +69,7 @@ def test_rows_are_not_copied_for_each_pipeline(data):
     assert rows!=list(range(len(df))) and sorted(rows)==list(range(len(df))) # rows keep their numbers
 
 def test_training_does_not_import_the_compiler():
-    "torch.optim imports torch._dynamo, a second and 868 modules, at its first optimiser"
+    "torch.optim imports torch._dynamo at its first optimiser: 868 modules, in a second"
     code = """if True:
         import sys, torch
         from digitfast.learn.callbacks import opts

@@ -1,4 +1,5 @@
-"Training with the user's own validation rows, and with groups: the run keeps them, and runs of other groups don't mix."
+"""Tests of training with the user's own validation rows and with groups: the run stores them, and runs with other
+groups are not mixed"""
 import numpy as np, pandas as pd, pytest, torch
 from digitfast.core import DigitError, RunError
 from digitfast.report.measure import versus
@@ -54,7 +55,7 @@ def test_other_groups_do_not_resume(folder, tmp_path):
     with pytest.raises(RunError, match=r'with groups \(an array of groups\).*data=?.*groups=groups'):
         train(digits(), out=tmp_path/'array', resume=True, say=quiet)
     r = train(digits(), out=tmp_path/'array', resume=True, groups=WRITERS, say=quiet)
-    with pytest.raises(RunError, match='an array of groups, which a run doesn'):
+    with pytest.raises(RunError, match='an array of groups, which a run does not'):
         train(config=r, data=digits(), out=tmp_path/'x', say=quiet)
 
 ROWS = list(range(0, 60, 5))
@@ -90,8 +91,8 @@ def test_a_rule_beside_config_replaces_its_positions(tmp_path):
     again = train(config=r, data=digits(), out=tmp_path/'again', say=quiet, split='last', valid_pct=.1)
     assert again.predictions(same=True).rows.tolist()==list(range(54, 60)) and not again.metrics.get('valid')
 
-WRONG = dict(twice=(dict(valid=[1,1]), 'found a row twice'), beyond=(dict(valid=[60]), "'60' is no row"),
-    negative=(dict(valid=[-1]), "'-1' is no row"),
+WRONG = dict(twice=(dict(valid=[1,1]), 'found a row twice'), beyond=(dict(valid=[60]), "found '60'"),
+    negative=(dict(valid=[-1]), "found '-1'"),
     mask=(dict(valid=np.arange(60)%5==0), 'found a mask.*np.flatnonzero'),
     listed=(dict(valid=[True,False]*30), 'found a mask'), bits=(dict(valid=[0,1,0]*20), 'only 0 and 1 in 60 values'),
     tensor=(dict(valid=torch.arange(60)%5==0), 'valid: found a mask'),
@@ -144,13 +145,14 @@ def weighed():
     return df
 
 def test_a_column_of_weights_and_of_groups(tmp_path):
-    "Kept by the run; rows of weight 0 are not learnt, and count in the accuracy all the same"
+    "The run stores both. Rows with weight 0 are not learnt, but they count in the accuracy"
     lines,data = [],csvs(tmp_path/'a', train=weighed())
     r = run(data, tmp_path/'r', weights='w', groups='writer', class_weights={0:2}, say=lines.append)
     m = r.metrics
     assert m['weights']['column']=='w' and m['options']==dict(groups='writer', weights='w')
     assert m['settings']['class_weights']=={'0':2.0} and 'omitted' not in ' '.join(lines)
     assert any(o.startswith('weights: of column w and of classes 0: 2, from 0 to 3 for a training row') for o in lines)
+    assert any(o.startswith('note: all training rows of class 2 have the weight 0') for o in lines)
     assert 2 in r.predictions(same=True).targs and 2 not in r.predictions(same=True).preds
     assert outcome(train(config=r, out=tmp_path/'again', say=quiet))==outcome(r)
 

@@ -1,5 +1,5 @@
-"""Pictures: several digits on one, folders, bad ones among good, tables, names that are taken
-or too long"""
+"""Tests of pictures: several digits on one, folders, bad pictures among good ones, tables, and names that are taken or
+too long"""
 import csv, io, json
 from itertools import product
 import numpy as np, pandas as pd, pytest
@@ -23,7 +23,7 @@ def cli(capsys, *words):
     return e.value.code or 0,out,err
 
 def sheet(*digits, size=(560,300), step=(100,120), side=90, **kw):
-    "Lines of digits on one sheet; each of `digits` is a line"
+    "Return lines of digits on one sheet; each of `digits` is a line"
     a = np.full(size[::-1], 255, np.uint8)
     for r,line in enumerate(digits):
         for c,d in enumerate(line):
@@ -37,7 +37,8 @@ def photo(im):
     return Image.fromarray(a.clip(0, 255).astype(np.uint8))
 
 def alike(a, b):
-    "Correlation of two rows, a pixel beside each other or not: a centre of mass is rounded either way"
+    """Return the correlation of two rows, also with a shift by a pixel, because a centre of mass can be rounded up or
+    down"""
     im = a.reshape(28, 28)
     return max(np.corrcoef(np.roll(im, (y,x), (0,1)).ravel(), b)[0,1] for y in (-1,0,1) for x in (-1,0,1))
 
@@ -62,7 +63,7 @@ def test_several_in_reading_order(name, how):
             assert 20+100*c-3<=x0/f<x1/f<=20+100*c+93 and 20+120*r-3<=y0/f<y1/f<=20+120*r+106
 
 def glued(data, lines, n, margin, seed, scale=4):
-    "The rows of `lines` by `n` random images of MNIST's, edge to edge, as one picture, and what it shows"
+    "Return the rows of `lines` by `n` random images of MNIST, edge to edge, as one picture, and their labels"
     x = data.train.drop(columns='label').to_numpy(np.uint8).reshape(-1, 28, 28)
     at = np.random.default_rng(seed).choice(len(x), (lines,n))
     a = np.pad(np.concatenate([np.concatenate(x[o], 1) for o in at]), margin)
@@ -71,7 +72,7 @@ def glued(data, lines, n, margin, seed, scale=4):
 
 @pytest.mark.parametrize('lines,n,margin', [(1,5,0), (2,4,0)])
 def test_images_glued_together(data, lines, n, margin):
-    "All are found, though tails come near the edges and the next line, but for one sheet in ten at most"
+    "All digits are found, except on one sheet in ten, although strokes come near the edges and the next line"
     found = [(read_pictures(im),want) for im,want in (glued(data, lines, n, margin, k) for k in range(10))]
     whole = [(o,want) for o,want in found if len(o)==len(want)]
     assert len(whole)>=9
@@ -119,7 +120,7 @@ def test_as_the_net_was_trained(polarity, transposed, net, tmp_path):
     assert (got==row).all() and (image_row(im, reading=reading).reshape(28, 28)==row).all()
 
 def test_a_factory_sees_how_its_images_are(data):
-    "dark, and stored column by column, so a picture becomes such an image"
+    "The images are dark and stored column by column, so a picture is converted to such an image"
     from fastai.vision.core import PILImage
     from digitfast.data.block import DigitDataLoaders
     df = data.train.iloc[:100]
@@ -136,7 +137,7 @@ def test_no_polarity():
 # the command
 
 def test_a_table_of_any_suffix_is_no_picture(net, data, tmp_path, capsys):
-    "UCI's tables end in .tra and .tes; a picture is known by its bytes"
+    "UCI's tables end in .tra and .tes, and a picture is recognised by its bytes"
     rows,out = tmp_path/'optdigits.tes',tmp_path/'o.csv'
     data.train[data.pixels].iloc[:3].to_csv(rows, header=False, index=False)
     code,_,err = cli(capsys, 'predict', net, rows, '--out', out, '--device', 'cpu')
@@ -211,7 +212,7 @@ def test_a_table_does_not_replace_a_drawing(net, here, capsys):
 
 @pytest.mark.parametrize('value_range', [(0,16),(0,1),(-1,1),(0,65535)])
 def test_rows_have_the_range_of_the_run(value_range, net):
-    "Rows of pictures pass through `predict_rows`, and the network sees what it saw on the picture itself"
+    "Rows of pictures pass through `predict_rows`, and the network gets the same input as for the picture"
     learn,im = load_net(net, 'cpu'),draw(strokes(7), 100)
     learn.dls.reading = Reading(value_range)
     (d,) = read_pictures(im, reading=learn.dls.reading, judge=network_judge(learn))

@@ -1,5 +1,5 @@
-"""An interrupted run resumes, whatever its data were and from its directory alone; differences raise an error with the
-reason; advice can be followed; two runs never mix in one directory."""
+"""Tests of interrupted runs: they resume with any data and from their directory alone, differences raise an error with
+the reason, the advice works, and two runs never mix in one directory"""
 import ast, json, os, re, shlex, shutil, signal, sys
 from functools import partial
 from pathlib import Path
@@ -24,16 +24,16 @@ from test_run import DONE, Stop, die, files, forked, names, quiet, run, stop_at
 
 slow = pytest.mark.slow
 def cases(quick, **others):
-    "Parameters by name; all but the `quick` ones are slow"
+    "Return parameters with names; all but the `quick` ones are slow"
     return [pytest.param(v, id=k, marks=() if k in quick.split() else slow) for k,v in others.items()]
 
 @pytest.fixture(autouse=True)
 def no_page(monkeypatch):
-    "A report without pictures, which take most of so short a run's time"
+    "Write a report without pictures, which take most of the time of such a short run"
     monkeypatch.setattr(finish, 'write_page', lambda out: (out/'report.html').write_text('<html></html>'))
 
 def outcome(r):
-    "The parts that must not depend on interruptions"
+    "Return the parts of a run that must not depend on interruptions"
     weights = {k:b for k,b in files(r).items() if k.endswith(('.safetensors','submission.csv'))}
     arrays = [(str(o.relative_to(r)), np.load(o)) for o in sorted(r.rglob('*.npz'))]
     metrics = {k:v for k,v in read_metrics(r).items() if k not in ('seconds','date')}
@@ -69,7 +69,7 @@ def test_a_run_on_frames_resumes_byte_for_byte(given, tmp_path):
 
 @pytest.fixture(scope='module')
 def on_frame(tmp_path_factory):
-    "An unfinished run on a frame, not to be changed"
+    "Return an unfinished run on a frame. Do not change it"
     out = tmp_path_factory.mktemp('on_frame')/'r'
     interrupt(digits(), out)
     return out
@@ -100,7 +100,7 @@ def test_out_and_resume_are_enough(kw, tiny, tmp_path, here):
 
 @pytest.fixture(scope='module')
 def begun(tiny, tmp_path_factory):
-    "An unfinished run on `tiny`, not to be changed"
+    "Return an unfinished run on `tiny`. Do not change it"
     out = tmp_path_factory.mktemp('begun')/'r'
     interrupt(tiny, out)
     return out
@@ -118,7 +118,7 @@ def test_an_option_that_contradicts_raises_an_error(name, begun):
     assert files(begun)==was and '\n' not in str(e.value)
 
 def test_the_same_options_are_not_refused(tiny, begun, tmp_path):
-    "Nor some of them, nor the recipe's name without what was changed in it"
+    "Some of the options, or the recipe's name without its changes, are accepted, too"
     out = shutil.copytree(begun, tmp_path/'r')
     with pytest.raises(Stop): run(tiny, out, resume=True, tick=stop_at(4), recipe='quick', seed=42)
     assert names(train(tiny, 'quick', out=out, resume=True, say=quiet, bs=16))==DONE
@@ -127,7 +127,7 @@ def test_resume_needs_the_directory(tiny):
     with pytest.raises(DigitError, match='resume=True needs out='): train(tiny, resume=True)
 
 def test_a_directory_without_a_checkpoint_needs_data(tmp_path, here):
-    "A mistyped directory is no reason to train on the packaged sample"
+    "A mistyped directory must not start a training on the packaged sample"
     with pytest.raises(RunError, match='typo: found nothing to resume.*specify DATA'):
         train(out=tmp_path/'typo', resume=True)
     assert not (tmp_path/'typo').exists()
@@ -190,17 +190,17 @@ def test_a_checkpoint_with_an_odd_field_is_damaged(name, begun, tmp_path):
 # ---- advice that can be followed
 
 def command(capsys, *words):
-    "(exit code, output, errors) of the command"
+    "Run the command, and return (exit code, output, errors)"
     try: cli.main([str(o) for o in words]); code = 0
     except SystemExit as e: code = e.code or 0
     return code,*capsys.readouterr()
 
 def advised(text):
-    "The words of the command at the end of a message"
+    "Return the words of the command at the end of a message"
     return shlex.split(re.search(r'digitfast (.*)', text.strip().splitlines()[-1])[1])
 
 def ways(tiny, out, capsys, monkeypatch, tmp_path):
-    "Messages that say how to resume the unfinished run in `out`, by what was asked"
+    "Return the messages that say how to resume the unfinished run in `out`"
     yield 'versus',command(capsys, 'versus', out, out)[2]
     yield 'runs',command(capsys, 'runs', out.parent)[1]
     yield 'predict',command(capsys, 'predict', out)[2]
@@ -243,7 +243,7 @@ def test_a_member_is_resumed_by_its_ensemble(tiny, tmp_path, capsys):
         assert advised(text)==['train','--resume','--out',str(out)]
     (out/'members'/'0'/'checkpoint'/'state.json').write_text('[')
     code,_,text = command(capsys, *advised(text))
-    assert code==1 and f'remove {out/"members"/"0"}, which' in text
+    assert code==1 and f'Remove {out/"members"/"0"}, so' in text
     assert advised(text)==['train','--resume','--out',str(out)]
     shutil.rmtree(out/'members'/'0')
     assert command(capsys, *advised(text))[0]==0 and read_metrics(out)['members']==2
@@ -253,7 +253,7 @@ def test_a_damaged_checkpoint_is_removed_with_its_run(begun, tiny, tmp_path, cap
     (out/'checkpoint'/'state.json').write_text('[')
     (out/'lr_find.csv').write_text('lr,loss\n1,1\n')
     text = command(capsys, 'train', '--resume', '--out', out)[2]
-    assert f'run in {out} ' in text and 'remove it and start again' in text
+    assert f'run in {out} ' in text and 'Remove it and start again' in text
     shutil.rmtree(out)
     assert names(run(tiny, out))==DONE
 
@@ -282,7 +282,7 @@ def test_advice_names_what_to_import_and_the_scheduler(tiny, tmp_path, capsys, m
         with as_command(): assert advised(how_to_resume(out))==[*want[:3], '--scheduler', '127.0.0.1:9', *want[3:]]
         assert how_to_resume(out).endswith(call.replace('train(', "train(scheduler='127.0.0.1:9', "))
         code,text,_ = command(capsys, *want)
-        assert code==0 and 'note: without --scheduler 127.0.0.1:9' in text
+        assert code==0 and 'note: this run was started with --scheduler 127.0.0.1:9' in text
     finally: forget()
 
 def test_advice_for_frames_and_callbacks_is_a_call(on_frame, tiny, tmp_path, capsys):
@@ -309,7 +309,8 @@ def test_other_commands_that_are_advised_exist(tiny_run, tiny, tmp_path, capsys,
 ADVICE = {'core.py':['digitfast train'], 'train.py':['digitfast train'], 'predict.py':['digitfast predict'],
           'compare.py':['digitfast train'], 'copy_course.py':['digitfast course'], 'overview.py':['digitfast train'],
           'space.py':['digitfast tune'], # followed by test_tune
-          'hub.py':['digitfast share']}  # followed by test_share
+          'hub.py':['digitfast share'],  # followed by test_share
+          'rundir.py':['digitfast report']} # for a run that is complete except for its page
 def advised_commands(file):
     "Return the subcommands that `file` advises, in texts that are no docstrings or by `spell_call`"
     subcommands = '|'.join(o.name or o.callback.__name__ for o in cli.app.registered_commands)
@@ -323,7 +324,7 @@ def advised_commands(file):
     return {m[0] for o in texts if (m := re.search(rf'digitfast ({subcommands})\b', str(o)))}
 
 def test_no_message_gives_advice_that_these_tests_do_not_follow():
-    "But for the command's own help and output"
+    "The command's own help and output are excluded"
     found = {}
     for f in sorted((REPO/'digitfast').rglob('*.py')):
         names = set() if f.name in ('cli.py','console.py','_modidx.py') else advised_commands(f)
@@ -334,7 +335,7 @@ def test_no_message_gives_advice_that_these_tests_do_not_follow():
 # ---- another run in the same directory
 
 def take(out, how):
-    "Remove or rename the directory `out`, as another run begins in it; the `RunDir` of that run, in use"
+    "Remove or rename the directory `out` and start another run in it; return the `RunDir` of that run"
     if how=='removed': shutil.rmtree(out)
     elif how=='renamed': out.rename(out.with_name('elsewhere'))
     elif how=='parent renamed': out.parent.rename(out.parent.with_name('elsewhere'))
@@ -342,7 +343,7 @@ def take(out, how):
     return RunDir(out, resume=how=='lock removed').__enter__()
 
 def left(out):
-    "The contents of `out`, without the locks of members"
+    "Return the contents of `out`, without the locks of members"
     return {k:v for k,v in files(out).items() if '/.' not in k}
 
 LOST = [('removed', {}), ('lock removed', {}), ('renamed', dict(members=2)),
@@ -353,7 +354,7 @@ def test_a_run_that_lost_its_directory_ends_and_leaves_the_other_alone(how, kw, 
     out,others = tmp_path/'a'/'mix',[]
     def tick(i, n):
         if i==at: others.append((take(out, how), left(out)))
-    with pytest.raises(RunError, match='mix was replaced.*in use by process.*start again') as e:
+    with pytest.raises(RunError, match='mix was replaced.*in use by process.*Start again') as e:
         run(digits(), out, tick=tick, **kw)
     (other,was), = others
     assert '\n' not in str(e.value) and left(out)==was and other.is_own() and not list(out.rglob('metrics.json'))
@@ -376,7 +377,7 @@ def test_nothing_more_is_written_once_the_directory_is_lost(name, tiny, tmp_path
     others[0].__exit__()
 
 def test_a_run_does_not_continue_from_the_checkpoint_of_another(tiny, tmp_path):
-    "A's checkpoint is in the directory before B's first epoch, though B did not ask to resume"
+    "Run A's checkpoint is in the directory before run B's first epoch, although B did not resume"
     out,seen,want = tmp_path/'mix',[],run(tiny, tmp_path/'want', seed=2)
     def tick(i, n):
         if i!=5: return
@@ -414,14 +415,14 @@ def test_a_directory_that_was_only_removed_is_not_made_again(tiny, tmp_path):
 
 @pytest.fixture(scope='module')
 def second(tiny, tmp_path_factory):
-    "A run on `tiny` with another seed"
+    "Train a run on `tiny` with another seed"
     with pytest.MonkeyPatch.context() as m:
         m.setattr(finish, 'write_page', quiet)
         return run(tiny, tmp_path_factory.mktemp('second')/'run', seed=3)
 
 @pytest.fixture
 def makers(tiny_run, second, trained):
-    "Functions that make a run in a directory, and what they call on their way: (place, name)"
+    "Return functions that create a run in a directory, and the functions that they call, as (place, name)"
     return [(lambda out: ensemble([tiny_run[0], second], out, say=quiet), (joining,'join_members')),
             (lambda out: save_run(trained, digits(300), out, say=quiet), (save,'_save_net'))]
 
@@ -448,16 +449,16 @@ def test_an_interrupted_save_run_or_ensemble_can_be_started_again(makers, tmp_pa
                 m.setattr(place, name, f)
                 if f is die: assert forked(lambda: make(out))==signal.SIGKILL and (out/'.owner').exists()
                 else:
-                    with pytest.raises(KeyboardInterrupt, match='nothing was done yet: start again'): make(out)
+                    with pytest.raises(KeyboardInterrupt, match='nothing was saved yet: start again'): make(out)
                     assert not out.exists()
         assert 'metrics.json' in names(make(out).path)
 
 def test_what_a_killed_run_left_is_not_taken_for_somebody_s_files(tiny, tmp_path):
     (tmp_path/'r'/'model').mkdir(parents=True)
-    with pytest.raises(RunError, match='holds no run'): run(tiny, tmp_path/'r')
+    with pytest.raises(RunError, match='found other files'): run(tiny, tmp_path/'r')
     (tmp_path/'r'/'.owner').write_text('process 1 on a')
     (tmp_path/'r'/'notes.txt').write_text('mine')
-    with pytest.raises(RunError, match='holds no run'): run(tiny, tmp_path/'r')
+    with pytest.raises(RunError, match='found other files'): run(tiny, tmp_path/'r')
     assert sorted(os.listdir(tmp_path/'r'))==['.owner','model','notes.txt']
 
 # ---- paths that are not UTF-8

@@ -1,4 +1,4 @@
-"`train` and its directory: what is left there, resumption byte for byte, locks, faults; `predict_csv`."
+"Tests of `train` and its directory: its files, resuming byte for byte, locks and faults; and of `predict_csv`"
 import io, json, os, random, shutil, signal, time, warnings, zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -28,9 +28,9 @@ def names(path): return sorted(files(path))
 DONE = ['history.csv','metrics.json','model/model.json','model/model.safetensors',
         'predictions.npz','report.html','submission.csv']
 
-class Stop(Exception): "The interruption that a test makes"
+class Stop(Exception): "An interruption by a test"
 def stop_at(n, e=Stop):
-    "A `tick` that raises after batch `n`"
+    "Return a `tick` that raises an error after batch `n`"
     def tick(i, of):
         if i==n: raise e("stopped by the test")
     return tick
@@ -118,7 +118,7 @@ def test_intervals():
     assert low<.99<high<=1 and score_interval(500, 500, 1000)[0]<1 and score_interval(990, 1000, 10**6)[0]>low
 
 def test_score_interval_holds_the_score():
-    "Over many draws, 95 % of test scores lie in the interval from their validation fold"
+    "Over many random draws, 95 % of the test scores are in the interval computed from their validation fold"
     rng,hits = np.random.default_rng(0),0
     for p in (.9,.97,.995):
         k,t = rng.binomial(500, p, 2000),rng.binomial(1000, p, 2000)/1000
@@ -199,8 +199,8 @@ def test_identical_images_are_reported_and_left_out(tmp_path):
 
 def test_only_identical_images_raise_an_error(tmp_path):
     df = digits(30)
-    refused('in the training rows too', data=csvs(tmp_path/'d', train=pd.concat([df, df], ignore_index=True)),
-            out=tmp_path/'run', split='last', valid_pct=.5)
+    twice = csvs(tmp_path/'d', train=pd.concat([df, df], ignore_index=True))
+    refused('image is also a training image', data=twice, out=tmp_path/'run', split='last', valid_pct=.5)
     assert not (tmp_path/'run'/'submission.csv').exists() and not (tmp_path/'run'/'metrics.json').exists()
 
 def test_test_images_seen_in_training_are_reported(tmp_path):
@@ -245,7 +245,7 @@ def big_tiny(tmp_path_factory): return csvs(tmp_path_factory.mktemp('h')/'data',
 
 @pytest.fixture(scope='module')
 def whole(big_tiny, tmp_path_factory):
-    "The files of an uninterrupted run of each kind"
+    "Return the files of an uninterrupted run of each kind"
     done = {}
     def _whole(kind):
         if kind not in done: done[kind] = outcome(hard(big_tiny, tmp_path_factory.mktemp('w')/'run', kind))
@@ -253,7 +253,7 @@ def whole(big_tiny, tmp_path_factory):
     return _whole
 
 def outcome(r):
-    "The parts that must not depend on interruptions"
+    "Return the parts of a run that must not depend on interruptions"
     h = pd.read_csv(r/'history.csv').drop(columns='seconds')
     with np.load(r/'predictions.npz') as z: arrays = {k:z[k].tobytes() for k in z}
     m = read_metrics(r)
@@ -328,7 +328,7 @@ def test_resume_restores_the_random_states_of_python_and_numpy(big_tiny, tmp_pat
     assert rest=={i:whole_[i] for i in range(13, 25)}
 
 def test_interrupted_after_training(big_tiny, whole, tmp_path, monkeypatch):
-    "Everything after the last epoch can be done again from its checkpoint"
+    "Everything after the last epoch can be repeated from its checkpoint"
     from digitfast.tasks import finish, fit
     from digitfast.runs import run as rundir
     for where,name in ((fit,'predict_rows'), (fit,'save_net'), (fit,'predict_test'), (finish,'submission_text'),
@@ -395,7 +395,7 @@ def test_resume_from_a_damaged_checkpoint_raises_an_error(name, unfinished, big_
 # ---- killed for good, in a forked process
 
 def forked(f):
-    "The way a child process that runs `f` ends: a signal's number, or 0"
+    "Run `f` in a child process, and return the number of the signal that ended it, or 0"
     pid = os.fork()
     if not pid:
         try: f()
@@ -440,7 +440,7 @@ def test_unfinished_run_raises_an_error_without_resume(big_tiny, unfinished):
 def test_directory_in_use_for_something_else_raises_an_error(tiny, tmp_path):
     (tmp_path/'r').mkdir()
     (tmp_path/'r'/'notes.txt').write_text('mine')
-    refused('not empty', data=tiny, out=tmp_path/'r')
+    refused('found other files', data=tiny, out=tmp_path/'r')
     assert names(tmp_path/'r')==['notes.txt'] and os.listdir(tmp_path/'r')==['notes.txt']
 
 def test_empty_directory_is_taken(tiny, tmp_path):
@@ -590,6 +590,22 @@ def test_predict_other_data_predicts_the_control_rows_from_the_pictures_that_the
     want = predict_rows(load_net(tiny_run[0], device='cpu'), digits(30, seed=5)).argmax(1)
     assert pd.read_csv(f).Label.tolist()==want.tolist()
 
+def test_files_of_a_run_are_its_own_until_they_change(tmp_path):
+    "However they are given: also the test set alone, and also as Parquet"
+    pytest.importorskip('pyarrow')
+    folder,test = csvs(tmp_path/'d'),digits(20, seed=1).drop(columns='label')
+    (folder/'test.csv').unlink()
+    test.to_parquet(folder/'test.parquet')
+    r = run(folder, tmp_path/'r', epochs=1)
+    shutil.copytree(folder, tmp_path/'copy')
+    def is_noted(f):
+        lines = []
+        predict_csv(r, f, tmp_path/'s.csv', device='cpu', say=lines.append)
+        return any("these data are not the run's" in o for o in lines)
+    for o in 'test.parquet','train.csv': assert not is_noted(folder/o) and is_noted(tmp_path/'copy'/o)
+    test[:9].to_parquet(folder/'test.parquet')
+    assert is_noted(folder/'test.parquet')
+
 def test_predict_with_tta(tiny_run, tmp_path):
     said = []
     path = predict_csv(tiny_run[0], out=tmp_path/'s.csv', tta=1, device='cpu', say=said.append)
@@ -620,7 +636,7 @@ def npz(**arrays):
     np.savez_compressed(f, **arrays)
     return f.getvalue()
 def bomb():
-    "An .npz whose array says that it has 10**13 numbers"
+    "Write an .npz whose array claims to have 10**13 numbers"
     f,h = io.BytesIO(),io.BytesIO()
     np.lib.format.write_array_header_1_0(h, dict(descr='<f4', fortran_order=False, shape=(10**13,)))
     with zipfile.ZipFile(f, 'w') as z:
@@ -684,7 +700,8 @@ def test_train_on_the_gpu(tiny, tmp_path, precision):
     assert predict_csv(r, out=tmp_path/'p.csv', device='cpu', say=quiet).exists()
 
 def test_dark_ink_is_remembered(data, tmp_path):
-    "A net of dark-on-light rows knows it, so that a picture is turned into such a row; one of bright ink says nothing"
+    """A run on dark-on-light rows records the ink, so that a picture is converted to such a row. A run on bright ink
+    logs nothing"""
     x = data.train.iloc[:400]
     dark = x.assign(**{k:255-x[k] for k in data.pixels})
     for df,want in ((x,'bright'), (dark,'dark')):
@@ -695,7 +712,7 @@ def test_dark_ink_is_remembered(data, tmp_path):
 # ---- a score that was not expected
 
 def test_a_score_outside_the_expected_is_logged(in_tmp):
-    "Four moved copies of each of few images, and a labelled test file of other images"
+    "The training set has four shifted copies of few images, and the labelled test file has other images"
     from digitfast.tasks.finish import why_unexpected
     assert why_unexpected(.98, .97, .99) is why_unexpected(.97, .97, .99) is why_unexpected(.99, .97, .99) is None
     assert 'lower than the expected 0.9700 to 0.9900' in why_unexpected(.9699, .97, .99)
@@ -722,7 +739,7 @@ def test_a_score_outside_the_expected_is_logged(in_tmp):
 
 @pytest.fixture(scope='module')
 def dim_run(tmp_path_factory):
-    "(a run on dark ink of 0 to 16, column by column, without names; the frame that was written)"
+    "Return (a run on dark ink of 0 to 16, stored column by column, without names; the frame that was written)"
     path = tmp_path_factory.mktemp('dim')
     df = digits(300)
     x = 16-np.rint(df.drop(columns='label').to_numpy()*16/239).astype(int)
@@ -744,7 +761,7 @@ def test_a_run_keeps_how_its_data_were_read(dim_run):
 
 @pytest.mark.parametrize('rows', [slice(0,1), slice(7,11), slice(0,40)], ids=['1','4','40'])
 def test_few_rows_are_read_as_the_run_was(rows, dim_run, tmp_path):
-    "A row alone gets the prediction that it gets among all"
+    "A single row gets the same prediction as among all rows"
     run,raw = dim_run
     raw.to_csv(tmp_path/'all.csv', index=False, header=False)
     raw.iloc[rows].to_csv(tmp_path/'some.csv', index=False, header=False)
@@ -760,7 +777,7 @@ def test_rows_beyond_the_range_of_the_run(dim_run, tmp_path):
         assert not (tmp_path/'out.csv').exists()
 
 def test_frames_on_the_scale_of_the_run_and_as_the_reader_returns_them(dim_run):
-    "get the same predictions from the run's Learner; another scale is an error"
+    "Both get the same predictions from the run's Learner, and another scale raises an error"
     run,raw = dim_run
     learn = run.learner('cpu')
     x = raw.iloc[:,:64].to_numpy().reshape(-1, 8, 8).swapaxes(1, 2).reshape(-1, 64)
@@ -782,7 +799,7 @@ def test_a_factory_stretches_as_the_reader_does(dim_run):
     assert dls.test_dl(df.iloc[:3].drop(columns='label')).items.to_numpy().max()>100
 
 def test_a_run_without_a_reading_guesses_as_before(dim_run, tmp_path):
-    "Version 0.1 kept the options alone"
+    "A run of version 0.1 stored only the options"
     run,raw = dim_run
     old = Run(shutil.copytree(run, tmp_path/'old'))
     m = {k:v for k,v in run.metrics.items() if k!='reading'}

@@ -1,5 +1,5 @@
-"""`save_run`, what `train` takes beside a recipe, folds, `--config`, `--set`, `--import`, `--drop`, labelled test
-rows: what a practitioner does on the second day."""
+"""Tests of `save_run`, of the Python objects that `train` accepts, and of folds, `--config`, `--set`, `--import`,
+`--drop` and labelled test rows"""
 import json, os, re, shutil, sys, types
 from copy import deepcopy
 from dataclasses import replace
@@ -58,7 +58,7 @@ def frames(): return digits(),digits(20, seed=1).drop(columns='label')
 
 @pytest.fixture(scope='module')
 def mine(frames, tmp_path_factory):
-    "(a run saved from a Learner, the Learner); not to be changed"
+    "Return (a run saved from a Learner, the Learner). Do not change them"
     learn = fitted(loaders())
     return save_run(learn, frames, tmp_path_factory.mktemp('mine')/'run', say=quiet),learn
 
@@ -78,8 +78,8 @@ def test_a_learner_becomes_a_run(mine, frames):
     assert not (r/'checkpoint').exists() and sorted(o.name for o in r.iterdir() if o.name[0]=='.')==[]
 
 def search_lr(learn):
-    """All 100 steps of `lr_find`, whatever the loss of a batch is: fastai ends the search if a loss is four times the
-    lowest, and indexes an empty tensor if that happens within 15 steps"""
+    """Run all 100 steps of `lr_find`, whatever the losses are. fastai stops early if a loss is four times the lowest
+    one, and indexes an empty tensor if this happens within 15 steps"""
     learn.lr_find(show_plot=False, stop_div=False, suggest_funcs=None)
     assert len(learn.recorder.lrs)==100
 
@@ -90,7 +90,7 @@ LOOKS = dict(get_preds=lambda l: l.get_preds(), validate=lambda l: l.validate(),
 
 @pytest.fixture(scope='module')
 def unseen(frames, tmp_path_factory):
-    "(a Learner with a tracker, the run that was saved before anyone looked at it)"
+    "Return (a Learner with a tracker, the run that was saved before anything else was called)"
     torch.manual_seed(0)
     out = tmp_path_factory.mktemp('unseen')
     learn = digit_learner(loaders(), 'stride2', cbs=SaveModelCallback(fname=str(out/'best')))
@@ -99,7 +99,7 @@ def unseen(frames, tmp_path_factory):
 
 @pytest.mark.parametrize('look', LOOKS)
 def test_looking_at_a_learner_before_it_is_saved_changes_nothing(look, unseen, frames, tmp_path):
-    "fastai's Recorder forgets the fit at each of these, and after `lr_find` it holds rates that trained nothing"
+    "fastai's Recorder deletes the fit at each of these calls, and after `lr_find` it has rates that trained nothing"
     learn,was = unseen
     with learn.no_bar(), learn.no_logging(): LOOKS[look](learn)
     r = save_run(learn, frames, tmp_path/'r', say=quiet)
@@ -132,7 +132,7 @@ def test_an_exported_learner_has_no_rows(frames, tmp_path):
             refused(f, ' rows', left=tmp_path/'r')
 
 def held(learn, cb):
-    "Trained with a callback that is taken away again"
+    "Train with a callback that is removed afterwards"
     with learn.added_cbs(cb): learn.fit(1, .02)
 
 HOW = dict(to_fp16=(lambda l: l.to_fp16().fit(1, .02), 'fp32'), to_bf16=(lambda l: l.to_bf16().fit(1, .02), 'fp32'),
@@ -140,7 +140,7 @@ HOW = dict(to_fp16=(lambda l: l.to_fp16().fit(1, .02), 'fp32'), to_bf16=(lambda 
            held=(lambda l: held(l, BF16()), 'bf16'), none=(lambda l: l.fit(1, .02), 'fp32'))
 @pytest.mark.parametrize('how', HOW)
 def test_the_precision_is_that_of_the_steps(how, frames, tmp_path):
-    "On a CPU fastai's `MixedPrecision` computes in fp32; a callback of the fit alone counts too"
+    "On a CPU fastai's `MixedPrecision` computes in fp32, and a callback of the fit alone counts, too"
     learn,(f,want) = digit_learner(loaders(), 'stride2'),HOW[how]
     with learn.no_bar(), learn.no_logging(): f(learn)
     assert save_run(learn, frames, tmp_path/'r', say=quiet).metrics['precision']==want
@@ -201,7 +201,7 @@ def test_a_run_without_a_loadable_model_refuses_by_name(mine, tmp_path):
 
 def swapped(dls, other): learn = fitted(dls); learn.dls = other; return learn
 def swapped_and_sought(learn):
-    "`lr_find` goes through the other rows as often as training did, or more"
+    "Run `lr_find` on the other rows for at least as many steps as the training"
     learn.dls = loaders(seed=1)
     with learn.no_bar(), learn.no_logging(): search_lr(learn)
     return learn
@@ -224,10 +224,10 @@ NOT = dict(untrained=(lambda: Learner(loaders(), net(3, 8), loss_func=CrossEntro
     no_block=(lambda: fitted(DataLoaders.from_dsets([(torch.randn(1,8,8), i%3) for i in range(32)],
                                                     [(torch.randn(1,8,8), i%3) for i in range(32)], bs=8,
                                                     device='cpu')), 'DigitBlock'),
-    other_rows=(lambda: fitted(loaders(digits(seed=9))), 'none of data'),
-    other_side=(lambda: fitted(loaders(digits(side=9))), '81 pixels'),
+    other_rows=(lambda: fitted(loaders(digits(seed=9))), 'no image equal to image 0'),
+    other_side=(lambda: fitted(loaders(digits(side=9))), 'expected 81, as in'),
     no_probs=(lambda: fitted(loaders(), loss_func=F.multi_margin_loss), 'activation='),
-    classes=(lambda: fitted(loaders(digits(classes=['a','b','c']))), 'classes are'),
+    classes=(lambda: fitted(loaders(digits(classes=['a','b','c']))), 'found the classes'),
     no_valid=(lambda: fitted(loaders(valid=[])), 'validation side of the split is empty'))
 @pytest.mark.parametrize('name', NOT)
 def test_what_cannot_be_a_run_raises_an_error_and_leaves_nothing(name, frames, tmp_path):
@@ -239,7 +239,7 @@ def test_what_cannot_be_a_run_raises_an_error_and_leaves_nothing(name, frames, t
     refused(lambda: save_run(learn, frames, tmp_path/'r', say=quiet), says, left=tmp_path/'r')
 
 def twice(make, **kw):
-    "A Learner that plain SGD, which counts nothing, trained on two splits, one after the other"
+    "Return a Learner that plain SGD, which counts no steps, trained on two splits one after the other"
     learn = make(loaders(), opt_func=SGD, **kw)
     for dls in learn.dls,loaders(seed=1):
         learn.dls = dls
@@ -259,17 +259,17 @@ def test_a_net_that_learnt_from_other_rows_before_is_detected_by_its_batch_norms
 
 A,B = range(12),range(12,24)   # two splits of the same rows
 def small(df):
-    "The same rows as images of half the size"
+    "Return the same rows as images of half the size"
     x = df.drop(columns='label').to_numpy().reshape(-1,4,2,4,2).mean((2,4)).astype(np.uint8)
     return pd.DataFrame(x.reshape(len(x), -1), columns=[f'pixel{i}' for i in range(16)]).assign(label=df.label)
 def make(valid=A, df=None, arch='stride2', **kw): return digit_learner(loaders(df, valid=valid), arch, **kw)
 def fit(learn, n=1, how='fit', valid=None, **kw):
-    "`learn`, trained, on another split if `valid` is one"
+    "Train `learn`, on another split if `valid` is one"
     if valid is not None: learn.dls = loaders(valid=valid, **kw)
     with learn.no_bar(), learn.no_logging(): getattr(learn, how)(n, .02)
     return learn
 def steps(learn, opt=None, n=15, rows='valid'):
-    "`learn` after `n` steps of a training loop"
+    "Train `learn` for `n` steps of a custom loop"
     opt = opt or learn.opt
     for _ in range(n):
         xb,yb = getattr(learn.dls, rows).one_batch()
@@ -291,13 +291,13 @@ def never_fitted():
     learn = make()
     return steps(learn, torch.optim.SGD(learn.model.parameters(), .1))
 def fresh_weights():
-    "A Learner whose weights no fit has made"
+    "Return a Learner with weights that no fit has trained"
     return initialised(make())
 class OtherRows(Callback):
-    "Trains on another DataLoader than that of the Learner"
+    "Train on another DataLoader than that of the Learner"
     def before_train(self): self.learn.dl = loaders(valid=B).train
 class Best(Callback):
-    "Keeps the weights of the second epoch"
+    "Keep the weights of the second epoch"
     def before_fit(self): self.state = None
     def after_epoch(self):
         if self.epoch==1: self.state = deepcopy(self.model.state_dict())
@@ -414,7 +414,7 @@ def test_rows_on_both_sides_raise_an_error(frames, tmp_path):
     refused(lambda: save_run(learn, frames, tmp_path/'r', say=quiet), 'trained on', left=tmp_path/'r')
 
 def copies(*parts, n_valid=12):
-    "A Learner on `parts` of a frame, one below the other under new numbers, the first rows held out"
+    "Return a Learner on `parts` of a frame, one below the other with new numbers, the first rows held out"
     df = pd.concat(parts, ignore_index=True)
     return fitted(DigitDataLoaders.from_df(df, valid=range(n_valid), bs=16, device='cpu'))
 
@@ -423,7 +423,7 @@ def test_training_rows_that_were_repeated_count_once(frames, tmp_path):
     r = save_run(copies(df, df[12:].query('label==2'), df[40:]), df, tmp_path/'r', say=quiet)
     assert r.metrics['n_train']==48 and sorted(r.predictions().rows)==list(range(12))
 
-@pytest.mark.parametrize('parts,n,says', [(lambda df: (df, df[:4]), 12, 'validation rows were trained on'),
+@pytest.mark.parametrize('parts,n,says', [(lambda df: (df, df[:4]), 12, 'validation rows that were trained on'),
                                           (lambda df: (df[:12], df), 24, 'held out 2 times')])
 def test_validation_rows_that_were_repeated_raise_an_error(parts, n, says, frames, tmp_path):
     learn = copies(*parts(frames[0]), n_valid=n)
@@ -468,7 +468,8 @@ def test_control_rows_that_differ_leave_nothing(frames, tmp_path, monkeypatch):
 # ---- what a Kaggler would write
 
 def test_a_notebook_of_thirty_lines(frames, tmp_path):
-    "Own net, own augmentation, MixUp, five explicit folds, joined, versus, submission, report; no private name"
+    """Use an own network, own augmentation, MixUp, five explicit folds, joining, versus, a submission and a report,
+    without a private name"""
     from sklearn.model_selection import StratifiedKFold
     df,test = frames
     runs = []
@@ -523,7 +524,7 @@ def test_early_stopping_and_the_best_model(tiny, tmp_path):
 
 @pytest.fixture
 def wandb(monkeypatch):
-    "A module with the names of wandb that fastai's callback uses; `logs` holds what was logged"
+    "Return a module with the names of wandb that fastai's callback uses; `logs` is what was logged"
     m = types.ModuleType('wandb')
     m.logs,m.configs,m.run = [],[],types.SimpleNamespace(step=0, summary={})
     m.config = types.SimpleNamespace(update=lambda o,**kw: m.configs.append(o))
@@ -535,7 +536,7 @@ def wandb(monkeypatch):
 
 @pytest.mark.parametrize('recipe', ['quick','single','stride2'])
 def test_tensorboard_logs_a_recipe(recipe, tiny, tmp_path):
-    "A hyperparameter that is None can't be written"
+    "TensorBoard can't write a hyperparameter that is None"
     pytest.importorskip('tensorboard')
     from fastai.callback.tensorboard import TensorBoardCallback
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -553,7 +554,7 @@ def test_wandb_and_a_csv_log_a_recipe(wandb, tiny, tmp_path):
     assert pd.read_csv(tmp_path/'log.csv').accuracy.round(4).tolist()==r.history().accuracy.round(4).tolist()
 
 class Reads(Callback):
-    "Reads what the recorder has, after each epoch and fit"
+    "Read the recorder after each epoch and fit"
     order = 60
     def __init__(self): self.epochs,self.fits = [],0
     def before_fit(self): self.epochs.clear()
@@ -591,12 +592,12 @@ def test_callbacks_with_a_state_refuse_to_resume(cb, ok, tiny, tmp_path):
     assert r.history().error_rate.tolist()==whole.history().error_rate.tolist()
 
 ODD = dict(loss=(dict(loss_func=F.multi_margin_loss), 'activation='), cbs=(dict(cbs=[1]), 'callbacks'),
-           both=(dict(batch_tfms=[], affine=dict(shift=1)), 'same thing twice'),
-    hand=(dict(recipe='linear', cbs=MixUp(), arch=None, bs=None), 'from scratch'),
+           both=(dict(batch_tfms=[], affine=dict(shift=1)), 'specify the same setting'),
+    hand=(dict(recipe='linear', cbs=MixUp(), arch=None, bs=None), 'from-scratch'),
     built=(dict(arch=net(3, 8)), 'already built'), outputs=(dict(arch=lambda n,s: net(n+1, s)), '4 outputs'),
     folds=(dict(folds=30, valid_pct=None), 'class'), many=(dict(members=2, folds=3), '3 folds'),
     all_rows=(dict(valid_pct=0), 'folds=5'), config=(dict(config='nowhere'), 'nowhere'),
-    two=(dict(recipe='quick', config='x'), 'no finished run'))
+    two=(dict(recipe='quick', config='x'), 'not a finished run'))
 @pytest.mark.parametrize('name', ODD)
 def test_what_train_cannot_take_raises_an_error_in_python_s_words(name, tiny, in_tmp):
     kw,says = ODD[name]
@@ -610,7 +611,7 @@ def test_advice_speaks_the_language_of_the_caller(tiny, tiny_run, tmp_path, caps
     assert '--resume' in capsys.readouterr().err
 
 def test_a_path_that_looks_like_an_option_is_reported_unchanged(mine, in_tmp):
-    "In Python too, where messages name arguments"
+    "This also holds in Python, where messages name arguments"
     for f in (lambda: train('scan--test A', say=quiet), lambda: save_run(known(digits()), 'scan--test A', say=quiet),
               lambda: predict_csv(mine[0], 'scan--test A', say=quiet), lambda: predict_csv('scan--test A', say=quiet)):
         with pytest.raises(DigitError, match='scan--test A'): f()
@@ -668,8 +669,8 @@ def test_config_of_what_was_not_trained_by_a_recipe_raises_an_error(mine, tiny_r
 def test_config_of_runs_that_were_joined_raises_an_error(tiny, tmp_path):
     runs = [train(tiny, out=tmp_path/str(k), say=quiet, seed=k, **{**TINY, 'epochs':1}) for k in range(2)]
     both = ensemble(runs, tmp_path/'both', say=quiet)
-    refused(lambda: train(config=both, out=tmp_path/'r', say=quiet), 'joins runs that were trained apart', 'members/0',
-            left=tmp_path/'r')
+    refused(lambda: train(config=both, out=tmp_path/'r', say=quiet), 'joins runs that were trained separately',
+            'members/0', left=tmp_path/'r')
     one = train(config=both/'members'/'0', out=tmp_path/'one', say=quiet)
     assert (one/'submission.csv').read_bytes()==(runs[0]/'submission.csv').read_bytes()
 
@@ -683,7 +684,7 @@ def test_config_of_frames_in_memory_needs_them(frames, in_tmp):
 # ---- data remember where they were read
 
 def known(df):
-    "A trained Learner whose net can be loaded again"
+    "Return a trained Learner whose network can be loaded again"
     learn = digit_learner(loaders(df), 'fastbook')
     with learn.no_bar(), learn.no_logging(): learn.fit_one_cycle(1, .01)
     return learn
@@ -769,19 +770,19 @@ def test_epochs_of_all_fits_are_counted(frames, in_tmp):
     lines = []
     run = save_run(learn, frames, in_tmp/'a', say=lines.append)
     assert run.metrics['epochs']==6 and len(run.history())==3
-    assert 'note: history.csv holds the last fit, 3 of 6 epochs' in lines
+    assert 'note: history.csv has only the last fit, 3 of 6 epochs' in lines
     plain = fitted(loaders(), 2)
     with plain.no_bar(), plain.no_logging(): plain.fit(1, 1e-3)
     assert save_run(plain, frames, in_tmp/'b', say=quiet).metrics['epochs']==3
     once = known(digits())
     assert save_run(once, frames, in_tmp/'c', say=lines.append).metrics['epochs']==1
-    assert sum('history.csv holds' in o for o in lines)==1
+    assert sum('history.csv has only' in o for o in lines)==1
 
 def test_only_times_that_are_known_are_logged(frames, mine, in_tmp):
     lines = []
     a = save_run(known(digits()), frames, in_tmp/'a', say=lines.append)
     assert set(a.metrics['seconds'])=={'predict','total'} and 'of training' not in lines[-1]
-    assert lines[-1].startswith(f"run: {a} (") and lines[-1].endswith(' s, training apart)')
+    assert lines[-1].startswith(f"run: {a} (") and lines[-1].endswith(' s without the training)')
     b = train(frames, out=in_tmp/'b', say=lines.append, **TINY)
     assert lines[-1].endswith(' s in all)') and ' s of training, ' in lines[-1]
     c = train(frames, out=in_tmp/'c', say=quiet, seed=1, **TINY)
@@ -790,7 +791,7 @@ def test_only_times_that_are_known_are_logged(frames, mine, in_tmp):
     assert abs(both.metrics['seconds']['train']-spent)<1e-6
     assert f"({spent:.1f} s of training in 2 runs, joined in {both.metrics['seconds']['total']:.1f} s)" in lines[-1]
     mixed = ensemble([a, b], in_tmp/'mixed', data=frames, say=lines.append)
-    assert 'train' not in mixed.metrics['seconds'] and lines[-1].endswith(' s, training apart)')
+    assert 'train' not in mixed.metrics['seconds'] and lines[-1].endswith(' s without the training)')
     train(frames, out=in_tmp/'d', say=lines.append, members=2, **TINY)
     assert ' s of training, the sum of 2 members, ' in lines[-1]
 
@@ -982,7 +983,7 @@ def test_a_labelled_test_file_is_scored_and_nothing_chosen_by_it(tmp_path):
     m,p = r.metrics,r.predictions()
     assert (m['test_score']==(p.test_probs.argmax(1)==test.label).mean()
             and m['test_low']<=m['test_score']<=m['test_high'])
-    assert any('30 labelled test rows' in o and 'nothing was chosen' in o for o in lines[-5:])
+    assert any('30 labelled test rows' in o and 'used for nothing else' in o for o in lines[-5:])
     test.label = (test.label+1)%3
     csvs(tmp_path/'e', test=test, sample=False)
     other = train(tmp_path/'e', out=tmp_path/'s', say=quiet, **TINY)
@@ -992,7 +993,7 @@ def test_a_labelled_test_file_is_scored_and_nothing_chosen_by_it(tmp_path):
 
 @pytest.fixture(scope='module')
 def good(tmp_path_factory):
-    "A run on `digits` that has learnt something"
+    "Return a run on `digits` that has learnt something"
     tmp = tmp_path_factory.mktemp('good')
     return train(csvs(tmp/'data', n=200), out=tmp/'run', say=quiet, arch='fastbook', epochs=6, bs=16, lr=.02)
 
@@ -1021,7 +1022,7 @@ def test_the_run_s_own_training_rows_are_known_for_what_they_are(good, tmp_path)
     lines = []
     predict_csv(good, Path(good.metrics['data']['path'])/'train.csv', tmp_path/'out.csv', device='cpu',
                 say=lines.append)
-    assert any('180 of these rows were trained on' in o for o in lines), lines
+    assert any('180 of these rows are training rows' in o for o in lines), lines
 
 def test_the_command_predicts_a_table(good, tmp_path, capsys):
     NEW['labelled'](tmp_path)
@@ -1046,7 +1047,8 @@ def test_near_copies_are_warned_of(tmp_path):
 
 @pytest.mark.parametrize('order', [1,-1])
 def test_an_image_that_one_of_the_joined_was_trained_on_stays_left_out(order, tmp_path):
-    "Whichever comes last: row 0 is held out by both, but its copy, row 59, is trained on by the first"
+    """Row 0 is held out by both runs, but its copy, row 59, is a training row of the first. The order of the runs does
+    not matter"""
     df = digits()
     df.iloc[59] = df.iloc[0]
     held = [*range(12)],[*range(12),59]

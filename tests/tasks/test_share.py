@@ -1,4 +1,4 @@
-"`share_run` and `Run.from_hub` against a double of the hub: what is sent, and what a stranger may send"
+"Tests of `share_run` and `Run.from_hub` against a double of the hub: what is sent, and what a stranger may send"
 import io, json, shutil, socket, struct, time
 from types import SimpleNamespace
 import numpy as np, pytest
@@ -18,7 +18,7 @@ def quiet(*a): pass
 
 @pytest.fixture
 def hub(tmp_path, monkeypatch):
-    "A hub with a user who is logged in; waiting between attempts takes no time"
+    "Start a hub with a logged-in user, and let waiting between attempts take no time"
     from huggingface_hub import constants
     from huggingface_hub.utils import _http
     with Hub() as o:
@@ -76,7 +76,7 @@ def test_the_card(tiny_run):
               '`stride2`', '8 by 8 pixels', '## Limits', '`valid_pct` | `0.2`'): assert o in text, o
 
 def test_an_ensemble_and_then_one_network(hub, tiny, tiny_run, tmp_path):
-    "The members of the earlier revision are not in the later one"
+    "The later revision does not contain the members of the earlier one"
     both = train(tiny, out=tmp_path/'both', say=quiet, members=2, **TINY)
     share_run(both, REPO, say=quiet)
     got = Run.from_hub('ada/digits')
@@ -120,24 +120,40 @@ def reset(h, path, double):
 FAULTS = [ # part of the address, what happens there, the log
     ('/api/models/', status(401), 'does not accept your token: it may have expired. Log in again with hf auth login'),
     ('/api/models/', status(429), 'limits your requests. Wait'),
-    ('/api/models/', html, 'not one of a hub'),
+    ('/api/models/', html, "is not a hub's"),
     ('/api/repos/create', status(403), 'Use a token with write access'),
     ('/api/repos/create', status(500), 'answered with error 500. Try again later'),
-    ('/preupload/', html, 'not one of a hub'),
-    ('/blob/', reset, 'broke off'),
+    ('/preupload/', html, "is not a hub's"),
+    ('/blob/', reset, 'was lost'),
     ('/blob/', status(403), 'write access'),
-    ('/commit/', reset, 'broke off'),
-    ('/commit/', status(429), 'limits your requests')]
+    ('/commit/', reset, 'was lost'),
+    ('/commit/', status(429), 'limits your requests. Wait a few'), ('/commit/', status(413), 'refuses the request')]
 
 @pytest.mark.parametrize('where,fault,says', FAULTS, ids=[f'{o[0].strip("/")}-{i}' for i,o in enumerate(FAULTS)])
 def test_an_upload_that_fails(where, fault, says, hub, tiny_run, capfd):
-    "One line without the token, and no half of a revision; after it, the same command succeeds"
+    "The error is one line without the token, and there is no incomplete revision. Afterwards the same command succeeds"
     hub.faults = [lambda h,path: fault(h, path, hub) if where in path else False]
     with pytest.raises(HubError, match=says) as e: share_run(tiny_run[0], REPO, say=quiet)
     assert str(e.value).startswith('hf:ada/digits: ') and TOKEN not in str(e.value)+''.join(capfd.readouterr())
     assert not hub.models.get('ada/digits', dict(log=[]))['log']
     hub.faults = []
     assert share_run(tiny_run[0], REPO, say=quiet).revision
+
+def asks_to_wait(h, path, double): double.send(h, 429, dict(error='slow'), **{'Retry-After':'3600'})
+
+@pytest.mark.parametrize('where,waits', [('/api/models/ada/digits', False), ('/preupload/', True)])
+def test_a_hub_that_asks_to_wait_an_hour(where, waits, hub, tiny_run):
+    "The client may wait itself, so it must be visible"
+    hub.faults = [lambda h,path: asks_to_wait(h, path, hub) if where in path else False]
+    lines = []
+    with pytest.raises(HubError, match='limits your requests. Wait 3,600 seconds'):
+        share_run(tiny_run[0], REPO, say=lines.append)
+    assert any(o.startswith('note: ') and '3601' in o for o in lines)==waits and all(o.isprintable() for o in lines)
+
+@pytest.mark.parametrize('code,says', [(403, 'does not let you read this.*conditions'), (410, 'refuses .* error 410')])
+def test_a_run_that_may_not_be_read(code, says, hub):
+    hub.faults = [lambda h,path: status(code)(h, path, hub)]
+    with pytest.raises(HubError, match=says): Run.from_hub('ada/digits')
 
 def test_no_token(hub, tiny_run, monkeypatch):
     monkeypatch.delenv('HF_TOKEN')
@@ -148,13 +164,13 @@ def test_no_token(hub, tiny_run, monkeypatch):
 def test_no_hub(hub, tiny_run, monkeypatch):
     monkeypatch.setenv('HF_ENDPOINT', 'http://127.0.0.1:9')
     for f in (lambda: share_run(tiny_run[0], REPO, say=quiet)), (lambda: Run.from_hub('ada/digits')):
-        with pytest.raises(HubError, match='the connection to http://127.0.0.1:9 broke off'): f()
+        with pytest.raises(HubError, match='the connection to http://127.0.0.1:9 was lost'): f()
 
 # ---- what a stranger may send
 
 @pytest.fixture
 def shared(hub, tiny_run):
-    "The double with a shared run, and the files of it"
+    "Return the double with a shared run, and the files of the run"
     share_run(tiny_run[0], REPO, public=True, say=quiet)
     return hub,hub.models['ada/digits']['files']
 
@@ -171,7 +187,7 @@ def test_only_the_files_of_a_run_are_downloaded(shared, tmp_path):
     assert {o.parent for o in cached(tmp_path)}=={got.path, got.path/'model'}
 
 def lie(**changes):
-    "A fault that changes the description of a model"
+    "Return a fault that changes the description of a model"
     def f(h, path, double):
         if '/resolve/' in path or '/api/models/' not in path: return False
         m = double.models['ada/digits']
@@ -185,11 +201,11 @@ def sizes(n): return [dict(rfilename=k, size=n) for k in ('metrics.json','model/
     (lie(siblings=[]), 'found no metrics.json'), (lie(siblings=sizes(10**12)), 'expected 4,194,304 at most'),
     (lie(siblings=sizes(None)), 'at most'), (lie(siblings=sizes(-1)), 'at most'), (lie(siblings=sizes('9')), 'at most'),
     (lie(siblings=sizes(10)), 'more bytes than the hub announced'), (lie(siblings=sizes(4_000_000)), 'Try again'),
-    (lie(siblings=5), 'not one of a hub'), (lie(siblings=[5]), 'not one of a hub'),
-    (lie(sha='../../x'), 'not one of a hub'),
-    (lie(sha=None), 'not one of a hub'), (html, 'not one of a hub'), (reset, 'broke off'), (status(429), 'limits'),
-    (status(401), 'hf auth login'), (lambda h,p,d: d.send(h, 200, b'{"a":'*10**5), 'not one of a hub'),
-    (cut, 'broke off')])
+    (lie(siblings=5), "is not a hub's"), (lie(siblings=[5]), "is not a hub's"),
+    (lie(sha='../../x'), "is not a hub's"),
+    (lie(sha=None), "is not a hub's"), (html, "is not a hub's"), (reset, 'was lost'), (status(429), 'limits'),
+    (status(401), 'hf auth login'), (lambda h,p,d: d.send(h, 200, b'{"a":'*10**5), "is not a hub's"),
+    (cut, 'was lost')])
 def test_answers_that_lie(fault, says, shared, tmp_path, capfd):
     hub,_ = shared
     hub.faults = [lambda h,path: fault(h, path, hub)]
@@ -208,6 +224,17 @@ def test_a_run_that_is_damaged(name, content, says, shared, tmp_path):
     with pytest.raises(HubError, match=says) as e: Run.from_hub('ada/digits')
     assert str(e.value).startswith('hf:ada/digits: ') and str(tmp_path) not in str(e.value) and not cached(tmp_path)
 
+def test_other_bytes_of_the_same_length(shared, tmp_path):
+    "As a proxy or a bad disk may send them; the hash is that of the answer"
+    hub,files = shared
+    def change(h, path):
+        if not path.endswith('.safetensors'): return False
+        hub.send(h, 200, files['model/model.safetensors'][:-1]+b'?')
+    hub.faults = [change]
+    with pytest.raises(HubError, match='model.safetensors has other bytes than the hub announced'):
+        Run.from_hub('ada/digits')
+    assert not cached(tmp_path)
+
 def test_a_private_run_of_somebody_else(hub, tiny_run, monkeypatch):
     share_run(tiny_run[0], REPO, say=quiet)
     monkeypatch.setenv('HF_TOKEN', 'hf_of_somebody_else')
@@ -224,10 +251,10 @@ def test_a_run_without_a_model_raises_an_error(tiny_run, tmp_path):
     (run/'metrics.json').write_text(json.dumps({**m, 'no_model':'the net has no registered name'}))
     with pytest.raises(DigitError, match="can't be shared: the net has no"):
         share_run(run, REPO, dry_run=True, say=quiet)
-    with pytest.raises(RunError, match='no finished run'): share_run(tmp_path/'none', REPO, dry_run=True, say=quiet)
+    with pytest.raises(RunError, match='not a finished run'): share_run(tmp_path/'none', REPO, dry_run=True, say=quiet)
 
 def test_the_token_goes_nowhere_else(shared, tmp_path):
-    "The bytes may be at another host, as they are at Hugging Face"
+    "The bytes can be at another host, as they are at Hugging Face"
     hub,files = shared
     seen = []
     with Hub() as other:

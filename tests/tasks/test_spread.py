@@ -1,4 +1,5 @@
-"""`spread_jobs`: jobs here and on a Dask cluster of forked processes; workers and schedulers that die, TLS, versions"""
+"""Tests of `spread_jobs`: jobs here and on a Dask cluster of forked processes, workers and schedulers that die, TLS,
+and versions"""
 import os, signal, sys, threading, time
 import pandas as pd, pytest
 from digitfast.core import DigitError, RunError, as_command, spell
@@ -19,7 +20,7 @@ def quiet(*a): pass
 # ---- jobs, answers and errors, here and there
 
 def steps(job, shared, report):
-    "Report up to three numbers; job 3 has an error that names an option"
+    "Report up to three numbers; job 3 raises an error that names an option"
     done = []
     while len(done)<3 and not (done and done[-1]): done.append(report(len(done)))
     if job==3: raise DigitError(f"use {spell('label', 'NAME')}")
@@ -49,7 +50,7 @@ def test_what_cannot_be_sent_is_named(cluster):
         spread_jobs(steps, [1], threading.Lock(), address=cluster.address)
 
 def test_a_file_may_change_between_two_trainings(cluster, tmp_path):
-    "The workers run the new one, although they have imported the old one"
+    "The workers run the new file, although they have imported the old one"
     cluster.worker('a')
     def f(job, shared):
         import my_plugin
@@ -66,7 +67,7 @@ def test_a_file_may_change_between_two_trainings(cluster, tmp_path):
 # ---- what dies
 
 def test_a_scheduler_that_dies(cluster, capfd):
-    "One line, and what is done is kept"
+    "The error is one line, and finished jobs are kept"
     cluster.worker('a')
     def f(job, shared): time.sleep(.2)
     kept = {}
@@ -87,7 +88,7 @@ def test_a_job_whose_worker_dies_is_done_again_by_another(cluster):
         return os.getpid()
     lines,kept,kills = [],{},[]
     def answer(job, value):
-        "Whether to die: the first attempt of job 1"
+        "Return whether the job should die: the first attempt of job 1 should"
         if job==1: kills.append(job)
         return job==1 and len(kills)==1
     spread_jobs(f, range(4), None, kept.__setitem__, cluster.address, say=lines.append, answer=answer,
@@ -104,7 +105,7 @@ def test_a_job_that_kills_its_workers_fails_alone(tmp_path):
             if job=='bad': os.kill(os.getpid(), signal.SIGKILL)
         kept,failed = {},{}
         spread_jobs(f, ['bad',0,1], None, kept.__setitem__, cluster.address, fail=failed.__setitem__)
-        assert sorted(kept)==[0,1] and str(failed.pop('bad')).startswith('bad was lost with its worker') and not failed
+        assert sorted(kept)==[0,1] and str(failed.pop('bad')).startswith('bad failed because') and not failed
     finally: cluster.stop()
 
 def test_a_cluster_without_workers(cluster, monkeypatch):
@@ -123,7 +124,7 @@ def test_another_digitfast_raises_an_error_and_another_torch_is_noted(cluster):
     spread_jobs(steps, [1], 1, kept.__setitem__, cluster.address, answer=quiet, say=lines.append)
     assert sorted(kept)==[1] and any('has torch 1.0, and this process' in o for o in lines), lines
     cluster.worker('b', older)
-    with pytest.raises(RunError, match=r'found digitfast 0\.0\.1, expected .* as here\. Install the same version'):
+    with pytest.raises(RunError, match=r'found digitfast 0\.0\.1, expected .* as on this machine'):
         spread_jobs(steps, [1]*500, 1, address=cluster.address, answer=quiet) # as soon as it is there
 
 def test_tls(tmp_path):
@@ -154,13 +155,13 @@ def test_tls_without_certificates_is_named(tiny, tmp_path):
 def test_no_scheduler_is_reported(tiny, tmp_path, monkeypatch):
     def client(*args, timeout, old=distributed.Client, **kw): return old(*args, timeout='1s', **kw)
     monkeypatch.setattr(distributed, 'Client', client)
-    with pytest.raises(RunError, match='no Dask scheduler answers'):
+    with pytest.raises(RunError, match=r'found no answer.*Check the address.*Then resume .*train\(scheduler'):
         train(tiny, out=tmp_path/'run', members=2, scheduler=f'127.0.0.1:{free_port()}', say=quiet, **TINY)
 
 def test_each_gpu_gets_its_jobs(monkeypatch, tmp_path):
     monkeypatch.setattr(S, 'count_gpus', lambda device='auto': 2)
     def which_gpu(k, seen): # a worker gets it by value, and need not import this file
-        "The GPU of this job, once the other has one too"
+        "Return the GPU of this job, after the other job has one, too"
         import os, time
         gpu = os.environ.get('CUDA_VISIBLE_DEVICES')
         (seen/str(gpu)).touch()
@@ -175,7 +176,7 @@ def test_each_gpu_gets_its_jobs(monkeypatch, tmp_path):
 # ---- who uses it
 
 def test_compare(cluster, tmp_path):
-    "The figures are those of this process, in the order of the systems, whatever the order in which they come"
+    "The results are those of this process, in the order of the systems, although the jobs end in another order"
     folder,lines = csvs(tmp_path/'tiny', n=120),[]
     kw = dict(systems=['linear-softmax','mlp-100'], seeds=2, epochs=1, device='cpu')
     here = compare(folder, say=quiet, **kw) # before the workers are forked, which inherit what it imports
@@ -184,4 +185,14 @@ def test_compare(cluster, tmp_path):
     assert there['mean'].to_dict()==here['mean'].to_dict() and there.index.tolist()==kw['systems']
     assert pd.read_csv(tmp_path/'o'/'runs.csv').seed.tolist()==[0,1,0,1]
     assert any('mlp-100 with seed 1 goes to' in o for o in lines)
-    with pytest.raises(DigitError, match='is no address'): compare(folder, scheduler='nowhere', say=quiet, **kw)
+    with pytest.raises(DigitError, match='expected HOST:PORT'): compare(folder, scheduler='nowhere', say=quiet, **kw)
+
+@pytest.mark.parametrize('f', [train, compare], ids=['train','compare'])
+def test_without_dask_the_extra_is_named(f, tiny, in_tmp, monkeypatch):
+    "The error is raised before data are read, and no file is left"
+    monkeypatch.setitem(sys.modules, 'distributed', None)
+    more = dict(members=2, **TINY) if f is train else {}
+    with pytest.raises(DigitError, match=r"^Dask is not installed: pip install 'digitfast\[distributed\]'$"):
+        f(tiny, scheduler='127.0.0.1:9', out='r', **more)
+    with pytest.raises(DigitError, match='Dask is not installed'): spread_jobs(max, [1], address='127.0.0.1:9')
+    assert not list(in_tmp.iterdir())

@@ -1,4 +1,5 @@
-"The mistakes of nbs/tutorials/05a_wrong_measurements.ipynb and 05b_wrong_training.ipynb: each has its guard"
+"""Each mistake in nbs/tutorials/05a_wrong_measurements.ipynb and 05b_wrong_training.ipynb has a guard, which is tested
+here"""
 from dataclasses import replace
 import numpy as np, pandas as pd, pytest, torch
 from fastai.losses import CrossEntropyLossFlat
@@ -33,13 +34,13 @@ def hits(learn): return predict_rows(learn).argmax(1)==learn.dls.valid_ds.items.
 
 @pytest.mark.parametrize('name', list(recipes))
 def test_no_row_is_on_both_sides(name):
-    "By any recipe's split, each row is on one side"
+    "In the split of each recipe, each row is on one side"
     dls = recipes[name].dls(DF, device='cpu')
     trn,val = (list(o.items.index) for o in (dls.train_ds, dls.valid_ds))
     assert trn and val and sorted(trn+val)==list(DF.index)
 
 def test_a_row_that_is_validated_on_does_not_train():
-    "Labels of validation rows change nothing in the net"
+    "The labels of validation rows do not change the network"
     valid,other = list(range(250,310)),DF.copy()
     other.loc[250:,'label'] = (other.label[250:]+1)%3
     a,b = (fit('stride2', 1, df=o, valid=valid) for o in (DF, other))
@@ -53,7 +54,7 @@ def test_predictions_of_the_training_frame_are_too_many(learn, data):
 @pytest.mark.parametrize('wrong', [lambda df,n: df[:n], lambda df,n: df[::-1][:n], lambda df,n: pd.concat([df]*n)[:n]],
     ids=['first rows','last rows','repeated'])
 def test_control_rows_detect_a_training_frame_as_test_set(wrong, learn, monkeypatch):
-    "Also where the number of rows is right"
+    "This also holds if the number of rows is right"
     probs,right = predict_rows(learn),learn.dls.test_dl
     assert hits(learn).mean()>.9 and len(predict_test(learn, TEST, probs)[0])==len(TEST)
     monkeypatch.setattr(learn.dls, 'test_dl', lambda items, **kw: right(wrong(learn.dls.train_ds.items, len(items)),
@@ -73,7 +74,8 @@ def test_the_learners_loss_of_a_value_compares_row_with_row():
 # ---- 4. regression on the digit's value
 
 def test_classes_are_not_numbers_unless_asked_for():
-    "An output a class and cross entropy, whatever the classes are called; only the article's own recipe regresses"
+    """Any names of classes give one output for each class and cross entropy. Only the article's own recipe is a
+    regression"""
     df = digits(60, classes=['0','4','9'])
     dls = DigitDataLoaders.from_df(df, bs=16, device='cpu')
     learn = digit_learner(dls, 'stride2')
@@ -81,7 +83,7 @@ def test_classes_are_not_numbers_unless_asked_for():
     assert Recipe().loss=='cross_entropy' and [k for k,r in recipes.items() if r.loss=='value']==['two-layer-learner']
 
 def test_metric_and_predictions_squash_as_the_loss_says():
-    "Accuracy and probabilities come from the loss function's own `decodes` and `activation`"
+    "Accuracy and probabilities come from the loss function's `decodes` and `activation`"
     recipe = replace(recipes['two-layer-learner'], epochs=1)
     dls = recipe.dls(DF, device='cpu')
     seed_all(0, dls)
@@ -97,7 +99,7 @@ def test_metric_and_predictions_squash_as_the_loss_says():
 
 @pytest.mark.parametrize('name', [k for k in archs if k not in by_hand and k not in ('mlp-100','mlp-512-256')])
 def test_nets_end_in_raw_activations(name):
-    "No softmax, so that the loss can go to zero; the nets of two articles are kept as written"
+    "No network ends in softmax, so the loss can reach zero. The networks of two articles are kept as written"
     seed_all(0)
     net = create_model(name, 10, 28).eval()
     with torch.no_grad(): acts = net(torch.randn(8, 1, 28, 28))
@@ -106,13 +108,13 @@ def test_nets_end_in_raw_activations(name):
 
 @pytest.mark.parametrize('name', list(by_hand))
 def test_systems_from_scratch_give_the_loss_log_probabilities(name):
-    "Of which cross entropy's softmax makes the same again"
+    "The softmax of cross entropy does not change log-probabilities"
     dls = DigitDataLoaders.from_df(DF, bs=16, device='cpu', mean=0., std=1.)
     acts = digit_learner(dls, name).model(dls.one_batch()[0])
     assert torch.allclose(torch.Tensor(acts).exp().sum(1), torch.ones(16), atol=1e-4)
 
 def test_the_loss_goes_below_the_floor_of_two_softmaxes():
-    "At three classes a second softmax cannot go below 0.551"
+    "With three classes, the loss of a second softmax can't be below 0.551"
     floor = nn.functional.cross_entropy(torch.eye(3), torch.arange(3)).item()
     learn = fit(epochs=4)
     with learn.no_bar(), learn.no_logging(): loss = learn.validate()[0]
@@ -124,7 +126,7 @@ def test_a_net_that_is_built_raises_an_error(learn):
     with pytest.raises(DigitError, match='already built'): digit_learner(learn.dls, learn.model)
 
 def test_each_learner_begins_at_the_beginning(learn):
-    "Training one leaves the next as the first was"
+    "Training one Learner does not change the next one"
     def fresh():
         seed_all(1)
         return digit_learner(learn.dls, 'stride2')
@@ -147,7 +149,7 @@ def test_accuracy_of_each_class_counts_every_row(learn):
 
 @pytest.mark.parametrize('bs', [1, 7, 16, 62, 100])
 def test_accuracy_is_over_all_rows_whatever_the_batches(bs, learn):
-    "Half of the labels are wrong, and all of them at the end, so that batches differ"
+    "Half of the labels are wrong, all at the end, so the batches differ"
     df = learn.dls.valid_ds.items.copy()
     df['label'] = np.where(np.arange(62)<40, predict_rows(learn).argmax(1), (predict_rows(learn).argmax(1)+1)%3)
     dl = learn.dls.test_dl(df, with_labels=True, bs=bs)
@@ -157,7 +159,7 @@ def test_accuracy_is_over_all_rows_whatever_the_batches(bs, learn):
 # ---- 9. eval, and never back
 
 def test_every_epoch_trains_in_training_mode():
-    "Batch norm has learnt from each training batch and no other, though each epoch validates and predicts"
+    "Batch norm learns from each training batch and from no other, although each epoch validates and predicts"
     learn = fit(epochs=2)
     n,bn = len(learn.dls.train),[m for m in learn.model.modules() if isinstance(m, nn.BatchNorm2d)][0]
     assert bn.num_batches_tracked==2*n

@@ -1,4 +1,4 @@
-"Searches: honest rows, pruning, failures, what a kill and Ctrl-C leave, resuming, workers, and bad input"
+"Tests of searches: honest rows, pruning, failures, kills and Ctrl-C, resuming, workers, and bad input"
 import json, os, shutil, signal, threading
 import numpy as np, pandas as pd, pytest
 from digitfast.core import DigitError, RunError
@@ -14,14 +14,14 @@ SPACE = dict(lr='1e-3..1e-1', bs=[8,16])
 def quiet(*a): pass
 
 def search(data, out, space=SPACE, say=quiet, **kw):
-    "A search of a few trials of one epoch with the network of `tiny`"
+    "Search with a few trials of one epoch with the network of `tiny`"
     return task.tune(data, space, out=out, say=say, **{**dict(trials=3, arch='stride2', epochs=1), **kw})
 
 def resume(out, say=quiet, **kw): return task.tune(resume=True, out=out, say=say, **kw)
 def rows(out): return pd.read_csv(out/'trials.csv')
 
 def stop_at(line):
-    "A log that presses Ctrl-C at a line that begins so"
+    "Return a log that presses Ctrl-C at a line with this beginning"
     def say(o):
         if o.startswith(line): raise KeyboardInterrupt
     return say
@@ -33,7 +33,8 @@ def no_figures(monkeypatch):
 
 @pytest.fixture
 def fake(monkeypatch, tiny_run):
-    "Trials of three epochs without a training, whose accuracy rises with the learning rate, and another run as winner"
+    """Return trials of three epochs without a training, whose accuracy rises with the learning rate, and another run as
+    winner"""
     def run(point, plan, report):
         if point.get('lr', 0)>9: return dict(state='failed', reason='too high', epochs=0, seconds=.1)
         for epoch in range(3):
@@ -47,7 +48,7 @@ def fake(monkeypatch, tiny_run):
 
 @pytest.fixture(scope='module')
 def found(tiny, tmp_path_factory):
-    "(search, log lines, images that trials saw) of three trials on `tiny`; not to be changed"
+    "Return (search, log lines, images of the trials) of three trials on `tiny`. Do not change it"
     seen,make,lines = set(),task.make_learner,[]
     def spy(plan, *args):
         seen.update(map(bytes, plan.data.train.drop(columns='label').to_numpy()))
@@ -126,7 +127,7 @@ def test_more_trials_of_a_small_space_try_the_other_points(tiny, tmp_path, fake)
     assert len(df)==4+8-n and len(df.drop_duplicates(points))==8
 
 def test_epochs_can_vary(tiny, tmp_path, fake):
-    "Then nothing is pruned, because a longer training is worse in its first epochs"
+    "Nothing is pruned, because a longer training is worse in its first epochs"
     lines = []
     s = search(tiny, tmp_path/'s', dict(lr='1e-6..1e-1', epochs='3..9'), trials=9, epochs=None, say=lines.append)
     assert (s.trials.state=='complete').all() and s.trials.epochs.nunique()>1 and (s.trials.epochs_done==3).all()
@@ -200,7 +201,7 @@ def test_a_killed_search_resumes(tiny, tmp_path, fake):
     params = [json.loads(o).get('param_value_internal') for o in (out/'journal.jsonl').read_text().splitlines()
               if '"lr"' in o and 'param_name' in o]
     with open(out/'journal.jsonl', 'ab') as f: f.write(b'{"op_code":4,"wor') # a line that was not written completely
-    with pytest.raises(RunError, match=r"unfinished search. Choose .* or resume it with tune\(resume=True"):
+    with pytest.raises(RunError, match=r"unfinished search.*Choose .* or resume it with tune\(resume=True"):
         search(tiny, out)
     before,s = rows(out),resume(out)
     assert s.trials.trial.tolist()==[0,1,2,3,4] and s.trials.lr.nunique()==5
@@ -260,20 +261,20 @@ def test_frames_in_memory_are_passed_again(tmp_path, fake):
 # ---- bad input
 
 BAD = [(dict(space=['lr=.1']), 'lr=0.1: found a single value'), (dict(space=dict(lr=[.1])), 'found a single value'),
-       (dict(space=['lr=1..1']), 'found a single value'), (dict(space=None), 'needs a field to vary'),
+       (dict(space=['lr=1..1']), 'found a single value'), (dict(space=None), 'no field to vary'),
        (dict(space=['lrr=1..2']), "unknown field of a search 'lrr': did you mean 'lr'"),
        (dict(space=['lr=0..1']), "lr is '0'"), (dict(space=['arch=small,nope'], arch=None), "architecture 'nope'"),
        (dict(space=['epochs=1..2']), 'epochs is both fixed'), (dict(space=['split=last,random']), "can't vary"),
        (dict(space=['folds=2,3']), "can't vary"), (dict(space=['lr=a..b']), 'expected a number on both sides'),
        (dict(recipe='ensemble', arch=None), 'compares single networks'), (dict(trials=0), 'trials is'),
-       (dict(time='20'), 'a duration such as 20m'), (dict(scheduler='nowhere'), 'no address of a Dask scheduler'),
+       (dict(time='20'), 'a duration such as 20m'), (dict(scheduler='nowhere'), 'expected HOST:PORT'),
        (dict(data='nowhere'), 'no such file'), (dict(data=digits(6)), 'class'),
        (dict(groups='writer'), 'an unknown column'), (dict(groups=np.zeros(60), data=digits()), 'in one group'),
-       (dict(space=['smooth=0,0.0']), 'a single value'), (dict(space=['smooth=0,0.0,.1']), 'occurs twice'),
+       (dict(space=['smooth=0,0.0']), 'a single value'), (dict(space=['smooth=0,0.0,.1']), 'twice, expected it once'),
        (dict(space=['lr=1...2']), 'three dots'),
        (dict(space=dict(lr=(1e-3,.1))), 'found a tuple of two numbers'),
-       (dict(space=['images=100..900']), 'images varies nothing here, because epochs'),
-       (dict(space=['images=100..900','epochs=1,2'], epochs=None), 'images varies nothing here'),
+       (dict(space=['images=100..900']), 'images: found epochs too'),
+       (dict(space=['images=100..900','epochs=1,2'], epochs=None), 'images: found epochs too'),
        (dict(space=['affine.rotate=0..181']), 'rotate'),
        (dict(resume=True, out=None), 'needs out=')]
 
@@ -285,10 +286,10 @@ def test_bad_input_is_one_line_and_leaves_nothing(kw, says, tiny, in_tmp):
 def test_directories_of_others_are_left_alone(found, tiny, tiny_run, tmp_path):
     (tmp_path/'notes').mkdir()
     (tmp_path/'notes'/'a.txt').touch()
-    with pytest.raises(RunError, match='not empty and holds no search'): search(tiny, tmp_path/'notes')
-    with pytest.raises(RunError, match='not empty and holds no search'): search(tiny, tiny_run[0].path)
+    with pytest.raises(RunError, match='belong to no search'): search(tiny, tmp_path/'notes')
+    with pytest.raises(RunError, match='belong to no search'): search(tiny, tiny_run[0].path)
     for kw in dict(), dict(resume=True):
-        with pytest.raises(RunError, match='holds a finished search'): search(tiny, found[0].path, **kw)
+        with pytest.raises(RunError, match='found a finished search'): search(tiny, found[0].path, **kw)
 
 def test_the_command(tiny, in_tmp, capsys, fake):
     from digitfast.cli import main

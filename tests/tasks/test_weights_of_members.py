@@ -1,4 +1,5 @@
-"Greedy selection of weights: what it selects, that its accuracy is cross-fitted, and that every prediction uses it"
+"""Tests of greedy selection of weights: the selection, the cross-fitted accuracy, and that every prediction uses the
+weights"""
 import json
 import numpy as np, pandas as pd, pytest
 from conftest import TINY, command, csvs, digits
@@ -9,7 +10,7 @@ from digitfast.runs.run import Run
 from digitfast.tasks.ensemble import cross_weigh, ensemble, greedy_weights, mix_probs
 
 def nets(*strengths, n=500, c=5, seed=0):
-    "Labels, and probabilities by a made-up network of each strength, which err apart from one another"
+    "Return labels, and the probabilities of an invented network of each strength, which make different mistakes"
     rng = np.random.default_rng(seed)
     y = rng.integers(0, c, n)
     scores = rng.normal(size=(len(strengths),n,c))+np.array(strengths)[:,None,None]*np.eye(c)[y]
@@ -36,7 +37,7 @@ def test_one_net_that_nothing_helps_is_all():
     assert greedy_weights(y, p).tolist()==[1,0,0]
 
 def test_each_row_is_predicted_with_weights_of_other_rows():
-    "Labels of one part change: the predictions of that part stay, and those of the others change"
+    "If labels of one part change, the predictions of that part stay, and those of the others change"
     y,p = nets(2, 1.5, 1, n=200, seed=3)
     part = deal_rows(len(y))==1
     other = np.where(part, p[0].argmin(1), y)
@@ -49,7 +50,7 @@ def test_the_cross_fitted_loss_is_not_that_of_the_selected_rows():
 
 @pytest.fixture(scope='module')
 def runs(tmp_path_factory):
-    "Three finished runs on 150 held-out rows, the last of which hardly trained"
+    "Return three finished runs on 150 held-out rows, of which the last was hardly trained"
     from digitfast.tasks.train import train
     path = tmp_path_factory.mktemp('weights')
     df = digits(750)
@@ -64,7 +65,7 @@ def joined(runs, tmp_path_factory):
     return ensemble(runs, tmp_path_factory.mktemp('joined')/'run', lines.append, weights='greedy'),lines
 
 def held_out(runs):
-    "Labels, and the probabilities by each run, of the rows that all of them held out, in order"
+    "Return the labels and the probabilities of each run, for the rows that all runs held out, in order"
     ps = [o.predictions().take(o.predictions().rows.argsort()) for o in runs]
     assert all((o.rows==ps[0].rows).all() for o in ps)
     return ps[0].targs,np.stack([o.probs for o in ps])

@@ -1,4 +1,5 @@
-"Two widgets of the course in a browser: their numbers are those of Python, by mouse, finger and keys, also on a phone"
+"""Tests of two widgets of the course in a browser: their numbers equal Python's, with mouse, finger and keys, also on a
+phone"""
 import base64, json, re, shutil, subprocess, sys
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +18,8 @@ def roll(**kwargs): return roll_widget(LOSSES, **{**dict(span=(-2,2.5), start=-1
 
 @pytest.fixture(scope='module')
 def digits():
-    "The packaged digits that the widget's network was measured on: images (1000, 28, 28) of 0 to 1, and labels"
+    """Return the packaged digits on which the widget's network was measured: images (1000, 28, 28) from 0 to 1, and
+    labels"""
     from digitfast.data.read import read_csvs
     data = read_csvs('sample')
     held = data.train.iloc[4000:]
@@ -25,7 +27,8 @@ def digits():
 
 @contextmanager
 def shown(tmp_path, *widgets, **kwargs):
-    "A browser with these widgets on one page. Afterwards, no script has failed and nothing else was fetched"
+    """Open a browser with these widgets on one page. Afterwards check that no script failed and that nothing else was
+    fetched"""
     pytest.importorskip('websockets')
     from browser import Browser
     file = tmp_path/'page.html'
@@ -56,7 +59,7 @@ def set_rate(b, rate):
     b.js(f"(o => {{ o.value = {rate}; o.dispatchEvent(new Event('input')) }})(document.querySelector('.rate'))")
 
 def descend(coefficients, start, rate, n):
-    "The steps of gradient descent: step, weight, slope and loss"
+    "Return the steps of gradient descent: step, weight, slope and loss"
     loss = np.polynomial.Polynomial(coefficients)
     w,res = start,[]
     for i in range(n+1):
@@ -118,7 +121,7 @@ def test_a_loss_without_a_slope_is_named():
 # ---- draw a digit
 
 def activations(net, image):
-    "The layers' outputs in torch, written out"
+    "Return the outputs of the layers, computed with torch"
     (w1,b1),(w2,b2),(w3,b3),(w4,b4) = [(o.weight, o.bias) for o in net if hasattr(o, 'weight')]
     x = torch.tensor(np.array(image)).float().view(1, 1, 28, 28)
     a = F.conv2d(x, w1, b1, stride=2, padding=2).relu()
@@ -127,7 +130,7 @@ def activations(net, image):
     return [o.detach().flatten().numpy() for o in (a, b, c, F.linear(c.flatten(1), w4, b4))]
 
 def state(b):
-    "Pixels, activations of each layer, probabilities, and the line with the prediction"
+    "Return the pixels, the activations of each layer, the probabilities, and the line with the prediction"
     root = "document.querySelector('.pad').parentElement.parentElement"
     pixels,layers,chances = (b.js(f'JSON.stringify({o})') for o in (
         f'[...{root}.pixels]', f'{root}.layers.map(o => [...o])', f'{root}.chances'))
@@ -203,7 +206,8 @@ def test_wrong_examples_are_named(images, labels, message):
 
 @pytest.mark.slow
 def test_the_command_makes_such_a_network(tmp_path):
-    "With a few epochs: the file has the layers, and weights of the right number, that read most digits"
+    """With a few epochs, the file has the layers and the right number of weights, and most digits are predicted
+    correctly"""
     cmd = [sys.executable, 'benchmarks/network.py', '--epochs', '4', '--out', tmp_path/'network.json']
     subprocess.run(cmd, cwd=REPO, check=True, capture_output=True)
     made = json.loads((tmp_path/'network.json').read_text())
