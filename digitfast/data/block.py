@@ -18,7 +18,7 @@ from fastai.data.block import CategoryBlock, DataBlock, TransformBlock
 from fastai.data.core import DataLoaders, Datasets
 from fastai.data.load import DataLoader
 from fastai.data.transforms import ColReader, IntToFloatTensor, Normalize
-from ..core import DataError, DigitError
+from ..core import DataError, DigitError, count_noun
 from ..device import digit_device, predict_bs
 from .arrays import check_order
 from .ranges import fits, to_bytes
@@ -184,8 +184,8 @@ class DigitDataLoaders(DataLoaders):
         if classes is None: classes = sorted(df.label.unique().tolist())
         trn,val = digit_splitter(valid, valid_pct, seed, groups=groups)(df)
         if len(trn)<bs:
-            warnings.warn(f"the batch size is {len(trn)} instead of {bs}, because there are only {len(trn)} training "
-                          "rows")
+            warnings.warn(f"the batch size is {len(trn)} instead of {bs}, because of only "
+                          f"{count_noun(len(trn), 'training row')}")
         n,df = len(trn),df.iloc[np.concatenate([trn,val]).astype(int)]
         dblock = _SliceBlock((DigitBlock(list(df.columns[1:]), mean, std), CategoryBlock(vocab=classes, sort=False)),
                              get_y=ColReader('label'),

@@ -93,8 +93,8 @@ def _check_rows(rows, name, ids, classes):
         lines[row[0]],labels[row[0]] = line,row[1]
     lost = [] if ids is None else sorted(ids-lines.keys(), key=lambda o: (len(o),o))
     if lost:
-        raise DataError(f"{name}: {len(lost):,} of {len(ids):,} ids are missing, expected all of them. Add the missing "
-                        f"ids, from {lost[0]}")
+        raise DataError(f"{name}: found no row for {len(lost):,} of {len(ids):,} ids, expected all of them. Add the "
+                        f"missing ids, from {lost[0]}")
     return labels
 
 

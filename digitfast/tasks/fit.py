@@ -87,8 +87,8 @@ def _log_drop(plan, dls, say):
     n = len(plan.info.drop_rows)
     if not n: return
     n_dropped = len(plan.data.train)-len(dls.train_ds)-len(dls.valid_ds)
-    say(f"drop: {n_dropped:,} rows are excluded from training. {n-n_dropped:,} more are held-out rows, which stay, so "
-        "the accuracy includes them")
+    say(f"drop: training excludes {count_noun(n_dropped, 'row')}. The accuracy still includes "
+        f"{count_noun(n-n_dropped, 'held-out row')} of this list")
 
 def _log_groups(plan, dls, say):
     "Log how many groups are held out. Raises `DataError` if a group is both trained on and held out."
@@ -115,6 +115,9 @@ def _log_weights(plan, learn, say):
                                            'of classes '+join_some(f'{k}: {v:g}' for k,v in by_class.items())]
     say(f"weights: {' and '.join(rows+classes)}, from {w.min():.3g} to {w.max():.3g} for a training row. They count "
         "only in the training loss. All held-out rows count equally")
+    y = learn.dls.train_ds.items.label
+    lost = [o for o in learn.dls.vocab if not w[(y==o).to_numpy()].any()]
+    if lost: say(f"note: all training rows of class {join_some(lost)} have the weight 0, so the network can't learn it")
 
 def log_net(
     plan, # `Plan`

@@ -42,7 +42,7 @@ def test_predict_rows_is_silent_and_repeatable(trained, capsys):
     assert out.out==out.err==''
 
 def test_tta_averages_the_moved_copies(trained):
-    from digitfast.learn.callbacks import shifts
+    from digitfast.models.nets import shifts
     plain,tta = predict_rows(trained, pixels()),predict_rows(trained, pixels(), tta=1)
     x = next(iter(trained.dls.test_dl(pixels())))[0]
     with torch.no_grad(): want = torch.stack([trained.model.eval()(torch.Tensor(v)).softmax(1) for v in shifts(x,
@@ -188,8 +188,8 @@ BAD = dict(empty=('', 'empty'), blank=('\n\n', 'empty'), spaces=('   ', 'line 1'
     swapped=(GOOD.replace('ImageId,Label','Label,ImageId'), 'expected ImageId,Label'),
     index=(',ImageId,Label\n0,1,2\n', '3 columns'), one=('Label\n2\n0\n1\n1\n', '1 column,'),
     semicolon=(GOOD.replace(',',';'), '1 column,'), tab=(GOOD.replace(',','\t'), '1 column,'),
-    missing=(GOOD.replace('3,1\n',''), '1 of 4 ids are missing'),
-    short=('ImageId,Label\n1,2\n', '3 of 4 ids are missing'), extra=(GOOD+'5,1\n', "line 6: found id '5'"),
+    missing=(GOOD.replace('3,1\n',''), 'found no row for 1 of 4 ids'),
+    short=('ImageId,Label\n1,2\n', 'found no row for 3 of 4 ids'), extra=(GOOD+'5,1\n', "line 6: found id '5'"),
     repeated=(GOOD+'2,0\n', "line 6: found id '2' again"), zero=(GOOD.replace('1,2','0,2'), "id '0'"),
     fields=(GOOD.replace('3,1','3,1,1'), 'line 4: found 3 fields'),
     few=(GOOD.replace('3,1','3'), 'line 4: found 1 field,'),

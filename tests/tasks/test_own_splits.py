@@ -152,6 +152,7 @@ def test_a_column_of_weights_and_of_groups(tmp_path):
     assert m['weights']['column']=='w' and m['options']==dict(groups='writer', weights='w')
     assert m['settings']['class_weights']=={'0':2.0} and 'omitted' not in ' '.join(lines)
     assert any(o.startswith('weights: of column w and of classes 0: 2, from 0 to 3 for a training row') for o in lines)
+    assert any(o.startswith('note: all training rows of class 2 have the weight 0') for o in lines)
     assert 2 in r.predictions(same=True).targs and 2 not in r.predictions(same=True).preds
     assert outcome(train(config=r, out=tmp_path/'again', say=quiet))==outcome(r)
 
