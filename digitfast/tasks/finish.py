@@ -19,6 +19,7 @@ from ..device import versions
 from ..data.transforms import same_images
 from ..data.drift import looks
 from ..kaggle.submission import submission, submission_text
+from ..runs.fields import run_tta
 from ..runs.calibration import measure_calibration
 from ..runs.preds import Preds
 from ..runs.rundir import RunDir, resumable
@@ -222,7 +223,7 @@ def why_unexpected(
 # %% ../../nbs/tasks/02_finish.ipynb #c0010
 def _tta_note(m):
     "Return a note if the accuracy in the metrics `m` was measured with test-time shifts, otherwise ''"
-    tta = (m.get('settings') or {}).get('tta') or 0
+    tta = run_tta(m)
     return f", with test-time shifts: a mean over {(2*tta+1)**2} copies of each image" if tta else ''
 
 def _cross_note(m):
