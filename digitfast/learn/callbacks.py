@@ -62,17 +62,6 @@ class RandAffine(Transform):
         i,j = torch.randint(2*p+1, (2,n), device=x.device)
         return windows[torch.arange(n, device=x.device), :, i, j]
 
-# %% ../../nbs/learn/05_callbacks.ipynb #995436fc
-def shifts(
-    x, # Images, (n, c, h, w)
-    px=1, # Pixels
-)->list: # (2px+1)² views, the first the image itself
-    "Return `x` moved by up to `px` pixels along each axis, with a repeated border, for test-time augmentation"
-    h,w = x.shape[-2:]
-    p = F.pad(x, (px,px,px,px), mode='replicate')
-    steps = sorted(range(-px, px+1), key=abs)
-    return [p[..., px+i:px+i+h, px+j:px+j+w] for i in steps for j in steps]
-
 # %% ../../nbs/learn/05_callbacks.ipynb #230d277b
 def is_fitting(
     learn, # A Learner, within one of its events

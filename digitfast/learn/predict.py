@@ -16,7 +16,7 @@ from fastai.learner import Learner, replacing_yield
 from fastai.callback.progress import ProgressCallback # gives a Learner `no_bar`
 from ..core import DataError, DigitError, RunError, join_some, check_kind
 from ..models.nets import fn_name
-from .callbacks import shifts
+from ..models.nets import shifts
 from ..schema import check_field
 from .fields import tta_kind
 from .loss import check_probs, learner_activation, n_classes

@@ -6,7 +6,7 @@
 __all__ = ['archs', 'arch', 'builder_args', 'fn_name', 'create_model', 'conv', 'stride2', 'Ensemble', 'model_cost']
 
 # %% ../../nbs/models/01_nets.ipynb #d66bc208
-import inspect, math, torch
+import inspect, math, torch, torch.nn.functional as F
 from collections import OrderedDict
 from contextlib import contextmanager
 from functools import partial
@@ -269,6 +269,17 @@ def _hand_arch(k):
     arch(k, 'from scratch: see digitfast.models.scratch')(lambda n_out=10, side=28: HandNet(by_hand[k], n_out, side))
 for k in by_hand: _hand_arch(k)
 
+# %% ../../nbs/models/01_nets.ipynb #995436fc
+def shifts(
+    x, # Images, (n, c, h, w)
+    px=1, # Pixels
+)->list: # (2px+1)² views, the first the image itself
+    "Return `x` moved by up to `px` pixels along each axis, with a repeated border, for test-time augmentation"
+    h,w = x.shape[-2:]
+    p = F.pad(x, (px,px,px,px), mode='replicate')
+    steps = sorted(range(-px, px+1), key=abs)
+    return [p[..., px+i:px+i+h, px+j:px+j+w] for i in steps for j in steps]
+
 # %% ../../nbs/models/01_nets.ipynb #54ba2d70
 class Ensemble(nn.Module):
     "The mean of the probabilities of several `models`, as logarithms"
@@ -277,14 +288,21 @@ class Ensemble(nn.Module):
         models, # Nets that give (n, n_out) scores
         stats, # (mean, std) that normalise the pixels of each net; the input is normalised with the first
         weights=None, # Weight of each in the mean, above 0; they sum to 1. Equal weights if None
+        ttas=None, # Pixels of shift in the test-time augmentation of each; none if None
     ):
         super().__init__()
+        self.ttas = ttas or [0]*len(models)
         self.models,(m,s) = nn.ModuleList(models),stats[0]
         self.scales = [(s/b, (m-a)/b) for a,b in stats]
         self.logs = [math.log(o) for o in weights or [1/len(self.models)]*len(self.models)]
     def forward(self, x):
-        return torch.stack([f(x*a+b).log_softmax(-1)+log
-                            for f,(a,b),log in zip(self.models, self.scales, self.logs)]).logsumexp(0)
+        return torch.stack([_mean_log_probs(f, x*a+b, tta)+log for f,(a,b),log,tta
+                            in zip(self.models, self.scales, self.logs, self.ttas)]).logsumexp(0)
+
+def _mean_log_probs(net, x, tta):
+    "Return the logarithms of the mean probabilities of the images `x` and their copies moved by up to `tta` pixels"
+    views = shifts(x, tta) if tta else [x]
+    return torch.stack([net(o).log_softmax(-1) for o in views]).logsumexp(0)-math.log(len(views))
 
 # %% ../../nbs/models/01_nets.ipynb #0b01a003
 class _NumbersOnCPU(TorchFunctionMode):

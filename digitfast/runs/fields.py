@@ -20,6 +20,11 @@ def _is_reading(value):
 
 def _has(value, name, kind, default=None): return isinstance(value, dict) and kind.test(value.get(name, default))
 
+def _varied(settings):
+    "Return the fields in which the members of a recipe with these `settings` differ, a dict for each"
+    vary = settings.get('vary') if isinstance(settings, dict) else None
+    return vary if isinstance(vary, list) else []
+
 def _each(names, kind): return dict.fromkeys(names.split(), kind)
 
 _names = list_of(text, 'names')
@@ -33,11 +38,13 @@ run_kinds = dict(
     **_each('lr log_loss calibrated_log_loss', number()), temperature=temperature_kind,
     **_each('recipe arch device precision date kind no_model measured_on', text),
     data=mapping_of(optional(text), 'names and paths'),
-    settings=Kind("a recipe's fields, with tta from 0 to 8", lambda v: _has(v, 'tta', whole('[0, 8]'), 0)),
+    settings=Kind("a recipe's fields, with tta from 0 to 8",
+                  lambda v: all(_has(o, 'tta', whole('[0, 8]'), 0) for o in (v, *_varied(v)))),
     reading=Kind('how data were read: value_range, polarity, orientation, transpose and label', _is_reading),
     seconds=mapping_of(number(), 'numbers by name'),
     versions=mapping_of(text, 'texts by name'),
     **_each('members_accuracy members_weights', list_of(fraction, 'numbers from 0 to 1')),
+    members_tta=list_of(whole('[0, 8]'), 'pixels from 0 to 8'),
     options=mapping_of(Kind('', lambda v: isinstance(v, (str,bool))), 'options of reading'),
     imports=Kind('names and sums of files', lambda v: v==[] or mapping_of(text, '').test(v)),
     given=mapping_of(_names, 'names by argument'),
@@ -46,6 +53,16 @@ run_kinds = dict(
     groups=Kind('a column, a number of groups and a checksum',
                 lambda v: _has(v, 'column', optional(text)) and _has(v, 'n', whole()) and _has(v, 'sha256', text)),
     joined=list_of(text, 'names of runs'))
+
+# %% ../../nbs/runs/01_fields.ipynb #77a00002
+def run_tta(
+    metrics, # The checked content of `metrics.json`
+)->int: # Pixels
+    "Return the test-time shift with which a run predicts; 0 if its members have different ones"
+    settings,member = metrics.get('settings') or {},metrics.get('member')
+    vary = _varied(settings)
+    own = vary[member%len(vary)] if vary and member is not None else {}
+    return 0 if metrics.get('members_tta') else own.get('tta', settings.get('tta')) or 0
 
 # %% ../../nbs/runs/01_fields.ipynb #5f000007
 def _check_weights(metrics):

@@ -295,7 +295,7 @@ def load_net(
     f,is_joined = path/'metrics.json',os.path.isdir(path/'members')
     if not is_joined: learn = _load_one(path, device) # first, because its errors say more about a wrong path
     metrics = check_metrics(read_json(f), f) if path_exists(f) else {}
-    if is_joined: learn = _load_members(path, device, metrics.get('members_weights'))
+    if is_joined: learn = _load_members(path, device, metrics)
     learn.temperature = metrics.get('temperature') or 1.
     return learn
 
@@ -328,13 +328,15 @@ def _check_runs(learn, f):
         raise RunError(f"{f}: the network can't predict an image of {side}x{side} pixels: {what}. {_retrain_or_copy}")
 
 # %% ../../nbs/runs/03_weights.ipynb #2420e9a8
-def _load_members(path, device, weights=None):
+def _load_members(path, device, metrics):
     "Return the members of the ensemble in the run directory `path` as one Learner"
+    weights,ttas = metrics.get('members_weights'),metrics.get('members_tta')
     folders = [o for o in islice((path/'members').iterdir(), 1001) if o.is_dir()] # a recipe has 1,000 members at most
     if len(folders)>1000: raise RunError(f"{path}: over 1,000 members, expected 1,000 at most. {_expected_folder}")
     learns = [_load_one(o, device) for o in sorted(folders, key=lambda o: (len(o.name), o.name))]
-    if weights and len(weights)!=len(learns):
-        raise damaged_file(path/'metrics.json', f'it has {len(weights)} members_weights for {len(learns)} members')
+    for k,o in dict(members_weights=weights, members_tta=ttas).items():
+        if o and len(o)!=len(learns):
+            raise damaged_file(path/'metrics.json', f'it has {len(o)} {k} for {len(learns)} members')
     if not learns: raise RunError(f"no model at {path}: its members folder is empty. Expected a run directory")
     def kind(learn):
         "Return all that members must have in common"
@@ -345,10 +347,10 @@ def _load_members(path, device, weights=None):
     if any(kind(o)!=kind(learns[0]) or kind(o)[-1]!='cross_entropy' for o in learns):
         raise RunError(f"{path}: found members with different classes, images or losses, expected equal ones. Copy the "
                        "complete run again")
-    used = [o for o,w in zip(learns, weights) if w>0] if weights else learns
+    used,ttas = zip(*(o for *o,w in zip(learns, ttas or [0]*len(learns), weights or [1]*len(learns)) if w>0))
     learn = used[0]
     weights = weights and [w for w in weights if w>0]
-    learn.model = Ensemble([o.model for o in used], [o.dls.stats for o in used], weights).eval()
+    learn.model = Ensemble([o.model for o in used], [o.dls.stats for o in used], weights, ttas).eval()
     learn.model.config = dict(arch='ensemble', arch_kwargs={}, loss='cross_entropy')
     learn.dls.valid.bs = min(o.dls.valid.bs for o in learns)
     return learn

@@ -215,9 +215,9 @@ def demo(
 
 # %% ../../nbs/tasks/12_demo.ipynb #d4c49e46
 def _model_metrics(metrics):
-    "Return JSON with the `metrics` that change predictions: the temperature and the weights of members; None if none"
-    if not (metrics.get('temperature') or metrics.get('members_weights')): return None
-    kept = 'format','recipe','arch','members','members_weights','temperature'
+    "Return JSON with the `metrics` that change predictions: those of members among them; None if there are none"
+    if not any(metrics.get(k) for k in ('temperature','members_weights','members_tta')): return None
+    kept = 'format','recipe','arch','members','members_weights','members_tta','temperature'
     return json.dumps({k:metrics[k] for k in kept if k in metrics}|dict(data={}), indent=1)
 
 _app = '''from digitfast.tasks.demo import demo_page, launch_page

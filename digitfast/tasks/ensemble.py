@@ -11,10 +11,10 @@ import numpy as np, pandas as pd, torch
 from dataclasses import dataclass, replace
 from functools import reduce
 from fastcore.all import noop
-from ..core import (
-    DigitError, RunError, check_output, check_run_dir, check_utf8, echo, is_command, quote, spell, write_file)
-from ..core import how_to_resume
+from ..core import (DigitError, RunError, check_output, check_run_dir, check_utf8, echo, how_to_resume,
+                            is_command, join_some, quote, spell, write_file)
 from ..runs.calibration import best_temperature, cross_calibrate, deal_rows, min_rows, scaled_loss
+from ..runs.fields import run_tta
 from ..runs.preds import Preds, with_probs
 from ..runs.checkpoint import read_checkpoint
 from ..runs.run import Run
@@ -239,6 +239,13 @@ def _log_joined(m, say):
         say(f"members: {m['members']}, with accuracies from {percent(min(accs))} to {percent(max(accs))}, each on the "
             "rows that it held out. The accuracy below is that of their mean")
 
+def _member_ttas(members, say):
+    "Return the test-time shift of each member if they differ, else None"
+    ttas = [run_tta(o.metrics) for o in members]
+    if len(set(ttas))==1: return None
+    say(f"note: test-time shifts of {join_some(ttas)} pixels: each network keeps its own, as it was measured")
+    return ttas
+
 def join_members(
     out, # `Run` with finished members
     data, # `DigitData`
@@ -261,6 +268,7 @@ def join_members(
     metrics['seconds'] = dict(load=load_seconds, **metrics['seconds'])
     if joined.measured_on: metrics['measured_on'] = joined.measured_on
     if joined.weights: metrics['members_weights'] = joined.weights
+    if ttas := _member_ttas(members, say): metrics['members_tta'] = ttas
     _log_joined(metrics, say)
     if joined.weights: _log_weights(joined, info.joined, say)
     histories = [o for o in (o.history() for o in members) if o is not None]

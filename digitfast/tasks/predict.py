@@ -20,9 +20,10 @@ from ..learn.predict import check_canary, predict_rows
 from ..data.drift import unlike
 from ..kaggle.submission import check_test_ids, other_labels, save_submission, submission
 from ..runs.calibration import calibrate
+from ..runs.fields import run_tta
 from ..runs.run import Run
 from ..report.measure import score_interval, wilson
-from .finish import percent, why_unexpected
+from .finish import BatchesLeft, percent, why_unexpected
 
 # %% ../../nbs/tasks/08_predict.ipynb #c0005
 def _has_train(path):
@@ -96,7 +97,7 @@ def check_controls(
     n=100, # Number of control rows, if the data are the run's
 ):
     "Predict control rows again. Raises `RunError` if one of them gets a different prediction than in the run."
-    tta,nets = run.metrics['settings'].get('tta', 0),[(run,learn)]
+    nets = [(run,learn)]
     if run.metrics.get('measured_on') or run.metrics.get('members_weights'):
         nets = [(o, o.learner(learn.dls.device)) for o in run.members()]
     known = [_control_rows(o, list(l.dls.row2im.cols), d, path, math.ceil(n/len(nets))) for o,l in nets]
@@ -105,7 +106,7 @@ def check_controls(
                    "yourself that their format is that of the training rows")
     if not (_is_own_data(run, d) if d.train is not None else _are_own_rows(run, d)):
         say("note: these data are not the run's. Check yourself that their format is that of the training rows")
-    for (_,l),(df,probs) in zip(nets, known): check_canary(predict_rows(l, df, tta=tta), probs)
+    for (o,l),(df,probs) in zip(nets, known): check_canary(predict_rows(l, df, tta=run_tta(o.metrics)), probs)
     say(f"control rows: {sum(len(df) for df,_ in known)} validation rows have the same predictions as in the run")
 
 # %% ../../nbs/tasks/08_predict.ipynb #c000b
@@ -172,7 +173,7 @@ def predict_csv(
     run = Run(run)
     run.need('data.sha256', 'settings')
     run.check_imports()
-    own_tta = run.metrics['settings'].get('tta', 0)
+    own_tta = run_tta(run.metrics)
     path = data if isinstance(data, (str,os.PathLike)) else None
     check_output(out, *run_inputs(run), *data_files(path, test, rows=True), option=spell('out'))
     d,path = read_for_run(run, data, label=label, test=test, transpose=transpose)
@@ -188,7 +189,8 @@ def predict_csv(
             f"{spell('tta', own_tta if not is_command() else True)} to do the same here")
     tta = own_tta if tta is None else tta
     if tta: say(f"predicting the mean over {(2*tta+1)**2} shifted copies of each image")
-    p,vocab = predict_rows(learn, test, tta=tta),list(learn.dls.vocab)
+    with learn.added_cbs(BatchesLeft(say)): p = predict_rows(learn, test, tta=tta)
+    vocab = list(learn.dls.vocab)
     _log_unlike(run, d, test, say)
     labels = np.array(vocab)[p.argmax(1)]
     if probs and learn.temperature!=1:

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from fastcore.all import noop
 from ..core import DigitError, echo, quote, scrub, spell
+from ..runs.fields import run_tta
 from ..runs.files import path_exists, read_bytes
 from ..runs.hub import HubError, broken_error, check_repo, hub_endpoint, hub_token, is_run_file, status_error
 from ..runs.preds import preds_bytes
@@ -65,7 +66,7 @@ def _percent(p): return f'{100*p:.2f} %'
 
 def _accuracy_text(m):
     "Return a paragraph about the accuracy, with its interval and how it was measured"
-    low,high,n,tta = m.get('accuracy_low'),m.get('accuracy_high'),m.get('n_valid'),(m.get('settings') or {}).get('tta')
+    low,high,n,tta = m.get('accuracy_low'),m.get('accuracy_high'),m.get('n_valid'),run_tta(m)
     text = f"**{_percent(m['accuracy'])}**"
     if None not in (low, high): text += f" (95 % interval: {_percent(low)} to {_percent(high)})"
     text += f" on {n:,} held-out rows" if n else ' on held-out rows'

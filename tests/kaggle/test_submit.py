@@ -42,7 +42,7 @@ def test_predict_rows_is_silent_and_repeatable(trained, capsys):
     assert out.out==out.err==''
 
 def test_tta_averages_the_moved_copies(trained):
-    from digitfast.learn.callbacks import shifts
+    from digitfast.models.nets import shifts
     plain,tta = predict_rows(trained, pixels()),predict_rows(trained, pixels(), tta=1)
     x = next(iter(trained.dls.test_dl(pixels())))[0]
     with torch.no_grad(): want = torch.stack([trained.model.eval()(torch.Tensor(v)).softmax(1) for v in shifts(x,

@@ -12,6 +12,7 @@ from digitfast.core import DigitError
 from digitfast.runs.weights import PixelsToProbs, load_net, save_net
 from digitfast.learn.callbacks import EMA, BF16, RandAffine, opts, shifts
 from digitfast.learn.learner import digit_learner, seed_all
+from digitfast.models.nets import shifts
 from digitfast.learn.loss import loss_name, losses
 from digitfast.learn.predict import predict_rows
 from digitfast.learn.recipe import Recipe, find_lr, get_recipe, recipes

@@ -91,10 +91,13 @@ def test_files_with_a_byte_order_mark_and_windows_line_ends(tmp_path):
 
 def test_ctrl_c_after_the_run_is_finished_says_that_it_is(tmp_path):
     out = tmp_path/'r'
-    with pytest.raises(KeyboardInterrupt, match='nothing was done yet'):
+    with pytest.raises(KeyboardInterrupt, match='nothing was saved yet'):
         with resumable(out): raise KeyboardInterrupt
     a_run(out, **fake())
-    with pytest.raises(KeyboardInterrupt, match='holds the finished run. '):
+    with pytest.raises(KeyboardInterrupt, match='contains the finished run. '):
+        with resumable(out): raise KeyboardInterrupt
+    (out/'checkpoint').mkdir() # it is not finished before its checkpoint is removed
+    with pytest.raises(KeyboardInterrupt, match='resume it'):
         with resumable(out): raise KeyboardInterrupt
 
 # ---- still a path

@@ -9,6 +9,7 @@ from digitfast.data.split import digit_splitter
 from digitfast.runs.weights import load_net
 from digitfast.learn.recipe import Recipe, get_recipe
 from digitfast.report.measure import versus
+from digitfast.tasks import finish
 from digitfast.tasks.ensemble import ensemble
 from digitfast.tasks.predict import predict_csv
 from digitfast.tasks.train import train
@@ -67,6 +68,35 @@ def test_the_mean_of_the_members_is_what_is_submitted(trio):
     ms = [arrays(trio/'members'/str(k)/'predictions.npz') for k in range(N)]
     assert np.allclose(a['test_probs'], np.mean([o['test_probs'] for o in ms], 0), atol=1e-6)
     assert (pd.read_csv(trio/'submission.csv').Label==a['test_probs'].argmax(1)).all()
+
+@pytest.fixture
+def no_page(monkeypatch):
+    "A report without pictures, which take most of so short a run's time"
+    monkeypatch.setattr(finish, 'write_page', lambda out: (out/'report.html').write_text('<html></html>'))
+
+def test_each_member_keeps_its_own_shifts(tiny, tmp_path, no_page):
+    "A run is joined with another one that was measured without test-time shifts"
+    a,b = (train(tiny, out=tmp_path/k, say=quiet, **TINY, tta=tta, seed=tta) for k,tta in (('a',1),('b',0)))
+    test,lines = read_csvs(tiny).test,[]
+    for runs in (a,b),(b,a):
+        out = tmp_path/('joined-'+runs[0].name)
+        run = ensemble(runs, out, lines.append)
+        want = np.mean([o.predictions().test_probs for o in (a,b)], 0)
+        assert np.allclose(run.predictions().test_probs, want, atol=1e-6)
+        assert np.allclose(predict_rows(run.learner('cpu'), test), want, atol=1e-5)
+        assert sorted(run.metrics['members_tta'])==[0,1]
+        assert sub(run)==predict_csv(run, out=tmp_path/'s.csv', say=lines.append).read_bytes()
+    text = '\n'.join(lines)
+    assert 'note: test-time shifts of 1, 0 pixels: each network keeps its own' in text
+    assert 'with test-time shifts: a mean' not in text
+
+def test_shifts_that_vary_are_those_of_each_member(tiny, tmp_path, no_page):
+    p = run(tiny, tmp_path/'run', members=2, tta=1, vary=({}, dict(tta=0)))
+    assert read_metrics(p)['members_tta']==[1,0]
+    for o in p,p/'members'/'1': # whose own shift is 0
+        want = (arrays(o/'predictions.npz')['test_probs'].argmax(1)).tolist()
+        made = predict_csv(o, out=tmp_path/f'{o.name}.csv', say=quiet) # checks control rows
+        assert pd.read_csv(made).Label.tolist()==want
 
 def test_members_differ_as_vary_says(tiny, tmp_path):
     r = Recipe(arch='stride2', epochs=1, bs=16, valid_pct=.2, members=2,

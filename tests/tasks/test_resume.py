@@ -309,7 +309,8 @@ def test_other_commands_that_are_advised_exist(tiny_run, tiny, tmp_path, capsys,
 ADVICE = {'core.py':['digitfast train'], 'train.py':['digitfast train'], 'predict.py':['digitfast predict'],
           'compare.py':['digitfast train'], 'copy_course.py':['digitfast course'], 'overview.py':['digitfast train'],
           'space.py':['digitfast tune'], # followed by test_tune
-          'hub.py':['digitfast share']}  # followed by test_share
+          'hub.py':['digitfast share'],  # followed by test_share
+          'rundir.py':['digitfast report']} # for a run that is complete except for its page
 def advised_commands(file):
     "Return the subcommands that `file` advises, in texts that are no docstrings or by `spell_call`"
     subcommands = '|'.join(o.name or o.callback.__name__ for o in cli.app.registered_commands)
