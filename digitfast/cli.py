@@ -10,7 +10,7 @@ import os, sys
 from pathlib import Path
 from typing import Annotated, Optional
 from typer import Argument, BadParameter, Exit, Option
-from .core import DataError, check_output, check_run_dir, count_noun, scrub
+from .core import DataError, RunError, check_output, check_run_dir, count_noun, scrub
 from .console import (Bar, Competition, DeviceName, LabelColumn, OutDir, RunArg, TestFile, Transpose, app,
                                check_known, check_outputs, check_run_exists, check_unused, command, data_help, flags,
                                imports, loading, main, one_of, print_lines, print_result, say)
@@ -476,6 +476,7 @@ def labels(
 # %% ../nbs/04_cli.ipynb #c002b
 def _check_ensemble(runs, out):
     for o in runs: check_run_exists(o)
+    if len(runs)<2: raise RunError("an ensemble needs two runs at least")
     check_run_dir(out)
     check_output(out, *imports, option='--out')
 

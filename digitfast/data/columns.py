@@ -136,14 +136,15 @@ _signs = ((lambda c: c=='label', ''),
 def find_extra(
     cols, # Names of all columns
     extra, # {option: name of a column that is neither pixel nor label}; None if there are none
-    name # Name of the table, for errors
+    name, # Name of the table, for errors
+    label=None # Name of the label's column, if specified
 )->list: # In the order of `extra`
     "Return the positions of the columns `extra`. Raises an error that suggests the nearest name if any is not there."
     names,res = list(map(str, cols)),[]
     for option,column in (extra or {}).items():
-        if column=='label':
-            raise DataError(f"{name}: column 'label' has the labels, expected another column for {option}. Choose one "
-                            f"for {spell(option, 'COLUMN')}", option=option)
+        if column in ('label', label):
+            raise DataError(f"{name}: column {quote(column)} has the labels, expected another column for {option}. "
+                            f"Choose one for {spell(option, 'COLUMN')}", option=option)
         pixels = next(iter(_group_names(names).values()), {}).values()
         if len(pixels)<least_side**2 or not is_square(len(pixels)): pixels = ()
         if column in names and names.index(column) in pixels:
@@ -249,7 +250,7 @@ def layout_by_name(
 )->Layout|None: # None if only the numbers can show which column is the label
     "Return the kind of each column by its name. Raises `DataError` if that is ambiguous."
     _check_unique(cols, name)
-    extra = find_extra(cols, extra, name)
+    extra = find_extra(cols, extra, name, label)
     try: words,group = _find_pixels(cols, label, extra)
     except DataError as e: raise DataError(f'{name}: {e}') from None
     others = sorted(set(range(len(cols)))-set(group.values()))

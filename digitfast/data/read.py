@@ -62,7 +62,7 @@ def _packed_layout(t, look, label, need, extra=None):
         what = colour_hint(n) or f'found {n:,} numbers, expected a square. Fix the numbers, or {rectangle_hint(n)}'
         raise DataError(f'{t}, column {cols[look.packed]}: {what}', file=str(t))
     others = [i for i in range(len(cols)) if i!=look.packed]
-    extra = find_extra(cols, extra, t)
+    extra = find_extra(cols, extra, t, label)
     position,found = pick_label(cols, [i for i in others if i not in extra], label, t)
     inferred = [f'pixels: {n:,} numbers in column {cols[look.packed]}']
     if position is not None:

@@ -136,7 +136,7 @@ class Terminated(KeyboardInterrupt):
 
 def _what_is_kept(out):
     "Return a text about the interrupted run in `out`: what was saved, and what to do"
-    if path_exists(Path(out)/'metrics.json'):
+    if path_exists(Path(out)/'metrics.json') and not is_begun(out):
         return f"{out} contains the finished run. {spell_call('report', Path(out))} writes its page again"
     if not is_begun(out): return "nothing was saved yet: start again"
     return f"{out} contains all epochs that were completed: {how_to_resume(out)}"

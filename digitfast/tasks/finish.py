@@ -11,6 +11,7 @@ import numpy as np, pandas as pd, torch
 from contextlib import contextmanager
 from pathlib import Path
 from fastcore.all import noop
+from fastai.callback.core import Callback
 from ..core import DataError, echo, short_name, spell, write_file
 from ..data.checks import near_copies, near_limit
 from ..data.frames import DigitData
@@ -55,6 +56,21 @@ def make_run(
         except BaseException:
             run.owned.discard()
             raise
+
+# %% ../../nbs/tasks/02_finish.ipynb #ba7c4e02
+class BatchesLeft(Callback):
+    "Log a line at least every 30 seconds while rows are predicted"
+    graph_safe = True
+    def __init__(self,
+        say, # Called with each line
+        every=30 # Seconds between two lines
+    ): self.say,self.every = say,every
+    def before_validate(self): self.last = time.perf_counter()
+    def after_batch(self):
+        now = time.perf_counter()
+        if self.training or now-self.last<self.every: return
+        self.say(f"predicting: batch {self.iter+1:,} of {self.n_iter:,}")
+        self.last = now
 
 # %% ../../nbs/tasks/02_finish.ipynb #c0006
 def _pixels(df):

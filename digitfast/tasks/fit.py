@@ -33,7 +33,7 @@ from ..runs.weights import save_net
 from ..runs.checkpoint import RunLog
 from ..runs.run import Run
 from .info import RunInfo
-from .finish import check_preds, collect_preds, finish
+from .finish import BatchesLeft, check_preds, collect_preds, finish
 
 # %% ../../nbs/tasks/03_fit.ipynb #c0004
 @dataclass
@@ -308,13 +308,14 @@ def train_net(
     learn,recipe,dls,data = fitted.learn,fitted.recipe,fitted.learn.dls,plan.data
     start = time.perf_counter()
     if recipe.tta: say(f"predicting the mean over {(2*recipe.tta+1)**2} shifted copies of each image")
-    probs = predict_rows(learn, tta=recipe.tta)
+    with learn.added_cbs(BatchesLeft(say)): probs = predict_rows(learn, tta=recipe.tta)
     preds = collect_preds(data, dls.valid_ds.items.index.to_numpy(), probs, dls.vocab, dls.train.images, out)
     near = check_preds(preds, data, dls.train.images, say)
     known = isinstance(recipe.arch, str) or archs.get(fn_name(recipe.arch)) is recipe.arch
     no_model,control_rows = save_network(learn, out, known, say),0
     if data.test is not None and len(data.test):
-        preds.test_probs,control_rows = predict_test(learn, data.test, probs, recipe.tta)
+        with learn.added_cbs(BatchesLeft(say)):
+            preds.test_probs,control_rows = predict_test(learn, data.test, probs, recipe.tta)
     seconds = dict(load=plan.load_seconds, train=fitted.seconds, predict=time.perf_counter()-start)
     metrics = dict(near_valid=near, recipe=plan.info.name, arch=fn_name(recipe.arch), params=n_params(learn.model),
                    epochs=len(fitted.history), seed=plan.info.seed, device=str(dls.device), precision=learn.precision,

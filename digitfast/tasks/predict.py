@@ -23,7 +23,7 @@ from ..runs.calibration import calibrate
 from ..runs.fields import run_tta
 from ..runs.run import Run
 from ..report.measure import score_interval, wilson
-from .finish import percent, why_unexpected
+from .finish import BatchesLeft, percent, why_unexpected
 
 # %% ../../nbs/tasks/08_predict.ipynb #c0005
 def _has_train(path):
@@ -189,7 +189,8 @@ def predict_csv(
             f"{spell('tta', own_tta if not is_command() else True)} to do the same here")
     tta = own_tta if tta is None else tta
     if tta: say(f"predicting the mean over {(2*tta+1)**2} shifted copies of each image")
-    p,vocab = predict_rows(learn, test, tta=tta),list(learn.dls.vocab)
+    with learn.added_cbs(BatchesLeft(say)): p = predict_rows(learn, test, tta=tta)
+    vocab = list(learn.dls.vocab)
     _log_unlike(run, d, test, say)
     labels = np.array(vocab)[p.argmax(1)]
     if probs and learn.temperature!=1:

@@ -6,9 +6,9 @@
 __all__ = ['train']
 
 # %% ../../nbs/tasks/07_train.ipynb #c0002
-import os, time, warnings
+import os, threading, time, warnings
 import pandas as pd, torch
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from numbers import Integral
 from pathlib import Path
@@ -264,6 +264,17 @@ def _log_changed_data(data, earlier, config, say):
     if earlier.sha256 not in (None, data.sha256):
         say(f"note: the data have changed since {config} was trained on them")
 
+_turn = threading.RLock() # two trainings in one process would share the random numbers
+
+@contextmanager
+def _wait_for_turn(say):
+    "Wait until no other thread of this process trains"
+    if not _turn.acquire(blocking=False):
+        say("another thread of this process trains: this one begins after it")
+        _turn.acquire()
+    try: yield
+    finally: _turn.release()
+
 def _train_plan(plan, run, say, tick, resume):
     "Train one network or all members"
     member = plan.info.member
@@ -310,6 +321,7 @@ def train(
     arrays = {k:v for k,v in dict(groups=groups, weights=weights).items()
               if v is not None and not isinstance(v, str)}
     with ExitStack() as stack:
+        stack.enter_context(_wait_for_turn(say))
         run,before = _open_unfinished(stack, out) if resume else (None,None)
         earlier = _read_earlier(config, before, out, {**objects, **arrays}, recipe, changes)
         recipe,name = choose_recipe(recipe, changes, earlier)

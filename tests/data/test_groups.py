@@ -166,6 +166,13 @@ def test_dataloaders_of_a_frame_in_another_order():
     for mask in np.arange(60)<9,[1]*9+[0]*51:
         with pytest.raises(DataError, match='as in a mask|a mask of'): digit_splitter(mask)
 
+def test_the_specified_label_has_no_groups(tmp_path):
+    df = table()[0].rename(columns={'label':'klass'})
+    df.to_csv(tmp_path/'train.csv', index=False)
+    for o in df,tmp_path/'train.csv':
+        with pytest.raises(DataError, match="column 'klass' has the labels, expected another column for groups"):
+            as_data(o, label='klass', groups='klass')
+
 def test_a_new_writer_is_harder():
     "Rows of a writer are similar, so a nearest neighbour is more accurate on a split of rows than on a split of groups"
     rng = np.random.default_rng(0)

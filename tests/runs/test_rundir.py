@@ -96,6 +96,9 @@ def test_ctrl_c_after_the_run_is_finished_says_that_it_is(tmp_path):
     a_run(out, **fake())
     with pytest.raises(KeyboardInterrupt, match='contains the finished run. '):
         with resumable(out): raise KeyboardInterrupt
+    (out/'checkpoint').mkdir() # it is not finished before its checkpoint is removed
+    with pytest.raises(KeyboardInterrupt, match='resume it'):
+        with resumable(out): raise KeyboardInterrupt
 
 # ---- still a path
 

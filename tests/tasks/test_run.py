@@ -821,3 +821,27 @@ def test_one_image_with_two_labels_is_logged():
     load_data(two, lines.append)
     assert "note: 2 images of the training set occur with different labels, such as rows 0 and 60 (from 0), with the " \
            "labels '0' and '2'" in lines
+
+def test_two_threads_that_train_at_once_get_what_one_gets(tmp_path, tiny):
+    "They would share torch's random numbers, so the second begins after the first"
+    from threading import Thread
+    def go(name, say=lambda o: None): train(tiny, out=tmp_path/name, say=say, **TINY)
+    go('alone')
+    lines = []
+    threads = [Thread(target=go, args=(k, lines.append)) for k in 'ab']
+    for o in threads: o.start()
+    for o in threads: o.join()
+    want = (tmp_path/'alone'/'model'/'model.safetensors').read_bytes()
+    assert all((tmp_path/k/'model'/'model.safetensors').read_bytes()==want for k in 'ab')
+    assert lines.count("another thread of this process trains: this one begins after it")==1
+
+def test_a_long_prediction_logs_how_far_it_is(tmp_path, tiny, tiny_run, monkeypatch):
+    from digitfast.tasks.finish import BatchesLeft
+    from digitfast.tasks.predict import predict_csv
+    def log(every):
+        monkeypatch.setattr(BatchesLeft.__init__, '__defaults__', (every,))
+        lines = []
+        predict_csv(tiny_run[0], tiny, tmp_path/'s.csv', say=lines.append)
+        train(tiny, out=tmp_path/f'every{every}', say=lines.append, **TINY)
+        return [o for o in lines if o.startswith('predicting: batch ')]
+    assert len(log(0))>=3 and not log(30)
