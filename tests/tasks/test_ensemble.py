@@ -202,7 +202,7 @@ def test_runs_that_do_not_belong_together(trio, tiny, tiny_run, tmp_path):
     seen = train(tiny, out=tmp_path/'seen', say=quiet, **{**TINY, 'epochs':1}, split_seed=1, split='last')
     bad = shutil.copytree(r, tmp_path/'bad')
     (bad/'predictions.npz').write_bytes((bad/'predictions.npz').read_bytes()[:-100])
-    for runs,says in (([r], 'expected two or more'), ([r,other], 'other data'), ([r,trio], 'found an ensemble, expected a single'),
+    for runs,says in (([r], 'expected two or more'), ([r,other], 'other data'), ([r,trio], 'found an ensemble'),
                       ([r,tmp_path/'none'], 'not a finished run'), ([r,bad], 'predictions.npz')):
         with pytest.raises(RunError, match=says): ensemble(runs, tmp_path/'joined', say=quiet)
     assert not (tmp_path/'joined'/'metrics.json').exists()
