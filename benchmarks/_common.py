@@ -46,12 +46,12 @@ def save(name, rows, args, show=True, keep=None):
 def bars(name, labels, values, xlabel, args, log=True, fmt='{:.3g}'):
     "Draw horizontal bars and save them as NAME.png"
     from matplotlib.figure import Figure
-    fig = Figure(figsize=(6.5, 0.3*len(labels)+0.9), layout='constrained')
+    fig = Figure(figsize=(8.5, 0.3*len(labels)+0.9), layout='constrained')
     ax = fig.subplots()
     ax.barh(labels, values, color=['#c0504d' if 'digitfast' in o else '#8fa8c0' for o in labels])
     for i,v in enumerate(values): ax.text(v, i, ' '+fmt.format(v), va='center', fontsize=8)
     ax.invert_yaxis()
-    ax.margins(x=.12)
+    ax.margins(x=.2)
     if log: ax.set_xscale('log')
     ax.set_xlabel(xlabel)
     fig.savefig(args.out/f'{name}.png', dpi=80)
