@@ -362,7 +362,7 @@ def compare(
     from digitfast.tasks.compare import compare as _compare
     table = _compare(data, system, seeds, epochs, device, out, say, label, bool(transpose), scheduler,
                      groups)
-    print_result(table.reset_index().to_dict('records'), '', *table.round(4).to_string().splitlines(), '',
+    print_result(table.reset_index().to_dict('records'), '', *table.round(4).to_string(na_rep='–').splitlines(), '',
            f"saved in {out}: compare.csv, runs.csv and compare.png")
 
 # %% ../nbs/04_cli.ipynb #c0022

@@ -251,7 +251,7 @@ TestFile = Annotated[Optional[str], Option(metavar='FILE', rich_help_panel='Data
 LabelColumn = Annotated[Optional[str], Option(metavar='NAME', rich_help_panel='Data',
     help='The column with the labels, if its name is ambiguous.')]
 Transpose = Annotated[Optional[bool], Option('--transpose/--no-transpose', rich_help_panel='Data', show_default=False,
-    help="Transpose each image, as EMNIST's files need it. Default: as in the run or its --config, else off.")]
+    help="Transpose each image, as EMNIST's files need it. Default: as in a RUN or --config, else off.")]
 OutDir = Annotated[Optional[Path], Option(metavar='DIR', rich_help_panel='Run',
     help='Directory of the run. Default: a new one with the date, under runs/.')]
 

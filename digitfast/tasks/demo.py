@@ -6,7 +6,7 @@
 __all__ = ['demo', 'export_space']
 
 # %% ../../nbs/tasks/12_demo.ipynb #6d754d5c
-from ..core import DataError, DigitError, RunError, check_output, echo, short_name, write_file
+from ..core import DataError, DigitError, RunError, check_output, echo, short_name, spell, write_file
 from ..runs.calibration import calibrate
 from ..runs.weights import load_net
 from ..data.picture import read_digit
@@ -144,8 +144,8 @@ def _check_host(host):
         with socket.socket(family, socket.SOCK_STREAM) as s: s.bind(address)
     except (OSError, UnicodeError) as e:
         why = getattr(e, 'strerror', None) or e
-        raise DigitError(f"--host {host} is no address of this machine ({why}): use 127.0.0.1 for this machine alone, "
-                         "or 0.0.0.0 to let others in") from None
+        raise DigitError(f"{spell('host')}: found {host} ({why}), expected an address of this machine. Use 127.0.0.1 "
+                         "for this machine alone, or 0.0.0.0 to let others in", option='host') from None
 
 def describe_model(
     path, # Folder of a run or of a model
@@ -184,7 +184,8 @@ def launch_page(
 )->str: # Address of the page
     "Serve `page` in the background. Raises `DigitError` if the address can't be used."
     gr = _gradio()
-    if port is not None and not 0<port<2**16: raise DigitError(f"{port} is no port: use 1 to 65535, such as 7860")
+    if port is not None and not 0<port<2**16:
+        raise DigitError(f"{spell('port')}: found {port}, expected 1 to 65535, such as 7860", option='port')
     if host is not None: _check_host(host)
     theme = gr.themes.Base(font=['system-ui','sans-serif'], font_mono=['monospace'])
     how = dict(server_name=host, server_port=port, theme=theme, share=False, quiet=True, inline=False, ssr_mode=False,
@@ -192,8 +193,8 @@ def launch_page(
     try: return page.launch(**{**how, **kwargs})[1]
     except OSError as e:
         place = f"{host or '127.0.0.1'}{f':{port}' if port else ''}"
-        raise DigitError(f"the page can't be served at {place} ({str(e).splitlines()[0]}): "
-                         "choose another --host or --port") from None
+        raise DigitError(f"{place}: the page can't be served there ({str(e).splitlines()[0]}). Choose another "
+                         f"{spell('host')} or {spell('port')}") from None
 
 # %% ../../nbs/tasks/12_demo.ipynb #3014bfc9
 def demo(
@@ -235,7 +236,8 @@ def export_space(
     gr,run,path = _gradio(),Path(run),Path(path)
     net = load_net(run, 'cpu').model # raises an error if the model is damaged
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise RunError(f"{path} is there already and not an empty folder: choose another place")
+        raise RunError(f"{path}: found a file or a folder with files, expected a new or an empty folder. Choose "
+                       "another one")
     Run(run).copy_model(path if (run/'model').is_dir() else path/'model')
     if (run/'metrics.json').exists() and (text := _model_metrics(Run(run).metrics)):
         write_file(path/'model'/'metrics.json', text)

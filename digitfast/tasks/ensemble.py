@@ -196,9 +196,9 @@ def join_preds(
         return Joined(mean, oof, None, weights.tolist(), plain)
     if len(rows): return Joined(_mean_preds(ps, rows), oof, None)
     if len(oof)!=len(data.train):
-        raise RunError("there is no row that none of the members was trained on, so nothing could be said of their "
-                       "mean: train them with the same split, as members of one ensemble, or as folds that together "
-                       "hold out every row")
+        raise RunError("an ensemble: found no row that all members held out, expected some, because the mean is "
+                       "measured on them. Train the members with one split, as members of one ensemble, or as folds "
+                       "that together hold out every row")
     return Joined(_mean_preds(ps, oof.rows), oof, 'rows, each by the net that did not see it')
 
 def _sum_metrics(ms):
@@ -296,8 +296,8 @@ def _check_different(runs):
     for o in runs:
         hashes = _hash_network(o)
         if other := next((seen[k] for k in hashes if k in seen), None):
-            raise RunError(f"{other} and {o} hold the same network, which would count twice in the mean: leave one of "
-                           "them out, or train it with another seed")
+            raise RunError(f"{o}: found the same network as in {other}, expected another one, because it would count "
+                           "twice in the mean. Leave one of them out, or train it with another seed")
         seen |= dict.fromkeys(hashes, o)
 
 def _check_joinable(runs):
@@ -313,8 +313,8 @@ def _check_joinable(runs):
                            "been trained on rows that the other holds out. Train it again on the same data")
     def groups_of(run): return (run.metrics.get('groups') or {}).get('sha256')
     if odd := next((o for o in runs if groups_of(o)!=groups_of(runs[0])), None):
-        raise RunError(f"{odd} was not split by the groups of {runs[0]}, so one of them may have been trained on "
-                       "groups that the other holds out. Train both with the same groups")
+        raise RunError(f"{odd}: found another split into groups than in {runs[0]}, expected the same, because one may "
+                       "have been trained on groups that the other holds out. Train both with the same groups")
     same = [o for i,o in enumerate(runs) if any(o.samefile(p) for p in runs[:i])]
     if same:
         raise RunError(f"{same[0]}: found a run that is named twice, expected different ones. Name each run once")

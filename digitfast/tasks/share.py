@@ -53,10 +53,12 @@ def files_to_share(
 def _front_matter(m, repo):
     "Return the YAML at the beginning of the card, between two lines of dashes"
     metric = dict(type='accuracy', value=round(m['accuracy'], 6), name='accuracy on held-out rows')
+    data = scrub(m['data'].get('name') or 'unknown')
+    ours = 'digit-recognizer' in data
     result = dict(task=dict(type='image-classification'), metrics=[metric],
-                  dataset=dict(type='digit-recognizer', name=scrub(m['data'].get('name') or 'unknown')))
+                  dataset=dict(type='digit-recognizer' if ours else 'images', name=data))
     head = dict(library_name='digitfast', pipeline_tag='image-classification',
-                tags=['digitfast','fastai','digit-recognizer','mnist'])
+                tags=['digitfast','fastai']+['digit-recognizer','mnist']*ours)
     head['model-index'] = [dict(name=repo.split('/')[1], results=[result])]
     return '---\n'+''.join(f'{k}: {json.dumps(v)}\n' for k,v in head.items())+'---\n'
 

@@ -555,7 +555,7 @@ def _read_plans(source, options, recipe, name, settings, arrays, say, t0):
     data,n = load_data(source, say, **options)
     last,groups = final_recipe(recipe, n, len(data.train)),arrays.get('groups', options.get('groups'))
     if groups is not None: check_group_rule(recipe.split)
-    codes,described = (None,None) if groups is None else read_groups(groups, data, source)
+    codes,described = (None,None) if groups is None else read_groups(groups, data, source, say)
     rows = last.held_out(data.train, groups=codes)
     mine,own_codes = without_rows(data, rows),None if codes is None else np.delete(codes, rows)
     n_valid = len(recipe.held_out(mine.train, groups=own_codes)) # raises an error if there are too few rows

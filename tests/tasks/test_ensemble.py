@@ -236,11 +236,11 @@ def test_one_network_is_not_joined_with_itself(tiny_run, trio, tiny, tmp_path):
     member = shutil.copytree(trio/'members'/'1', tmp_path/'member')
     for runs in ([a, plain], [a, renamed(a, tmp_path/'renamed')], [a, other, plain], [a, again],
                  [trio/'members'/'0', trio/'members'/'1', member]):
-        with pytest.raises(RunError, match='hold the same network, which would count twice') as e:
+        with pytest.raises(RunError, match='found the same network as in .* count twice') as e:
             ensemble(runs, tmp_path/'j', say=quiet)
         assert str(runs[-1]) in str(e.value) and not (tmp_path/'j').exists()
     assert ensemble([a, other], tmp_path/'two', say=quiet).metrics['members']==2
-    with pytest.raises(RunError, match='hold the same network'): # an ensemble joins copies
+    with pytest.raises(RunError, match='found the same network'): # an ensemble joins copies
         ensemble([a, tmp_path/'two'/'members'/'0'], tmp_path/'j', say=quiet)
 
 def test_a_network_without_a_model_is_known_by_its_predictions(tiny_run, tmp_path):
@@ -249,13 +249,14 @@ def test_a_network_without_a_model_is_known_by_its_predictions(tiny_run, tmp_pat
     shutil.rmtree(copy/'model')
     m = json.loads((copy/'metrics.json').read_text())
     (copy/'metrics.json').write_text(json.dumps({**m, 'no_model':'the net has no registered name'}))
-    with pytest.raises(RunError, match='hold the same network'): ensemble([a, copy], tmp_path/'j', say=quiet)
+    with pytest.raises(RunError, match='found the same network'): ensemble([a, copy], tmp_path/'j', say=quiet)
 
 def test_no_row_that_all_hold_out(tiny, tiny_run, tmp_path):
     df,rows = read_csvs(tiny).train,set(arrays(tiny_run[0]/'predictions.npz')['valid_rows'].tolist())
     seed = next(s for s in range(1000) if not rows&set(Recipe(valid_pct=.2, split_seed=s).held_out(df).tolist()))
     other = train(tiny, out=tmp_path/'other', say=quiet, split_seed=seed, **TINY)
-    with pytest.raises(RunError, match='no row that none'): ensemble([tiny_run[0],other], tmp_path/'joined', say=quiet)
+    with pytest.raises(RunError, match='no row that all members held out'):
+        ensemble([tiny_run[0],other], tmp_path/'joined', say=quiet)
 
 def test_a_damaged_member_is_named(trio, tmp_path):
     p = shutil.copytree(trio, tmp_path/'run')

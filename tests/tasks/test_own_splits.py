@@ -124,7 +124,7 @@ def test_runs_of_other_groups_are_not_joined_and_versus_says_so(folder, tmp_path
     held = a.predictions(same=True).rows.tolist()
     c = run(folder, tmp_path/'c', valid=held, valid_pct=None, epochs=1, seed=2)
     assert ensemble([a, b], out=tmp_path/'e', say=quiet).metrics['groups']==a.metrics['groups']
-    with pytest.raises(RunError, match='not split by the groups of'): ensemble([a, c], out=tmp_path/'f', say=quiet)
+    with pytest.raises(RunError, match='found another split into groups'): ensemble([a, c], out=tmp_path/'f', say=quiet)
     assert 'split by different groups' in versus(a, c).text and 'different' not in versus(a, b).text
 
 def test_compare_measures_on_groups_that_no_system_sees(folder, monkeypatch):
