@@ -21,6 +21,7 @@ from ..core import DataError, DigitError, quote
 from ..data.arrays import order_error
 from ..data.load import DigitDL, check_row_weights
 from ..device import Fp32Convs, may_need_fp32_convs
+from ..models.nets import shifts # its former place, for older code
 from ..schema import unknown_name
 from .loss import check_row_losses, n_classes, row_losses
 

@@ -167,9 +167,11 @@ def _load(self:RunLog):
 # %% ../../nbs/runs/05_checkpoint.ipynb #1f6243c1
 def _bad_checkpoint(path, e):
     home,top = Path(path).parent,ensemble_of(Path(path).parent)
-    if top: return RunError(f"{path} is damaged ({error_text(e)}). Remove {home}, so that this member is trained "
+    file,why = getattr(e, 'file', None),getattr(e, 'reason', None)
+    why = f'{Path(file).name}: {why}' if why else error_text(e)
+    if top: return RunError(f"{path} is damaged ({why}). Remove {home}, so that this member is trained "
                             f"again, and {how_to_resume(top)}")
-    return RunError(f"{path} is damaged ({error_text(e)}), so the run in {home} can't be resumed. Remove it and start "
+    return RunError(f"{path} is damaged ({why}), so the run in {home} can't be resumed. Remove it and start "
                     "again")
 
 def read_checkpoint(

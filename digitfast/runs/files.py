@@ -13,8 +13,10 @@ from ..core import RunError, read_plain
 
 # %% ../../nbs/runs/00_files.ipynb #553ec47e
 def unreadable_file(f, why):
-    "Return the error for the file `f` that can't be read"
-    return RunError(f"{f} can't be read ({why}), expected a plain file. Copy the complete run again", file=f)
+    "Return the error for the file `f` that can't be read; its `reason` is `why` alone"
+    error = RunError(f"{f} can't be read ({why}), expected a plain file. Copy the complete run again", file=f)
+    error.reason = why
+    return error
 def damaged_file(f, why, todo='Copy the complete run again'):
     "Return the error for the damaged file `f`"
     return RunError(f"{f} is damaged: {why}. {todo}", file=f)

@@ -10,7 +10,7 @@ from fastai.vision.all import (BaseLoss, Callback, CancelBatchException, CrossEn
                                TensorImageBW, TerminateOnNaNCallback, accuracy, error_rate, load_learner)
 from digitfast.core import DigitError
 from digitfast.runs.weights import PixelsToProbs, load_net, save_net
-from digitfast.learn.callbacks import EMA, BF16, RandAffine, opts, shifts
+from digitfast.learn.callbacks import EMA, BF16, RandAffine, opts
 from digitfast.learn.learner import digit_learner, seed_all
 from digitfast.models.nets import shifts
 from digitfast.learn.loss import loss_name, losses
