@@ -6,7 +6,7 @@
 __all__ = []
 
 # %% ../../nbs/data/06a_arrays.ipynb #a60002
-import io, warnings
+import io, re, warnings
 from collections.abc import Mapping
 
 import numpy as np, pandas as pd
@@ -252,8 +252,11 @@ def cell_text(
     "Return a cell of a frame as text"
     return '' if pd.isna(o) is True else repr(o) if isinstance(o, bytes) else str(o).strip()
 
+_digits = re.compile(r'-?[0-9]{1,9}([.][0-9]{0,9})?')
+
 def _as_number(o):
-    "Return the object `o` as a float; None if it is not a number"
+    "Return the object `o`, a number or its digits, as a float; None if it is neither"
+    if isinstance(o, str) and _digits.fullmatch(o.strip()): return float(o)
     if isinstance(o, (bool,np.bool_)): return float(o)
     return float(o) if isinstance(o, (int,float,np.integer,np.floating)) and abs(o)<2**60 else None
 

@@ -353,6 +353,16 @@ def test_truth_is_black_and_white_only_if_the_training_rows_were(kind):
     with pytest.warns(UserWarning, match='from 0 to 1, stretched'): dls = loaders(x.astype(kind).assign(label=df.label))
     for o in x,x.astype(int),x*255: assert (dls.test_dl(o).items.to_numpy()==255*x.to_numpy()).all()
 
+@pytest.mark.parametrize('kind', [str,object])
+def test_pixels_in_text_are_numbers(kind):
+    "A frame from `pd.read_csv(dtype=str)`"
+    df = digits()
+    text = df.astype(str).astype(kind)
+    assert (loaders(text).train.images==loaders(df).train.images).all()
+    text.iloc[7,3] = '12a'
+    with pytest.raises(DataError, match="row 7, column pixel2: found '12a', expected a whole number from 0 to 255"):
+        loaders(text)
+
 def test_new_empty_holds_no_pixels():
     dls = loaders().new_empty()
     assert len(dls.train_ds)==0 and dls.side==8 and list(dls.vocab)==[0,1,2]
