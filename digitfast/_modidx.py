@@ -1459,6 +1459,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                       'digitfast.learn.seen._row_numbers': ('learn/seen.html#_row_numbers', 'digitfast/learn/seen.py'),
                                       'digitfast.learn.seen._union': ('learn/seen.html#_union', 'digitfast/learn/seen.py'),
                                       'digitfast.learn.seen.read_seen': ('learn/seen.html#read_seen', 'digitfast/learn/seen.py'),
+                                      'digitfast.learn.seen.recall_seen': ('learn/seen.html#recall_seen', 'digitfast/learn/seen.py'),
                                       'digitfast.learn.seen.remember_seen': ('learn/seen.html#remember_seen', 'digitfast/learn/seen.py'),
                                       'digitfast.learn.seen.save_seen': ('learn/seen.html#save_seen', 'digitfast/learn/seen.py'),
                                       'digitfast.learn.seen.weights_hash': ('learn/seen.html#weights_hash', 'digitfast/learn/seen.py')},

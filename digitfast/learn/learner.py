@@ -29,7 +29,7 @@ from ..data.load import is_on_device
 from .graph import StepGraph, captures, graph_problem, losses_on_device
 from .history import FitRecord, epoch_choosers, fit_precision
 from .loss import (LossAccuracy, check_probs, learner_activation, n_classes, own_decodes)
-from .seen import Seen, known_records, remember_seen, read_seen, save_seen, weights_hash
+from .seen import Seen, read_seen, recall_seen, remember_seen, save_seen, weights_hash
 
 # %% ../../nbs/learn/06_learner.ipynb #0099fc75
 def seed_all(
@@ -83,7 +83,7 @@ class DigitLearner(Learner):
         if recorder is not None and type(recorder.smooth_loss) is AvgSmoothLoss:
             recorder.smooth_loss = _SmoothLoss(recorder.smooth_loss.beta)
         self.seen_weights = weights_hash(self.model)
-        self.seen_images = known_records.get(self.seen_weights) or _first_record(self.model)
+        self.seen_images = recall_seen(self.seen_weights) or _first_record(self.model)
 
     def _start_graph(self):
         "Return a `StepGraph` for this fit, or None; warn if it was requested"
@@ -198,7 +198,7 @@ def check_weights(self:DigitLearner,
     "Compare the weights with those of the record of images, and record unknown facts"
     now = weights_hash(self.model)
     if now==self.seen_weights or self.fitting: return
-    if now in known_records: self.seen_images = known_records[now]
+    if (known := recall_seen(now)) is not None: self.seen_images = known
     elif self.seen_images.images or not fits or _has_stepped(self.opt):
         gap = ("its weights were changed outside fit and learn.load, for example by your own training loop, "
                "load_state_dict or another network")
@@ -242,7 +242,7 @@ def load(self:DigitLearner, file, device=None, **kwargs):
     "Load as fastai does, and read the record of images"
     super(DigitLearner, self).load(file, device, **kwargs)
     path,now = join_path_file(file, self.path/self.model_dir, ext='.pth'),weights_hash(self.model)
-    seen = known_records.get(now) or (read_seen(path, now) if isinstance(path, (str,Path)) else None)
+    seen = recall_seen(now) or (read_seen(path, now) if isinstance(path, (str,Path)) else None)
     if seen is None:
         before = Seen() if kwargs.get('strict', True) else self.seen_images # the file contains all weights, or some
         seen = before.unsure(f"its weights were loaded from {getattr(path, 'name', 'a buffer')}, which has no record "

@@ -69,6 +69,12 @@ def remember_seen(
     known_records[weights] = seen
     return weights
 
+def recall_seen(
+    weights, # A `weights_hash`
+)->Seen|None:
+    "Return the record of a network with the hash `weights`, if a Learner of this process has stored one"
+    return known_records.get(weights)
+
 def weights_hash(
     net, # A module
 )->str:
