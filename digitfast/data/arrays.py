@@ -255,8 +255,7 @@ def cell_text(
 _digits = re.compile(r'-?[0-9]{1,9}([.][0-9]{0,9})?')
 
 def _as_number(o):
-    "Return the object `o`, a number or its digits, as a float; None if it is neither"
-    if isinstance(o, str) and _digits.fullmatch(o.strip()): return float(o)
+    "Return the object `o` as a float; None if it is not a number"
     if isinstance(o, (bool,np.bool_)): return float(o)
     return float(o) if isinstance(o, (int,float,np.integer,np.floating)) and abs(o)<2**60 else None
 
@@ -265,6 +264,9 @@ def object_numbers(
     locate # Called with the row and the column of a wrong number; returns its place and its text
 )->np.ndarray:
     "Return the array `v` of objects as numbers. Raises `DataError` at the first object that is not a number."
+    if pd.api.types.infer_dtype(v.ravel())=='string': # from `pd.read_csv(dtype=str)`
+        v = np.array([[float(o) if isinstance(o, str) and _digits.fullmatch(o.strip()) else o for o in r] for r in v],
+                     object)
     res = np.array([[_as_number(o) for o in r] for r in v], object)
     bad = res==None # noqa: E711, compares each number
     truth = np.array([[isinstance(o, (bool,np.bool_)) for o in r] for r in v])
