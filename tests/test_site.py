@@ -56,4 +56,5 @@ def test_links_lead_to_headings_on_github_and_in_jupyter():
 
 def test_the_site_reads_both_kinds_of_anchors():
     text = '[a](05a.ipynb#The-articles), [b](#9.-What-is-it?), [c](x.md#speed), [d](https://a.b/c#D-E)'
-    assert notebooks.github_anchors(text)=='[a](05a.ipynb#the-articles), [b](#9-what-is-it), [c](x.md#speed), [d](https://a.b/c#D-E)'
+    assert notebooks.github_anchors(text)==('[a](05a.ipynb#the-articles), [b](#9-what-is-it), [c](x.md#speed), '
+                                            '[d](https://a.b/c#D-E)')
